@@ -1,0 +1,39 @@
+# make demo    sets up and protects the sample photos        make test    sets up and runs every check
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: demo test slow lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.core
+	$(BIN)/cloakwork demo -o demo-output
+
+test: lint
+	$(BIN)/python -m pytest
+
+slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV) demo-output dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find src tests training benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# installed again only when what to install has changed
+$(VENV)/.core: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable ".[dev]"
+	touch $(VENV)/.core $@
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,116 @@
+"""Does a model that learns protected photos denoise them worse? ASPL against `none` and `noise`, paired over photo sets.
+
+For every person and seed: protect the photos (set B) with each method at one budget, let a fresh copy of the model learn
+them (DreamBooth with prior preservation, the thief's rate), then measure the denoising error of what it became, at the same
+timesteps and noise for every method, on (a) the photos it learned and (b) clean photos of the same person it never saw.
+
+Run: python benchmarks/denoising.py --people FOLDER --out results/denoising.json     (again: finished cells are kept)
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cloakwork import eot, images, jobs, ldm, loading, methods
+from cloakwork.personalize import Training, class_pictures, learn, lesson
+from cloakwork.state import State
+from cloakwork.types import Photos
+
+METHODS = ("none", "noise", "aspl")
+PROMPT, CLASS_PROMPT = "a photo of sks person", "a photo of person"
+DRAWS = 40  # timesteps and noises per photo that an error is averaged over
+
+
+def photos_of(folder: Path) -> Photos:
+    return [jobs.work_copy(images.load(f).pixels) for f in sorted(folder.glob("*.jpg"))]
+
+
+def saved(photos: Photos, originals: Photos, budget: float) -> Photos:
+    """What is left after rounding to 8 bits within the budget."""
+    return [
+        images.unit(images.round_within(p, o.mul(255).round().byte(), budget)) for p, o in zip(photos, originals, strict=True)
+    ]
+
+
+@torch.no_grad()
+def error(model: ldm.LDM, photos: Photos, prompt: str) -> float:
+    z, c = model.encode(eot.view(photos, model.size)), model.embed([prompt])
+    rng = torch.Generator().manual_seed(123)
+    return torch.stack([model.latent_loss(z, c, rng) for _ in range(DRAWS)]).mean().item()
+
+
+def cell(model: ldm.LDM, folder: Path, method: str, seed: int, budget: float, steps: int) -> dict[str, float]:
+    module = methods.load("protections", method)
+    cfg = replace(methods.config(module, "tiny"), budget=budget)
+    photos, unseen = photos_of(folder / "set_B"), photos_of(folder / "set_C")
+    begun = time.process_time()
+    protected = module.protect(
+        photos, [model], cfg, clean=photos_of(folder / "set_A"), rng=torch.Generator().manual_seed(seed), state=State()
+    )
+    cpu = time.process_time() - begun
+    protected = saved(protected, photos, budget)
+    thief = model.copy()
+    subject = lesson(thief, eot.view(protected, model.size), PROMPT)
+    kind = lesson(thief, class_pictures(model, CLASS_PROMPT, 16), CLASS_PROMPT)
+    learn(thief, subject, kind, Training(lr=1e-4, batch=4), steps, torch.Generator().manual_seed(1000 + seed))
+    return {
+        "base_on_learned": error(model, protected, PROMPT),
+        "on_learned": error(thief, protected, PROMPT),
+        "on_unseen_clean": error(thief, unseen, PROMPT),
+        "protect_cpu_seconds": round(cpu, 1),
+    }
+
+
+def interval(differences: np.ndarray) -> dict[str, object]:
+    """Mean of paired differences (people x seeds), 95 % bootstrap over people and then seeds, exact sign-flip p over people."""
+    rng = np.random.default_rng(0)
+    people, seeds = differences.shape
+    means = [differences[rng.integers(0, people, people)][:, rng.integers(0, seeds, seeds)].mean() for _ in range(10_000)]
+    per_person = differences.mean(1)
+    flips = np.array(list(itertools.product((-1, 1), repeat=people)))
+    p = (np.abs((flips * per_person).mean(1)) >= abs(per_person.mean()) - 1e-12).mean()
+    low, high = np.quantile(means, (0.025, 0.975))
+    return {"mean": round(float(per_person.mean()), 4), "interval": [round(float(low), 4), round(float(high), 4)], "p": float(p)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=Path, required=True, help="folder of people, each with set_A, set_B, set_C")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--budget", type=float, default=11)
+    parser.add_argument("--steps", type=int, default=100, help="of the model that learns")
+    parser.add_argument("--model", default="tiny")
+    args = parser.parse_args()
+    model = loading.load(args.model)
+    people = sorted(p for p in args.people.iterdir() if p.is_dir())
+    result = json.loads(args.out.read_text()) if args.out.exists() else {}
+    head = {"model": args.model, "weights": model.weights, "budget": args.budget, "learning_steps": args.steps,
+            "seeds": args.seeds, "people": len(people), "threads": torch.get_num_threads(), "draws": DRAWS}  # fmt: skip
+    cells = result.get("cells", {}) if result.get("head") == head else {}
+    for person, seed, method in itertools.product(people, range(args.seeds), METHODS):
+        key = f"{person.name}/{seed}/{method}"
+        if key not in cells:
+            cells[key] = cell(model, person, method, seed, args.budget, args.steps)
+            args.out.parent.mkdir(parents=True, exist_ok=True)
+            args.out.write_text(json.dumps({"head": head, "cells": cells}, indent=1) + "\n")
+            print(key, cells[key], flush=True)
+    table = {m: {k: np.array([[cells[f"{p.name}/{s}/{m}"][k] for s in range(args.seeds)] for p in people])
+                 for k in ("base_on_learned", "on_learned", "on_unseen_clean")} for m in METHODS}  # fmt: skip
+    summary = {k: {"mean": {m: round(float(table[m][k].mean()), 4) for m in METHODS},
+                   "aspl - noise": interval(table["aspl"][k] - table["noise"][k]),
+                   "aspl - none": interval(table["aspl"][k] - table["none"][k])} for k in table["none"]}  # fmt: skip
+    args.out.write_text(json.dumps({"head": head, "summary": summary, "cells": cells}, indent=1) + "\n")
+    print(json.dumps(summary, indent=1))
+
+
+if __name__ == "__main__":
+    main()

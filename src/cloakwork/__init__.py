@@ -1,0 +1,30 @@
+"""Protects photos from being learned or edited by text-to-image diffusion models, and attacks that protection.
+
+`load` and `protect` are imported on first use, so that `import cloakwork` imports no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cloakwork.errors import UserError
+
+if TYPE_CHECKING:
+    from cloakwork.jobs import protect
+    from cloakwork.loading import load
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "load", "protect"]
+
+_HOME = {"load": "cloakwork.loading", "protect": "cloakwork.jobs"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'cloakwork' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

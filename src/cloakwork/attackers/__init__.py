@@ -1,0 +1,1 @@
+"""Attackers (photos -> what a thief gets from them): one file, one paper."""

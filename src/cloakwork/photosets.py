@@ -1,0 +1,197 @@
+"""Which photos belong together, and where each one goes.
+
+A folder is one set and its subfolders are further sets, mirrored in the output; loose files together are one set.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cloakwork.decoding import EXTENSIONS
+from cloakwork.errors import UserError
+from cloakwork.images import FORMATS, check_target, load
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """The photos of one subject.
+
+    Attributes:
+        name: folder of the set inside the output folder, with "/" between its parts; "" is the output folder itself.
+        files: the photos, absolute, sorted.
+        outputs: where each of them goes, absolute, in the same order.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    outputs: tuple[Path, ...]
+
+
+def find_sets(photos: Sequence[Path | str], out: Path | str, *, each: bool = False, suffix: str = ".png") -> list[PhotoSet]:
+    """Find the photo sets among files, folders and patterns such as "trip/*.jpg". No file is opened.
+
+    One folder alone is mirrored into `out` itself; several folders, or folders beside loose files, go to subfolders of their
+    own names. Hidden files and folders are passed over, and so are files in a folder that are no photos by their ending. What
+    is named twice counts once. The result does not depend on the order of the arguments.
+
+    Args:
+        photos: files, folders and patterns.
+        out: folder for the results; it need not exist.
+        each: make every photo a set of its own; sets then share the names of their folders.
+        suffix: ending of the results, one of images.FORMATS.
+
+    Returns:
+        The sets: of loose files first, then of folders in the order of their paths, each followed by its subfolders.
+
+    Raises:
+        UserError: one sentence for each fault that was found, all faults together.
+    """
+    faults: list[str] = []
+    out = Path(os.path.abspath(out))
+    if os.path.lexists(out) and not os.path.isdir(out):
+        faults.append(f"The output {out} is a file where a folder is needed; name another folder.")
+    if suffix not in FORMATS:
+        faults.append(f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them.")
+    files, folders = _expand(photos, faults)
+    groups = _groups(files, folders, out, faults)
+    sets = [_photo_set(name, members, out, suffix) for name, members in groups if members]
+    faults += _collisions(sets)
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    if not sets:
+        raise UserError("No photos were named; name files, folders or patterns such as 'trip/*.jpg'.")
+    if each:
+        sets = [PhotoSet(s.name, (file,), (output,)) for s in sets for file, output in zip(s.files, s.outputs, strict=True)]
+    return sets
+
+
+def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet], list[str]]:
+    """Load every photo once, so that all faults are known before a long computation starts. One photo is held at a time.
+
+    Args:
+        sets: from find_sets.
+        skip_bad: leave bad photos out instead of raising.
+
+    Returns:
+        The sets without their bad photos (sets without a good photo are left out), and one sentence for each photo left out.
+
+    Raises:
+        UserError: the faults of all photos together, when skip_bad is off or no good photo is left.
+    """
+    good: list[PhotoSet] = []
+    faults: list[str] = []
+    for photo_set in sets:
+        kept = []
+        for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
+            try:
+                check_target(load(file), output)
+            except UserError as error:
+                faults.extend(error.sentences)
+            else:
+                kept.append((file, output))
+        if kept:
+            files, outputs = zip(*kept, strict=True)
+            good.append(replace(photo_set, files=files, outputs=outputs))
+    if faults and not (skip_bad and good):
+        raise UserError(*faults)
+    return good, faults
+
+
+def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path], set[Path]]:
+    """Sort the arguments into files and folders, both absolute."""
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    for argument in map(str, photos):
+        matches = [Path(argument)] if os.path.lexists(argument) else _matches(argument)
+        if not matches and set(argument) & set("*?["):
+            faults.append(f"The pattern '{argument}' matches no photo and no folder; check the spelling.")
+        elif not matches:
+            faults.append(f"'{argument}' does not exist; check the spelling.")
+        for match in matches:
+            (folders if match.is_dir() else files).add(Path(os.path.abspath(match)))
+    return files, folders
+
+
+def _matches(pattern: str) -> list[Path]:
+    """Photos (by their ending) and folders that match; hidden ones only where the pattern itself names them."""
+    path = Path(pattern)
+    if not set(pattern) & set("*?["):
+        return []
+    try:
+        found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))  # does not follow links to folders in "**"
+    except ValueError:  # such as "a**.jpg"
+        return []
+    named = set(path.parts)
+    shown = [match for match in found if not any(part.startswith(".") and part not in named for part in match.parts)]
+    return [match for match in shown if match.is_dir() or match.suffix.lower() in EXTENSIONS]
+
+
+def _groups(files: set[Path], folders: set[Path], out: Path, faults: list[str]) -> list[tuple[str, list[Path]]]:
+    """Return the name and the photos of each set."""
+    out_real = _real(out)
+    for file in sorted(files):
+        if _real(file.parent).is_relative_to(out_real) or _real(file).is_relative_to(out_real):
+            faults.append(f"{file} lies in the output folder {out}; choose an output folder without originals.")
+    walks = {}
+    for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
+        if out_real.is_relative_to(_real(folder)):
+            where = "is the input folder" if out_real == _real(folder) else f"lies in the input folder {folder}"
+            faults.append(f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it.")
+        walks[folder] = list(_walk(folder, "", out, {}, faults))
+    loose = sorted(files - {file for walk in walks.values() for _, members in walk for file in members})
+    groups = [("", loose)]
+    alone = len(walks) == 1 and not loose
+    by_name: dict[str, Path] = {}
+    for folder, walk in walks.items():
+        if (other := by_name.setdefault(folder.name, folder)) != folder:
+            faults.append(f"{other} and {folder} would share the output folder {out / folder.name}; name them in two runs.")
+        if not any(members for _, members in walk):
+            faults.append(f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); name a folder that does.")
+        groups += [(name if alone else f"{folder.name}/{name}".rstrip("/"), members) for name, members in walk]
+    return groups
+
+
+def _walk(folder: Path, name: str, out: Path, seen: dict[Path, Path], faults: list[str]) -> Iterator[tuple[str, list[Path]]]:
+    """Yield the name and the photos of a folder and all folders below it; `seen` guards against links that lead back."""
+    real = _real(folder)
+    if real in seen:
+        faults.append(f"{folder} and {seen[real]} are the same folder by way of a symbolic link; remove the link.")
+        return
+    seen[real] = folder
+    if real.is_relative_to(_real(out)):
+        faults.append(f"{folder} lies in the output folder {out}, so results would become inputs; choose another output folder.")
+        return
+    try:
+        shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        faults.append(f"{folder} cannot be read ({error.strerror}); give yourself the permission to read it.")
+        return
+    yield name, [path for path in shown if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
+    for path in shown:
+        if path.is_dir():
+            yield from _walk(path, f"{name}/{path.name}".lstrip("/"), out, seen, faults)
+
+
+def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet:
+    return PhotoSet(name, tuple(files), tuple(out / name / (file.stem + suffix) for file in files))
+
+
+def _collisions(sets: list[PhotoSet]) -> list[str]:
+    sources: dict[Path, list[Path]] = defaultdict(list)
+    for photo_set in sets:
+        for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
+            sources[output].append(file)
+    return [
+        f"{' and '.join(map(str, files))} would all be written to {output}; rename them, or name them in separate runs."
+        for output, files in sources.items()
+        if len(files) > 1
+    ]
+
+
+def _real(path: Path) -> Path:
+    """The path without symbolic links; unlike Path.resolve it takes links that lead nowhere and in circles."""
+    return Path(os.path.realpath(path))

@@ -1,0 +1,1 @@
+"""Protections (photos -> protected photos): one file, one paper."""

@@ -1,0 +1,32 @@
+"""No protection: the photos as they are. The control that every comparison needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from cloakwork.ldm import LDM
+from cloakwork.state import State
+from cloakwork.types import Photos
+
+VERSION = 1
+USES_SURROGATES = False
+
+
+@dataclass(frozen=True)
+class Config:
+    """Nothing to choose."""
+
+    budget: float = 0
+    """largest change of a pixel, 1/255; always 0 here"""
+
+
+PRESETS = {"tiny": Config(), "paper": Config()}
+
+
+def protect(
+    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+) -> Photos:
+    """The same photos (each 3 x H x W in [0, 1])."""
+    return photos

@@ -1,0 +1,129 @@
+"""What is written beside protected photos: the record, the timings, the contact sheet."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cloakwork import __version__
+from cloakwork.types import Photos
+
+FOLDER = ".cloakwork"
+PACKAGES = ("torch", "diffusers", "transformers", "kornia", "pillow", "numpy")
+THUMBNAIL = 256  # pixels
+ROWS = 24  # photos on a contact sheet
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """One protected photo: where it is and what it cost its looks."""
+
+    name: str
+    output: Path
+    width: int
+    height: int
+    budget_used: float
+    """largest change found in the saved file, 1/255"""
+    psnr: float
+    ssim: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class SetRecord:
+    """One protected photo set."""
+
+    name: str
+    out: Path
+    protection: str
+    surrogates: list[str]
+    photos: list[PhotoRecord]
+    sheet: Path
+    record: Path
+    notes: list[str]
+    fresh: bool = True
+    """False when an earlier run had already done the same"""
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Indented JSON that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """Versions, device and threads: with the seed they decide the bytes."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "python": platform.python_version(),
+        "packages": {"cloakwork": __version__} | {p: version(p) for p in PACKAGES},
+        "device": f"{device.type} ({name})",
+        "threads": torch.get_num_threads(),
+    }
+
+
+def peak_memory_mb() -> int:
+    """The most memory this process has held so far, in MB."""
+    unit = 1 if sys.platform == "darwin" else 1024  # the kernel reports bytes on macOS, kilobytes on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def contact_sheet(names: Sequence[str], originals: Photos, protected: Photos, budget: float, path: Path) -> None:
+    """A PNG with a row for each photo: original, protected, difference around mid-grey, amplified to fill the range.
+
+    Photos are 3 x H x W in [0, 1], already thumbnails (see `thumbnail`).
+    """
+    gain = 127.5 / max(budget, 1)
+    cell, head, pad = THUMBNAIL + 12, 34, 12
+    rows = list(zip(names, originals, protected, strict=True))[:ROWS]
+    sheet = Image.new("RGB", (3 * cell + pad, head + len(rows) * (cell + 18)), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for column, title in enumerate(("original", "protected", f"difference x {gain:.0f}")):
+        draw.text((pad + column * cell, 10), title, "black", font)
+    for row, (name, before, after) in enumerate(rows):
+        top = head + row * (cell + 18)
+        for column, picture in enumerate((before, after, ((after - before) * gain + 0.5).clamp(0, 1))):
+            thumb = to_pil(picture)
+            sheet.paste(thumb, (pad + column * cell, top))
+        draw.text((pad, top + before.shape[-2] + 1), name, "black", font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        sheet.save(temporary, "PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def thumbnail(photo: Tensor) -> Tensor:
+    """The middle of a photo at THUMBNAIL px or less, cut and not shrunk more than fourfold, so that a pattern stays visible."""
+    height, width = photo.shape[-2:]
+    scale = min(1.0, max(0.25, THUMBNAIL / max(height, width)))
+    if scale < 1:
+        size = (round(height * scale), round(width * scale))
+        photo = torch.nn.functional.interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
+    height, width = photo.shape[-2:]
+    top, left = max(0, (height - THUMBNAIL) // 2), max(0, (width - THUMBNAIL) // 2)
+    return photo[..., top : top + THUMBNAIL, left : left + THUMBNAIL].clamp(0, 1)
+
+
+def to_pil(picture: Tensor) -> Image.Image:
+    """3 x H x W in [0, 1] as an 8-bit Pillow image."""
+    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())

@@ -1,0 +1,74 @@
+"""Where long methods checkpoint, resume and report progress; and where what is costly and reusable is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+Progress = Callable[[str, int, int], None]  # label, done, total
+
+
+class State:
+    """The memory of one run of one method: its last checkpoint, its loss trace, its progress bar.
+
+    A checkpoint is written at most every `every` seconds, under a temporary name and then renamed. The random generator is
+    part of it, so an interrupted run that goes on gives the same bytes as one that was left alone.
+
+    Args:
+        path: the checkpoint file, or None to keep nothing.
+        label: what the progress bar is called.
+        progress: told the label, the steps done and their total.
+        every: seconds between two checkpoints.
+    """
+
+    def __init__(self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float = 15) -> None:
+        self.path, self.label, self.progress, self.every = path, label, progress, every
+        self.trace: list[float] = []
+        self._kept = time.monotonic()
+
+    def resume(self, rng: torch.Generator) -> tuple[int, dict[str, Tensor]]:
+        """Steps done and the tensors kept with them, or (0, {}); sets `rng` to where it was."""
+        if self.path is None or not self.path.is_file():
+            return 0, {}
+        saved = load_file(self.path)
+        rng.set_state(saved.pop("rng"))
+        self.trace = saved.pop("trace").tolist()
+        return int(saved.pop("done")), saved
+
+    def keep(self, done: int, total: int, rng: torch.Generator, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        """Reports step `done` of `total`; writes a checkpoint when one is due. `tensors` is called only then."""
+        if self.progress:
+            self.progress(self.label, done, total)
+        if self.path is None or done == total or time.monotonic() - self._kept < self.every:
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        now = {k: v.detach().cpu() for k, v in tensors().items()}
+        now |= {"rng": rng.get_state(), "done": torch.tensor(done), "trace": torch.tensor(self.trace, dtype=torch.float64)}
+        write_whole(self.path, now)
+        self._kept = time.monotonic()
+
+    def forget(self) -> None:
+        """Removes the checkpoint once its result is safe."""
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file that appears whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where class pictures and the like are kept between runs: $CLOAKWORK_CACHE, else ~/.cache/cloakwork."""
+    return Path(os.environ.get("CLOAKWORK_CACHE") or Path.home() / ".cache" / "cloakwork")

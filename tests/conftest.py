@@ -1,0 +1,58 @@
+"""What all tests share: the trained embedded model, photos of odd sizes, a cache folder of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cloakwork import images, ldm, loading
+from cloakwork.types import Photos
+
+SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Another number of threads changes the bytes of a gradient."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOAKWORK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ldm.LDM:
+    return loading.load("tiny", "cpu")
+
+
+@pytest.fixture(scope="session")
+def sample_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Three real photos, made small: one wide, one tall, one square."""
+    folder = tmp_path_factory.mktemp("samples")
+    files = []
+    for path, size in zip(sorted(SAMPLES.glob("*.*g")), [(168, 128), (128, 150), (128, 128)], strict=False):
+        target = folder / f"{path.stem}.png"
+        Image.open(path).convert("RGB").resize(size, Image.Resampling.LANCZOS).save(target)
+        files.append(target)
+    return files
+
+
+@pytest.fixture(scope="session")
+def photos(sample_files: list[Path]) -> Photos:
+    return [images.unit(images.load(f).pixels) for f in sample_files]
+
+
+@pytest.fixture
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(7)
+
+
+def pixels_of(path: Path) -> np.ndarray:
+    """The RGB bytes of a saved photo, read without the package."""
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)

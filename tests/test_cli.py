@@ -1,0 +1,324 @@
+"""The command line: what it understands, what it answers to mistakes, what it says at the end."""
+
+from __future__ import annotations
+
+import resource
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+import cloakwork
+from cloakwork import cli, methods
+from cloakwork.errors import UserError
+
+MINE = '''"""A protection of mine."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    budget: float = 6.4
+    """largest change of a pixel, 1/255"""
+    pgd_steps: int = 9
+    """Sign steps a round."""
+    step: float | None = None
+    """Change of a pixel per step, in 1/255; None: budget / 10."""
+    loss: Literal["mean", "target"] = "mean"
+    """What is raised."""
+    targeted: bool = True
+    """Pull towards a target."""
+
+
+PRESETS = {"paper": Config(), "tiny": Config(budget=11, pgd_steps=2, targeted=False)}
+
+
+def protect(photos, surrogates, cfg, *, clean, rng, state):
+    return photos
+'''
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the protection `bench.mine`."""
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bench"]:
+        del sys.modules[name]
+
+
+class Jobs(ModuleType):
+    """Stands where the jobs are and keeps what it was asked for, so that no model is needed to test flags."""
+
+    def __init__(self, answer: Any = ()) -> None:
+        super().__init__("cloakwork.jobs")
+        self.answer, self.asked = answer, {}
+
+    def protect(self, photos: Any, out: Path, **asked: Any) -> Any:
+        self.asked = {"photos": photos, "out": out, **asked}
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    jobs = Jobs()
+    monkeypatch.setitem(sys.modules, "cloakwork.jobs", jobs)
+    return jobs
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PYTHONPATH": str(Path(cloakwork.__file__).parents[1])}
+    program = [sys.executable, "-m", "cloakwork", *words]
+    return subprocess.run(program, capture_output=True, text=True, env=environment, check=False)
+
+
+def mine(*words: str) -> list[str]:
+    return ["protect", "a.png", "-o", "safe", "--protection", "bench.mine", *words]
+
+
+def test_list_answers_at_once() -> None:
+    def cpu_seconds() -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert command("list").returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    assert statistics.median(cpu_seconds() for _ in range(5)) < 0.5
+
+
+def test_list_shows_every_method_with_its_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for kind in methods.KINDS:
+        rows = methods.listing(kind)
+        assert (kind in lines) == bool(rows)
+        for name, text in rows:
+            assert any(line.split() == [name, *text.split()] for line in lines)
+
+
+def test_list_shows_one_kind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(methods, "listing", lambda kind: [("one", f"of the {kind}")])
+    assert cli.main(["list", "metrics"]) == 0
+    assert capsys.readouterr().out == "metrics\n  one               of the metrics\n"
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["list", "--help"], ["--version"]])
+def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    said = capsys.readouterr()
+    assert said.out
+    assert not said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        ([], "usage: cloakwork COMMAND"),
+        (["protct", "a.png"], "There is no command 'protct'; did you mean 'protect'? Known: protect, demo, list."),
+        (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
+        (["list", "metrics", "purifiers"], "Give one kind"),
+        (["protect", "a.png", "-o", "safe", "--protection", "aspll"], "There is no protection 'aspll'"),
+        (["protect", "a.png", "-o", "safe", "--protection", "bench.mnie"], "There is no module 'bench.mnie'"),
+        (mine("--buget", "3"), "--budget"),
+        (mine("--pgd-step", "3"), "--pgd-steps"),
+        (mine("--pgd-steps", "many"), "--pgd-steps"),
+        (mine("--loss", "meen"), "mean"),
+        (mine("--format", "gif"), "png"),
+        (mine("--preset", "papr"), "There is no bench.mine preset 'papr'; did you mean 'paper'?"),
+        (mine("--protection"), "--protection"),
+        (["protect", "a.png", "--protection", "bench.mine"], "--out"),
+        (["protect", "-o", "safe", "--protection", "bench.mine"], "No photos were given"),
+        (["demo", "a.png", "--protection", "bench.mine"], "a.png"),
+    ],
+)
+def test_mistakes_are_answered(words: list[str], answer: str, jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        status = cli.main(words)
+    except SystemExit as stop:
+        status = stop.code
+    said = capsys.readouterr()
+    assert status == 2
+    assert answer in said.err
+    assert not said.out
+    assert not jobs.asked
+
+
+@pytest.mark.parametrize("words", [["protct"], ["list", "what"], mine("--buget", "3"), ["protect", "--protection", "nope"]])
+def test_the_process_ends_with_status_2_and_no_traceback(words: list[str]) -> None:
+    done = command(*words)
+    assert done.returncode == 2
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_every_fault_has_a_line_of_its_own(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.answer = UserError("a.png is not there.", "b.png is no photo.")
+    assert cli.main(mine()) == 2
+    assert capsys.readouterr().err.splitlines() == ["a.png is not there.", "b.png is no photo."]
+
+
+def test_stopping_says_how_to_go_on(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.answer = KeyboardInterrupt()
+    assert cli.main(mine()) == 130
+    assert "Stopped. Finished photos are whole; run the same command again to go on." in capsys.readouterr().err
+
+
+def test_defaults_are_as_agreed(jobs: Jobs) -> None:
+    assert cli.main(mine()) == 0
+    config, progress = jobs.asked.pop("config"), jobs.asked.pop("progress")
+    assert callable(progress)
+    assert config.budget == 11
+    assert jobs.asked == {
+        "photos": ("a.png",), "out": Path("safe"), "protection": "bench.mine", "surrogates": ("tiny",), "seed": 0,
+        "clean": None, "device": "auto", "dtype": "float32", "each": False, "suffix": ".png", "quality": 95,
+        "strip_metadata": False, "force": False, "skip_bad": False,
+    }  # fmt: skip
+
+
+def test_every_flag_arrives(jobs: Jobs) -> None:
+    words = "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 --each"
+    words += " --format jpg --quality 80 --strip-metadata --force --skip-bad"
+    assert cli.main(mine(*words.split())) == 0
+    jobs.asked.pop("progress")
+    jobs.asked.pop("config")
+    assert jobs.asked == {
+        "photos": ("a.png",), "out": Path("safe"), "protection": "bench.mine", "surrogates": ("tiny-b", "me/model"),
+        "seed": 7, "clean": Path("c"), "device": "cpu", "dtype": "bfloat16", "each": True, "suffix": ".jpg", "quality": 80,
+        "strip_metadata": True, "force": True, "skip_bad": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], (2, None, "mean", False)),
+        (["--preset", "paper"], (9, None, "mean", True)),
+        (["--preset=paper"], (9, None, "mean", True)),
+        (["--surrogate", "me/model"], (9, None, "mean", True)),
+        (["--surrogate", "me/model", "--preset", "tiny"], (2, None, "mean", False)),
+        (["--surrogate", "tiny", "--surrogate", "tiny-b"], (2, None, "mean", False)),
+        (["--pgd-steps", "5", "--step", "0.5", "--loss", "target", "--targeted"], (5, 0.5, "target", True)),
+        (["--preset", "paper", "--no-targeted", "--step", "None"], (9, None, "mean", False)),
+    ],
+)
+def test_the_methods_own_flags_start_from_the_preset(words: list[str], expected: tuple[Any, ...], jobs: Jobs) -> None:
+    assert cli.main(mine(*words)) == 0
+    config = jobs.asked["config"]
+    assert (config.pgd_steps, config.step, config.loss, config.targeted) == expected
+
+
+def test_flags_may_stand_anywhere(jobs: Jobs) -> None:
+    assert cli.main(["protect", "--protection=bench.mine", "--pgd-steps", "3", "a.png", "b.png", "--out", "safe"]) == 0
+    assert jobs.asked["photos"] == ("a.png", "b.png")
+    assert jobs.asked["config"].pgd_steps == 3
+
+
+@pytest.mark.parametrize("name", ["protect", "demo"])
+def test_help_shows_common_flags_and_the_methods(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--protection", "bench.mine", "--help"])
+    assert stop.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for part in ("--out", "--budget", "--surrogate", "A protection of mine.", "--pgd-steps", "Sign steps a round.", "paper"):
+        assert part in said
+
+
+@pytest.mark.parametrize("name", [name for name, _ in methods.listing("protections")])
+def test_every_protection_has_a_parser(name: str, jobs: Jobs) -> None:
+    for preset in methods.load("protections", name).PRESETS:
+        assert cli.main(["protect", "a.png", "-o", "safe", "--protection", name, "--preset", preset]) == 0
+        assert jobs.asked["config"] == methods.load("protections", name).PRESETS[preset]
+
+
+def test_a_config_may_not_take_the_commands_flags(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (place / "bench" / "clash.py").write_text(MINE.replace("pgd_steps", "seed"))
+    assert cli.main(["protect", "a.png", "-o", "safe", "--protection", "bench.clash"]) == 2
+    assert "'bench.clash' has fields that are flags of the command already: seed." in capsys.readouterr().err
+
+
+def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
+    for _ in range(2):
+        assert cli.main(["demo", "--protection", "bench.mine", "--budget", "5"]) == 0
+        assert jobs.asked["photos"] == (str(cli.SAMPLES),)
+        assert jobs.asked["out"] == Path("demo-output")
+        assert jobs.asked["force"]
+        assert jobs.asked["config"].budget == 5
+    assert cli.main(["demo", "-o", "elsewhere", "--protection", "bench.mine"]) == 0
+    assert jobs.asked["out"] == Path("elsewhere")
+
+
+def record(**changes: Any) -> SimpleNamespace:
+    photo = {"output": Path("safe/a.png"), "width": 640, "height": 480, "ssim": 0.9612, "seconds": 12.34}
+    photos = [
+        SimpleNamespace(name="a[red].png", budget_used=11.0, psnr=31.26, **photo),
+        SimpleNamespace(name="b.png", budget_used=0.0, psnr=float("inf"), **photo),
+    ]
+    standard = {
+        "name": "cats", "out": Path("safe"), "protection": "aspl", "photos": photos,
+        "surrogates": ["tiny (weights 1a2b3c4d5e6f)"], "notes": ["c.png was left out."], "fresh": True,
+        "sheet": Path("safe/.cloakwork/cats.png"), "record": Path("safe/.cloakwork/cats.json"),
+    }  # fmt: skip
+    return SimpleNamespace(**standard | changes)
+
+
+def test_the_end_says_what_was_done_and_what_it_does_not_mean(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.answer = [record(), record(name="dogs")]
+    assert cli.main(mine()) == 0
+    said = capsys.readouterr().out
+    for part in ("cats", "dogs", "a[red].png", "640 x 480", "11.00", "31.3", "unchanged", "0.961", "12.3", "c.png was left out."):
+        assert part in said
+    assert said.count("Computed against tiny (weights 1a2b3c4d5e6f). Not shown to protect against any other model.") == 2
+    assert str(Path("safe/.cloakwork/cats.png")) in said
+    assert str(Path("safe/.cloakwork/cats.json")) in said
+
+
+def test_a_baseline_claims_nothing(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.answer = [record(protection="noise", surrogates=[])]
+    assert cli.main(mine()) == 0
+    assert "noise is computed against no model. Not shown to protect against any model." in capsys.readouterr().out
+
+
+def test_work_done_before_is_said_to_be(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.answer = [record(fresh=False)]
+    assert cli.main(mine()) == 0
+    said = capsys.readouterr().out
+    assert "done before" in said
+    assert "12.3" not in said
+
+
+def test_photos_treated_alone_share_a_table(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs.answer = [record(record=Path(f"safe/.cloakwork/{name}/record.json")) for name in "abc"]
+    assert cli.main(mine("--each")) == 0
+    said = capsys.readouterr().out
+    assert said.count("a[red].png") == 3
+    assert said.count("budget used") == said.count("c.png was left out.") == said.count("Not shown to protect") == 1
+    assert f"a folder for each photo in {Path('safe/.cloakwork')}" in said
+
+
+def test_nothing_but_faults_goes_to_stderr(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(mine()) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_progress_bars_follow_nested_and_repeated_loops() -> None:
+    with cli._bars() as progress:
+        for photo_set in range(2):
+            progress("photo sets", photo_set, 2)
+            for step in range(3):
+                progress("aspl [cats]", step + 1, 3)
+        progress("photo sets", 2, 2)

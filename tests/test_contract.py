@@ -1,0 +1,146 @@
+"""What every protection must keep. A new method is picked up by its file; it only adds its golden value."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import pixels_of
+
+import cloakwork
+from cloakwork import eot, jobs, ldm, methods
+from cloakwork.state import State
+from cloakwork.types import Photos
+
+NAMES = [name for name, _ in methods.listing("protections")]
+LEARNED = [n for n in NAMES if n not in ("none", "noise")]
+GOLDEN = Path(__file__).with_name("golden.json")
+LEAN = {"steps": 10, "outer": 3, "class_images": 2}
+
+
+def lean(name: str, **more: Any) -> Any:
+    """The method's laptop preset with a short schedule."""
+    module = methods.load("protections", name)
+    config = methods.config(module, "tiny")
+    return replace(config, **{k: v for k, v in {**LEAN, **more}.items() if hasattr(config, k)})
+
+
+def run(name: str, photos: Photos, model: ldm.LDM, **more: Any) -> tuple[Photos, State]:
+    module, state = methods.load("protections", name), State()
+    rng = torch.Generator().manual_seed(1)
+    return module.protect(photos, [model], lean(name, **more), clean=None, rng=rng, state=state), state
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_module_is_a_method_on_one_page(name: str) -> None:
+    module = methods.load("protections", name)
+    assert isinstance(module.VERSION, int) and module.Config.__dataclass_params__.frozen
+    assert {"tiny", "paper"} <= set(module.PRESETS)
+    assert len(Path(str(module.__file__)).read_text().splitlines()) <= 150
+    if name in LEARNED:
+        assert "arXiv" in module.__doc__ and "Departures" in module.__doc__ and "Checked against" in module.__doc__
+
+
+@pytest.mark.parametrize("budget", [4.0, 6.4])
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_files_keep_the_budget_in_any_order(name: str, budget: float, sample_files: list[Path], tmp_path: Path) -> None:
+    config = lean(name, budget=budget, outer=2, steps=3)
+    sets = [jobs.protect(order, tmp_path / str(i), protection=name, config=config) for i, order in
+            enumerate([sample_files, sample_files[::-1]])]  # fmt: skip
+    for file in sample_files:
+        first, second = ((tmp_path / str(i) / f"{file.stem}.png") for i in (0, 1))
+        change = np.abs(pixels_of(first) - pixels_of(file)).max()
+        assert change <= budget if name != "none" else change == 0
+        assert first.read_bytes() == second.read_bytes()
+    assert all(row.budget_used <= budget for row in sets[0][0].photos)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_budget_zero_leaves_photos_untouched(name: str, sample_files: list[Path], tmp_path: Path) -> None:
+    jobs.protect(sample_files, tmp_path, protection=name, config=lean(name, budget=0.0, outer=1, steps=2))
+    assert all(np.array_equal(pixels_of(tmp_path / f"{f.stem}.png"), pixels_of(f)) for f in sample_files)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_changes_more_with_another_seed_than_with_the_same(name: str, sample_files: list[Path], tmp_path: Path) -> None:
+    files = sample_files[:1]
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        jobs.protect(files, tmp_path / folder, protection=name, config=lean(name, outer=1, steps=2), seed=seed)
+    a, b, c = ((tmp_path / f / f"{files[0].stem}.png").read_bytes() for f in "abc")
+    assert a == b != c
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_interrupted_and_resumed_is_the_same(name: str, photos: Photos, tiny: ldm.LDM, tmp_path: Path) -> None:
+    module, config, total = methods.load("protections", name), lean(name), []
+
+    def protect(state: State) -> Photos:
+        return module.protect(photos, [tiny], config, clean=None, rng=torch.Generator().manual_seed(2), state=state)
+
+    def stop(label: str, done: int, steps: int) -> None:
+        if done == steps // 2 + 1:
+            raise KeyboardInterrupt
+
+    whole = protect(State())
+    with pytest.raises(KeyboardInterrupt):
+        protect(State(tmp_path / "s.safetensors", progress=stop, every=0))
+    resumed = protect(State(tmp_path / "s.safetensors", progress=lambda label, done, steps: total.append(done), every=0))
+    assert total[0] > 1, "it began again"
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_loss_moves_the_right_way_and_beats_noise(name: str, photos: Photos, tiny: ldm.LDM) -> None:
+    """On the trained model: the latents move further, and denoising gets harder, than under noise of the same budget."""
+    config = lean(name)
+    protected, state = run(name, photos, tiny, outer=6, steps=20)
+    noisy, _ = run("noise", photos, tiny, budget=config.budget)
+    with torch.no_grad():
+        clean, aimed, random = (tiny.encode(eot.view(p, 128)) for p in (photos, protected, noisy))
+    assert len(state.trace) >= 6
+    assert (aimed - clean).norm() > 1.3 * (random - clean).norm()
+    if name == "photoguard":
+        assert np.mean(state.trace[-3:]) > np.mean(state.trace[:3])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_golden_value(name: str, photos: Photos, tiny: ldm.LDM) -> None:
+    """Outputs may move only together with VERSION (or the weights): then run with CLOAKWORK_GOLDEN=write and read the diff."""
+    changed, _ = run(name, photos, tiny)
+    now = {
+        "version": methods.load("protections", name).VERSION,
+        "weights": tiny.weights,
+        "mean_change": [round((a - b).abs().mean().item() * 255, 3) for a, b in zip(changed, photos, strict=True)],
+        "mean_shift": [round((a - b).mean().item() * 255, 3) for a, b in zip(changed, photos, strict=True)],
+    }
+    golden = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if os.environ.get("CLOAKWORK_GOLDEN") == "write":
+        GOLDEN.write_text(json.dumps(golden | {name: now}, indent=1, sort_keys=True) + "\n")
+        return
+    then = golden[name]
+    assert (now["version"], now["weights"]) == (then["version"], then["weights"]), "write new golden values"
+    # other processors round otherwise and a sign may flip; a change of the algorithm shows far above this
+    assert now["mean_change"] == pytest.approx(then["mean_change"], abs=0.05)
+    assert now["mean_shift"] == pytest.approx(then["mean_shift"], abs=0.05)
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_unusual_input(name: str, tiny: ldm.LDM) -> None:
+    grey = torch.full((3, 64, 90), 0.5)
+    black, white = torch.zeros(3, 70, 64), torch.ones(3, 64, 64)
+    out, _ = run(name, [grey, black, white], tiny, outer=1, steps=2)
+    assert [p.shape for p in out] == [grey.shape, black.shape, white.shape]
+    assert all(torch.isfinite(p).all() and p.min() >= 0 and p.max() <= 1 for p in out)
+    alone, _ = run(name, [grey], tiny, outer=1, steps=2)
+    assert alone[0].shape == grey.shape
+
+
+def test_the_same_through_python(sample_files: list[Path], tmp_path: Path) -> None:
+    (record,) = cloakwork.protect(sample_files[:1], tmp_path, protection="noise")
+    assert record.photos[0].output.is_file() and record.photos[0].budget_used == 11

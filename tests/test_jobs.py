@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import pixels_of
+from PIL import Image
+
+from cloakwork import jobs
+from cloakwork.errors import UserError
+from cloakwork.protections import aspl, noise, photoguard
+from cloakwork.records import contact_sheet, thumbnail
+
+QUICK = noise.Config(budget=7)
+
+
+def test_record_sheet_and_table(sample_files: list[Path], tmp_path: Path) -> None:
+    (result,) = jobs.protect(sample_files, tmp_path / "out", protection="photoguard", config=photoguard.Config(steps=2))
+    record = json.loads(result.record.read_text())
+    assert record["protection"] == "photoguard" and record["config"]["budget"] == 11 and len(record["loss"]) == 2
+    assert record["surrogates"][0]["name"] == "tiny" and len(record["surrogates"][0]["weights"]) == 12
+    assert {p["original"] for p in record["photos"]} == {str(f) for f in sample_files}
+    for row, file in zip(result.photos, [Path(p["original"]) for p in record["photos"]], strict=True):
+        a, b = pixels_of(row.output), pixels_of(file)
+        assert row.budget_used == np.abs(a - b).max() and (row.height, row.width) == a.shape[:2]
+        assert row.psnr == pytest.approx(10 * np.log10(255**2 / ((a - b) ** 2).mean()), abs=0.01)
+        assert 0.3 < row.ssim < 1
+    assert Image.open(result.sheet).width > 700
+    assert "seconds_per_photo" in json.loads((tmp_path / "out/.cloakwork/timings.json").read_text())
+    visible = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
+    assert visible == sorted(f"{f.stem}.png" for f in sample_files)
+
+
+def test_folders_are_sets_and_mirrored(sample_files: list[Path], tmp_path: Path) -> None:
+    for i, file in enumerate(sample_files):
+        target = tmp_path / "in" / ("", "b", "b/c")[i] / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    results = jobs.protect([tmp_path / "in"], tmp_path / "out", protection="noise", config=QUICK)
+    assert sorted(r.name for r in results) == ["", "b", "b/c"]
+    assert (tmp_path / "out/b/c" / f"{sample_files[2].stem}.png").is_file()
+    assert (tmp_path / "out/.cloakwork/b/c/record.json").is_file()
+    single = jobs.protect([tmp_path / "in"], tmp_path / "each", protection="noise", config=QUICK, each=True)
+    assert len({r.record for r in single}) == 3 and all(len(r.photos) == 1 and r.record.is_file() for r in single)
+
+
+def test_the_same_again_is_not_done_again(sample_files: list[Path], tmp_path: Path) -> None:
+    how = {"protection": "noise", "config": QUICK}
+    first = jobs.protect(sample_files, tmp_path, **how)
+    stamps = [p.output.stat().st_mtime_ns for p in first[0].photos]
+    again = jobs.protect(sample_files, tmp_path, **how)
+    assert first[0].fresh and not again[0].fresh
+    assert [p.output.stat().st_mtime_ns for p in again[0].photos] == stamps
+
+
+def test_nothing_is_overwritten_without_force(sample_files: list[Path], tmp_path: Path) -> None:
+    jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+    with pytest.raises(UserError, match="exists already") as error:
+        jobs.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3))
+    assert len(error.value.sentences) == len(sample_files)
+    (result,) = jobs.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3), force=True)
+    assert all(p.budget_used == 3 for p in result.photos)
+
+
+def test_jpeg_output_says_what_was_lost(sample_files: list[Path], tmp_path: Path) -> None:
+    how = {"protection": "photoguard", "config": photoguard.Config(steps=5), "suffix": ".jpg"}
+    (fine,) = jobs.protect(sample_files[:1], tmp_path / "95", quality=95, **how)
+    (coarse,) = jobs.protect(sample_files[:1], tmp_path / "30", quality=30, **how)
+    kept = [int(r.notes[0].split(" %")[0].split()[-1]) for r in (fine, coarse)]
+    assert "lossy" in fine.notes[0] and kept[0] > kept[1] - 5 and kept[0] > 60
+
+
+def test_bad_config_and_bad_photos_are_reported_before_anything_is_written(sample_files: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"not a photo")
+    (tmp_path / "empty.png").write_bytes(b"")
+    out = tmp_path / "out"
+    with pytest.raises(UserError) as error:
+        jobs.protect([*sample_files, tmp_path / "broken.jpg", tmp_path / "empty.png"], out, protection="noise")
+    assert len(error.value.sentences) == 2 and not out.exists()
+    (result,) = jobs.protect([*sample_files, tmp_path / "broken.jpg"], out, protection="noise", config=QUICK, skip_bad=True)
+    assert len(result.photos) == len(sample_files) and any("broken.jpg" in n for n in result.notes)
+    with pytest.raises(UserError) as error:
+        jobs.protect(sample_files, tmp_path / "no", protection="aspl", config=aspl.Config(budget=300, outer=-1))
+    assert len(error.value.sentences) == 2
+    with pytest.raises(UserError, match="preset"):
+        jobs.protect(sample_files, tmp_path / "no", protection="aspl", preset="papre")
+
+
+def test_wide_photos_are_protected_to_their_ends(tmp_path: Path) -> None:
+    rows = np.linspace(60, 190, 64)[:, None, None] + np.zeros((64, 320, 3))
+    Image.fromarray(rows.astype(np.uint8)).save(tmp_path / "wide.png")
+    jobs.protect(
+        [tmp_path / "wide.png"], tmp_path / "out", protection="photoguard", config=photoguard.Config(steps=30, random_start=False)
+    )
+    change = np.abs(pixels_of(tmp_path / "out/wide.png") - pixels_of(tmp_path / "wide.png")).mean((0, 2))
+    assert (change > 1).mean() > 0.95
+
+
+def test_large_photos_keep_size_and_budget(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (1300, 1500, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.png")
+    (result,) = jobs.protect([tmp_path / "large.png"], tmp_path / "out", protection="noise", config=noise.Config(budget=6.4))
+    change = np.abs(pixels_of(result.photos[0].output) - pixels)
+    assert change.shape == pixels.shape and change.max() == 6
+    assert min(jobs.work_copy(torch.from_numpy(pixels).permute(2, 0, 1)).shape[-2:]) == jobs.WORK_SIDE
+
+
+CHILD = """
+    import sys, torch
+    torch.set_num_threads(1)
+    from pathlib import Path
+    from cloakwork import jobs
+    from cloakwork.protections import photoguard
+    import cloakwork.state
+    cloakwork.state.State.__init__.__defaults__ = (None, "", None, 0.0)
+    def show(label, done, total): print(done, flush=True)
+    jobs.protect(sys.argv[2:], sys.argv[1], protection="photoguard", config=photoguard.Config(steps=40), progress=show)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path) -> None:
+    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "out"), *map(str, sample_files)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert child.stdout is not None
+    while int(child.stdout.readline()) < 15:
+        pass
+    child.send_signal(how)
+    child.wait()
+    assert child.returncode != 0
+    left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
+    assert left and all(".cloakwork" in str(p) for p in left), "half-made photos"
+    steps = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(steps[0]) > 10, "it began again"
+    torch.set_num_threads(1)
+    jobs.protect(sample_files, tmp_path / "whole", protection="photoguard", config=photoguard.Config(steps=40))
+    for file in sample_files:
+        name = f"{file.stem}.png"
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list((tmp_path / "out").rglob("state-*")) and not list((tmp_path / "out").rglob("*.tmp"))
+
+
+def test_killed_while_saving_goes_on_without_force(
+    sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = jobs.images.save, []
+
+    def stop_at_the_second(*args: object, **more: object) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        save(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(jobs.images, "save", stop_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+    monkeypatch.undo()
+    (result,) = jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+    assert result.fresh and len(result.photos) == len(sample_files)
+
+
+def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:
+    before = thumbnail(torch.full((3, 600, 900), 0.5))
+    contact_sheet(["a"], [before], [before + 8 / 255], 8, tmp_path / "s.png")
+    sheet = pixels_of(tmp_path / "s.png")
+    assert before.shape == (3, 256, 256) and sheet[150, 650].min() > 245  # +8 of 8 fills the range
+
+
+@pytest.mark.slow
+def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
+    """A photo of 6000 x 4000 through photoguard, measured in a process of its own."""
+    noise_ = np.random.default_rng(0).normal(0, 12, (4000, 6000, 3)) + np.linspace(40, 200, 6000)[None, :, None]
+    Image.fromarray(noise_.clip(0, 255).astype(np.uint8)).save(tmp_path / "big.jpg", quality=90)
+    code = "import sys; from cloakwork import jobs; from cloakwork.protections import photoguard as p; " \
+           "jobs.protect([sys.argv[1]], sys.argv[2], protection='photoguard', config=p.Config(steps=5))"  # fmt: skip
+    begun = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "big.jpg"), str(tmp_path / "out")], check=True, env=dict(os.environ)
+    )
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    print(f"peak {peak:.0f} MiB, {time.monotonic() - begun:.0f} s")
+    assert pixels_of(tmp_path / "out/big.png").shape == (4000, 6000, 3)
+    assert peak < 4096

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cloakwork.pgd import MICRO_BATCH, ascend, gradient, project
+from cloakwork.state import State
+
+
+def ramp(n: int = 3) -> list[torch.Tensor]:
+    return [torch.rand(3, 5 + i, 7, generator=torch.Generator().manual_seed(i)) for i in range(n)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0, 255), st.integers(0, 2**16))
+def test_project_stays_inside_and_is_idempotent(budget: float, seed: int) -> None:
+    x0 = ramp()
+    g = torch.Generator().manual_seed(seed)
+    x = [p + 2 * torch.randn(p.shape, generator=g) for p in x0]
+    once = project(x, x0, budget)
+    assert all(
+        (a - b).abs().max() <= budget / 255 + 1e-6 and a.min() >= 0 and a.max() <= 1 for a, b in zip(once, x0, strict=True)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(once, project(once, x0, budget), strict=True))
+
+
+def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
+    x0 = [p * 0.5 + 0.25 for p in ramp()]
+    weights = [torch.randn(p.shape, generator=rng) for p in x0]
+    x = ascend(x0, lambda x, ids: sum((w * p).sum() for w, p in zip([weights[i] for i in ids], x, strict=True)),
+               budget=8, step=None, steps=10, rng=rng)  # fmt: skip
+    for a, b, w in zip(x, x0, weights, strict=True):
+        assert torch.allclose(a, b + 8 / 255 * w.sign(), atol=1e-6)
+
+
+@pytest.mark.parametrize("extra", [{"random_start": True}, {"momentum": 0.9}, {"final_step": 0.01}])
+def test_options_keep_the_budget_and_raise_the_loss(extra: dict, rng: torch.Generator) -> None:
+    x0 = ramp()
+    goal = [torch.rand(p.shape, generator=rng) for p in x0]
+    loss = lambda x, ids: -sum((p - goal[i]).square().mean() for p, i in zip(x, ids, strict=True)) / len(ids)  # noqa: E731
+    before = gradient(loss, x0)[0]
+    x = ascend(x0, loss, budget=11, step=2, steps=12, rng=rng, **extra)
+    assert gradient(loss, x)[0] > before
+    assert max((a - b).abs().max() for a, b in zip(x, x0, strict=True)) <= 11 / 255 + 1e-6
+
+
+def test_step_decay_ends_at_its_share(rng: torch.Generator) -> None:
+    x0 = [torch.full((3, 4, 4), 0.5)]
+    x = ascend(x0, lambda x, ids: x[0].sum(), budget=200, step=1, steps=100, rng=rng, final_step=0.0)
+    assert torch.allclose((x[0] - x0[0]) * 255, torch.tensor(50.5), atol=1e-3)  # 1 + .99 + ... + .01
+
+
+def test_micro_batches_do_not_change_signs(rng: torch.Generator) -> None:
+    x0 = ramp(MICRO_BATCH + 3)
+    loss = lambda x, ids: sum((p * (i + 1)).square().sum() for p, i in zip(x, ids, strict=True)) / len(ids)  # noqa: E731
+    grads = gradient(loss, x0)[1]
+    assert len(grads) == len(x0)
+    assert all(torch.allclose(g / g.norm(), p / p.norm(), atol=1e-5) for g, p in zip(grads, x0, strict=True))
+
+
+def test_a_gradient_that_is_not_finite_stops(rng: torch.Generator) -> None:
+    with pytest.raises(FloatingPointError, match="float32"):
+        ascend(ramp(), lambda x, ids: sum(p.sum() for p in x) * float("nan"), budget=8, step=1, steps=1, rng=rng)
+
+
+def test_interrupted_and_resumed_is_the_same(tmp_path: Path) -> None:
+    x0 = ramp()
+
+    def run(state: State | None) -> list[torch.Tensor]:
+        rng = torch.Generator().manual_seed(3)
+        loss = lambda x, ids: sum((p * torch.randn(p.shape, generator=rng)).sum() for p in x)  # noqa: E731
+        return ascend(x0, loss, budget=11, step=1, steps=9, rng=rng, random_start=True, momentum=0.5, state=state)
+
+    def stop(label: str, done: int, total: int) -> None:
+        if done == 6:
+            raise KeyboardInterrupt
+
+    whole = run(None)
+    with pytest.raises(KeyboardInterrupt):
+        run(State(tmp_path / "s.safetensors", progress=stop, every=0))
+    steps = []
+    resumed = run(State(tmp_path / "s.safetensors", progress=lambda label, done, total: steps.append(done), every=0))
+    assert steps == [6, 7, 8, 9]
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))

@@ -1,0 +1,221 @@
+"""photosets: which photos belong together, where each goes, and every fault of the arguments at once."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cloakwork.errors import UserError
+from cloakwork.photosets import PhotoSet, find_sets, load_all
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(*names: str) -> None:
+    """Photos by name, each in its own colour."""
+    for name in names:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (70, 70), (sum(name.encode()) % 256, 1, 2)).save(name)
+
+
+def faults(*photos: str | Path, out: str = "out", **options) -> tuple[str, ...]:
+    with pytest.raises(UserError) as caught:
+        find_sets(photos, Path(out), **options)
+    return caught.value.sentences
+
+
+def shape(sets: list[PhotoSet]) -> dict[str, list[str]]:
+    """Name of each set -> where its photos go, below the place."""
+    return {s.name: [str(output.relative_to(Path.cwd())) for output in s.outputs] for s in sets}
+
+
+def test_loose_files_are_one_set(place: Path) -> None:
+    make("b.jpg", "x/a.png")
+    (photo_set,) = find_sets(["b.jpg", Path("x/a.png")], Path("out"))
+    assert photo_set.files == (place / "b.jpg", place / "x/a.png")
+    assert photo_set.outputs == (place / "out/b.png", place / "out/a.png")
+
+
+def test_a_folder_is_a_set_and_its_subfolders_are_mirrored(place: Path) -> None:
+    make("in/a.jpg", "in/sub/b.PNG", "in/sub/deep/c.webp", "in/.cloakwork/sheet.png", "in/.hidden.png")
+    Path("in/notes.txt").write_text("no photo")
+    Path("in/empty").mkdir()
+    assert shape(find_sets(["in"], Path("out"), suffix=".webp")) == {
+        "": ["out/a.webp"],
+        "sub": ["out/sub/b.webp"],
+        "sub/deep": ["out/sub/deep/c.webp"],
+    }
+
+
+def test_several_folders_go_to_folders_of_their_names(place: Path) -> None:
+    make("alice/a.jpg", "bob/a.jpg", "bob/old/b.jpg", "c.jpg")
+    assert shape(find_sets(["alice", "bob"], Path("out"))) == {
+        "alice": ["out/alice/a.png"],
+        "bob": ["out/bob/a.png"],
+        "bob/old": ["out/bob/old/b.png"],
+    }
+    assert shape(find_sets(["alice", "c.jpg"], Path("out"))) == {"": ["out/c.png"], "alice": ["out/alice/a.png"]}
+
+
+def test_each_makes_every_photo_a_set(place: Path) -> None:
+    make("in/a.jpg", "in/b.jpg", "in/sub/c.jpg")
+    sets = find_sets(["in"], Path("out"), each=True)
+    assert [(s.name, [f.name for f in s.files], [o.name for o in s.outputs]) for s in sets] == [
+        ("", ["a.jpg"], ["a.png"]),
+        ("", ["b.jpg"], ["b.png"]),
+        ("sub", ["c.jpg"], ["c.png"]),
+    ]
+
+
+def test_order_and_repetition_of_arguments_do_not_matter(place: Path) -> None:
+    make("in/a.jpg", "in/b.jpg", "in/sub/c.jpg", "d.jpg")
+    once = find_sets(["in", "d.jpg"], Path("out"))
+    again = find_sets(["d.jpg", "./d.jpg", "in/sub/../b.jpg", "in/sub", place / "in", "in/*.jpg", "in"], Path("out"))
+    assert once == again
+    assert sum(len(s.files) for s in once) == 4
+    assert find_sets(["in", "in/a.jpg"], Path("out")) == find_sets(["in"], Path("out"))
+
+
+def test_patterns(place: Path) -> None:
+    make("in/a.jpg", "in/b.png", "in/sub/c.jpg", "in/.hidden.jpg", "in/.old/d.jpg", "odd[1].jpg")
+    Path("in/notes.txt").write_text("no photo")
+    files = lambda *patterns: [f.name for s in find_sets(patterns, Path("out")) for f in s.files]  # noqa: E731
+    assert files("in/*.jpg") == ["a.jpg"]
+    assert files("in/**/*.jpg") == ["a.jpg", "c.jpg"]
+    assert files(f"{place}/in/?.*") == ["a.jpg", "b.png"]
+    assert files("in/.old/*") == ["d.jpg"]
+    assert sorted(files("in/*")) == ["a.jpg", "b.png", "c.jpg"]
+    assert files("odd[1].jpg") == ["odd[1].jpg"]
+
+
+def test_all_faults_are_told_together(place: Path) -> None:
+    make("a.jpg", "a.png", "in/b.jpg")
+    Path("empty").mkdir()
+    sentences = faults("a.jpg", "a.png", "missing.jpg", "missing.jpg", "*.tiff", "a**.jpg", "", "empty", "in", suffix=".gif")
+    text = "\n".join(sentences)
+    assert len(sentences) == 7
+    assert "'missing.jpg' does not exist" in text
+    assert "'*.tiff' matches no photo" in text and "'a**.jpg' matches no photo" in text
+    assert "'' does not exist" in text
+    assert "empty holds no photos" in text
+    assert "'.gif' is not one of .png" in text
+    assert f"{place / 'a.jpg'} and {place / 'a.png'} would all be written to {place / 'out/a.gif'}" in text
+
+
+def test_names_that_collide_are_told(place: Path) -> None:
+    make("in/a.jpg", "in/a.png", "x/b.jpg", "y/b.jpg")
+    assert len(faults("in")) == 1 and "a.jpg and" in faults("in")[0] and "a.png would" in faults("in")[0]
+    assert "x/b.jpg and" in faults("x/b.jpg", "y/b.jpg")[0]
+    assert len(faults("in", each=True)) == 1
+    make("p/same/1.jpg", "q/same/2.jpg")
+    assert "would share the output folder" in faults("p/same", "q/same")[0]
+
+
+def test_no_photos_is_a_fault(place: Path) -> None:
+    assert "No photos were named" in faults()[0]
+
+
+def test_results_never_become_inputs(place: Path) -> None:
+    make("in/a.jpg", "in/safe/a.png", "out/old/b.png", "out/c.png")
+    assert "is the input folder" in faults("in", out="in")[0]
+    assert "lies in the input folder" in faults("in", out="in/safe")[0]
+    assert "lies in the input folder" in faults("in", out="in/.new")[0]
+    assert "lies in the output folder" in faults("out/old")[0]
+    assert "lies in the output folder" in faults("out/c.png")[0]
+    assert "lies in the output folder" in faults("in/a.jpg", out="in")[0]
+    assert find_sets(["in/a.jpg"], Path("in/safe"))  # a loose file does not bring its folder along
+
+
+def test_results_never_become_inputs_through_links(place: Path) -> None:
+    make("in/a.jpg", "out/b.png")
+    Path("in/link").symlink_to(place / "out")
+    Path("link.png").symlink_to(place / "out/b.png")
+    Path("out/link.jpg").symlink_to(place / "in/a.jpg")
+    Path("alias").symlink_to(place / "in")
+    assert "lies in the output folder" in faults("in")[0]
+    assert "lies in the output folder" in faults("link.png")[0]
+    assert "lies in the output folder" in faults("out/link.jpg")[0]
+    assert any("is the input folder" in sentence for sentence in faults("in", out="alias"))
+
+
+def test_the_output_must_be_a_folder(place: Path) -> None:
+    make("in/a.jpg")
+    Path("out").write_text("in the way")
+    assert "is a file where a folder is needed" in faults("in")[0]
+
+
+def test_loops_of_links_are_told(place: Path) -> None:
+    make("in/a.jpg", "in/sub/b.jpg")
+    Path("in/sub/up").symlink_to(place / "in")
+    Path("in/sub/self").symlink_to("self")
+    assert len(faults("in")) == 1 and "symbolic link" in faults("in")[0] and "in/sub/up" in faults("in")[0]
+    assert [f.name for s in find_sets(["in/**/*.jpg"], Path("out")) for f in s.files] == ["a.jpg", "b.jpg"]
+    Path("circle").symlink_to("circle")
+    assert find_sets(["circle"], Path("out"))[0].files == (place / "circle",)  # load() tells that it is a broken link
+
+
+def test_many_loops_end_at_once(place: Path) -> None:
+    make("in/a.jpg")
+    for name in "bcdefghij":
+        Path("in", name).mkdir()
+        for other in "bcdefghij":
+            Path("in", name, other).symlink_to(place / "in" / other)
+    assert len(faults("in")) == 81
+
+
+def test_links_to_folders_elsewhere_are_followed(place: Path) -> None:
+    make("in/a.jpg", "elsewhere/b.jpg")
+    Path("in/link").symlink_to(place / "elsewhere")
+    assert shape(find_sets(["in"], Path("out"))) == {"": ["out/a.png"], "link": ["out/link/b.png"]}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
+def test_unreadable_folders_are_told(place: Path) -> None:
+    make("in/a.jpg")
+    Path("in").chmod(0)
+    assert "cannot be read" in faults("in")[0]
+
+
+def bad_and_good() -> list[PhotoSet]:
+    make("in/a.jpg", "in/b.jpg", "bad/c.jpg", "in/d.jpg")
+    Path("in/b.jpg").write_bytes(b"")
+    Path("bad/c.jpg").write_bytes(b"no photo")
+    Path("in/d.jpg").write_bytes(Path("in/d.jpg").read_bytes()[:300])
+    return find_sets(["in", "bad"], Path("out"))
+
+
+def test_load_all_tells_all_faults_together(place: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        load_all(bad_and_good(), skip_bad=False)
+    assert [Path(sentence.split()[0]).name for sentence in caught.value.sentences] == ["c.jpg", "b.jpg", "d.jpg"]
+
+
+def test_load_all_skips_the_bad_when_told(place: Path) -> None:
+    good, skipped = load_all(bad_and_good(), skip_bad=True)
+    assert good == [PhotoSet("in", (place / "in/a.jpg",), (place / "out/in/a.png",))]
+    assert len(skipped) == 3 and "empty" in skipped[1]
+
+
+def test_load_all_passes_good_sets_through(place: Path) -> None:
+    make("in/a.jpg", "in/sub/b.jpg")
+    sets = find_sets(["in"], Path("out"))
+    assert load_all(sets, skip_bad=False) == (sets, [])
+
+
+def test_load_all_never_leaves_nothing(place: Path) -> None:
+    Path("a.png").write_bytes(b"")
+    with pytest.raises(UserError, match="empty"):
+        load_all(find_sets(["a.png"], Path("out")), skip_bad=True)
+
+
+def test_load_all_knows_what_the_output_cannot_hold(place: Path) -> None:
+    Image.new("RGBA", (70, 70), (1, 2, 3, 4)).save("a.png")
+    with pytest.raises(UserError, match="transparent parts"):
+        load_all(find_sets(["a.png"], Path("out"), suffix=".jpg"), skip_bad=False)

@@ -1,0 +1,131 @@
+"""The first step is the paper's: gradients against independent statements of the published losses, in plain torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from cloakwork import eot, pgd
+from cloakwork.ldm import LDM
+from cloakwork.protections import aspl, noise, photoguard
+from cloakwork.state import State
+from cloakwork.types import Photos
+
+
+@pytest.fixture
+def square(photos: Photos) -> Photos:
+    return [p[:, :128, :128].contiguous() for p in photos]
+
+
+@pytest.fixture
+def first_gradient(monkeypatch: pytest.MonkeyPatch) -> list[Photos]:
+    """Collects the gradients that the PGD loop computes."""
+    seen: list[Photos] = []
+    original = pgd.gradient
+
+    def spy(loss: pgd.Loss, x: Photos) -> tuple[float, Photos]:
+        value, grads = original(loss, x)
+        seen.append(grads)
+        return value, grads
+
+    monkeypatch.setattr(pgd, "gradient", spy)
+    return seen
+
+
+def relative_error(ours: Photos, theirs: torch.Tensor) -> float:
+    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
+
+
+def run(module: object, photos: Photos, model: LDM, cfg: object) -> Photos:
+    return module.protect(photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=State())  # type: ignore[attr-defined]
+
+
+def test_photoguard_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
+    run(photoguard, square, tiny, photoguard.Config(steps=1, random_start=False, target="zero"))
+    x = torch.stack(square).requires_grad_(True)
+    mean = tiny.vae.encode(2 * x - 1).latent_dist.mean * 0.18215
+    (theirs,) = torch.autograd.grad(-(mean**2).mean(), x)
+    assert relative_error(first_gradient[0], theirs) < 1e-4
+
+
+def test_aspl_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
+    """With no surrogate steps before it: the gradient of DreamBooth's loss, one timestep and one noise a photo."""
+    cfg = aspl.Config(outer=1, clean_steps=0, pgd_steps=1, adv_steps=0, prior_weight=0)
+    run(aspl, square, tiny, cfg)
+    g = torch.Generator().manual_seed(4)
+    torch.rand(2 * len(square), generator=g)  # places of the crops; the photos are square, so they do not matter
+    t = torch.randint(0, 1000, (len(square),), generator=g)
+    x = torch.stack(square).requires_grad_(True)
+    z = tiny.vae.encode(2 * x - 1).latent_dist.mean * 0.18215
+    noise = torch.randn(z.shape, generator=g)
+    ids = tiny.tokenizer("a photo of <sks> person", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    c = tiny.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
+    z_t = DDPMScheduler.from_config(tiny.scheduler.config).add_noise(z, noise, t)
+    loss = torch.nn.functional.mse_loss(tiny.unet(z_t, t, encoder_hidden_states=c).sample, noise)
+    (theirs,) = torch.autograd.grad(loss, x)
+    assert relative_error(first_gradient[0], theirs) < 1e-4
+
+
+def test_aspl_counts_its_steps(tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """50 x (3 + 6 + 3) in the paper; here 2 x (3 + 6 + 3)."""
+    calls = {"learn": 0, "pgd": 0}
+    learn, gradient = aspl.learn, pgd.gradient
+
+    def count_learn(*args: object, **more: object) -> None:
+        calls["learn"] += args[4]  # type: ignore[operator]
+        learn(*args, **more)  # type: ignore[arg-type]
+
+    def count_pgd(*args: object) -> tuple[float, Photos]:
+        calls["pgd"] += 1
+        return gradient(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(aspl, "learn", count_learn)
+    monkeypatch.setattr(pgd, "gradient", count_pgd)
+    run(aspl, square, tiny, aspl.Config(outer=2, class_images=2))
+    assert calls == {"learn": 12, "pgd": 12}
+    assert (aspl.PRESETS["paper"].outer, aspl.PRESETS["paper"].budget, aspl.PRESETS["paper"].lr) == (50, 6.4, 5e-7)
+
+
+def test_aspl_leaves_the_surrogate_as_it_was(tiny: LDM, square: Photos) -> None:
+    before = {k: v.clone() for k, v in tiny.unet.state_dict().items()}
+    run(aspl, square, tiny, aspl.Config(outer=1, class_images=2, lr=1e-3))
+    assert all(torch.equal(v, before[k]) for k, v in tiny.unet.state_dict().items())
+
+
+def test_aspl_learns_from_the_clean_set_when_there_is_one(tiny: LDM, square: Photos) -> None:
+    cfg = aspl.Config(outer=1, prior_weight=0, lr=1e-3)
+    one = aspl.protect(square[:1], [tiny], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=State())
+    two = aspl.protect(square[:1], [tiny], cfg, clean=square[1:], rng=torch.Generator().manual_seed(4), state=State())
+    assert not torch.equal(one[0], two[0])
+
+
+def test_photoguard_comes_near_its_target(tiny: LDM, square: Photos) -> None:
+    for target in ("zero", "grey"):
+        cfg = photoguard.Config(steps=25, target=target)
+        protected = run(photoguard, square, tiny, cfg)
+        goal = photoguard.target_latent(tiny, target)
+        with torch.no_grad():
+            before, after = ((tiny.encode(eot.view(p, 128)) - goal).square().mean() for p in (square, protected))
+        assert after < 0.8 * before
+
+
+def test_several_surrogates_all_count(tiny: LDM, square: Photos) -> None:
+    other = replace(tiny.copy(), name="other")
+    with torch.no_grad():
+        for p in other.unet.parameters():
+            p.mul_(0.9)
+    cfg = aspl.Config(outer=1, class_images=2)
+    g = torch.Generator().manual_seed(4)
+    two = aspl.protect(square, [tiny, other], cfg, clean=None, rng=g, state=State())
+    assert not torch.equal(two[0], run(aspl, square, tiny, cfg)[0])
+
+
+def test_noise_is_signs_at_the_budget(square: Photos, tiny: LDM) -> None:
+    inside = [p * 0.5 + 0.25 for p in square]
+    out = run(noise, inside, tiny, noise.Config(budget=8))
+    for a, b in zip(out, inside, strict=True):
+        change = (a - b) * 255
+        assert torch.allclose(change.abs(), torch.tensor(8.0), atol=1e-3) and change.mean().abs() < 0.5

@@ -1,0 +1,143 @@
+"""Measure the embedded models on photos that they were never trained on, and write the numbers into the model card.
+
+    vae      round trips beside TAESD: PSNR, LPIPS, latents, and whether dlib still knows the person
+    samples  whether a classifier trained on real photos sees in a sample what the prompt asked for
+    clip     zero-shot: clean against degraded, people against everything else
+
+Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the repository: they show people.
+
+Run: python training/evaluate.py --work WORK --model src/cloakwork/tiny --shared SHARED --part all --sheets FOLDER
+     python training/evaluate.py --model src/cloakwork/tiny --card
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("results.json")
+START, END = "<!-- numbers: written by training/evaluate.py --card -->", "<!-- end of numbers -->"
+MODELS = ("tiny", "tiny-b")
+TOUCHED = {
+    "vae": ("encoder", "decoder"),
+    "samples": ("clip", "decoder", "unet"),
+    "clip": ("clip",),
+}  # trainings that a part measures
+
+
+def merge(part: str, measured: dict, model: Path, path: Path) -> None:
+    """Put one part into the results with the date and the training steps of the weights that were measured."""
+    results = json.loads(path.read_text()) if path.exists() else {}
+    parts = json.loads((model / "manifest.json").read_text())["parts"]
+    steps = {name: record["step"] for name, record in parts.items() if name.startswith(TOUCHED[part])}
+    results[part] = {"date": datetime.date.today().isoformat(), "steps": steps} | measured
+    path.write_text(json.dumps(results, indent=1) + "\n")
+    print(f"{part}: written to {path}")
+
+
+def shown(value: dict | None, digits: int = 2, percent: bool = False) -> str:
+    """A summary as "mean (low to high)"; a dash where there is none."""
+    if value is None:
+        return "-"
+    mean, low, high = ((100 if percent else 1) * value[k] for k in ("mean" if "mean" in value else "auc", "low", "high"))
+    return f"{mean:.{digits}f}{' %' if percent else ''} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def vae_rows(vae: dict) -> list[list[str]]:
+    """Round trips, the teacher's own as the target."""
+    rows = []
+    quantities = {"psnr": ("round trip, PSNR in dB (higher is better)", 2), "lpips": ("round trip, LPIPS (lower is better)", 3),
+                  "latent_error": ("squared error of latents / squared latents", 4)}  # fmt: skip
+    for key, (label, digits) in quantities.items():
+        cells = [shown(vae.get(m, {}).get(key), digits) for m in MODELS]
+        target = "0" if key == "latent_error" else "TAESD: " + shown(vae["taesd"][key], digits)
+        rows.append([f"{label}, {vae['taesd'][key]['n']} photos", *cells, target])
+    if "untouched" in vae:
+        found = [vae.get(m, {}).get("identity") for m in (*MODELS, "taesd", "untouched")]
+        counts = [f"{i['matched']} of {i['n']}" if i else "-" for i in found]
+        target = f"TAESD: {counts[2]}; no round trip: {counts[3]}"
+        rows.append(["portraits still matched to their person after a round trip (dlib)", *counts[:2], target])
+    return rows
+
+
+def sample_rows(samples: dict) -> list[list[str]]:
+    """Agreement of samples with prompts, the classifier's score on real photos as the target."""
+    target = f"real photos: {shown(samples['judge'], 0, True)}; chance: {100 * samples['chance']:.0f} %"
+    found = next(samples[m] for m in MODELS if m in samples)
+    rows = []
+    for guidance, value in found["guidance"].items():
+        cells = [shown(samples.get(m, {}).get("guidance", {}).get(guidance), 0, True) for m in MODELS]
+        rows.append([f"samples whose class a classifier sees, guidance {guidance}, {value['n']} samples", *cells, target])
+    after = [shown(samples.get(m, {}).get("real_after_vae"), 0, True) for m in MODELS]
+    return [*rows, ["the same for real photos after a round trip", *after, target]]
+
+
+def clip_rows(clip: dict) -> list[list[str]]:
+    measured = clip["tiny"]
+    rows = {f"CLIP, AUC clean against degraded: {kind}": value for kind, value in measured["clean_against_degraded"].items()}
+    rows["CLIP, AUC people against everything else"] = measured["person_against_rest"]
+    return [[label, shown(value, 3), "the same CLIP", "1 (chance: 0.5)"] for label, value in rows.items()]
+
+
+def card(model: Path, path: Path) -> None:
+    """Replace the numbers between the two marks of the model card by those of the results and of manifest.json."""
+    results, manifest = json.loads(path.read_text()) if path.exists() else {}, json.loads((model / "manifest.json").read_text())
+    rows = [["measured", *MODELS, "target, measured on the same photos"], ["---"] * 4]
+    for part, make in (("vae", vae_rows), ("samples", sample_rows), ("clip", clip_rows)):
+        rows += make(results[part]) if part in results else [[f"{part}: not measured yet", "-", "-", "-"]]
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    dates = ", ".join(f"{part} {value['date']}" for part, value in results.items()) or "nothing yet"
+    lines += ["", f"Means with 95 % bootstrap intervals (photo sets or classes first, then photos). Measured: {dates}.", ""]
+    lines += ["| part | steps trained | length of its schedule | CPU seconds |", "| --- | --- | --- | --- |"]
+    lines += [f"| {name} | {p['step']} | {p['steps']} | {p['cpu_seconds']} |" for name, p in manifest["parts"].items()]
+    stale = sorted({n for r in results.values() for n, step in r["steps"].items() if manifest["parts"][n]["step"] != step})
+    lines += ["", f"Weights: {manifest['weight_bytes'] / 1e6:.1f} MB in bf16."]
+    lines += [f"Trained further since some of these numbers were taken: {', '.join(stale)}."] if stale else []
+    readme = model / "README.md"
+    head, rest = readme.read_text().split(START)
+    readme.write_text(head + START + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1])
+    print(f"card: {readme}")
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Run the parts that were asked for; imports wait until here so that --card needs no torch."""
+    if args.part in ("vae", "all"):
+        import judge_vae
+
+        merge("vae", judge_vae.measure(args.model, args.shared, args.dlib, args.sheets), args.model, args.results)
+    if args.part in ("clip", "all"):
+        import judge_clip
+
+        merge("clip", judge_clip.measure(args.work, args.model, args.shared), args.model, args.results)
+    if args.part in ("samples", "all"):
+        import judge_samples
+
+        merge("samples", judge_samples.measure(args.work, args.model, args.sheets, args.minutes), args.model, args.results)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="folder written by assemble.py")
+    parser.add_argument("--work", type=Path, help="folder with the cached views")
+    parser.add_argument("--shared", type=Path, help="folder with data/identities, data/subjects and weights/taesd")
+    parser.add_argument("--part", choices=("vae", "samples", "clip", "all"))
+    parser.add_argument("--sheets", type=Path, help="folder outside the repository for sheets of pictures")
+    parser.add_argument("--dlib", type=Path, help="folder with dlib's networks; otherwise the package face_recognition_models")
+    parser.add_argument("--minutes", type=float, default=5, help="longest training of the classifier that judges samples")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--card", action="store_true", help="write the numbers into the model card")
+    args = parser.parse_args()
+    if args.part and not (args.work and args.shared):
+        parser.error("--part needs --work and --shared")
+    if not (args.part or args.card):
+        parser.error("give --part, --card or both")
+    if args.part:
+        measure(args)
+    if args.card:
+        card(args.model, args.results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""The loop that every training script shares: warm-up and cosine decay, EMA, checkpoints, resume, a written record."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+class Run:
+    """Iterate over it for step numbers; call `descend(loss)` once a step. Stops after `minutes` or at `steps`.
+
+    A checkpoint (weights, EMA, optimizer moments, step) is written every two minutes and at the end by rename, so a
+    killed run loses two minutes and `python SCRIPT ...` again goes on. `record.json` keeps the loss curve and CPU seconds.
+    """
+
+    def __init__(self, folder: Path, model: nn.Module, *, lr: float, steps: int, minutes: float, weight_decay: float = 0.0,
+                 ema: float = 0.0, warmup: int = 200) -> None:  # fmt: skip
+        self.folder, self.model, self.lr, self.steps, self.minutes, self.warmup = folder, model, lr, steps, minutes, warmup
+        folder.mkdir(parents=True, exist_ok=True)
+        self.params = dict(model.named_parameters())
+        trained = [p for p in self.params.values() if p.requires_grad]
+        self.opt = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True)
+        self.ema_rate = ema
+        self.ema = {k: p.detach().clone() for k, p in self.params.items()} if ema else {}
+        self.step, self.curve, self.cpu_seconds = 0, [], 0.0
+        self._resume()
+
+    def _resume(self) -> None:
+        path = self.folder / "state.safetensors"
+        if not path.exists():
+            return
+        saved = load_file(path)
+        record = json.loads((self.folder / "record.json").read_text())
+        self.step, self.curve, self.cpu_seconds = record["step"], record["curve"], record["cpu_seconds"]
+        with torch.no_grad():
+            for k, p in self.params.items():
+                p.copy_(saved[f"model.{k}"])
+                if self.ema:
+                    self.ema[k].copy_(saved[f"ema.{k}"])
+                if f"m.{k}" in saved:
+                    self.opt.state[p] = {"step": torch.tensor(float(self.step)), "exp_avg": saved[f"m.{k}"].clone(),
+                                         "exp_avg_sq": saved[f"v.{k}"].clone()}  # fmt: skip
+        print(f"resumed at step {self.step}", flush=True)
+
+    def save(self) -> None:
+        tensors = {f"model.{k}": p.detach().contiguous() for k, p in self.params.items()}
+        tensors |= {f"ema.{k}": v.contiguous() for k, v in self.ema.items()}
+        for k, p in self.params.items():
+            if p in self.opt.state:
+                tensors[f"m.{k}"] = self.opt.state[p]["exp_avg"].contiguous()
+                tensors[f"v.{k}"] = self.opt.state[p]["exp_avg_sq"].contiguous()
+        save_file(tensors, self.folder / "state.tmp")
+        os.replace(self.folder / "state.tmp", self.folder / "state.safetensors")
+        record = {
+            "step": self.step,
+            "cpu_seconds": round(self.cpu_seconds),
+            "lr": self.lr,
+            "steps": self.steps,
+            "curve": self.curve,
+        }
+        (self.folder / "record.tmp").write_text(json.dumps(record))
+        os.replace(self.folder / "record.tmp", self.folder / "record.json")
+
+    def __iter__(self) -> Iterator[int]:
+        begun = saved = shown = time.monotonic()
+        cpu = time.process_time()
+        self.recent: list[float] = []
+        first = self.step
+        while self.step < self.steps and time.monotonic() - begun < 60 * self.minutes:
+            yield self.step
+            self.step += 1
+            now = time.monotonic()
+            if now - shown > 20:
+                loss = sum(self.recent) / len(self.recent)
+                self.curve.append([self.step, round(loss, 5)])
+                print(
+                    f"step {self.step}/{self.steps}  loss {loss:.4f}  {(self.step - first) / (now - begun):.2f} steps/s",
+                    flush=True,
+                )
+                self.recent, shown = [], now
+            if now - saved > 120:
+                self.cpu_seconds, cpu, saved = self.cpu_seconds + time.process_time() - cpu, time.process_time(), now
+                self.save()
+        self.cpu_seconds += time.process_time() - cpu
+        self.save()
+
+    def descend(self, loss: Tensor) -> None:
+        """One clipped AdamW step at the scheduled rate, then the EMA."""
+        rate = min((self.step + 1) / self.warmup, 0.5 * (1 + math.cos(math.pi * self.step / self.steps)) + 0.01)
+        for group in self.opt.param_groups:
+            group["lr"] = self.lr * rate
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.params.values(), 1.0)
+        self.opt.step()
+        self.opt.zero_grad(set_to_none=True)
+        self.recent.append(loss.item())
+        if self.ema:
+            decay = min(self.ema_rate, (1 + self.step) / (10 + self.step))
+            with torch.no_grad():
+                torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.params.values()], 1 - decay)

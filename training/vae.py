@@ -1,0 +1,104 @@
+"""The autoencoders of `tiny` (AutoencoderKL, Stable Diffusion's topology) and `tiny-b` (AutoencoderTiny), distilled from TAESD.
+
+Encoder: photo -> the teacher's latents (squared error; for the KL one also a Gaussian log-likelihood that trains the
+variance and leaves the mean alone). Decoder: the teacher's latents, slightly noised -> the teacher's picture (L1, gradient
+difference, LPIPS), with a smaller L1 to the photo itself. The teacher's answers are deterministic, so a small net learns
+them fast and sharp; the photo keeps it from learning the teacher's mistakes.
+
+The nets work in scaled latents while they learn; assemble.py folds Stable Diffusion's 0.18215 into the outermost 1 x 1 layers.
+
+Run: python training/vae.py --work WORK --part encoder --minutes 60        (again after an interruption: it goes on)
+     python training/vae.py --work WORK --part decoder --minutes 60
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from data import load_index, sampling_weights, to_unit
+from diffusers import AutoencoderKL, AutoencoderTiny
+from loop import Run
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from cloakwork.nets.lpips import load_lpips
+
+WIDTHS = (32, 64, 96, 128)
+
+
+def build_kl() -> AutoencoderKL:
+    return AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4, block_out_channels=WIDTHS,
+        layers_per_block=1, latent_channels=4, norm_num_groups=32, sample_size=128, scaling_factor=0.18215,
+    )  # fmt: skip
+
+
+def build_small() -> AutoencoderTiny:
+    return AutoencoderTiny(
+        encoder_block_out_channels=(32, 32, 32, 32), decoder_block_out_channels=(32, 32, 32, 32),
+        num_encoder_blocks=(1, 2, 2, 2), num_decoder_blocks=(2, 2, 2, 1),
+    )  # fmt: skip
+
+
+def encoder_loss(moments: Tensor, z: Tensor) -> Tensor:
+    """Squared error of the mean, and for eight channels the likelihood of the (detached) residual under the variance."""
+    error = (moments[:, :4] - z).square()
+    loss = error.mean()
+    if moments.shape[1] == 8:
+        log_var = moments[:, 4:].clamp(-12, 4)
+        loss = loss + 0.02 * (log_var + error.detach() * torch.exp(-log_var)).mean()
+    return loss
+
+
+def gradient_difference(x: Tensor, y: Tensor) -> Tensor:
+    dx = (x.diff(dim=-1) - y.diff(dim=-1)).abs().mean()
+    return dx + (x.diff(dim=-2) - y.diff(dim=-2)).abs().mean()
+
+
+def decoder_loss(out: Tensor, picture: Tensor, photo: Tensor) -> Tensor:
+    loss = (out - picture).abs().mean() + gradient_difference(out, picture) + 0.5 * (out - photo).abs().mean()
+    return loss + 0.5 * load_lpips()(out, picture).mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--name", choices=("tiny", "tiny-b"), default="tiny")
+    parser.add_argument("--part", choices=("encoder", "decoder"), required=True)
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=14_000, help="length of the learning-rate schedule")
+    parser.add_argument("--lr", type=float, default=1e-3)
+    args = parser.parse_args()
+    index = load_index(args.work)
+    pixels, latents, decoded = (open_memmap(args.work / f"{n}.npy", "r") for n in ("views", "latents", "decoded"))
+    weights = sampling_weights(index) ** 0.5
+    weights /= weights.sum()
+    torch.manual_seed(0)
+    vae = build_kl() if args.name == "tiny" else build_small()
+    encoding = args.part == "encoder"
+    net = vae.encoder if encoding else vae.decoder
+    net.to(memory_format=torch.channels_last)
+    run = Run(args.work / f"{args.part}-{args.name}", net, lr=args.lr, steps=args.steps, minutes=args.minutes, ema=0.999)
+    forward = torch.compile(net)
+    for step in run:
+        draw = np.random.default_rng([1, step])
+        rows = draw.choice(len(index), args.batch, p=weights)
+        views = draw.integers(0, 4 if encoding else 2, args.batch)
+        z = torch.from_numpy(latents[rows, views if encoding else 2 * views]).float()
+        with torch.autocast("cpu", torch.bfloat16):
+            if encoding:
+                loss = encoder_loss(forward(to_unit(pixels[rows, views]) * 2 - 1).float(), z)
+            else:
+                # a UNet's latents are never exactly the teacher's: let the decoder see some of that
+                z = z + 0.05 * torch.randn(z.shape, generator=torch.Generator().manual_seed(step))
+                out = forward(z.contiguous(memory_format=torch.channels_last)).float() * 0.5 + 0.5
+                loss = decoder_loss(out, to_unit(decoded[rows, views]), to_unit(pixels[rows, 2 * views]))
+        run.descend(loss)
+
+
+if __name__ == "__main__":
+    main()
