@@ -83,6 +83,12 @@ def test_order_and_repetition_of_arguments_do_not_matter(place: Path) -> None:
     assert find_sets(["in", "in/a.jpg"], Path("out")) == find_sets(["in"], Path("out"))
 
 
+def test_sets_come_in_the_order_of_their_folders(place: Path) -> None:
+    names = list("abcdefgh")
+    make(*[f"{name}/1.jpg" for name in names])
+    assert [s.name for s in find_sets(names[::-1], Path("out"))] == names
+
+
 def test_patterns(place: Path) -> None:
     make("in/a.jpg", "in/b.png", "in/sub/c.jpg", "in/.hidden.jpg", "in/.old/d.jpg", "odd[1].jpg")
     Path("in/notes.txt").write_text("no photo")
