@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cloakwork import eot, images, jobs, ldm, loading, methods
+from cloakwork import eot, images, ldm, loading, methods, worksize
 from cloakwork.personalize import Training, class_pictures, learn, lesson
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -30,7 +30,7 @@ DRAWS = 40  # timesteps and noises per photo that an error is averaged over
 
 
 def photos_of(folder: Path) -> Photos:
-    return [jobs.work_copy(images.load(f).pixels) for f in sorted(folder.glob("*.jpg"))]
+    return [worksize.work_copy(images.load(f).pixels) for f in sorted(folder.glob("*.jpg"))]
 
 
 def saved(photos: Photos, originals: Photos, budget: float) -> Photos:

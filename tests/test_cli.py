@@ -6,8 +6,9 @@ import resource
 import statistics
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 import cloakwork
 from cloakwork import cli, methods
 from cloakwork.errors import UserError
+from cloakwork.records import PhotoRecord, SetRecord
 
 MINE = '''"""A protection of mine."""
 from __future__ import annotations
@@ -262,18 +264,18 @@ def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     assert jobs.asked["out"] == Path("elsewhere")
 
 
-def record(**changes: Any) -> SimpleNamespace:
-    photo = {"output": Path("safe/a.png"), "width": 640, "height": 480, "ssim": 0.9612, "seconds": 12.34}
+def record(**changes: Any) -> SetRecord:
+    size = {"width": 640, "height": 480, "ssim": 0.9612, "digest": "", "sha256": ""}
     photos = [
-        SimpleNamespace(name="a[red].png", budget_used=11.0, psnr=31.26, **photo),
-        SimpleNamespace(name="b.png", budget_used=0.0, psnr=float("inf"), **photo),
+        PhotoRecord(name=n, original=Path(n), output=Path("safe") / n, budget_used=used, psnr=psnr, **size)
+        for n, used, psnr in (("a[red].png", 11.0, 31.26), ("b.png", 0.0, float("inf")))
     ]
-    standard = {
-        "name": "cats", "out": Path("safe"), "protection": "aspl", "photos": photos,
-        "surrogates": ["tiny (weights 1a2b3c4d5e6f)"], "notes": ["c.png was left out."], "fresh": True,
-        "sheet": Path("safe/.cloakwork/cats.png"), "record": Path("safe/.cloakwork/cats.json"),
-    }  # fmt: skip
-    return SimpleNamespace(**standard | changes)
+    plain = SetRecord(
+        name="cats", out=Path("safe"), protection="aspl", surrogates=["tiny (weights 1a2b3c4d5e6f)"], photos=photos,
+        sheet=Path("safe/.cloakwork/cats.png"), record=Path("safe/.cloakwork/cats.json"), notes=["c.png was left out."],
+        seconds=24.68,
+    )  # fmt: skip
+    return replace(plain, **changes)
 
 
 def test_the_end_says_what_was_done_and_what_it_does_not_mean(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:

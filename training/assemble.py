@@ -34,7 +34,9 @@ from unet import build as build_unet
 PIPELINES = {"model": "tiny", "model-b": "tiny-b"}
 LIMIT = 50e6  # bytes of all weight files
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
-PARTS = {"clip": "clip"} | {f"{net}-{name}": f"{place} of {name}" for name in PIPELINES.values() for net, place in NETS.items()}
+PARTS = {"clip": "clip", "clip-pairs": "clip"} | {
+    f"{net}-{name}": f"{place} of {name}" for name in PIPELINES.values() for net, place in NETS.items()
+}
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -47,8 +49,8 @@ def read_unet(work: Path, name: str) -> UNet2DConditionModel | None:
     return unet.bfloat16()
 
 
-def read_clip(work: Path) -> tuple[CLIPModel, CLIPTokenizer] | None:
-    weights = trained(work / "clip")
+def read_clip(work: Path, stage: str) -> tuple[CLIPModel, CLIPTokenizer] | None:
+    weights = trained(work / stage)
     if weights is None:
         return None
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
@@ -112,11 +114,13 @@ def write_index(folder: Path, vae: str) -> None:
 def stage(work: Path, folder: Path) -> list[str]:
     """Write every component that has a checkpoint under `folder`; returns the names of those that have none."""
     missing = []
-    if (clip := read_clip(work)) is None:
+    clip = read_clip(work, "clip")  # what the UNets learned with
+    judge = read_clip(work, "clip-pairs") or clip  # the same after its second stage
+    if judge is None:
         missing.append("clip")
     else:
-        save_net(clip[0], folder / "clip")
-        write_tokenizer(clip[1], folder / "clip")
+        save_net(judge[0], folder / "clip")
+        write_tokenizer(judge[1], folder / "clip")
     for place, name in PIPELINES.items():
         for component, net in (("vae", read_vae(work, name)), ("unet", read_unet(work, name))):
             if net is None:
@@ -152,7 +156,7 @@ def write_manifest(work: Path, out: Path, missing: list[str]) -> int:
     path = out / "manifest.json"
     parts = json.loads(path.read_text())["parts"] if path.exists() else {}
     for part, component in PARTS.items():
-        if component not in missing:
+        if component not in missing and (work / part / "record.json").exists():
             record = json.loads((work / part / "record.json").read_text())
             parts[part] = {k: record[k] for k in ("step", "steps", "lr", "cpu_seconds")}
     weights = {}
@@ -188,6 +192,9 @@ def resume(out: Path, work: Path) -> None:
     """Checkpoints (weights as model and EMA, no moments) from committed weights; a checkpoint that exists is left alone."""
     parts = json.loads((out / "manifest.json").read_text())["parts"]
     nets: dict[str, nn.Module] = {"clip": CLIPModel.from_pretrained(out / "clip")}
+    if "clip-pairs" in parts:
+        nets["clip-pairs"] = CLIPModel.from_pretrained(out / "clip")
+        nets["clip"].text_model.load_state_dict(CLIPTextModel.from_pretrained(out / "model" / "text_encoder").state_dict())
     for place, name in PIPELINES.items():
         cls = AutoencoderKL if name == "tiny" else AutoencoderTiny
         if (out / place / "vae").exists():

@@ -255,11 +255,12 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     table.add_column("photo", overflow="fold")
     for name in ("size", "budget used", "PSNR dB", "SSIM", "seconds"):
         table.add_column(name, justify="right")
-    for photo, fresh in [(photo, record.fresh) for record in records for photo in record.photos]:
-        psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
-        seconds = f"{photo.seconds:.1f}" if fresh else "done before"
-        size = f"{photo.width} x {photo.height}"
-        table.add_row(photo.name, size, f"{photo.budget_used:.2f}", psnr, f"{photo.ssim:.3f}", seconds)
+    for record in records:
+        seconds = f"{record.seconds / len(record.photos):.1f}" if record.fresh else "done before"
+        for photo in record.photos:
+            psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
+            size = f"{photo.width} x {photo.height}"
+            table.add_row(photo.name, size, f"{photo.budget_used:.2f}", psnr, f"{photo.ssim:.3f}", seconds)
     console.print(table)
     for note in dict.fromkeys(note for record in records for note in record.notes):
         console.print(note)

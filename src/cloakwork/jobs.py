@@ -20,12 +20,22 @@ from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.photosets import PhotoSet
-from cloakwork.records import FOLDER, PhotoRecord, SetRecord, contact_sheet, peak_memory_mb, surroundings, thumbnail, write_json
+from cloakwork.records import (
+    FOLDER,
+    PhotoRecord,
+    SetRecord,
+    contact_sheet,
+    peak_memory_mb,
+    read_result,
+    result_json,
+    sha256,
+    surroundings,
+    thumbnail,
+    write_json,
+)
 from cloakwork.state import Progress, State
-
-# Photos are perturbed at a short side of at most this many pixels and the perturbation (never the photo) is enlarged:
-# thieves' loaders shrink photos to 512 or 1024 px, and memory stays bounded whatever a camera makes.
-WORK_SIDE = 1024
+from cloakwork.types import Photos
+from cloakwork.worksize import WORK_SIDE, finish, work_copy
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,8 @@ class Job:
     def device(self) -> torch.device:
         return self.surrogates[0].device if self.surrogates else torch.device("cpu")
 
-    def key(self, photos: list[Photo]) -> str:
-        """Hash of the job and the photos' contents, whatever their names and order."""
+    def key(self, digests: list[str]) -> str:
+        """Hash of the job and of the photos' contents, whatever their names and order."""
         parts = {
             "protection": self.protection,
             "version": self.module.VERSION,
@@ -55,7 +65,7 @@ class Job:
             "surrogates": [(m.weights, str(m.dtype), m.device.type) for m in self.surrogates],
             "seed": self.seed,
             "clean": sorted(p.digest for p in self.clean),
-            "photos": sorted(p.digest for p in photos),
+            "photos": sorted(digests),
             "how": [WORK_SIDE, pgd.MICRO_BATCH, self.suffix, self.quality, self.strip_metadata],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -105,18 +115,63 @@ def protect(
     """
     module = methods.load("protections", protection)
     config = methods.config(module, preset, surrogates) if config is None else config
-    check_config(config)
+    check_config(config, quality)
     out = Path(out).expanduser().absolute()
     sets, skipped = photosets.load_all(photosets.find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
     references = [images.load(f) for s in photosets.find_sets([clean], out) for f in s.files] if clean else []
     models = [loading.load(name, device, dtype) for name in surrogates] if getattr(module, "USES_SURROGATES", True) else []
     job = Job(protection, module, config, models, seed, references, suffix, quality, strip_metadata)
-    return [_protect_set(job, s, _folder(out, s, each), force, skipped if i == 0 else [], progress) for i, s in enumerate(sets)]
+    tasks = [_task(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets]
+    if not force:
+        _refuse_overwriting(tasks)
+    results = []
+    for task in tasks:
+        done = None if force else read_result(task.folder, task.key)
+        results.append(done or _protect_set(job, task, [] if results else skipped, progress))
+    return results
 
 
-def check_config(config: Any) -> None:
-    """Bounds that hold for every protection, all faults together."""
+@dataclass(frozen=True)
+class Task:
+    """One photo set to be protected."""
+
+    name: str
+    photos: list[tuple[Path, Path]]
+    """original and output, sorted by the originals' contents, so that the order they were named in does not matter"""
+    folder: Path
+    """where record, sheet and checkpoint go"""
+    key: str
+
+
+def _task(job: Job, photos: PhotoSet, folder: Path) -> Task:
+    digests = [images.load(f).digest for f in photos.files]  # one photo at a time: a set may be larger than the memory
+    order = sorted(zip(digests, photos.files, photos.outputs, strict=True))
+    return Task(photos.name, [(f, o) for _, f, o in order], folder, job.key(digests))
+
+
+def _refuse_overwriting(tasks: list[Task]) -> None:
+    """Existing outputs stop the job before it computes anything, unless this very job wrote them."""
+    there = [o for t in tasks if not _wrote(t) for _, o in t.photos if o.exists()]
+    if there:
+        raise UserError(*[f"{o} exists already; give --force to overwrite it, or another output folder." for o in there])
+
+
+def _wrote(task: Task) -> bool:
+    """Whether the same job has finished this set before, or was stopped while it saved it."""
+    saving = task.folder / "saving.json"
+    stopped = saving.is_file() and json.loads(saving.read_text())["key"] == task.key
+    return stopped or read_result(task.folder, task.key) is not None
+
+
+def check_config(config: Any, quality: int = 95) -> None:
+    """Bounds that hold for every protection, all faults together.
+
+    Raises:
+        UserError: one sentence a fault.
+    """
     faults = []
+    if not 1 <= quality <= 100:
+        faults.append(f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice.")
     if not 0 <= config.budget <= 255:
         faults.append(
             f"The budget {config.budget:g} is out of range; allowed are 0 to 255 (1/255 of the pixel range), usual are 4 to 16."
@@ -131,51 +186,41 @@ def check_config(config: Any) -> None:
         raise UserError(*faults)
 
 
-def _folder(out: Path, photos: PhotoSet, each: bool) -> Path:
-    """Where the record of a set goes."""
-    return out / FOLDER / photos.name / (photos.outputs[0].stem if each else "")
-
-
-def _protect_set(job: Job, photos: PhotoSet, folder: Path, force: bool, notes: list[str], progress: Progress | None) -> SetRecord:
-    """One photo set from files to files; skipped when its record says that the same has been done before."""
+def _protect_set(job: Job, task: Task, notes: list[str], progress: Progress | None) -> SetRecord:
+    """One photo set from files to files."""
     begun = time.monotonic()
-    pairs = [(images.load(f), o) for f, o in zip(photos.files, photos.outputs, strict=True)]
-    pairs.sort(key=lambda pair: pair[0].digest)  # the order in which photos were named must not matter
-    originals, outputs = [p for p, _ in pairs], [o for _, o in pairs]
-    key = job.key(originals)
-    if not force:
-        earlier = _earlier(folder, key)
-        if earlier is not None:
-            return earlier
-        _refuse_overwriting(folder, key, outputs)
-    state = State(folder / f"state-{key[:16]}.safetensors", photos.name or job.protection, progress)
-    deltas = _perturbations(job, originals, key, state)
-    write_json(folder / "saving.json", {"key": key})  # from here on, outputs that exist are this job's own
-    shares = [_save(job, *one) for one in zip(originals, outputs, deltas, strict=True)]
-    seconds = round((time.monotonic() - begun) / len(originals), 2)
-    rows, before, after = [], [], []
-    for photo, output in zip(originals, outputs, strict=True):
-        row, thumbs = _measure(photo, output, seconds)
-        rows.append(row)
-        before.append(thumbs[0])
-        after.append(thumbs[1])
-    notes = notes + _losses(job, shares)
-    sheet, record = folder / "sheet.png", folder / "record.json"
-    contact_sheet([r.name for r in rows], before, after, job.config.budget, sheet)
-    surrogates = [f"{m.name} (weights {m.weights})" for m in job.surrogates]
-    result = SetRecord(photos.name, outputs[0].parent, job.protection, surrogates, rows, sheet, record, notes)
-    write_json(folder / "timings.json", {"seconds_per_photo": seconds, "peak_memory_mb": peak_memory_mb()})
-    write_json(record, _record(job, key, originals, result, state))
-    (folder / "saving.json").unlink()
+    state = State(task.folder / f"state-{task.key[:16]}.safetensors", task.name or job.protection, progress)
+    deltas = _perturbations(job, task, state)
+    write_json(task.folder / "saving.json", {"key": task.key})  # from here on, outputs that exist are this job's own
+    rows, kept, before, after = [], [], [], []
+    for (file, output), delta in zip(task.photos, deltas, strict=True):
+        photo = images.load(file)
+        kept.append(_save(job, photo, output, delta))
+        rows.append(_measure(photo, output, before, after))
+    contact_sheet([r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png")
+    result = SetRecord(
+        name=task.name,
+        out=task.photos[0][1].parent,
+        protection=job.protection,
+        surrogates=[f"{m.name} (weights {m.weights})" for m in job.surrogates],
+        photos=rows,
+        sheet=task.folder / "sheet.png",
+        record=task.folder / "record.json",
+        notes=notes + _losses(job, kept),
+        seconds=round(time.monotonic() - begun, 2),
+    )
+    write_json(task.folder / "timings.json", {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()})
+    write_json(result.record, {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace})
+    (task.folder / "saving.json").unlink()
     state.forget()
     return result
 
 
-def _perturbations(job: Job, originals: list[Photo], key: str, state: State) -> list[Tensor]:
+def _perturbations(job: Job, task: Task, state: State) -> list[Tensor]:
     """What the protection adds to each working copy, 3 x h x w floats on the CPU."""
-    work = [work_copy(p.pixels).to(job.device) for p in originals]
+    work = [work_copy(images.load(f).pixels).to(job.device) for f, _ in task.photos]
     clean = [work_copy(p.pixels).to(job.device) for p in job.clean] or None
-    rng = torch.Generator().manual_seed(int(key[:15], 16))
+    rng = torch.Generator().manual_seed(int(task.key[:15], 16))
     protected = job.module.protect(work, job.surrogates, job.config, clean=clean, rng=rng, state=state)
     return [(a - b).detach().cpu() for a, b in zip(protected, work, strict=True)]
 
@@ -206,90 +251,35 @@ def _losses(job: Job, shares: Sequence[float]) -> list[str]:
     ]
 
 
-def _measure(photo: Photo, output: Path, seconds: float) -> tuple[PhotoRecord, tuple[Tensor, Tensor]]:
-    """The saved file against its original: the numbers of a table row, and two thumbnails."""
-    before, after = images.unit(photo.pixels), images.unit(images.load(output).pixels)
-    used, noise, likeness = (m.score([after], [before], None, m.Config()).item() for m in (linf, psnr, ssim))
-    height, width = before.shape[-2:]
-    row = PhotoRecord(photo.path.name, output, width, height, round(used, 3), noise, likeness, seconds)
-    return row, (thumbnail(before), thumbnail(after))
-
-
-def _record(job: Job, key: str, originals: list[Photo], result: SetRecord, state: State) -> dict[str, Any]:
-    """Everything needed to know what was done and to do it again; timings are kept apart, for they differ every time."""
-    rows = [
-        {
-            "name": r.name, "original": str(p.path.absolute()), "digest": p.digest, "output": r.output.name,
-            "sha256": _sha256(r.output), "width": r.width, "height": r.height, "budget_used": r.budget_used,
-            "psnr": r.psnr, "ssim": r.ssim,
-        }
-        for p, r in zip(originals, result.photos, strict=True)
-    ]  # fmt: skip
-    return {
-        "key": key,
-        "protection": job.protection,
-        "version": job.module.VERSION,
-        "config": asdict(job.config),
-        "seed": job.seed,
-        "surrogates": [{"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for m in job.surrogates],
-        "clean": [str(p.path.absolute()) for p in job.clean],
-        "micro_batch": pgd.MICRO_BATCH,
-        "surroundings": surroundings(job.device),
-        "set": result.name,
-        "out": str(result.out),
-        "photos": rows,
-        "notes": result.notes,
-        "loss": state.trace,
-    }
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _earlier(folder: Path, key: str) -> SetRecord | None:
-    """The result of an earlier run of the very same job, if all its photos are still there as they were written."""
-    path = folder / "record.json"
-    if not path.is_file():
-        return None
-    record = json.loads(path.read_text())
-    out = Path(record["out"])
-    if record["key"] != key or not all(
-        (out / p["output"]).is_file() and _sha256(out / p["output"]) == p["sha256"] for p in record["photos"]
-    ):
-        return None
-    rows = [
-        PhotoRecord(p["name"], out / p["output"], p["width"], p["height"], p["budget_used"], p["psnr"], p["ssim"], 0.0)
-        for p in record["photos"]
-    ]
-    surrogates = [f"{s['name']} (weights {s['weights']})" for s in record["surrogates"]]
-    return SetRecord(
-        record["set"], out, record["protection"], surrogates, rows, folder / "sheet.png", path, record["notes"], fresh=False
+def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:
+    """The saved file against its original; appends a thumbnail of each."""
+    x0, x = images.unit(photo.pixels), images.unit(images.load(output).pixels)
+    used, noise, likeness = (m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim))
+    before.append(thumbnail(x0))
+    after.append(thumbnail(x))
+    return PhotoRecord(
+        name=photo.path.name,
+        original=photo.path.absolute(),
+        digest=photo.digest,
+        output=output,
+        sha256=sha256(output),
+        width=x0.shape[-1],
+        height=x0.shape[-2],
+        budget_used=round(used, 3),
+        psnr=round(noise, 3),
+        ssim=round(likeness, 4),
     )
 
 
-def _refuse_overwriting(folder: Path, key: str, outputs: list[Path]) -> None:
-    """Existing outputs stop the job before it computes anything, unless an interrupted run of the same job wrote them."""
-    saving = folder / "saving.json"
-    if saving.is_file() and json.loads(saving.read_text())["key"] == key:
-        return
-    there = [o for o in outputs if o.exists()]
-    if there:
-        raise UserError(*[f"{o} exists already; give --force to overwrite it, or another output folder." for o in there])
-
-
-def work_copy(pixels: Tensor) -> Tensor:
-    """uint8 3 x H x W to float in [0, 1], its short side at most WORK_SIDE."""
-    x = images.unit(pixels)
-    scale = WORK_SIDE / min(x.shape[-2:])
-    if scale >= 1:
-        return x
-    size = (round(x.shape[-2] * scale), round(x.shape[-1] * scale))
-    return torch.nn.functional.interpolate(x[None], size, mode="bilinear", antialias=True)[0]
-
-
-def finish(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
-    """The photo (uint8, 3 x H x W) plus a perturbation of its own or of its working size, rounded within the budget; uint8."""
-    if delta.shape != pixels.shape:
-        delta = torch.nn.functional.interpolate(delta[None], pixels.shape[-2:], mode="bilinear")[0]
-    return images.round_within(images.unit(pixels).add_(delta), pixels, budget)
+def _settings(job: Job) -> dict[str, Any]:
+    """Everything needed to do the same again; timings are kept apart, for they differ every time."""
+    return {
+        "version": job.module.VERSION,
+        "config": asdict(job.config),
+        "seed": job.seed,
+        "models": [{"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for m in job.surrogates],
+        "clean": [str(p.path.absolute()) for p in job.clean],
+        "output": {"suffix": job.suffix, "quality": job.quality, "strip_metadata": job.strip_metadata},
+        "micro_batch": pgd.MICRO_BATCH,
+        "surroundings": surroundings(job.device),
+    }

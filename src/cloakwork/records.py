@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
 import resource
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -28,17 +29,22 @@ ROWS = 24  # photos on a contact sheet
 
 @dataclass(frozen=True)
 class PhotoRecord:
-    """One protected photo: where it is and what it cost its looks."""
+    """One protected photo: where it came from, where it is, and what it cost its looks."""
 
     name: str
+    original: Path
+    digest: str
+    """sha256 of the original's pixels"""
     output: Path
+    sha256: str
+    """of the output file"""
     width: int
     height: int
     budget_used: float
     """largest change found in the saved file, 1/255"""
     psnr: float
+    """dB; infinite when nothing changed"""
     ssim: float
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,35 @@ class SetRecord:
     sheet: Path
     record: Path
     notes: list[str]
+    seconds: float
     fresh: bool = True
     """False when an earlier run had already done the same"""
+
+
+def result_json(result: SetRecord) -> dict[str, Any]:
+    """A result as it stands in the record; paths as text, numbers as they are."""
+    return {k: v for k, v in asdict(result).items() if k not in ("seconds", "fresh")}
+
+
+def read_result(folder: Path, key: str) -> SetRecord | None:
+    """What an earlier run of the very same job left in `folder`, if all its photos are still as they were written."""
+    path = folder / "record.json"
+    if not path.is_file():
+        return None
+    kept = json.loads(path.read_text())
+    photos = [PhotoRecord(**p | {"original": Path(p["original"]), "output": Path(p["output"])}) for p in kept["photos"]]
+    if kept["key"] != key or not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in photos):
+        return None
+    return SetRecord(
+        kept["name"], Path(kept["out"]), kept["protection"], kept["surrogates"], photos, folder / "sheet.png", path,
+        kept["notes"], seconds=0.0, fresh=False,
+    )  # fmt: skip
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

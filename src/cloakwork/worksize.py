@@ -1,0 +1,29 @@
+"""The size photos are perturbed at: their own, up to a limit that keeps memory bounded whatever a camera makes."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork import images
+
+# Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the photo) is enlarged:
+# thieves' loaders shrink photos to 512 or 1024 px anyway.
+WORK_SIDE = 1024
+
+
+def work_copy(pixels: Tensor) -> Tensor:
+    """uint8 3 x H x W to float in [0, 1], its short side at most WORK_SIDE."""
+    x = images.unit(pixels)
+    scale = WORK_SIDE / min(x.shape[-2:])
+    if scale >= 1:
+        return x
+    size = (round(x.shape[-2] * scale), round(x.shape[-1] * scale))
+    return F.interpolate(x[None], size, mode="bilinear", antialias=True)[0]
+
+
+def finish(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
+    """The photo (uint8, 3 x H x W) plus a perturbation of its own or of its working size, rounded within the budget; uint8."""
+    if delta.shape != pixels.shape:
+        delta = F.interpolate(delta[None], pixels.shape[-2:], mode="bilinear")[0]
+    return images.round_within(images.unit(pixels).add_(delta), pixels, budget)
