@@ -63,7 +63,7 @@ def learn(
     """
     with ldm.trainable(text_encoder=how.text_encoder) as named:
         params = list(named.values())
-        optimizer = torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2)
+        optimizer = torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2, fused=True)
         for step in range(first, first + steps):
             loss = _error(ldm, subject, how.batch, step, rng)
             if kind is not None:
