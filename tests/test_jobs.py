@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import pixels_of
+from conftest import SAMPLES, pixels_of
 from PIL import Image
 
 from cloakwork import jobs, worksize
@@ -28,7 +28,7 @@ def test_record_sheet_and_table(sample_files: list[Path], tmp_path: Path) -> Non
     (result,) = jobs.protect(sample_files, tmp_path / "out", protection="photoguard", config=photoguard.Config(steps=2))
     record = json.loads(result.record.read_text())
     assert record["protection"] == "photoguard" and record["config"]["budget"] == 11 and len(record["loss"]) == 2
-    assert record["surrogates"][0]["name"] == "tiny" and len(record["surrogates"][0]["weights"]) == 12
+    assert record["models"][0]["name"] == "tiny" and len(record["models"][0]["weights"]) == 12
     assert {p["original"] for p in record["photos"]} == {str(f) for f in sample_files}
     for row, file in zip(result.photos, [Path(p["original"]) for p in record["photos"]], strict=True):
         a, b = pixels_of(row.output), pixels_of(file)
@@ -51,6 +51,7 @@ def test_folders_are_sets_and_mirrored(sample_files: list[Path], tmp_path: Path)
     assert (tmp_path / "out/b/c" / f"{sample_files[2].stem}.png").is_file()
     assert (tmp_path / "out/.cloakwork/b/c/record.json").is_file()
     single = jobs.protect([tmp_path / "in"], tmp_path / "each", protection="noise", config=QUICK, each=True)
+    assert Image.open(tmp_path / "each/.cloakwork/overview.png").height > 500
     assert len({r.record for r in single}) == 3 and all(len(r.photos) == 1 and r.record.is_file() for r in single)
 
 
@@ -191,3 +192,19 @@ def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     print(f"peak {peak:.0f} MiB, {time.monotonic() - begun:.0f} s")
     assert pixels_of(tmp_path / "out/big.png").shape == (4000, 6000, 3)
     assert peak < 4096
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "limit"), [("photoguard", 60), ("aspl", 360)])
+def test_five_portraits_cost_no_more_than(name: str, limit: float, tmp_path: Path) -> None:
+    """CPU seconds on two threads, at the full laptop preset: 100 steps, or 50 x (3 + 6 + 3) with its class pictures."""
+    (tmp_path / "in").mkdir()
+    portrait = Image.open(SAMPLES / "astronaut.jpg").resize((270, 308))
+    for i in range(5):
+        portrait.rotate(3 * i, Image.Resampling.BICUBIC).save(tmp_path / "in" / f"{i}.png")
+    torch.set_num_threads(2)
+    begun = time.process_time()
+    jobs.protect([tmp_path / "in"], tmp_path / "out", protection=name, preset="tiny")
+    torch.set_num_threads(1)
+    print(f"{name}: {time.process_time() - begun:.0f} CPU s")
+    assert time.process_time() - begun < limit

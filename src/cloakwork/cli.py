@@ -192,6 +192,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     from rich.console import Console
 
     from cloakwork.jobs import protect
+    from cloakwork.records import FOLDER
 
     with _bars() as progress:
         records = protect(
@@ -215,6 +216,8 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for _, group in groupby(records, key=lambda record: record.name):  # with --each, a folder's sets share its name
         _report(console, list(group))
+    if len(records) > 1:
+        console.print(f"All at a glance: {files.out / FOLDER / 'overview.png'}")
 
 
 @contextmanager

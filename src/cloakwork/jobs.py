@@ -22,6 +22,7 @@ from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.photosets import PhotoSet
 from cloakwork.records import (
     FOLDER,
+    ROWS,
     PhotoRecord,
     SetRecord,
     contact_sheet,
@@ -128,6 +129,8 @@ def protect(
     for task in tasks:
         done = None if force else read_result(task.folder, task.key)
         results.append(done or _protect_set(job, task, [] if results else skipped, progress))
+    if len(results) > 1:
+        _overview(results, config.budget, out / FOLDER / "overview.png")
     return results
 
 
@@ -269,6 +272,14 @@ def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> Photo
         psnr=round(noise, 3),
         ssim=round(likeness, 4),
     )
+
+
+def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
+    """One contact sheet over many sets: the first photo of each."""
+    first = [r.photos[0] for r in results[:ROWS]]
+    before, after = ([thumbnail(images.unit(images.load(f).pixels)) for f in files]
+                     for files in ([p.original for p in first], [p.output for p in first]))  # fmt: skip
+    contact_sheet([str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path)
 
 
 def _settings(job: Job) -> dict[str, Any]:

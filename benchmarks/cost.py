@@ -1,0 +1,57 @@
+"""What each protection costs on a set of photos: CPU seconds and peak memory, each in a process of its own.
+
+Run: python benchmarks/cost.py --photos FOLDER [--protection aspl] [--preset tiny] [--threads 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from cloakwork import methods
+
+CHILD = """
+import sys, time, torch
+torch.set_num_threads(int(sys.argv[5]))
+from cloakwork import jobs
+begun = time.process_time()
+(result,) = jobs.protect([sys.argv[1]], sys.argv[2], protection=sys.argv[3], preset=sys.argv[4])
+print(len(result.photos), time.process_time() - begun)
+"""
+
+
+def cost(photos: Path, protection: str, preset: str, threads: int) -> dict[str, object]:
+    """One protection in a fresh process; class pictures come from an empty cache, so their making counts."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-c", CHILD, str(photos), folder + "/out", protection, preset, str(threads)]
+        begun = time.monotonic()
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={"CLOAKWORK_CACHE": folder + "/cache", "PATH": ""}
+        )
+        wall = time.monotonic() - begun
+        timings = json.loads((Path(folder) / "out/.cloakwork/timings.json").read_text())
+    count, cpu = done.stdout.split()
+    return {
+        "protection": protection, "preset": preset, "photos": int(count), "threads": threads, "cpu_seconds": round(float(cpu), 1),
+        "wall_seconds": round(wall, 1), "peak_memory_mb": timings["peak_memory_mb"],
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--protection", nargs="*", default=[name for name, _ in methods.listing("protections")])
+    parser.add_argument("--preset", default="tiny")
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    for name in args.protection:
+        print(json.dumps(cost(args.photos, name, args.preset, args.threads)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
