@@ -8,10 +8,32 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+
+def compiled(net: nn.Module) -> Any:
+    """torch.compile with diffusers' upsampling restated as a repetition of pixels.
+
+    On a CPU under bf16 autocast, inductor (torch 2.13) makes the backward of nearest interpolation zero: everything before
+    the last upsampling silently stops learning, at half the loss and without an error. Compare the gradients of a compiled
+    and a plain network (relative difference under 1 %) before trusting a new pair of torch and diffusers.
+    """
+    from diffusers.models.upsampling import Upsample2D
+
+    def repeat(x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        return x[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+
+    for module in net.modules():
+        if isinstance(module, nn.Upsample):  # AutoencoderTiny's
+            module.forward = repeat  # type: ignore[method-assign]
+        elif isinstance(module, Upsample2D):
+            module.forward = lambda x, size=None, conv=module.conv: conv(repeat(x))  # type: ignore[method-assign]
+    return torch.compile(net)
 
 
 class Run:

@@ -16,7 +16,7 @@ import torch
 from data import captions, load_index, sampling_weights
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from loop import Run
+from loop import Run, compiled
 from numpy.lib.format import open_memmap
 from safetensors.torch import load_file
 from torch import Tensor
@@ -80,7 +80,7 @@ def main() -> None:
     unet.set_attn_processor(AttnProcessor())  # flash attention's bf16 backward is four times slower on a CPU
     run = Run(args.work / f"unet-{args.name}", unet, lr=args.lr, steps=args.steps, minutes=args.minutes, ema=0.9995)
     alphas = schedule().alphas_cumprod
-    forward = torch.compile(unet)
+    forward = compiled(unet)
     for step in run:
         draw = np.random.default_rng([seed, step])
         rng = torch.Generator().manual_seed(2 * step + seed)

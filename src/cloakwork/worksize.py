@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from cloakwork import images
 # Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the photo) is enlarged:
 # thieves' loaders shrink photos to 512 or 1024 px anyway.
 WORK_SIDE = 1024
+STRIP = 256  # rows
 
 
 def work_copy(pixels: Tensor) -> Tensor:
@@ -26,4 +28,5 @@ def finish(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
     """The photo (uint8, 3 x H x W) plus a perturbation of its own or of its working size, rounded within the budget; uint8."""
     if delta.shape != pixels.shape:
         delta = F.interpolate(delta[None], pixels.shape[-2:], mode="bilinear")[0]
-    return images.round_within(images.unit(pixels).add_(delta), pixels, budget)
+    strips = zip(pixels.split(STRIP, dim=-2), delta.split(STRIP, dim=-2), strict=True)  # floats of a strip at a time
+    return torch.cat([images.round_within(images.unit(p) + d, p, budget) for p, d in strips], dim=-2)

@@ -1,6 +1,6 @@
 """Structural similarity (Wang et al. 2004): Gaussian window of sigma 1.5, RGB channels averaged (torchmetrics).
 
-Photos above four megapixels are scored in horizontal strips, weighted by height, so that memory stays bounded.
+Photos above a megapixel are scored in horizontal strips, weighted by height, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cloakwork.types import Photos
 
 VERSION = 1
 SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", True
-STRIP = 4_000_000  # pixels
+STRIP = 1_000_000  # pixels
 
 
 @dataclass(frozen=True)
