@@ -148,7 +148,7 @@ def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path
     for file in sample_files:
         name = f"{file.stem}.png"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert not list((tmp_path / "out").rglob("state-*")) and not list((tmp_path / "out").rglob("*.tmp"))
+    assert not list((tmp_path / "out").rglob("state-*")) and not list((tmp_path / "out").rglob("*.part"))
 
 
 def test_killed_while_saving_goes_on_without_force(
@@ -168,6 +168,25 @@ def test_killed_while_saving_goes_on_without_force(
     monkeypatch.undo()
     (result,) = jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     assert result.fresh and len(result.photos) == len(sample_files)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(sample_files: list[Path], tmp_path: Path) -> None:
+    """With real limits on file size, so that checkpoints, photos, sheets and records each fail to fit in turn."""
+    for limit in (300, 9_000, 60_000):
+        code = (
+            "import resource, signal, sys; from cloakwork import cli; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
+            "import cloakwork.state as s; s.State.__init__.__defaults__ = (None, '', None, 0.0);"
+            "sys.exit(cli.main(['protect', *sys.argv[2:], '-o', sys.argv[1], '--protection', 'photoguard', '--steps', '2']))"
+        )
+        out = tmp_path / str(limit)
+        command = [sys.executable, "-c", code, str(out), *map(str, sample_files)]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 2 and "could not be written" in done.stderr, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        assert not list(out.rglob("*.part"))
+        for photo in out.glob("*.png"):
+            Image.open(photo).load()
 
 
 def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import io
 import math
 import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from cloakwork.decoding import decode
 from cloakwork.errors import UserError
+from cloakwork.files import whole
 
 FORMATS = {
     ".png": "PNG",
@@ -158,7 +158,9 @@ def save(
         raise UserError(f"The JPEG quality {quality} is not between 1 and 100; 95 is a good choice.")
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} exists and is not overwritten; choose another output folder, or force it.")
-    _write_whole(path, _encode(pixels, photo, path, quality, strip_metadata))
+    content = _encode(pixels, photo, path, quality, strip_metadata)
+    with whole(path) as part:
+        part.write_bytes(content)
 
 
 def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:
@@ -202,20 +204,3 @@ def _metadata_options(photo: Photo, format: str) -> dict[str, object]:
     elif photo.xmp is not None:
         options["xmp"] = photo.xmp
     return options
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    """Write to a hidden neighbour, push it to the disk, then give it its name in one step."""
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(part, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}); make room, or choose another folder.") from None

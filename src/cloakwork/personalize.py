@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cloakwork.ldm import LDM
-from cloakwork.state import cache_folder, write_whole
+from cloakwork.state import cache_folder, write_tensors
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]
@@ -121,6 +121,5 @@ def class_pictures(ldm: LDM, prompt: str, n: int, *, guidance: float = 7.5, step
     if not path.is_file():
         rng = torch.Generator().manual_seed(0)
         pictures = torch.cat([ldm.sample([prompt], min(16, n - i), rng, guidance=guidance, steps=steps) for i in range(0, n, 16)])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, {"pictures": pictures.mul(255).round().byte()})
+        write_tensors(path, {"pictures": pictures.mul(255).round().byte()})
     return load_file(path)["pictures"].float().div(255)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import resource
 import sys
@@ -19,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cloakwork import __version__
+from cloakwork.files import whole
 from cloakwork.types import Photos
 
 FOLDER = ".cloakwork"
@@ -92,13 +92,8 @@ def sha256(path: Path) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Indented JSON that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
@@ -136,13 +131,8 @@ def contact_sheet(names: Sequence[str], originals: Photos, protected: Photos, bu
             thumb = to_pil(picture)
             sheet.paste(thumb, (pad + column * cell, top))
         draw.text((pad, top + before.shape[-2] + 1), name, "black", font)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        sheet.save(temporary, "PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part:
+        sheet.save(part, "PNG")
 
 
 def thumbnail(photo: Tensor) -> Tensor:

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from cloakwork.files import whole
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 
@@ -47,10 +50,9 @@ class State:
             self.progress(self.label, done, total)
         if self.path is None or done == total or time.monotonic() - self._kept < self.every:
             return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         now = {k: v.detach().cpu() for k, v in tensors().items()}
         now |= {"rng": rng.get_state(), "done": torch.tensor(done), "trace": torch.tensor(self.trace, dtype=torch.float64)}
-        write_whole(self.path, now)
+        write_tensors(self.path, now)
         self._kept = time.monotonic()
 
     def forget(self) -> None:
@@ -59,14 +61,13 @@ class State:
             self.path.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file that appears whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part:
+        try:
+            save_file({k: v.contiguous() for k, v in tensors.items()}, part)
+        except SafetensorError as error:  # how safetensors says that the disk is full
+            raise OSError(str(error)) from error
 
 
 def cache_folder() -> Path:
