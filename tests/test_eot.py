@@ -40,9 +40,11 @@ def test_gradient_is_the_true_one(rng: torch.Generator) -> None:
 def test_sliding_crop_reaches_every_column() -> None:
     photo = torch.rand(3, 64, 200).requires_grad_(True)
     g = torch.Generator().manual_seed(0)
-    total = sum(view([photo], 64, SLIDE, g).sum() for _ in range(60))
-    (grad,) = torch.autograd.grad(total, photo)
-    assert (grad.abs().sum((0, 1)) > 0).float().mean() > 0.95
+    hits = torch.zeros(200)
+    for _ in range(100):
+        (grad,) = torch.autograd.grad(view([photo], 64, SLIDE, g).sum(), photo)
+        hits += (grad.abs().sum((0, 1)) > 0).float()
+    assert hits.min() >= 10  # with a tenth of the budget a step, enough for all of it
     (centre,) = torch.autograd.grad(view([photo], 64).sum(), photo)
     assert (centre.abs().sum((0, 1)) > 0).float().mean() < 0.35
 

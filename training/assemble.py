@@ -127,6 +127,8 @@ def stage(work: Path, folder: Path) -> list[str]:
                 missing.append(f"{component} of {name}")
             else:
                 save_net(net, folder / place / component)
+        if not (folder / place).exists():
+            continue  # nothing of this pipeline has been trained yet
         if clip is not None:
             write_text_encoder(clip[0], folder / place / "text_encoder")
             write_tokenizer(clip[1], folder / place / "tokenizer")
@@ -144,7 +146,7 @@ def install(staged: Path, out: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             os.replace(source, target)
     for place in PIPELINES:
-        if all((out / place / c).exists() for c in COMPONENTS):
+        if (staged / place).exists() and all((out / place / c).exists() for c in COMPONENTS):
             os.replace(staged / place / "model_index.json", out / place / "model_index.json")
 
 

@@ -48,23 +48,26 @@ def shown(value: dict | None, digits: int = 2, percent: bool = False) -> str:
 def vae_rows(vae: dict) -> list[list[str]]:
     """Round trips, the teacher's own as the target."""
     rows = []
-    quantities = {"psnr": ("round trip, PSNR in dB (higher is better)", 2), "lpips": ("round trip, LPIPS (lower is better)", 3),
-                  "latent_error": ("squared error of latents / squared latents", 4)}  # fmt: skip
-    for key, (label, digits) in quantities.items():
+    quantities = {
+        "psnr": ("round trip, PSNR in dB", 2, "no lower than TAESD's "),
+        "lpips": ("round trip, LPIPS", 3, "at most 0.05 over TAESD's "),
+        "latent_error": ("squared error of latents / squared latents", 4, "at most 0.1"),
+    }
+    for key, (label, digits, target) in quantities.items():
         cells = [shown(vae.get(m, {}).get(key), digits) for m in MODELS]
-        target = "0" if key == "latent_error" else "TAESD: " + shown(vae["taesd"][key], digits)
+        target += "" if key == "latent_error" else shown(vae["taesd"][key], digits)
         rows.append([f"{label}, {vae['taesd'][key]['n']} photos", *cells, target])
     if "untouched" in vae:
         found = [vae.get(m, {}).get("identity") for m in (*MODELS, "taesd", "untouched")]
         counts = [f"{i['matched']} of {i['n']}" if i else "-" for i in found]
-        target = f"TAESD: {counts[2]}; no round trip: {counts[3]}"
+        target = f"14 of each person's 15 (TAESD: {counts[2]}; no round trip: {counts[3]})"
         rows.append(["portraits still matched to their person after a round trip (dlib)", *counts[:2], target])
     return rows
 
 
 def sample_rows(samples: dict) -> list[list[str]]:
     """Agreement of samples with prompts, the classifier's score on real photos as the target."""
-    target = f"real photos: {shown(samples['judge'], 0, True)}; chance: {100 * samples['chance']:.0f} %"
+    target = f"60 % (real photos: {shown(samples['judge'], 0, True)}; chance: {100 * samples['chance']:.0f} %)"
     found = next(samples[m] for m in MODELS if m in samples)
     rows = []
     for guidance, value in found["guidance"].items():
@@ -78,13 +81,13 @@ def clip_rows(clip: dict) -> list[list[str]]:
     measured = clip["tiny"]
     rows = {f"CLIP, AUC clean against degraded: {kind}": value for kind, value in measured["clean_against_degraded"].items()}
     rows["CLIP, AUC people against everything else"] = measured["person_against_rest"]
-    return [[label, shown(value, 3), "the same CLIP", "1 (chance: 0.5)"] for label, value in rows.items()]
+    return [[label, shown(value, 3), "the same CLIP", "0.9 (chance: 0.5)"] for label, value in rows.items()]
 
 
 def card(model: Path, path: Path) -> None:
     """Replace the numbers between the two marks of the model card by those of the results and of manifest.json."""
     results, manifest = json.loads(path.read_text()) if path.exists() else {}, json.loads((model / "manifest.json").read_text())
-    rows = [["measured", *MODELS, "target, measured on the same photos"], ["---"] * 4]
+    rows = [["measured", *MODELS, "target"], ["---"] * 4]
     for part, make in (("vae", vae_rows), ("samples", sample_rows), ("clip", clip_rows)):
         rows += make(results[part]) if part in results else [[f"{part}: not measured yet", "-", "-", "-"]]
     lines = ["| " + " | ".join(row) + " |" for row in rows]

@@ -33,7 +33,7 @@ def compiled(net: nn.Module) -> Any:
             module.forward = repeat  # type: ignore[method-assign]
         elif isinstance(module, Upsample2D):
             module.forward = lambda x, size=None, conv=module.conv: conv(repeat(x))  # type: ignore[method-assign]
-    return torch.compile(net)
+    return torch.compile(net, dynamic=False)  # dynamic shapes fail in inductor when the crop size changes
 
 
 class Run:

@@ -6,6 +6,7 @@ Expectation over transformation (Athalye et al., arXiv 1707.07397). Parameters a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -65,16 +66,28 @@ def _crop(photo: Tensor, how: Loader, rng: torch.Generator | None) -> Tensor:
     if how.zoom < 1:
         side = max(1, round(side * (how.zoom + (1 - how.zoom) * torch.rand((), generator=rng).item())))
     if how.crop == "slide" or how.zoom < 1:
-        fy, fx = torch.rand(2, generator=rng).tolist()
+        # beyond the ends and back: otherwise the outermost strips would hardly ever be seen
+        fy, fx = (1.5 * torch.rand(2, generator=rng) - 0.25).clamp(0, 1).tolist()
     top, left = round((height - side) * fy), round((width - side) * fx)
     return photo[..., top : top + side, left : left + side]
 
 
 def _resize(square: Tensor, size: int) -> Tensor:
-    """Bilinear with antialiasing, as PIL and the trainers do it."""
-    if square.shape[-1] == size:
+    """Bilinear with antialiasing, as PIL and the trainers do it.
+
+    As two matrix products: F.interpolate's own backward is missing on mps and adds up in any order on cuda.
+    """
+    side = square.shape[-1]
+    if side == size:
         return square
-    return F.interpolate(square[None], (size, size), mode="bilinear", antialias=True)[0]
+    weights = _resize_weights(side, size).to(square)
+    return weights @ square @ weights.mT
+
+
+@lru_cache(maxsize=256)
+def _resize_weights(side: int, size: int) -> Tensor:
+    """size x side: what each pixel of the result takes from each of the source."""
+    return F.interpolate(torch.eye(side)[None, None], (size, side), mode="bilinear", antialias=True)[0, 0]
 
 
 def _blur(x: Images, kernel: int, sigma: Tensor) -> Images:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,10 +14,12 @@ from cloakwork.errors import UserError
 def whole(path: Path) -> Iterator[Path]:
     """Yields a hidden neighbour of `path` to write to; pushed to the disk and renamed at the end, removed on any failure.
 
+    Its name is always the same, so that what a killed process left is replaced by the next.
+
     Raises:
         UserError: the disk is full, the folder cannot be written, or the like.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    part = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

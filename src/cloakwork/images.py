@@ -163,6 +163,12 @@ def save(
         part.write_bytes(content)
 
 
+def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:
+    """What a file at `path` would hold of these pixels (3 x H x W, uint8), without writing it."""
+    content = _encode(pixels, photo, path, quality, True)
+    return torch.from_numpy(np.array(Image.open(io.BytesIO(content)).convert("RGB"))).permute(2, 0, 1)
+
+
 def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:
     format = FORMATS[path.suffix.lower()]
     holds_alpha = format not in ("JPEG", "BMP")  # an alpha that is opaque throughout says nothing, and may go

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,7 +16,7 @@ from cloakwork.errors import UserError
 from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, psnr, ssim
-from cloakwork.photosets import PhotoSet
+from cloakwork.plan import Job, Task, check_config, references, refuse_overwriting, task_of
 from cloakwork.records import (
     FOLDER,
     ROWS,
@@ -36,50 +33,17 @@ from cloakwork.records import (
 )
 from cloakwork.state import Progress, State
 from cloakwork.types import Photos
-from cloakwork.worksize import WORK_SIDE, finish, work_copy
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that decides a protected photo's bytes, beside the photos."""
-
-    protection: str
-    module: ModuleType
-    config: Any
-    surrogates: list[LDM]
-    seed: int
-    clean: list[Photo]
-    suffix: str
-    quality: int
-    strip_metadata: bool
-
-    @property
-    def device(self) -> torch.device:
-        return self.surrogates[0].device if self.surrogates else torch.device("cpu")
-
-    def key(self, digests: list[str]) -> str:
-        """Hash of the job and of the photos' contents, whatever their names and order."""
-        parts = {
-            "protection": self.protection,
-            "version": self.module.VERSION,
-            "config": asdict(self.config),
-            "surrogates": [(m.weights, str(m.dtype), m.device.type) for m in self.surrogates],
-            "seed": self.seed,
-            "clean": sorted(p.digest for p in self.clean),
-            "photos": sorted(digests),
-            "how": [WORK_SIDE, pgd.MICRO_BATCH, self.suffix, self.quality, self.strip_metadata],
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+from cloakwork.worksize import finish, work_copy
 
 
 def protect(
-    photos: Sequence[Path | str],
+    photos: Sequence[Path | str] | Path | str,
     out: Path | str,
     *,
     protection: str = "aspl",
     config: Any = None,
     preset: str | None = None,
-    surrogates: Sequence[str] = ("tiny",),
+    surrogates: Sequence[str] | str = ("tiny",),
     seed: int = 0,
     clean: Path | str | None = None,
     device: str = "auto",
@@ -100,9 +64,10 @@ def protect(
         protection: name of a protection, or an importable module such as "my_lab.mine".
         config: the method's Config; None takes the preset.
         preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and "paper" on others.
+            Goes without `config`.
         surrogates: models the protection is computed against: "tiny", "tiny-b", folders or hub ids.
         seed: with the photos' contents and the config it decides every byte.
-        clean: folder of unprotected photos of the same subject that the protector may learn from (set A).
+        clean: folder of unprotected photos of the subject that the protector may learn from (set A); for one set only.
         device, dtype: where the models run and what their arithmetic is autocast to.
         each: every photo is protected by itself.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
@@ -115,84 +80,35 @@ def protect(
         UserError: every fault found in the input, before anything is written.
     """
     module = methods.load("protections", protection)
+    photos = [photos] if isinstance(photos, str | Path) else photos
+    surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
+    if config is not None and preset is not None:
+        raise UserError("Both a config and a preset were given; give one of them.")
     config = methods.config(module, preset, surrogates) if config is None else config
-    check_config(config, quality)
+    uses_models = getattr(module, "USES_SURROGATES", True)
+    check_config(config, quality, surrogates if uses_models else None)
     out = Path(out).expanduser().absolute()
     sets, skipped = photosets.load_all(photosets.find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
-    references = [images.load(f) for s in photosets.find_sets([clean], out) for f in s.files] if clean else []
-    models = [loading.load(name, device, dtype) for name in surrogates] if getattr(module, "USES_SURROGATES", True) else []
-    job = Job(protection, module, config, models, seed, references, suffix, quality, strip_metadata)
-    tasks = [_task(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets]
+    reference = references(clean, out, sets)
+    models = [loading.load(name, device, dtype) for name in surrogates] if uses_models else []
+    job = Job(protection, module, config, models, seed, reference, suffix, quality, strip_metadata)
+    tasks = [task_of(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets]
     if not force:
-        _refuse_overwriting(tasks)
+        refuse_overwriting(tasks)
     results = []
     for task in tasks:
         done = None if force else read_result(task.folder, task.key)
-        results.append(done or _protect_set(job, task, [] if results else skipped, progress))
+        results.append(done or _protect_set(job, task, progress))
+    results[0] = replace(results[0], notes=skipped + results[0].notes)
     if len(results) > 1:
         _overview(results, config.budget, out / FOLDER / "overview.png")
     return results
 
 
-@dataclass(frozen=True)
-class Task:
-    """One photo set to be protected."""
-
-    name: str
-    photos: list[tuple[Path, Path]]
-    """original and output, sorted by the originals' contents, so that the order they were named in does not matter"""
-    folder: Path
-    """where record, sheet and checkpoint go"""
-    key: str
-
-
-def _task(job: Job, photos: PhotoSet, folder: Path) -> Task:
-    digests = [images.load(f).digest for f in photos.files]  # one photo at a time: a set may be larger than the memory
-    order = sorted(zip(digests, photos.files, photos.outputs, strict=True))
-    return Task(photos.name, [(f, o) for _, f, o in order], folder, job.key(digests))
-
-
-def _refuse_overwriting(tasks: list[Task]) -> None:
-    """Existing outputs stop the job before it computes anything, unless this very job wrote them."""
-    there = [o for t in tasks if not _wrote(t) for _, o in t.photos if o.exists()]
-    if there:
-        raise UserError(*[f"{o} exists already; give --force to overwrite it, or another output folder." for o in there])
-
-
-def _wrote(task: Task) -> bool:
-    """Whether the same job has finished this set before, or was stopped while it saved it."""
-    saving = task.folder / "saving.json"
-    stopped = saving.is_file() and json.loads(saving.read_text())["key"] == task.key
-    return stopped or read_result(task.folder, task.key) is not None
-
-
-def check_config(config: Any, quality: int = 95) -> None:
-    """Bounds that hold for every protection, all faults together.
-
-    Raises:
-        UserError: one sentence a fault.
-    """
-    faults = []
-    if not 1 <= quality <= 100:
-        faults.append(f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice.")
-    if not 0 <= config.budget <= 255:
-        faults.append(
-            f"The budget {config.budget:g} is out of range; allowed are 0 to 255 (1/255 of the pixel range), usual are 4 to 16."
-        )
-    for name, value in asdict(config).items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-            faults.append(f"The field {name} is {value}; it must not be negative.")
-    step = getattr(config, "step", None)
-    if step is not None and step <= 0:
-        faults.append(f"The step {step:g} is out of range; it must be over 0 (1/255 of the pixel range).")
-    if faults:
-        raise UserError(*faults)
-
-
-def _protect_set(job: Job, task: Task, notes: list[str], progress: Progress | None) -> SetRecord:
+def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
     """One photo set from files to files."""
     begun = time.monotonic()
-    state = State(task.folder / f"state-{task.key[:16]}.safetensors", task.name or job.protection, progress)
+    state = State(task.folder / f"state-{job.work_key(task.digests)[:16]}.safetensors", task.name or job.protection, progress)
     deltas = _perturbations(job, task, state)
     write_json(task.folder / "saving.json", {"key": task.key})  # from here on, outputs that exist are this job's own
     rows, kept, before, after = [], [], [], []
@@ -209,49 +125,69 @@ def _protect_set(job: Job, task: Task, notes: list[str], progress: Progress | No
         photos=rows,
         sheet=task.folder / "sheet.png",
         record=task.folder / "record.json",
-        notes=notes + _losses(job, kept),
+        notes=_losses(job, kept) + _unchanged(job, rows),
         seconds=round(time.monotonic() - begun, 2),
     )
     write_json(task.folder / "timings.json", {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()})
     write_json(result.record, {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace})
-    (task.folder / "saving.json").unlink()
-    state.forget()
+    (task.folder / "saving.json").unlink(missing_ok=True)
+    for stale in task.folder.glob("state-*.safetensors"):
+        stale.unlink()
     return result
 
 
 def _perturbations(job: Job, task: Task, state: State) -> list[Tensor]:
     """What the protection adds to each working copy, 3 x h x w floats on the CPU."""
     work = [work_copy(images.load(f).pixels).to(job.device) for f, _ in task.photos]
-    clean = [work_copy(p.pixels).to(job.device) for p in job.clean] or None
-    rng = torch.Generator().manual_seed(int(task.key[:15], 16))
+    clean = [x.to(job.device) for _, x in job.clean.values()] or None
+    rng = job.rng(task.digests)
     protected = job.module.protect(work, job.surrogates, job.config, clean=clean, rng=rng, state=state)
     return [(a - b).detach().cpu() for a, b in zip(protected, work, strict=True)]
 
 
-def _save(job: Job, photo: Photo, output: Path, delta: Tensor) -> float:
-    """Writes one protected photo; returns the share of its latent displacement that the file format kept (1 if lossless)."""
+def _save(job: Job, photo: Photo, output: Path, delta: Tensor) -> float | None:
+    """Writes one protected photo; None when the format is lossless, else the share of the protection that it kept."""
     pixels = finish(photo.pixels, delta, job.config.budget)
-    how = {"quality": job.quality, "strip_metadata": job.strip_metadata}
-    images.save(pixels, photo, output, force=True, **how)
+    images.save(pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True)
     saved = images.load(output).pixels
-    if torch.equal(saved, pixels) or torch.equal(pixels, photo.pixels) or not job.surrogates:
-        return 1.0
-    model = job.surrogates[0]
-    with torch.no_grad():
-        views = [work_copy(x).to(model.device) for x in (photo.pixels, pixels, saved)]
-        clean, full, kept = (model.encode(eot.view([x], model.size), torch.Generator().manual_seed(0)) for x in views)
-    return ((kept - clean).norm() / (full - clean).norm()).item()
+    if torch.equal(saved, pixels):
+        return None
+    if not job.surrogates or torch.equal(pixels, photo.pixels):
+        return 0.0
+    return _kept(job.surrogates[0], photo.pixels, pixels, saved, images.after_encoding(photo.pixels, photo, output, job.quality))
 
 
-def _losses(job: Job, shares: Sequence[float]) -> list[str]:
+@torch.no_grad()
+def _kept(model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor) -> float:
+    """How much of the latents' way from clean to protected is left between the two after the same lossy encoding.
+
+    All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
+    """
+    views = [eot.view([work_copy(x).to(model.device)], model.size) for x in (clean, protected, saved, clean_saved)]
+    model = replace(model, sample_posterior=False)
+    z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
+    way = z_protected - z
+    return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
+
+
+def _losses(job: Job, shares: Sequence[float | None]) -> list[str]:
     """What the user is told when the output format is not lossless."""
-    if min(shares) == 1:
+    lossy = [s for s in shares if s is not None]
+    if not lossy:
         return []
-    name, mean = job.surrogates[0].name, sum(shares) / len(shares)
-    return [
-        f"{job.suffix[1:].upper()} output is lossy: measured again after encoding, {100 * mean:.0f} % of the latent displacement "
-        f"(on {name}) is left, and pixels may differ from the original by more than the budget; PNG loses nothing."
-    ]
+    note = f"{job.suffix[1:].upper()} is lossy: pixels may differ from the original by more than the budget. PNG loses nothing."
+    if job.surrogates:
+        share = 100 * sum(lossy) / len(lossy)
+        note += f" Measured again after encoding, {share:.0f} % of the latents' shift on {job.surrogates[0].name} is left."
+    return [note]
+
+
+def _unchanged(job: Job, rows: list[PhotoRecord]) -> list[str]:
+    """Nobody is to take an unchanged photo for a protected one."""
+    same = [r.name for r in rows if r.budget_used == 0]
+    if not same or not job.surrogates or not job.config.budget:
+        return []
+    return [f"NOT protected, since nothing changed: {', '.join(same)}; check the number of steps, the step and the dtype."]
 
 
 def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:
@@ -289,7 +225,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "config": asdict(job.config),
         "seed": job.seed,
         "models": [{"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for m in job.surrogates],
-        "clean": [str(p.path.absolute()) for p in job.clean],
+        "clean": [str(path.absolute()) for path in job.clean],
         "output": {"suffix": job.suffix, "quality": job.quality, "strip_metadata": job.strip_metadata},
         "micro_batch": pgd.MICRO_BATCH,
         "surroundings": surroundings(job.device),

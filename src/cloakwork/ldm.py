@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from cloakwork.types import Images
 
+MICRO_BATCH = 8  # pictures sampled at a time
+
 
 @dataclass
 class LDM:
@@ -27,7 +29,7 @@ class LDM:
 
     Attributes:
         name: what the user asked for: "tiny", a folder, a hub id.
-        weights: first 12 hex digits of the sha256 over all weight files.
+        weights: first 12 hex digits of the sha256 over weights, configs and vocabulary.
         size: side of the square picture the model was made for, in pixels.
         sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training) instead of its mean.
     """
@@ -102,6 +104,9 @@ class LDM:
             return self.text_encoder(ids.to(self.device))[0].float()
 
     def noise(self, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
+        """Standard normal noise, drawn on the CPU."""
+        if rng is None:
+            raise ValueError("Something random was asked for without a generator.")
         return torch.randn(shape, generator=rng).to(self.device)
 
     def timesteps(self, n: int, rng: torch.Generator | None) -> Tensor:
@@ -145,16 +150,20 @@ class LDM:
         """
         from diffusers import DDIMScheduler
 
-        scheduler: Any = DDIMScheduler.from_config(self.scheduler.config)
+        scheduler: Any = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False)
         scheduler.set_timesteps(steps)
         c = self.embed([p for p in prompts for _ in range(n)])
-        both = torch.cat([self.embed([negative]).expand(len(c), -1, -1), c])
+        free = self.embed([negative])
         side = self.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
-        z = self.noise((len(c), self.unet.config.in_channels, side, side), rng)
-        for t in scheduler.timesteps:
-            free, held = self.predict(z.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(2)
-            z = scheduler.step(free + guidance * (held - free), t, z).prev_sample
-        return torch.cat([self.decode(part) for part in z.split(8)]).cpu()
+        noise = self.noise((len(c), self.unet.config.in_channels, side, side), rng)
+        pictures = []
+        for z, held in zip(noise.split(MICRO_BATCH), c.split(MICRO_BATCH), strict=True):
+            both = torch.cat([free.expand(len(held), -1, -1), held])
+            for t in scheduler.timesteps:
+                e_free, e_held = self.predict(z.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(2)
+                z = scheduler.step(e_free + guidance * (e_held - e_free), t, z).prev_sample
+            pictures.append(self.decode(z).cpu())
+        return torch.cat(pictures)
 
     def copy(self) -> LDM:
         """A model that a method may train: own UNet and text encoder, still frozen; the VAE is shared."""
@@ -173,4 +182,5 @@ class LDM:
         finally:
             for p in named.values():
                 p.requires_grad_(False)
+                p.grad = None
             self.forget_text()

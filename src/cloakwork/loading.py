@@ -18,6 +18,9 @@ from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.methods import EMBEDDED
 
+PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors"))]
+SMALL = 128  # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -45,6 +48,8 @@ def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_post
     base = _load_cpu(str(name))
     if base.device != target:
         base = replace(base, **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")})
+    if target.type == "cpu" and base.size <= SMALL:
+        _use_plain_attention(base.unet)
     return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
 
 
@@ -55,8 +60,12 @@ def _load_cpu(name: str) -> LDM:
     pipe = _read_pipeline(folder, name)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.eval().requires_grad_(False)
-    if pipe.device.type == "cpu":
-        _use_plain_attention(pipe.unet)
+    kind = pipe.scheduler.config.get("prediction_type", "epsilon")
+    if pipe.unet.config.in_channels != pipe.vae.config.latent_channels or kind not in ("epsilon", "v_prediction"):
+        raise UserError(
+            f"The model in '{name}' has {pipe.unet.config.in_channels} input channels and predicts '{kind}'; plain text-to-image "
+            "models that predict epsilon or v can be used here."
+        )
     scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     return LDM(name=name, vae=pipe.vae, unet=pipe.unet, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer,
                scheduler=pipe.scheduler, weights=hash_weights(folder), size=pipe.unet.config.sample_size * scale)  # fmt: skip
@@ -73,7 +82,7 @@ def _resolve(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if path.exists() or path.parent.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         known = ", ".join(EMBEDDED)
         raise UserError(
             f"There is no model '{name}'; give one of {known}, a diffusers pipeline folder or a hub id like owner/name."
@@ -81,11 +90,7 @@ def _resolve(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(
-            snapshot_download(
-                name, allow_patterns=["*.json", "*.txt", "*.safetensors"], ignore_patterns=["*/*.fp16.*", "safety*/*"]
-            )
-        )
+        return Path(snapshot_download(name, allow_patterns=WANTED, ignore_patterns=["*.fp16.*", "*non_ema*"]))
     except Exception as error:
         raise UserError(
             f"The model '{name}' is neither a folder here nor could it be fetched from the hub ({type(error).__name__}); "
@@ -100,7 +105,10 @@ def _check_folder(folder: Path, name: str) -> None:
         raise UserError(
             f"The folder '{name}' has no model_index.json; a diffusers pipeline folder with vae, unet, text_encoder is needed."
         )
-    index = json.loads(path.read_text())
+    try:
+        index = json.loads(path.read_text())
+    except ValueError:
+        raise UserError(f"{path} is not readable JSON; fetch or save the model again.") from None
     family = index.get("_class_name", "?")
     if "unet" not in index or "text_encoder_2" in index or "vae" not in index:
         raise UserError(f"The folder '{name}' holds a {family}; Stable Diffusion 1.x and 2.x pipelines can be used here.")
@@ -138,9 +146,9 @@ def _quiet() -> None:
 
 
 def hash_weights(folder: Path) -> str:
-    """First 12 hex digits of the sha256 over all weight files of a pipeline folder, in the order of their names."""
+    """First 12 hex digits of the sha256 over a pipeline folder's weights, configs and vocabulary, in the order of their names."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*/*.safetensors")):
+    for path in sorted(p for part in PARTS for p in (folder / part).glob("*") if p.suffix in (".safetensors", ".json", ".txt")):
         digest.update(path.relative_to(folder).as_posix().encode())
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

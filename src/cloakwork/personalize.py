@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cloakwork.ldm import LDM
-from cloakwork.state import cache_folder, write_tensors
+from cloakwork.state import Progress, cache_folder, write_tensors
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]
@@ -34,6 +34,7 @@ class Lesson:
 @torch.no_grad()
 def lesson(ldm: LDM, pictures: Images, prompt: str) -> Lesson:
     """Encodes pictures (n x 3 x S x S) to the posterior's mean, eight at a time."""
+    ldm = replace(ldm, sample_posterior=False)
     return Lesson(torch.cat([ldm.encode(part.to(ldm.device)) for part in pictures.split(8)]), prompt)
 
 
@@ -54,20 +55,29 @@ class Training:
 
 
 def learn(
-    ldm: LDM, subject: Lesson, kind: Lesson | None, how: Training, steps: int, rng: torch.Generator, first: int = 0
+    ldm: LDM,
+    subject: Lesson,
+    kind: Lesson | None,
+    how: Training,
+    steps: int,
+    rng: torch.Generator,
+    *,
+    first: int = 0,
+    kind_first: int = 0,
 ) -> None:
     """`steps` AdamW steps of L(subject) + prior_weight L(kind) on the model itself, with a new optimizer.
 
-    Pictures are taken in turn, beginning with number `first`, so that successive calls go round all of them.
+    Pictures are taken in turn, beginning with number `first` (class pictures: `kind_first`), so that successive calls go
+    round all of them.
     Gradients are clipped to norm 1.
     """
     with ldm.trainable(text_encoder=how.text_encoder) as named:
         params = list(named.values())
         optimizer = torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2, fused=True)
-        for step in range(first, first + steps):
-            loss = _error(ldm, subject, how.batch, step, rng)
+        for step in range(steps):
+            loss = _error(ldm, subject, how.batch, first + step, rng)
             if kind is not None:
-                loss = loss + how.prior_weight * _error(ldm, kind, how.batch, step, rng)
+                loss = loss + how.prior_weight * _error(ldm, kind, how.batch, kind_first + step, rng)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(params, 1.0)
@@ -111,15 +121,23 @@ def borrowed(ldm: LDM) -> Iterator[LDM]:
         set_weights(ldm, before)
 
 
-def class_pictures(ldm: LDM, prompt: str, n: int, *, guidance: float = 7.5, steps: int = 25) -> Images:
+def class_pictures(
+    ldm: LDM, prompt: str, n: int, *, guidance: float = 7.5, steps: int = 25, progress: Progress | None = None
+) -> Images:
     """n pictures of the subject's class, drawn by the model itself for prior preservation; n x 3 x S x S in [0, 1].
 
-    Kept in the cache folder under the hash of all that decides them, so several people share them.
+    Kept in the cache folder, eight by eight, under the hash of all that decides them, so that several people share them.
     """
-    key = hashlib.sha256(f"class 1 {ldm.weights} {ldm.dtype} {prompt!r} {n} {guidance} {steps}".encode()).hexdigest()[:16]
-    path = cache_folder() / f"class-{key}.safetensors"
-    if not path.is_file():
-        rng = torch.Generator().manual_seed(0)
-        pictures = torch.cat([ldm.sample([prompt], min(16, n - i), rng, guidance=guidance, steps=steps) for i in range(0, n, 16)])
-        write_tensors(path, {"pictures": pictures.mul(255).round().byte()})
-    return load_file(path)["pictures"].float().div(255)
+    where = f"{ldm.device.type} {torch.__version__} {torch.get_num_threads()}"
+    what = f"class 2 {ldm.weights} {ldm.dtype} {prompt!r} {guidance} {steps} {where}"
+    folder = cache_folder() / f"class-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
+    batches = []
+    for first in range(0, n, 8):
+        path = folder / f"{first}.safetensors"
+        if not path.is_file():
+            pictures = ldm.sample([prompt], 8, torch.Generator().manual_seed(first), guidance=guidance, steps=steps)
+            write_tensors(path, {"pictures": pictures.mul(255).round().byte()})
+        batches.append(load_file(path)["pictures"])
+        if progress:
+            progress("class pictures", min(first + 8, n), n)
+    return torch.cat(batches)[:n].float().div(255)

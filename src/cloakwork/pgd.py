@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cloakwork.errors import UserError
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -24,15 +25,18 @@ def project(x: Photos, x0: Photos, budget: float) -> Photos:
     return [torch.min(torch.max(a, b - eps), b + eps).clamp_(0, 1) for a, b in zip(x, x0, strict=True)]
 
 
-def gradient(loss: Loss, x: Photos) -> tuple[float, Photos]:
-    """Mean loss over the photos and its gradient by each of them, micro-batch by micro-batch."""
-    total, grads = 0.0, []
-    for first in range(0, len(x), MICRO_BATCH):
-        leaves = [p.detach().requires_grad_(True) for p in x[first : first + MICRO_BATCH]]
-        value = loss(leaves, list(range(first, first + len(leaves))))
-        grads += torch.autograd.grad(value, leaves)
-        total += value.item() * len(leaves)
-    return total / len(x), grads
+def gradient(loss: Loss, x: Photos, which: list[int]) -> tuple[float, Photos]:
+    """The loss of one micro-batch of photos (`which`: their places in the set) and its gradient by each of them.
+
+    Raises:
+        UserError: a gradient is not finite.
+    """
+    leaves = [p.detach().requires_grad_(True) for p in x]
+    value = loss(leaves, which)
+    grads = list(torch.autograd.grad(value, leaves))
+    if not all(torch.isfinite(g).all() for g in grads):
+        raise UserError("A gradient is not finite, so nothing was protected; try --dtype float32 or another model.")
+    return value.item(), grads
 
 
 def ascend(
@@ -48,6 +52,7 @@ def ascend(
     final_step: float = 1.0,
     momentum: float = 0.0,
     state: State | None = None,
+    trace: list[float] | None = None,
 ) -> Photos:
     """Photos within `budget` of x0 on which `loss` is higher (Madry et al., arXiv 1706.06083).
 
@@ -63,38 +68,38 @@ def ascend(
         final_step: the step shrinks linearly to this share of itself.
         momentum: share of the running gradient kept (MI-FGSM, arXiv 1710.06081); gradients are then L1-normalised.
         state: checkpoints, resumes and shows progress; None for inner loops, whose caller does that.
+        trace: the loss of every step is appended to it (a state has one of its own).
 
     Raises:
-        FloatingPointError: the gradient of a photo is not finite.
+        UserError: the gradient of a photo is not finite.
     """
     step = budget / 10 if step is None else step
     x = [p.clone() for p in start or x0]
     if random_start:
         x = project([p + budget / 255 * (2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x], x0, budget)
     running = [torch.zeros_like(p) for p in x] if momentum else []
-    first = 0
-    if state is not None:
-        first, saved = state.resume(rng)
-        x = [saved.get(f"x.{i}", p).to(p.device) for i, p in enumerate(x)]
-        running = [saved.get(f"m.{i}", p).to(p.device) for i, p in enumerate(running)]
+    first, saved = (0, {}) if state is None else state.resume(rng)
+    if saved:
+        x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(x)]
+        running = [saved[f"m.{i}"].to(p.device) for i, p in enumerate(running)]
     for k in range(first, steps):
-        value, grads = gradient(loss, x)
-        _check(grads)
-        if momentum:
-            running = [momentum * m + g / g.abs().mean().clamp(min=1e-12) for m, g in zip(running, grads, strict=True)]
-            grads = running
         size = step / 255 * (1 + (final_step - 1) * k / steps)
-        x = project([p + size * g.sign() for p, g in zip(x, grads, strict=True)], x0, budget)
+        total = 0.0
+        for batch in torch.arange(len(x)).split(MICRO_BATCH):
+            which = batch.tolist()
+            value, grads = gradient(loss, [x[i] for i in which], which)
+            total += value * len(which) / len(x)
+            for i, g in zip(which, grads, strict=True):
+                if momentum:
+                    g = running[i] = momentum * running[i] + g / g.abs().mean().clamp(min=1e-12)
+                x[i] = project([x[i] + size * g.sign()], [x0[i]], budget)[0]
+        if trace is not None:
+            trace.append(total)
         if state is not None:
-            state.trace.append(value)
-            state.keep(k + 1, steps, rng, lambda: _numbered("x", x) | _numbered("m", running))  # noqa: B023 - called at once
+            state.trace.append(total)
+            state.keep(k + 1, steps, rng, lambda: _numbered("x", x) | _numbered("m", running))
     return x
 
 
 def _numbered(prefix: str, photos: Photos) -> dict[str, Tensor]:
     return {f"{prefix}.{i}": p for i, p in enumerate(photos)}
-
-
-def _check(grads: Photos) -> None:
-    if not all(torch.isfinite(g).all() for g in grads):
-        raise FloatingPointError("A gradient is not finite; try --dtype float32.")

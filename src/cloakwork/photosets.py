@@ -6,6 +6,7 @@ A folder is one set and its subfolders are further sets, mirrored in the output;
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -181,14 +182,16 @@ def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet
 
 
 def _collisions(sets: list[PhotoSet]) -> list[str]:
-    sources: dict[Path, list[Path]] = defaultdict(list)
+    sources: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
     for photo_set in sets:
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
-            sources[output].append(file)
+            # some disks tell neither case nor the ways to write an accent
+            sources[unicodedata.normalize("NFC", str(output)).casefold()].append((file, output))
     return [
-        f"{' and '.join(map(str, files))} would all be written to {output}; rename them, or name them in separate runs."
-        for output, files in sources.items()
-        if len(files) > 1
+        f"{' and '.join(str(f) for f, _ in pairs)} would all be written to {pairs[0][1]}; "
+        "rename them, or name them in separate runs."
+        for pairs in sources.values()
+        if len(pairs) > 1
     ]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
-import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -75,8 +75,13 @@ def read_result(folder: Path, key: str) -> SetRecord | None:
     if not path.is_file():
         return None
     kept = json.loads(path.read_text())
-    photos = [PhotoRecord(**p | {"original": Path(p["original"]), "output": Path(p["output"])}) for p in kept["photos"]]
-    if kept["key"] != key or not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in photos):
+    if kept.get("key") != key:
+        return None
+    photos = [
+        PhotoRecord(**p | {"original": Path(p["original"]), "output": Path(p["output"]), "psnr": p["psnr"] or math.inf})
+        for p in kept["photos"]
+    ]
+    if not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in photos):
         return None
     return SetRecord(
         kept["name"], Path(kept["out"]), kept["protection"], kept["surrogates"], photos, folder / "sheet.png", path,
@@ -91,9 +96,18 @@ def sha256(path: Path) -> str:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Indented JSON that appears whole or not at all."""
+    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN) become null."""
+    text = json.dumps(_finite(content), indent=2, default=str, allow_nan=False)
     with whole(path) as part:
-        part.write_text(json.dumps(content, indent=2, default=str) + "\n", encoding="utf-8")
+        part.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
@@ -108,7 +122,11 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> int:
-    """The most memory this process has held so far, in MB."""
+    """The most memory this process has held so far, in MB; 0 where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024  # the kernel reports bytes on macOS, kilobytes on Linux
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 

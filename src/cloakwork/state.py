@@ -33,13 +33,16 @@ class State:
     def __init__(self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float = 15) -> None:
         self.path, self.label, self.progress, self.every = path, label, progress, every
         self.trace: list[float] = []
-        self._kept = time.monotonic()
+        self._kept, self._cost = time.monotonic(), 0.0
 
     def resume(self, rng: torch.Generator) -> tuple[int, dict[str, Tensor]]:
         """Steps done and the tensors kept with them, or (0, {}); sets `rng` to where it was."""
         if self.path is None or not self.path.is_file():
             return 0, {}
-        saved = load_file(self.path)
+        try:
+            saved = load_file(self.path)
+        except SafetensorError:  # damaged: begin again
+            return 0, {}
         rng.set_state(saved.pop("rng"))
         self.trace = saved.pop("trace").tolist()
         return int(saved.pop("done")), saved
@@ -48,17 +51,15 @@ class State:
         """Reports step `done` of `total`; writes a checkpoint when one is due. `tensors` is called only then."""
         if self.progress:
             self.progress(self.label, done, total)
-        if self.path is None or done == total or time.monotonic() - self._kept < self.every:
+        wait = max(self.every, 20 * self._cost) if self.every else 0
+        if self.path is None or done == total or time.monotonic() - self._kept < wait:
             return
+        begun = time.monotonic()
         now = {k: v.detach().cpu() for k, v in tensors().items()}
         now |= {"rng": rng.get_state(), "done": torch.tensor(done), "trace": torch.tensor(self.trace, dtype=torch.float64)}
         write_tensors(self.path, now)
         self._kept = time.monotonic()
-
-    def forget(self) -> None:
-        """Removes the checkpoint once its result is safe."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+        self._cost = self._kept - begun  # large models take seconds to write: no more than a twentieth of the time
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

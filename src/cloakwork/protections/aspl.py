@@ -12,19 +12,21 @@ Checked against VinAIResearch/Anti-DreamBooth at c97e891 (50 x (3 + 6 + 3), lr 5
 .005 on [-1, 1] = .64/255).
 
 Departures:
-- weights are kept in fp32; the release keeps bf16, in which lr 5e-7 moves less than 1 % of them (`weights="bfloat16"`
-  rounds after every step, as the release in effect does);
+- weights are kept in fp32 and arithmetic is fp32; the release keeps bf16 weights, in which lr 5e-7 moves less than 1 % of
+  them (preset "bf16" rounds the weights after every step, and nothing else of the release);
 - gradients of the weights are clipped to norm 1, as the release means to (it hands the clipping an empty iterator);
-- successive calls go round all photos and all class pictures (the release restarts at the first, so it uses three);
+- successive calls go round all photos and all class pictures (the release restarts at the first, so it uses three), and only
+  as many class pictures are drawn as the schedule uses (25 DDIM steps, guidance 7.5);
 - latents come from the posterior's mean, and those of A and the class pictures are encoded once;
 - without set A (`clean`) the photos themselves, unprotected, are what theta_s learns from;
-- photos of any size: PGD cuts its square at random along the long side, so that no strip stays unprotected;
-- several surrogates each take their turn on the same x' within an outer iteration (the paper's ensemble averages them).
+- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns from the centre;
+- the targeted form (T-ASPL) is not here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -63,7 +65,9 @@ class Config:
     prior_weight: float = 1.0
     """weight of the loss on class pictures (0: none are made)"""
     class_images: int = 200
-    """class pictures, made by the surrogate before it learns"""
+    """most class pictures the surrogate makes before it learns"""
+    ensemble: Literal["mean", "turns"] = "mean"
+    """several surrogates: their photos are averaged (E-ASPL), or each goes on from the last one's"""
     instance_prompt: str = "a photo of sks person"
     """what the thief is thought to write under the photos"""
     class_prompt: str = "a photo of person"
@@ -74,7 +78,7 @@ PRESETS = {
     # the surrogate learns at the thief's own rate: at 5e-7 a small model does not move
     "tiny": Config(budget=11, step=None, lr=1e-4, class_images=16),
     "paper": Config(),
-    "release": Config(weights="bfloat16"),
+    "bf16": Config(weights="bfloat16"),
 }
 
 
@@ -83,8 +87,8 @@ def protect(
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
     how = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder, weights=cfg.weights)
+    lessons = [_lessons(ldm, clean or photos, cfg, state) for ldm in surrogates]
     thetas = [ldm.copy() for ldm in surrogates]
-    lessons = [_lessons(ldm, clean or photos, cfg) for ldm in surrogates]
     x = photos
     done, saved = state.resume(rng)
     if saved:
@@ -92,22 +96,27 @@ def protect(
         for j, theta in enumerate(thetas):
             set_weights(theta, {k.removeprefix(f"{j}."): v for k, v in saved.items() if k.startswith(f"{j}.")})
     for k in range(done, cfg.outer):
+        turn = k * (cfg.clean_steps + cfg.adv_steps)
+        each = []
         for theta, (subject, kind) in zip(thetas, lessons, strict=True):
+            start = each[-1] if each and cfg.ensemble == "turns" else x
             with borrowed(theta) as theta_s:
-                learn(theta_s, subject, kind, how, cfg.clean_steps, rng, first=k * cfg.clean_steps)
-                x = _perturb(theta_s, photos, x, cfg, rng, state)
-            protected = lesson(theta, eot.view(x, theta.size), cfg.instance_prompt)
-            learn(theta, protected, kind, how, cfg.adv_steps, rng, first=k * cfg.adv_steps)
+                learn(theta_s, subject, kind, how, cfg.clean_steps, rng, first=k * cfg.clean_steps, kind_first=turn)
+                each.append(_perturb(theta_s, photos, start, cfg, rng, state))
+            protected = lesson(theta, eot.view(each[-1], theta.size), cfg.instance_prompt)
+            learn(theta, protected, kind, how, cfg.adv_steps, rng, first=k * cfg.adv_steps, kind_first=turn + cfg.clean_steps)
+        x = each[-1] if cfg.ensemble == "turns" else [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
         state.keep(k + 1, cfg.outer, rng, lambda: _tensors(x, thetas))  # noqa: B023 - called at once
     return x
 
 
-def _lessons(ldm: LDM, clean: Photos, cfg: Config) -> tuple[Lesson, Lesson | None]:
+def _lessons(ldm: LDM, clean: Photos, cfg: Config, state: State) -> tuple[Lesson, Lesson | None]:
     """What a surrogate learns of the subject, and what keeps its notion of the class."""
     subject = lesson(ldm, eot.view(clean, ldm.size), cfg.instance_prompt)
-    if not cfg.prior_weight:
+    n = min(cfg.class_images, cfg.outer * (cfg.clean_steps + cfg.adv_steps))
+    if not cfg.prior_weight or not n:
         return subject, None
-    return subject, lesson(ldm, class_pictures(ldm, cfg.class_prompt, cfg.class_images), cfg.class_prompt)
+    return subject, lesson(ldm, class_pictures(ldm, cfg.class_prompt, n, progress=state.progress), cfg.class_prompt)
 
 
 def _perturb(theta: LDM, photos: Photos, x: Photos, cfg: Config, rng: torch.Generator, state: State) -> Photos:
@@ -115,11 +124,9 @@ def _perturb(theta: LDM, photos: Photos, x: Photos, cfg: Config, rng: torch.Gene
     c = theta.embed([cfg.instance_prompt])
 
     def error(x: Photos, which: list[int]) -> Tensor:
-        value = theta.loss(eot.view(x, theta.size, eot.SLIDE, rng), c, rng)
-        state.trace.append(value.item())
-        return value
+        return theta.loss(eot.view(x, theta.size, eot.SLIDE, rng), c, rng)
 
-    return pgd.ascend(photos, error, budget=cfg.budget, step=cfg.step, steps=cfg.pgd_steps, rng=rng, start=x)
+    return pgd.ascend(photos, error, budget=cfg.budget, step=cfg.step, steps=cfg.pgd_steps, rng=rng, start=x, trace=state.trace)
 
 
 def _tensors(x: Photos, thetas: list[LDM]) -> dict[str, Tensor]:

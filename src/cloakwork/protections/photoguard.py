@@ -1,6 +1,6 @@
 """PhotoGuard's encoder attack: the latent of every photo is drawn to the latent of a target picture.
 
-Salman et al., "Raising the Cost of Malicious AI-Powered Image Editing", arXiv 2302.06588, the encoder attack (their Eq. 4):
+Salman et al., "Raising the Cost of Malicious AI-Powered Image Editing", arXiv 2302.06588, the encoder attack:
 
     x' = argmin over |x' - x| <= budget of || E(x') - z_target ||_2^2
 
@@ -10,6 +10,8 @@ Checked against MadryLab/photoguard at 686bea7 (img2img notebook: posterior mean
 Departures:
 - the squared norm is averaged over elements (the notebook takes the plain norm); the sign of the gradient is the same;
 - photos of any size: a square is cut along the long side at random in every step, so that no strip stays unprotected;
+- arithmetic is fp32 unless the user chooses otherwise (the notebook autocasts to fp16);
+- the laptop preset's schedule (budget 11, 100 steps without decay, the latent of mid-grey as target) is ours;
 - with several surrogates their losses are averaged;
 - the diffusion attack of the same paper is another method and is not here.
 """
@@ -34,23 +36,23 @@ VERSION = 1
 class Config:
     """Names of the paper; budgets in 1/255."""
 
-    budget: float = 11
+    budget: float = 7.65
     """largest change of a pixel, 1/255"""
-    steps: int = 100
+    steps: int = 1000
     """PGD steps"""
-    step: float | None = None
+    step: float | None = 2.55
     """change per step, 1/255 (none: budget / 10)"""
-    final_step: float = 1.0
+    final_step: float = 0.01
     """share of the step that is left at the end of its linear decay"""
     random_start: bool = True
     """begin at a random point of the budget's box"""
-    target: Literal["zero", "grey"] = "grey"
+    target: Literal["zero", "grey"] = "zero"
     """target latent: zero (the notebook), or that of a mid-grey picture (the paper's demo)"""
 
 
 PRESETS = {
-    "tiny": Config(),
-    "paper": Config(budget=7.65, steps=1000, step=2.55, final_step=0.01, target="zero"),
+    "tiny": Config(budget=11, steps=100, step=None, final_step=1, target="grey"),
+    "paper": Config(),
 }
 
 
