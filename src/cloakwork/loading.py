@@ -101,6 +101,8 @@ def _resolve(name: str) -> Path:
 def _check_folder(folder: Path, name: str) -> None:
     """Refuses what this class cannot drive: no pipeline, another family, pickled weights."""
     path = folder / "model_index.json"
+    if not path.is_file() and name in EMBEDDED:
+        raise UserError(f"The embedded model '{name}' is not part of this version; use tiny, a pipeline folder or a hub id.")
     if not path.is_file():
         raise UserError(
             f"The folder '{name}' has no model_index.json; a diffusers pipeline folder with vae, unet, text_encoder is needed."
