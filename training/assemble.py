@@ -23,7 +23,9 @@ from pathlib import Path
 
 import diffusers
 import torch
+from clip import PATCH
 from clip import build as build_clip
+from clip_pairs import PATCH as FINE_PATCH
 from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from fold import read_vae, trained
 from safetensors.torch import load_file, save_file
@@ -54,7 +56,7 @@ def read_clip(work: Path, stage: str) -> tuple[CLIPModel, CLIPTokenizer] | None:
     if weights is None:
         return None
     tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
-    model = build_clip(tokenizer)
+    model = build_clip(tokenizer, FINE_PATCH if stage == "clip-pairs" else PATCH)
     model.load_state_dict(weights, strict=False)  # position_ids are a buffer, not a weight
     return model.bfloat16(), tokenizer
 
@@ -193,9 +195,13 @@ def check(out: Path) -> None:
 def resume(out: Path, work: Path) -> None:
     """Checkpoints (weights as model and EMA, no moments) from committed weights; a checkpoint that exists is left alone."""
     parts = json.loads((out / "manifest.json").read_text())["parts"]
+    curves = Path(__file__).parent / "curves.json"
+    known = json.loads(curves.read_text()) if curves.exists() else {}
     nets: dict[str, nn.Module] = {"clip": CLIPModel.from_pretrained(out / "clip")}
     if "clip-pairs" in parts:
-        nets["clip-pairs"] = CLIPModel.from_pretrained(out / "clip")
+        nets["clip-pairs"] = nets["clip"]
+        # of the first stage the text tower alone was kept, which is all that the UNets need
+        nets["clip"] = build_clip(CLIPTokenizer.from_pretrained(out / "clip"))
         nets["clip"].text_model.load_state_dict(CLIPTextModel.from_pretrained(out / "model" / "text_encoder").state_dict())
     for place, name in PIPELINES.items():
         cls = AutoencoderKL if name == "tiny" else AutoencoderTiny
@@ -212,7 +218,7 @@ def resume(out: Path, work: Path) -> None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "record.json").exists():
-            (folder / "record.json").write_text(json.dumps(parts[part] | {"curve": []}))
+            (folder / "record.json").write_text(json.dumps(parts[part] | {"curve": known.get(part, {}).get("curve", [])}))
         both = {f"{kind}.{k}": p.detach().float().clone() for k, p in net.named_parameters() for kind in ("model", "ema")}
         save_file(both, folder / "state.safetensors")
         print(f"{part}: step {parts[part]['step']}")

@@ -24,6 +24,7 @@ from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTokenizer, C
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 VOCABULARY = 1600
+PATCH = 16  # pixels
 PLACEHOLDER = "<sks>"  # the field's rare token; a bare "sks" could be a piece of another word in so small a vocabulary
 
 # Words that prompts of the field use and that the captions lack, so that they cost few tokens
@@ -61,7 +62,8 @@ def train_tokenizer(texts: list[str]) -> CLIPTokenizer:
     return tokenizer
 
 
-def build(tokenizer: CLIPTokenizer) -> CLIPModel:
+def build(tokenizer: CLIPTokenizer, patch: int = PATCH) -> CLIPModel:
+    """The two towers, new; `patch` is the side in pixels of what the vision tower sees as one token."""
     ends = {
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
@@ -70,8 +72,9 @@ def build(tokenizer: CLIPTokenizer) -> CLIPModel:
     text = CLIPTextConfig(vocab_size=len(tokenizer), hidden_size=192, intermediate_size=768, num_hidden_layers=3,
                           num_attention_heads=4, max_position_embeddings=77, hidden_act="quick_gelu", **ends)  # fmt: skip
     vision = CLIPVisionConfig(hidden_size=192, intermediate_size=576, num_hidden_layers=4, num_attention_heads=4,
-                              image_size=128, patch_size=16, hidden_act="quick_gelu")  # fmt: skip
-    return CLIPModel(CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128))
+                              image_size=128, patch_size=patch, hidden_act="quick_gelu")  # fmt: skip
+    config = CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=128)
+    return CLIPModel._from_config(config, attn_implementation="eager")  # sdpa's bf16 backward is slow on a CPU
 
 
 def normalise(x: Tensor) -> Tensor:
