@@ -1,4 +1,4 @@
-"""The conditional denoiser of `tiny` (or, with --small, of `tiny-b`) on the teacher's cached latents.
+"""The conditional denoiser of `tiny` (or, with --name, of `tiny-b`) on the teacher's cached latents.
 
 Stable Diffusion's schedule (scaled linear, 1000 steps, epsilon), one caption in ten dropped, EMA, loss weighted by
 min(SNR, 5) / SNR (Hang et al., arXiv 2303.09556), which settles small models much sooner than the plain error.

@@ -3,7 +3,9 @@
 Encoder: photo -> the teacher's latents (squared error; for the KL one also a Gaussian log-likelihood that trains the
 variance and leaves the mean alone). Decoder: the teacher's latents, slightly noised -> the teacher's picture (L1, gradient
 difference, LPIPS), with a smaller L1 to the photo itself. The teacher's answers are deterministic, so a small net learns
-them fast and sharp; the photo keeps it from learning the teacher's mistakes.
+them fast and sharp; the photo keeps it from learning the teacher's mistakes. In its last fifth the decoder sees whole
+pictures, every other one a portrait, and half of them by the latents of its own encoder, so that the two fit together (train
+the encoder first).
 
 The nets work in scaled latents while they learn; assemble.py folds Stable Diffusion's 0.18215 into the outermost 1 x 1 layers.
 
@@ -14,14 +16,16 @@ Run: python training/vae.py --work WORK --part encoder --minutes 60        (agai
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from data import load_index, sampling_weights, to_unit
+from data import PEOPLE, load_index, sampling_weights, to_unit
 from diffusers import AutoencoderKL, AutoencoderTiny
 from loop import Run, compiled
 from numpy.lib.format import open_memmap
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.nets.lpips import load_lpips
@@ -83,6 +87,9 @@ def main() -> None:
     pixels, latents, decoded = (open_memmap(args.work / f"{n}.npy", "r") for n in ("views", "latents", "decoded"))
     weights = sampling_weights(index) ** 0.5
     weights /= weights.sum()
+    people = np.array([weight * (r["folder"] in PEOPLE) for weight, r in zip(weights, index, strict=True)])
+    with_portraits = (weights + people / people.sum()) / 2
+    encode = None if args.part == "encoder" else own_encoder(args.work, args.name)
     torch.manual_seed(0)
     vae = build_kl() if args.name == "tiny" else build_small()
     encoding = args.part == "encoder"
@@ -94,19 +101,41 @@ def main() -> None:
         draw = np.random.default_rng([1, step])
         crop = not encoding and step < CROPS_UNTIL * args.steps
         n = 4 * args.batch if crop else args.batch
-        rows, views = draw.choice(len(index), n, p=weights), draw.integers(0, 4 if encoding else 2, n)
+        whole = not encoding and not crop
+        rows, views = (
+            draw.choice(len(index), n, p=with_portraits if whole else weights),
+            draw.integers(0, 4 if encoding else 2, n),
+        )
         z = latents[rows, views if encoding else 2 * views]
         photo = pixels[rows, views if encoding else 2 * views]
         with torch.autocast("cpu", torch.bfloat16):
             if encoding:
                 loss = encoder_loss(forward(to_unit(photo) * 2 - 1).float(), torch.from_numpy(z).float())
             else:
+                if encode and whole:
+                    z[::2] = encode(photo[::2])
                 z, photo, picture = cut(z, photo, decoded[rows, views], draw if crop else None)
                 # a UNet's latents are never exactly the teacher's: let the decoder see some of that
                 noise = 0.05 * torch.randn(z.shape, generator=torch.Generator().manual_seed(step))
                 out = forward((torch.from_numpy(z).float() + noise).contiguous(memory_format=torch.channels_last)).float()
                 loss = decoder_loss(out / 2 + 0.5, to_unit(picture), to_unit(photo), step >= LPIPS_FROM * args.steps)
         run.descend(loss)
+
+
+def own_encoder(work: Path, name: str) -> Callable[[np.ndarray], np.ndarray] | None:
+    """uint8 photos -> scaled latents (the posterior's mean) by the encoder trained so far; None before there is one."""
+    path = work / f"encoder-{name}" / "state.safetensors"
+    if not path.exists():
+        return None
+    net = (build_kl() if name == "tiny" else build_small()).encoder
+    net.load_state_dict({k.removeprefix("ema."): v for k, v in load_file(path).items() if k.startswith("ema.")})
+    net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def encode(photos: np.ndarray) -> np.ndarray:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            return net(to_unit(photos) * 2 - 1)[:, :4].float().numpy()
+
+    return encode
 
 
 def cut(z: np.ndarray, photo: np.ndarray, picture: np.ndarray, draw: np.random.Generator | None) -> tuple[np.ndarray, ...]:
