@@ -13,13 +13,13 @@ import argparse
 import itertools
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cloakwork import eot, images, ldm, loading, methods, worksize
+from cloakwork.intervals import difference, estimate
 from cloakwork.personalize import Training, class_pictures, learn, lesson
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -69,16 +69,14 @@ def cell(model: ldm.LDM, folder: Path, method: str, seed: int, budget: float, st
     }
 
 
-def interval(differences: np.ndarray) -> dict[str, object]:
-    """Mean of paired differences (people x seeds), 95 % bootstrap over people and then seeds, exact sign-flip p over people."""
-    rng = np.random.default_rng(0)
-    people, seeds = differences.shape
-    means = [differences[rng.integers(0, people, people)][:, rng.integers(0, seeds, seeds)].mean() for _ in range(10_000)]
-    per_person = differences.mean(1)
-    flips = np.array(list(itertools.product((-1, 1), repeat=people)))
-    p = (np.abs((flips * per_person).mean(1)) >= abs(per_person.mean()) - 1e-12).mean()
-    low, high = np.quantile(means, (0.025, 0.975))
-    return {"mean": round(float(per_person.mean()), 4), "interval": [round(float(low), 4), round(float(high), 4)], "p": float(p)}
+def summarise(cells: dict[str, dict[str, float]], people: list[str], seeds: int) -> dict[str, dict[str, object]]:
+    """Means, and paired differences with intervals (people, then seeds), of each error."""
+    found: dict[str, dict[str, object]] = {}
+    for kind in ("base_on_learned", "on_learned", "on_unseen_clean"):
+        table = {m: {p: {s: [cells[f"{p}/{s}/{m}"][kind]] for s in range(seeds)} for p in people} for m in METHODS}
+        found[kind] = {m: asdict(estimate(table[m])) for m in METHODS}
+        found[kind] |= {f"aspl - {m}": asdict(difference(table["aspl"], table[m])) for m in ("noise", "none")}
+    return found
 
 
 def main() -> None:
@@ -103,11 +101,7 @@ def main() -> None:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             args.out.write_text(json.dumps({"head": head, "cells": cells}, indent=1) + "\n")
             print(key, cells[key], flush=True)
-    table = {m: {k: np.array([[cells[f"{p.name}/{s}/{m}"][k] for s in range(args.seeds)] for p in people])
-                 for k in ("base_on_learned", "on_learned", "on_unseen_clean")} for m in METHODS}  # fmt: skip
-    summary = {k: {"mean": {m: round(float(table[m][k].mean()), 4) for m in METHODS},
-                   "aspl - noise": interval(table["aspl"][k] - table["noise"][k]),
-                   "aspl - none": interval(table["aspl"][k] - table["none"][k])} for k in table["none"]}  # fmt: skip
+    summary = summarise(cells, [p.name for p in people], args.seeds)
     args.out.write_text(json.dumps({"head": head, "summary": summary, "cells": cells}, indent=1) + "\n")
     print(json.dumps(summary, indent=1))
 

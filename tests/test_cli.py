@@ -15,6 +15,8 @@ import pytest
 
 import cloakwork
 from cloakwork import cli, methods
+from cloakwork.cli import protecting
+from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
 from cloakwork.records import PhotoRecord, SetRecord
 
@@ -130,7 +132,10 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
     ("words", "answer"),
     [
         ([], "usage: cloakwork COMMAND"),
-        (["protct", "a.png"], "There is no command 'protct'; did you mean 'protect'? Known: protect, demo, list."),
+        (
+            ["protct", "a.png"],
+            "There is no command 'protct'; did you mean 'protect'? Known: protect, demo, audit, attack, score, list.",
+        ),
         (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
         (["list", "metrics", "purifiers"], "Give one kind"),
         (["protect", "a.png", "-o", "safe", "--protection", "aspll"], "There is no protection 'aspll'"),
@@ -177,7 +182,7 @@ def test_every_fault_has_a_line_of_its_own(jobs: Jobs, capsys: pytest.CaptureFix
 def test_stopping_says_how_to_go_on(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.answer = KeyboardInterrupt()
     assert cli.main(mine()) == 130
-    assert "Stopped. Finished photos are whole; run the same command again to go on." in capsys.readouterr().err
+    assert "Stopped. What is finished is whole; run the same command again to go on." in capsys.readouterr().err
 
 
 def test_defaults_are_as_agreed(jobs: Jobs) -> None:
@@ -187,20 +192,22 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
     assert config.budget == 11
     assert jobs.asked == {
         "photos": ("a.png",), "out": Path("safe"), "protection": "bench.mine", "surrogates": ("tiny",), "seed": 0,
-        "clean": None, "device": "auto", "dtype": "float32", "each": False, "suffix": ".png", "quality": 95,
+        "clean": None, "device": "auto", "dtype": "float32", "sample_posterior": False,
+        "each": False, "suffix": ".png", "quality": 95,
         "strip_metadata": False, "force": False, "skip_bad": False,
     }  # fmt: skip
 
 
 def test_every_flag_arrives(jobs: Jobs) -> None:
-    words = "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 --each"
+    words = "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 --sample-posterior --each"
     words += " --format jpg --quality 80 --strip-metadata --force --skip-bad"
     assert cli.main(mine(*words.split())) == 0
     jobs.asked.pop("progress")
     jobs.asked.pop("config")
     assert jobs.asked == {
         "photos": ("a.png",), "out": Path("safe"), "protection": "bench.mine", "surrogates": ("tiny-b", "me/model"),
-        "seed": 7, "clean": Path("c"), "device": "cpu", "dtype": "bfloat16", "each": True, "suffix": ".jpg", "quality": 80,
+        "seed": 7, "clean": Path("c"), "device": "cpu", "dtype": "bfloat16",
+        "sample_posterior": True, "each": True, "suffix": ".jpg", "quality": 80,
         "strip_metadata": True, "force": True, "skip_bad": True,
     }  # fmt: skip
 
@@ -256,7 +263,7 @@ def test_a_config_may_not_take_the_commands_flags(place: Path, capsys: pytest.Ca
 def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     for _ in range(2):
         assert cli.main(["demo", "--protection", "bench.mine", "--budget", "5"]) == 0
-        assert jobs.asked["photos"] == (str(cli.SAMPLES),)
+        assert jobs.asked["photos"] == (str(protecting.SAMPLES),)
         assert jobs.asked["out"] == Path("demo-output")
         assert jobs.asked["force"]
         assert jobs.asked["config"].budget == 5
@@ -318,7 +325,7 @@ def test_nothing_but_faults_goes_to_stderr(jobs: Jobs, capsys: pytest.CaptureFix
 
 
 def test_progress_bars_follow_nested_and_repeated_loops() -> None:
-    with cli._bars() as progress:
+    with bars() as progress:
         for photo_set in range(2):
             progress("photo sets", photo_set, 2)
             for step in range(3):

@@ -4,13 +4,14 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from conftest import SAMPLES
-from diffusers import DDPMScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
-from cloakwork import eot, images, ldm, loading, methods
+from cloakwork import eot, images, ldm, loading, methods, schedulers
 from cloakwork.errors import UserError
 from cloakwork.types import Photos
 
@@ -56,10 +57,23 @@ def test_flow_matching_target(tiny: ldm.LDM) -> None:
     assert torch.equal(z_t[0], z[0]) and torch.allclose(z_t[1], (z[1] + noise[1]) / 2) and torch.equal(target, noise - z)
 
 
-def test_the_model_is_trained() -> None:
+def test_the_second_model_is_another_one_in_the_same_latent_space(tiny: ldm.LDM, x: torch.Tensor) -> None:
+    """Another autoencoder and UNet; but each decodes the other's latents to nearly the same picture."""
+    other = loading.load("tiny-b", "cpu")
+    assert type(other.vae) is not type(tiny.vae) and other.weights != tiny.weights
+    assert sum(p.numel() for p in other.unet.parameters()) < sum(p.numel() for p in tiny.unet.parameters()) / 2
+    assert torch.equal(other.embed(["a cat"]), tiny.embed(["a cat"]))
+    with torch.no_grad():
+        z, z_other = tiny.encode(x), other.encode(x)
+        assert (z - z_other).square().mean() < 0.25 * z.square().mean()
+        assert (other.decode(z) - x).abs().mean() < 0.1 > (tiny.decode(z_other) - x).abs().mean()
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny-b"])
+def test_the_model_is_trained(name: str) -> None:
     """It finds the noise in an unseen portrait far better than a guess of none (1.0), and better with the right words."""
-    model = loading.load("tiny", "cpu")
-    portrait = images.unit(images.load(SAMPLES / "astronaut.jpg").pixels)[:, 20:276, 96:352]
+    model = loading.load(name, "cpu")
+    portrait = images.unit(images.load(SAMPLES / "astronaut.jpg").pixels)[:, 20:180, 140:300]  # the face
     with torch.no_grad():
         z = model.encode(eot.view([portrait], 128)).expand(8, -1, -1, -1)
         person, trilobite = (
@@ -118,6 +132,107 @@ def test_sampling_depends_on_the_seed_alone(tiny: ldm.LDM) -> None:
     assert torch.equal(first, draw(0)) and not torch.equal(first, draw(1))
 
 
+NAMES = list(schedulers.SCHEDULERS)
+PROMPT = ["a photo of a sunflower"]
+
+
+@pytest.mark.parametrize(("guidance", "negative"), [(7.5, ""), (3.0, "blurry")])
+def test_ddim_has_not_changed_a_bit(tiny: ldm.LDM, guidance: float, negative: str) -> None:
+    """Against the plain statement of it: class pictures are kept on the ground that it never moves."""
+    scheduler: Any = DDIMScheduler.from_config(tiny.scheduler.config, clip_sample=False)
+    scheduler.set_timesteps(3)
+    noise = torch.randn(10, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    free, held = tiny.embed([negative]), tiny.embed(PROMPT)
+    pictures = []
+    with torch.no_grad():
+        for z in noise.split(8):
+            c = torch.cat([free.expand(len(z), -1, -1), held.expand(len(z), -1, -1)])
+            for t in scheduler.timesteps:
+                e_free, e_held = tiny.unet(z.repeat(2, 1, 1, 1), t, encoder_hidden_states=c).sample.chunk(2)
+                z = scheduler.step(e_free + guidance * (e_held - e_free), t, z).prev_sample
+            pictures.append(tiny.decode(z))
+    rng = torch.Generator().manual_seed(2)
+    assert torch.equal(torch.cat(pictures), tiny.sample(PROMPT, 10, rng, steps=3, guidance=guidance, negative=negative))
+    left = torch.Generator().manual_seed(2)
+    torch.randn(noise.shape, generator=left)
+    assert torch.equal(torch.rand(3, generator=rng), torch.rand(3, generator=left)), "it took something else from the generator"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scheduler_draws_from_the_seed_alone(tiny: ldm.LDM, name: str) -> None:
+    def draw(seed: int) -> torch.Tensor:
+        return tiny.sample(PROMPT, 2, torch.Generator().manual_seed(seed), steps=4, scheduler=name)
+
+    first = draw(0)
+    assert first.shape == (2, 3, 128, 128) and first.isfinite().all() and first.min() >= 0 and first.max() <= 1
+    assert torch.equal(first, draw(0)) and not torch.allclose(first, draw(1), atol=0.05)
+
+
+@pytest.fixture(scope="module")
+def by_ddim(tiny: ldm.LDM) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two pictures in many steps, and two of other noise."""
+    first, other = (tiny.sample(PROMPT, 2, torch.Generator().manual_seed(s), steps=40, guidance=2) for s in (0, 1))
+    return first, other
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in schedulers.STOCHASTIC and n != "ddim"])
+def test_schedulers_without_noise_come_to_one_picture(
+    tiny: ldm.LDM, by_ddim: tuple[torch.Tensor, torch.Tensor], name: str
+) -> None:
+    ours = tiny.sample(PROMPT, 2, torch.Generator().manual_seed(0), steps=40, guidance=2, scheduler=name)
+    ddim, other = by_ddim
+    assert (ours - ddim).square().mean() < 0.1 * (other - ddim).square().mean()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_model_that_predicts_v_gives_the_same_pictures(tiny: ldm.LDM, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trained model's noise, turned into v by hand, under a schedule that says so."""
+    how: dict[str, Any] = {"steps": 6, "guidance": 2.0, "scheduler": name}
+    eps = tiny.sample(PROMPT, 2, torch.Generator().manual_seed(0), **how)
+    model = replace(tiny, scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type="v_prediction"))
+    predict = ldm.LDM.predict
+
+    def velocity(self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        a = self.scheduler.alphas_cumprod[t.long()]
+        return (predict(self, z_t, t, c) - (1 - a).sqrt() * z_t) / a.sqrt()  # v = sqrt(a) eps - sqrt(1 - a) z_0
+
+    monkeypatch.setattr(ldm.LDM, "predict", velocity)
+    v = model.sample(PROMPT, 2, torch.Generator().manual_seed(0), **how)
+    # pndm averages what the model predicts over its steps, and v at one timestep is another thing than at the next
+    assert (v - eps).square().mean() < (0.02 if name == "pndm" else 1e-5)
+
+
+def test_noise_on_the_way_is_each_pictures_own(tiny: ldm.LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw(scheduler: str, n: int = 3) -> torch.Tensor:
+        return tiny.sample(PROMPT, n, torch.Generator().manual_seed(0), steps=4, scheduler=scheduler)
+
+    whole = draw("ddpm")
+    assert not torch.allclose(whole, draw("ddim"), atol=0.05)
+    monkeypatch.setattr(ldm, "MICRO_BATCH", 2)
+    assert torch.allclose(draw("ddpm"), whole, atol=2e-3)
+
+
+def test_guidance_one_is_the_text_alone(tiny: ldm.LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    how: dict[str, Any] = {"steps": 4, "negative": "blurry"}
+    nearly = tiny.sample(PROMPT, 2, torch.Generator().manual_seed(0), guidance=1 + 1e-6, **how)
+    rows, predict = [], ldm.LDM.predict
+
+    def count(self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        rows.append(len(z_t))
+        return predict(self, z_t, t, c)
+
+    monkeypatch.setattr(ldm.LDM, "predict", count)
+    alone = tiny.sample(PROMPT, 2, torch.Generator().manual_seed(0), guidance=1, **how)
+    assert torch.allclose(alone, nearly, atol=2e-3) and rows == [2] * 4
+
+
+def test_a_wrong_scheduler_is_refused_with_a_suggestion(tiny: ldm.LDM) -> None:
+    with pytest.raises(UserError, match=r"no scheduler 'dpm'; did you mean '.+'\? Known: ddim, ddpm, pndm, euler, dpm\+\+"):
+        tiny.sample(PROMPT, 1, torch.Generator(), scheduler="dpm")
+    with pytest.raises(UserError, match="2000 denoising steps were asked for; allowed are 1 to 1000"):
+        tiny.sample(PROMPT, 1, torch.Generator(), steps=2000)
+
+
 def test_bfloat16_is_near_float32(tiny: ldm.LDM, x: torch.Tensor) -> None:
     half = loading.load("tiny", "cpu", "bfloat16")
     with torch.no_grad():
@@ -143,10 +258,36 @@ def test_wrong_folders_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: py
     weights = next((pickled / "unet").glob("*.safetensors"))
     weights.rename(weights.with_suffix(".bin"))
     assert "pickled" in refusal(str(pickled)) and "unet/" in refusal(str(pickled))
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline", "vae": [], "transformer": []}))
-    assert "FluxPipeline" in refusal(str(other))
+
+
+KL, CLIP = ["diffusers", "AutoencoderKL"], ["transformers", "CLIPTextModel"]
+FAMILIES: dict[str, dict[str, list[str]]] = {
+    "FluxPipeline": {"vae": KL, "text_encoder": CLIP, "transformer": ["diffusers", "FluxTransformer2DModel"]},
+    "StableDiffusion3Pipeline": {"vae": KL, "text_encoder": CLIP, "transformer": ["diffusers", "SD3Transformer2DModel"]},
+    "StableDiffusionXLPipeline": {
+        "vae": KL, "text_encoder": CLIP, "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
+    },
+    "AnimateDiffPipeline": {"vae": KL, "text_encoder": CLIP, "unet": ["diffusers", "UNetMotionModel"]},
+    "IFPipeline": {"unet": ["diffusers", "UNet2DConditionModel"], "text_encoder": ["transformers", "T5EncoderModel"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_other_families_are_refused_in_a_sentence(family: str, tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": family, **FAMILIES[family]}))
+    said = refusal(str(tmp_path))
+    assert f"holds a model of another family, {family} (" in said and "Stable Diffusion 1.x and 2.x" in said
+
+
+def test_a_unet_with_other_inputs_is_refused(tmp_path: Path) -> None:
+    """Such as that of an upscaler (7 channels)."""
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder)
+    config = json.loads((folder / "unet" / "config.json").read_text())
+    unet: Any = UNet2DConditionModel.from_config({**config, "in_channels": 7})
+    unet.save_pretrained(folder / "unet")
+    assert "has 7 input channels" in refusal(str(folder))
 
 
 def test_no_network_for_a_hub_id_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

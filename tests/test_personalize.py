@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cloakwork import eot
+from cloakwork import eot, personalize, trainers
 from cloakwork.ldm import LDM
-from cloakwork.personalize import Training, borrowed, class_pictures, learn, lesson, weights_of
+from cloakwork.personalize import Training, borrowed, class_pictures, learn, lesson, train, weighted_error, weights_of
+from cloakwork.state import State
 from cloakwork.types import Photos
 
 PROMPT = "a photo of sks person"
@@ -80,3 +81,61 @@ def test_class_pictures_are_made_once(tiny: LDM, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(LDM, "sample", None)
     assert torch.equal(first, class_pictures(tiny, "a photo of person", 2, steps=2))
     assert first.shape == (2, 3, 128, 128)
+
+
+def test_a_step_lowers_dreambooths_two_losses(tiny: LDM) -> None:
+    """Against a plain statement of L(subject) + w L(class) at the same timesteps and noise."""
+    z = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    texts, weight = [PROMPT, PROMPT, "a photo of person", "a photo of person"], 0.3
+    with torch.no_grad():
+        both = weighted_error(
+            tiny, list(z), texts, [0.5, 0.5, weight / 2, weight / 2], torch.Generator().manual_seed(1)
+        )  # fmt: skip
+        g = torch.Generator().manual_seed(1)
+        t = torch.randint(0, 1000, (4,), generator=g)
+        noise = torch.randn(z.shape, generator=g)
+        a = tiny.scheduler.alphas_cumprod[t][:, None, None, None]
+        z_t = a.sqrt() * z + (1 - a).sqrt() * noise
+        wrong = (tiny.unet(z_t, t, encoder_hidden_states=tiny.embed(texts)).sample - noise) ** 2
+    assert both.item() == pytest.approx((wrong[:2].mean() + weight * wrong[2:].mean()).item(), rel=1e-4)
+
+
+def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> None:
+    learned = []
+    for on in (False, True):
+        model = tiny.copy()
+        what = lesson(model, eot.view(photos, 128), PROMPT)
+        learn(model, what, None, Training(lr=1e-4, gradient_checkpointing=on), 1, torch.Generator().manual_seed(2))
+        learned.append(weights_of(model))
+        assert not model.unet.is_gradient_checkpointing
+    assert all(torch.equal(p, learned[1][k]) for k, p in learned[0].items())
+
+
+def test_only_some_weights_learn(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
+    model, state = tiny.copy(), State()
+    feed = trainers.feeder(model, photos, eot.Loader(), 2, rng)
+    before = {k: v.clone() for k, v in weights_of(model).items()}
+    train(
+        model, feed, PROMPT, None, Training(lr=1e-3), 2, rng, state, lambda n: photos[0][None], only=lambda k: k.endswith("bias")
+    )
+    assert {k for k, v in weights_of(model).items() if not torch.equal(v, before[k])} == {k for k in before if k.endswith("bias")}
+    assert len(state.trace) == 2 and not any(p.requires_grad for p in model.unet.parameters())
+
+
+def test_8_bit_adam_goes_on_where_it_was() -> None:
+    pytest.importorskip("bitsandbytes", reason="optional")
+    how, start = Training(lr=1e-2, adam8bit=True), torch.randn(2, 5000, generator=torch.Generator().manual_seed(0))
+
+    def steps(named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+        for _ in range(3):
+            personalize._descend(sum((p - 1).square().mean() for p in named.values()), list(named.values()), optimizer, how)  # type: ignore[arg-type]
+
+    one = {"large": torch.nn.Parameter(start.clone()), "small": torch.nn.Parameter(start[0, :9].clone())}
+    optimizer = personalize._optimizer(list(one.values()), how)
+    steps(one, optimizer)
+    two = {k: torch.nn.Parameter(torch.zeros_like(p)) for k, p in one.items()}
+    other = personalize._optimizer(list(two.values()), how)
+    personalize._restore(two, other, {k: v.clone() for k, v in personalize._tensors(one, optimizer).items()})
+    steps(one, optimizer)
+    steps(two, other)
+    assert all(torch.equal(p, two[k]) for k, p in one.items())

@@ -1,6 +1,6 @@
 """Protects photos from being learned or edited by text-to-image diffusion models, and attacks that protection.
 
-`load` and `protect` are imported on first use, so that `import cloakwork` imports no torch.
+`load`, `protect`, `attack`, `score` and `audit` are imported on first use, so that `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -11,13 +11,21 @@ from typing import TYPE_CHECKING, Any
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
+    from cloakwork.auditing import audit
     from cloakwork.jobs import protect
     from cloakwork.loading import load
+    from cloakwork.theft import attack, score
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "load", "protect"]
+__all__ = ["UserError", "attack", "audit", "load", "protect", "score"]
 
-_HOME = {"load": "cloakwork.loading", "protect": "cloakwork.jobs"}
+_HOME = {
+    "attack": "cloakwork.theft",
+    "audit": "cloakwork.auditing",
+    "load": "cloakwork.loading",
+    "protect": "cloakwork.jobs",
+    "score": "cloakwork.theft",
+}
 
 
 def __getattr__(name: str) -> Any:

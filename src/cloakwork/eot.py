@@ -43,7 +43,11 @@ def view(photos: Photos, size: int, how: Loader = CENTRE, rng: torch.Generator |
 
     `rng` decides everything random; it may be None for a loader without randomness.
     """
-    x = torch.stack([_resize(_crop(p, how, rng), size) for p in photos])
+    return degrade(torch.stack([_resize(_crop(p, how, rng), size) for p in photos]), how, rng)
+
+
+def degrade(x: Images, how: Loader, rng: torch.Generator | None = None) -> Images:
+    """What a loader does after it has cut and resized (flip, blur, JPEG) to n x 3 x h x w in [0, 1]."""
     if how.flip:
         flips = torch.rand(len(x), generator=rng) < how.flip
         x = torch.where(flips.to(x.device)[:, None, None, None], x.flip(-1), x)

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exceptions that a user is meant to read."""
 
 from __future__ import annotations
 
@@ -15,3 +15,11 @@ class UserError(Exception):
 
     def __str__(self) -> str:
         return "\n".join(self.sentences)
+
+
+class Unscored(Exception):
+    """A metric cannot be measured here: why, and how to get it, in one sentence. The score is then NaN, never 0."""
+
+    @property
+    def reason(self) -> str:
+        return str(self)

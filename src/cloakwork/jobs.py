@@ -48,6 +48,7 @@ def protect(
     clean: Path | str | None = None,
     device: str = "auto",
     dtype: str = "float32",
+    sample_posterior: bool = False,
     each: bool = False,
     suffix: str = ".png",
     quality: int = 95,
@@ -69,6 +70,7 @@ def protect(
         seed: with the photos' contents and the config it decides every byte.
         clean: folder of unprotected photos of the subject that the protector may learn from (set A); for one set only.
         device, dtype: where the models run and what their arithmetic is autocast to.
+        sample_posterior: encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not its mean.
         each: every photo is protected by itself.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
         strip_metadata: leave EXIF and XMP out.
@@ -90,7 +92,7 @@ def protect(
     out = Path(out).expanduser().absolute()
     sets, skipped = photosets.load_all(photosets.find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
     reference = references(clean, out, sets)
-    models = [loading.load(name, device, dtype) for name in surrogates] if uses_models else []
+    models = [loading.load(name, device, dtype, sample_posterior=sample_posterior) for name in surrogates] if uses_models else []
     job = Job(protection, module, config, models, seed, reference, suffix, quality, strip_metadata)
     tasks = [task_of(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets]
     if not force:
@@ -224,7 +226,10 @@ def _settings(job: Job) -> dict[str, Any]:
         "version": job.module.VERSION,
         "config": asdict(job.config),
         "seed": job.seed,
-        "models": [{"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for m in job.surrogates],
+        "models": [
+            {"name": m.name, "weights": m.weights, "dtype": str(m.dtype), "sample_posterior": m.sample_posterior}
+            for m in job.surrogates
+        ],
         "clean": [str(path.absolute()) for path in job.clean],
         "output": {"suffix": job.suffix, "quality": job.quality, "strip_metadata": job.strip_metadata},
         "micro_batch": pgd.MICRO_BATCH,

@@ -6,7 +6,7 @@ Surrogates and victims alike are `LDM`s. eps-, v-prediction and flow matching ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
@@ -15,9 +15,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cloakwork import schedulers
+from cloakwork.errors import UserError
 from cloakwork.types import Images
 
 MICRO_BATCH = 8  # pictures sampled at a time
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn from a model."""
+
+    n: int = 16
+    """pictures for each prompt"""
+    steps: int = 25
+    """denoising steps"""
+    guidance: float = 7.5
+    """classifier-free guidance scale (1: none)"""
+    negative: str = ""
+    """negative prompt"""
+    scheduler: str = "ddim"
+    """sampler"""
 
 
 @dataclass
@@ -49,6 +67,16 @@ class LDM:
     @property
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device
+
+    @property
+    def scale(self) -> int:
+        """Pixels of a picture to a latent, along one side."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @property
+    def inpaints(self) -> bool:
+        """The UNet is told the mask and the masked picture too (Stable Diffusion's inpainting models: 9 input channels)."""
+        return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
@@ -135,45 +163,109 @@ class LDM:
         return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
 
     def predict(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """The denoiser's output; one text condition is shared by all latents."""
+        """The denoiser's output; one text condition is shared by all latents.
+
+        Raises:
+            UserError: plain latents for an inpainting model.
+        """
+        if z_t.shape[1] != self.unet.config.in_channels:
+            raise UserError(
+                f"'{self.name}' is an inpainting model, which can only inpaint; "
+                "give a text-to-image model, such as the one that it was made from."
+            )
         c = c.expand(len(z_t), -1, -1) if len(c) == 1 else c
         with self.autocast():
             return self.unet(z_t, t, encoder_hidden_states=c).sample.float()
 
     @torch.no_grad()
     def sample(
-        self, prompts: Sequence[str], n: int, rng: torch.Generator, *, guidance: float = 7.5, steps: int = 25, negative: str = ""
+        self,
+        prompts: Sequence[str],
+        n: int,
+        rng: torch.Generator,
+        *,
+        guidance: float = 7.5,
+        steps: int = 25,
+        negative: str = "",
+        scheduler: str = "ddim",
     ) -> Images:
-        """n pictures for each prompt (in the prompts' order), in [0, 1], on the CPU: DDIM with classifier-free guidance.
+        """n pictures for each prompt (in the prompts' order), in [0, 1], on the CPU.
 
         The starting noise is drawn first and as a whole, so picture i has the same noise whatever model is asked.
-        """
-        from diffusers import DDIMScheduler
 
-        scheduler: Any = DDIMScheduler.from_config(self.scheduler.config, clip_sample=False)
-        scheduler.set_timesteps(steps)
+        Raises:
+            UserError: an unknown scheduler, steps out of range, or an inpainting model.
+        """
         c = self.embed([p for p in prompts for _ in range(n)])
         free = self.embed([negative])
-        side = self.size // 2 ** (len(self.vae.config.block_out_channels) - 1)
-        noise = self.noise((len(c), self.unet.config.in_channels, side, side), rng)
+        side = self.size // self.scale
+        noise = self.noise((len(c), self.vae.config.latent_channels, side, side), rng)
+        seeds = schedulers.seeds(scheduler, len(c), rng)
         pictures = []
-        for z, held in zip(noise.split(MICRO_BATCH), c.split(MICRO_BATCH), strict=True):
-            both = torch.cat([free.expand(len(held), -1, -1), held])
-            for t in scheduler.timesteps:
-                e_free, e_held = self.predict(z.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(2)
-                z = scheduler.step(e_free + guidance * (e_held - e_free), t, z).prev_sample
+        for first in range(0, len(c), MICRO_BATCH):
+            part = slice(first, first + MICRO_BATCH)
+            fresh, timesteps = schedulers.plan(self.scheduler, scheduler, steps)
+            z = noise[part] * fresh.init_noise_sigma
+            z = self.denoise(z, c[part], free, fresh, timesteps, guidance=guidance, seeds=seeds and seeds[part])
             pictures.append(self.decode(z).cpu())
         return torch.cat(pictures)
+
+    def denoise(
+        self,
+        z: Tensor,
+        held: Tensor,
+        free: Tensor,
+        scheduler: Any,
+        timesteps: Tensor,
+        *,
+        guidance: float,
+        seeds: list[int] | None = None,
+        extra: Tensor | None = None,
+        after: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """The way back from noise: n x c x h x w at timesteps[0] to clean latents, with classifier-free guidance.
+
+        Args:
+            z: noised latents.
+            held: what the pictures are to show, n x L x d.
+            free: what guidance leads away from, 1 x L x d; guidance 1 is the text alone, and half the work.
+            scheduler: one of `schedulers.plan`, not used before.
+            timesteps: those that it goes through.
+            guidance: classifier-free guidance scale.
+            seeds: one for each picture, for schedulers that draw noise (`schedulers.seeds`).
+            extra: n x k x h x w, further input channels of an inpainting UNet.
+            after: step number, latents -> latents; called after every step.
+        """
+        both = torch.cat([free.expand(len(held), -1, -1), held])
+        rngs = [torch.Generator().manual_seed(seed) for seed in seeds or []]
+        for i, t in enumerate(timesteps):
+            x = scheduler.scale_model_input(z, t)
+            x = x if extra is None else torch.cat([x, extra], 1)
+            if guidance == 1:
+                e = self.predict(x, t.to(self.device), held)
+            else:
+                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(2)
+                e = e_free + guidance * (e_held - e_free)
+            z = (scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)).prev_sample
+            z = after(i, z) if after else z
+        return z
 
     def copy(self) -> LDM:
         """A model that a method may train: own UNet and text encoder, still frozen; the VAE is shared."""
         return replace(self, unet=deepcopy(self.unet), text_encoder=deepcopy(self.text_encoder), _embedded={})
 
     @contextmanager
-    def trainable(self, *, text_encoder: bool = True) -> Iterator[dict[str, nn.Parameter]]:
-        """Inside, the UNet (and text encoder) learn; yields their parameters by name. The VAE always stays frozen."""
+    def trainable(
+        self, *, text_encoder: bool = True, only: Callable[[str], bool] | None = None
+    ) -> Iterator[dict[str, nn.Parameter]]:
+        """Inside, the UNet (and text encoder) learn; yields their parameters by name. The VAE always stays frozen.
+
+        `only` says by name (such as "unet.conv_in.weight") which of them do.
+        """
         parts = {"unet": self.unet} | ({"text_encoder": self.text_encoder} if text_encoder else {})
         named = {f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()}
+        if only is not None:
+            named = {name: p for name, p in named.items() if only(name)}
         for p in named.values():
             p.requires_grad_(True)
         self.forget_text()

@@ -20,6 +20,8 @@ from cloakwork.methods import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors"))]
+# what each part of a pipeline may be; anything else is another family
+CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",), "text_encoder": ("CLIPTextModel",)}
 SMALL = 128  # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,6 +40,8 @@ def pick_device(device: str = "auto") -> torch.device:
 
 def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False) -> LDM:
     """An LDM from "tiny", "tiny-b", a diffusers pipeline folder or a hub id. Sources: Stable Diffusion 1.x and 2.x.
+
+    An inpainting model's UNet takes more than latents (`LDM.inpaints`): it can be an editor's victim, not a trainer's.
 
     Raises:
         UserError: unknown dtype or device, wrong folder, pickled weights, another family, or a hub that cannot be reached.
@@ -60,15 +64,20 @@ def _load_cpu(name: str) -> LDM:
     pipe = _read_pipeline(folder, name)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.eval().requires_grad_(False)
-    kind = pipe.scheduler.config.get("prediction_type", "epsilon")
-    if pipe.unet.config.in_channels != pipe.vae.config.latent_channels or kind not in ("epsilon", "v_prediction"):
-        raise UserError(
-            f"The model in '{name}' has {pipe.unet.config.in_channels} input channels and predicts '{kind}'; plain text-to-image "
-            "models that predict epsilon or v can be used here."
-        )
+    _check_parts(pipe, name)
     scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     return LDM(name=name, vae=pipe.vae, unet=pipe.unet, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer,
                scheduler=pipe.scheduler, weights=hash_weights(folder), size=pipe.unet.config.sample_size * scale)  # fmt: skip
+
+
+def _check_parts(pipe: Any, name: str) -> None:
+    """Text-to-image UNets take a latent; inpainting ones a latent, a mask and another latent."""
+    kind, channels = pipe.scheduler.config.get("prediction_type", "epsilon"), pipe.vae.config.latent_channels
+    if pipe.unet.config.in_channels not in (channels, 2 * channels + 1) or kind not in ("epsilon", "v_prediction"):
+        raise UserError(
+            f"The model in '{name}' has {pipe.unet.config.in_channels} input channels and predicts '{kind}'; text-to-image "
+            f"({channels} channels) and inpainting models ({2 * channels + 1}) that predict epsilon or v can be used here."
+        )
 
 
 def _use_plain_attention(unet: nn.Module) -> None:
@@ -101,8 +110,6 @@ def _resolve(name: str) -> Path:
 def _check_folder(folder: Path, name: str) -> None:
     """Refuses what this class cannot drive: no pipeline, another family, pickled weights."""
     path = folder / "model_index.json"
-    if not path.is_file() and name in EMBEDDED:
-        raise UserError(f"The embedded model '{name}' is not part of this version; use tiny, a pipeline folder or a hub id.")
     if not path.is_file():
         raise UserError(
             f"The folder '{name}' has no model_index.json; a diffusers pipeline folder with vae, unet, text_encoder is needed."
@@ -111,15 +118,26 @@ def _check_folder(folder: Path, name: str) -> None:
         index = json.loads(path.read_text())
     except ValueError:
         raise UserError(f"{path} is not readable JSON; fetch or save the model again.") from None
-    family = index.get("_class_name", "?")
-    if "unet" not in index or "text_encoder_2" in index or "vae" not in index:
-        raise UserError(f"The folder '{name}' holds a {family}; Stable Diffusion 1.x and 2.x pipelines can be used here.")
+    _check_family(index, name)
     for part in ("vae", "unet", "text_encoder"):
         if not list((folder / part).glob("*.safetensors")):
             raise UserError(
                 f"The folder '{name}' has no safetensors weights in {part}/; pickled weights are not read, "
                 "so convert them first (diffusers: save_pretrained(..., safe_serialization=True))."
             )
+
+
+def _check_family(index: Any, name: str) -> None:
+    """The pipeline's parts are of the classes that are driven here; `index` is its model_index.json."""
+    parts = index if isinstance(index, dict) else {}
+    classes = {part: entry[1] for part, entry in parts.items() if isinstance(entry, list) and len(entry) == 2 and entry[1]}
+    other = [f"{part}: {classes.get(part, 'none')}" for part, allowed in CLASSES.items() if classes.get(part) not in allowed]
+    other += [f"{part}: {classes[part]}" for part in classes if part.endswith(("_2", "_3")) or part == "transformer"]
+    if other:
+        raise UserError(
+            f"The folder '{name}' holds a model of another family, {parts.get('_class_name', 'without a name')} "
+            f"({', '.join(other)}); Stable Diffusion 1.x and 2.x, inpainting models among them, can be used here."
+        )
 
 
 def _read_pipeline(folder: Path, name: str) -> Any:

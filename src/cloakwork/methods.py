@@ -21,6 +21,7 @@ from cloakwork.errors import UserError
 # kind (a folder of this package) -> the function that a method of that kind has
 FUNCTIONS = {"protections": "protect", "attackers": "attack", "purifiers": "purify", "metrics": "score"}
 KINDS = tuple(FUNCTIONS)
+METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
 # the embedded models, for which methods have a preset of their own, and their folders under tiny/
 EMBEDDED = {"tiny": "model", "tiny-b": "model-b"}
 
@@ -98,6 +99,8 @@ def _lacks(module: ModuleType, kind: str) -> list[str]:
         lacks.append("Config (a frozen dataclass)")
     elif kind == "protections" and "budget" not in {field.name for field in fields(config)}:
         lacks.append("Config.budget (largest change of a pixel, 1/255)")
+    if kind == "metrics":
+        lacks += [f"{name} (as in cloakwork.metrics.psnr)" for name in METRIC_DATA if not hasattr(module, name)]
     if not callable(getattr(module, FUNCTIONS[kind], None)):
         lacks.append(f"{FUNCTIONS[kind]}() (a function)")
     return lacks

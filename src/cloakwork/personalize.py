@@ -1,12 +1,14 @@
-"""The one training loop that surrogates and thieves share: DreamBooth's two losses on cached latents.
+"""The training that surrogates and thieves share: DreamBooth's two losses on cached latents.
 
-DreamBooth: Ruiz et al., arXiv 2208.12242. The latents of pictures that do not change are encoded once.
+DreamBooth: Ruiz et al., arXiv 2208.12242. The latents of pictures that do not change are encoded once. `learn` takes a few
+steps of a surrogate; `train` is a thief's whole training, with checkpoints.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -15,11 +17,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
-from cloakwork.state import Progress, cache_folder, write_tensors
+from cloakwork.state import Progress, State, cache_folder, write_tensors
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]
+Feed = Callable[[int], list[Tensor]]  # a step's number -> the latents (each c x h x w) that are learned in it
+Draw = Callable[[int], Images]  # pictures for each prompt -> what the thief would get now
+PREVIEW = 4  # pictures for each prompt that are kept along a training
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,10 @@ class Training:
     """train the text encoder too"""
     weights: Precision = "float32"
     """precision the weights are kept in between steps"""
+    gradient_checkpointing: bool = False
+    """compute the UNet's activations twice rather than keep them: less memory, more time, the same bytes"""
+    adam8bit: bool = False
+    """keep the optimizer's moments in 8 bits (package bitsandbytes)"""
 
 
 def learn(
@@ -71,24 +81,130 @@ def learn(
     round all of them.
     Gradients are clipped to norm 1.
     """
-    with ldm.trainable(text_encoder=how.text_encoder) as named:
+    with ldm.trainable(text_encoder=how.text_encoder) as named, _checkpointing(ldm, how):
         params = list(named.values())
-        optimizer = torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2, fused=True)
+        optimizer = _optimizer(params, how)
         for step in range(steps):
             loss = _error(ldm, subject, how.batch, first + step, rng)
             if kind is not None:
                 loss = loss + how.prior_weight * _error(ldm, kind, how.batch, kind_first + step, rng)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(params, 1.0)
-            optimizer.step()
-            if how.weights == "bfloat16":
-                round_weights(params)
+            _descend(loss, params, optimizer, how)
 
 
 def _error(ldm: LDM, what: Lesson, batch: int, step: int, rng: torch.Generator) -> Tensor:
-    turn = [(step * batch + i) % len(what.latents) for i in range(batch)]
-    return ldm.latent_loss(what.latents[turn], ldm.embed([what.prompt]), rng)
+    return ldm.latent_loss(what.latents[turn(step, batch, len(what.latents))], ldm.embed([what.prompt]), rng)
+
+
+def turn(step: int, batch: int, n: int) -> list[int]:
+    """Which of n pictures a step takes: one after the other, round and round."""
+    return [(step * batch + i) % n for i in range(batch)]
+
+
+def _optimizer(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
+    if not how.adam8bit:
+        return torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2, fused=True)
+    try:
+        from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]
+    except ImportError:
+        raise UserError(
+            "8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave adam8bit off."
+        ) from None
+    return AdamW8bit(params, lr=how.lr, weight_decay=1e-2)
+
+
+def _descend(loss: Tensor, params: list[nn.Parameter], optimizer: torch.optim.Optimizer, how: Training) -> None:
+    """One step of the optimizer; gradients are clipped to norm 1."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(params, 1.0)
+    optimizer.step()
+    if how.weights == "bfloat16":
+        round_weights(params)
+
+
+@contextmanager
+def _checkpointing(ldm: LDM, how: Training) -> Iterator[None]:
+    if not how.gradient_checkpointing:
+        yield
+        return
+    ldm.unet.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        ldm.unet.disable_gradient_checkpointing()
+
+
+def train(
+    ldm: LDM,
+    feed: Feed,
+    prompt: str,
+    kind: Lesson | None,
+    how: Training,
+    steps: int,
+    rng: torch.Generator,
+    state: State,
+    draw: Draw,
+    *,
+    only: Callable[[str], bool] | None = None,
+) -> None:
+    """A thief's training, on the model itself: `steps` AdamW steps of L(what `feed` gives) + prior_weight L(kind), one optimizer.
+
+    Goes on from the checkpoint of `state`, to the same bytes; shows it pictures that `draw` makes along the way. `only` says by
+    name which of the weights learn.
+
+    Raises:
+        UserError: the loss is not finite.
+    """
+    with ldm.trainable(text_encoder=how.text_encoder, only=only) as named, _checkpointing(ldm, how):
+        params = list(named.values())
+        optimizer = _optimizer(params, how)
+        done, saved = state.resume(rng)
+        _restore(named, optimizer, saved)
+        for step in range(done, steps):
+            z = feed(step)
+            prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
+            if kind is not None:
+                z = z + list(kind.latents[turn(step, how.batch, len(kind.latents))])
+                prompts, weights = prompts + [kind.prompt] * how.batch, weights + [how.prior_weight / how.batch] * how.batch
+            loss = weighted_error(ldm, z, prompts, weights, rng)
+            _descend(loss, params, optimizer, how)
+            state.trace.append(loss.item())
+            if not math.isfinite(state.trace[-1]):
+                raise UserError(f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32.")
+            state.show(step + 1, lambda: draw(PREVIEW), PREVIEW)
+            state.keep(step + 1, steps, rng, lambda: _tensors(named, optimizer))
+
+
+def weighted_error(ldm: LDM, latents: list[Tensor], prompts: list[str], weights: list[float], rng: torch.Generator) -> Tensor:
+    """Sum of weight times denoising error; latents (each c x h x w) of one shape go through the UNet together."""
+    texts = list(dict.fromkeys(prompts))
+    embedded = ldm.embed(texts)
+    total = torch.zeros((), device=ldm.device)
+    for shape in dict.fromkeys(z.shape for z in latents):
+        which = [i for i, z in enumerate(latents) if z.shape == shape]
+        z = torch.stack([latents[i] for i in which])
+        t, noise = ldm.timesteps(len(z), rng), ldm.noise(z.shape, rng)
+        z_t, target = ldm.diffuse(z, noise, t)
+        errors = (ldm.predict(z_t, t, embedded[[texts.index(prompts[i]) for i in which]]) - target).square().flatten(1).mean(1)
+        total = total + (errors * torch.tensor([weights[i] for i in which], device=ldm.device)).sum()
+    return total
+
+
+def _tensors(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """What a checkpoint holds: weights and the optimizer's state of each."""
+    moments = {f"{name} {key}": torch.as_tensor(value) for name, p in named.items() for key, value in optimizer.state[p].items()}
+    return {f"{name} weight": p for name, p in named.items()} | moments
+
+
+@torch.no_grad()
+def _restore(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+    for label, value in saved.items():
+        name, _, key = label.rpartition(" ")
+        p = named[name]
+        if key == "weight":
+            p.copy_(value)
+        else:  # torch counts steps in a float tensor, bitsandbytes in a plain number
+            optimizer.state[p][key] = value.to(p.device) if value.is_floating_point() or value.ndim else int(value)
 
 
 @torch.no_grad()

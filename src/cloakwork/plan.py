@@ -58,7 +58,7 @@ class Job:
             "protection": self.protection,
             "version": self.module.VERSION,
             "config": asdict(self.config),
-            "surrogates": [(m.weights, str(m.dtype), m.device.type) for m in self.surrogates],
+            "surrogates": [(m.weights, str(m.dtype), m.device.type, m.sample_posterior) for m in self.surrogates],
             "seed": self.seed,
             "clean": sorted(digest for digest, _ in self.clean.values()),
             "photos": sorted(digests),

@@ -28,10 +28,16 @@ class State:
         label: what the progress bar is called.
         progress: told the label, the steps done and their total.
         every: seconds between two checkpoints.
+        samples: a folder for pictures drawn along a training, one grid (PNG) each `sample_every` steps. They change nothing.
+        keep_model: a new folder for what a thief has trained, in the format that diffusers loads.
     """
 
-    def __init__(self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float = 15) -> None:
+    def __init__(
+        self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float = 15,
+        *, sample_every: int = 0, samples: Path | None = None, keep_model: Path | None = None,
+    ) -> None:  # fmt: skip
         self.path, self.label, self.progress, self.every = path, label, progress, every
+        self.sample_every, self.samples, self.keep_model = sample_every, samples, keep_model
         self.trace: list[float] = []
         self._kept, self._cost = time.monotonic(), 0.0
 
@@ -60,6 +66,21 @@ class State:
         write_tensors(self.path, now)
         self._kept = time.monotonic()
         self._cost = self._kept - begun  # large models take seconds to write: no more than a twentieth of the time
+
+    def show(self, done: int, draw: Callable[[], Tensor], columns: int) -> None:
+        """Writes a grid of pictures (n x 3 x S x S in [0, 1]) to `samples` when step `done` is one for it; draws only then."""
+        if self.samples is not None and self.sample_every and done % self.sample_every == 0:
+            write_grid(self.samples / f"{done:06d}.png", draw(), columns)
+
+
+def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
+    """Pictures (n x 3 x S x S in [0, 1]) side by side, `columns` to a row, in a PNG that appears whole or not at all."""
+    from PIL import Image
+
+    rows = [torch.cat(list(row), dim=2) for row in pictures.split(columns)]
+    pixels = torch.cat(rows, dim=1).mul(255).round().byte().permute(1, 2, 0).contiguous()
+    with whole(path) as part:
+        Image.fromarray(pixels.numpy()).save(part, "PNG")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from cloakwork.types import Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (0, 255), "1/255", True
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (0, 255), "1/255", "originals"
 
 
 @dataclass(frozen=True)

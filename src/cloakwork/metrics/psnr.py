@@ -10,7 +10,7 @@ from torch import Tensor
 from cloakwork.types import Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (0, float("inf")), "dB", True
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (0, float("inf")), "dB", "originals"
 
 
 @dataclass(frozen=True)

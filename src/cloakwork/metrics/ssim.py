@@ -14,7 +14,7 @@ from torch import Tensor
 from cloakwork.types import Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", True
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", "originals"
 STRIP = 1_000_000  # pixels
 
 

@@ -39,14 +39,18 @@ class LPIPS(nn.Module):
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None], persistent=False)
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None], persistent=False)
 
-    def features(self, x: Tensor) -> list[Tensor]:
-        """Unit-length AlexNet features after each ReLU, five maps."""
+    def activations(self, x: Tensor) -> list[Tensor]:
+        """AlexNet features after each ReLU, five maps."""
         x = (2 * x - 1 - self.shift) / self.scale
         maps = []
         for i, conv in enumerate(self.convs):
             x = F.relu(conv(F.max_pool2d(x, 3, 2) if i in (1, 2) else x))
-            maps.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
+            maps.append(x)
         return maps
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The same at unit length."""
+        return [x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in self.activations(x)]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         pairs = zip(self.features(x), self.features(y), self.heads, strict=True)

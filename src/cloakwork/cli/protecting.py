@@ -1,13 +1,10 @@
-"""The command line: the only file that knows argv. Flags and help come from dataclasses, a method's own from its Config."""
+"""`protect` and `demo`: flags and help come from dataclasses, a method's own from its Config."""
 
 from __future__ import annotations
 
 import argparse
 import math
-import signal
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from cloakwork import __version__, methods
+from cloakwork import methods
+from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,18 +25,7 @@ if TYPE_CHECKING:
 
 BY_SURROGATE = "(default: tiny for the embedded models, else paper)"
 REPEATABLE = "(repeatable, default: tiny)"
-SAMPLES = Path(__file__).parent / "tiny" / "photos"
-USAGE = """\
-usage: cloakwork COMMAND ...
-
-Protects photos from being learned or edited by text-to-image diffusion models without consent.
-
-commands:
-  protect   protect photos:  cloakwork protect photos/ -o safe/
-  demo      protect the sample photos that come with cloakwork
-  list      the methods there are, one line each
-
-cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
+SAMPLES = Path(__file__).parent.parent / "tiny" / "photos"
 
 
 @dataclass(frozen=True)
@@ -89,64 +76,20 @@ class How:
     """auto, cpu, cuda, cuda:1, mps"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """what the surrogates compute in"""
+    sample_posterior: bool = False
+    """encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not to its mean"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for a mistake that the user can mend, 130 when stopped."""
-    words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
-    try:
-        return _run(words)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("Stopped. Finished photos are whole; run the same command again to go on.", file=sys.stderr)
-        return 130
-
-
-def _run(words: list[str]) -> int:
-    commands = {"protect": _protect, "demo": _demo, "list": _list}
-    match words:
-        case []:
-            print(USAGE, file=sys.stderr)
-            return 2
-        case ["-h" | "--help", *_]:
-            print(USAGE)
-        case ["--version", *_]:
-            print(f"cloakwork {__version__}")
-        case [command, *rest] if command in commands:
-            commands[command](rest)
-        case [command, *_]:
-            raise methods.unknown("command", command, list(commands))
-    return 0
-
-
-def _list(words: list[str]) -> None:
-    match words:
-        case ["-h" | "--help", *_]:
-            print(f"usage: cloakwork list [KIND]\n\nThe methods there are, one line each. KIND: {', '.join(methods.KINDS)}.")
-            return
-        case []:
-            kinds = methods.KINDS
-        case [kind] if kind in methods.KINDS:
-            kinds = (kind,)
-        case [kind, *more]:
-            raise UserError(f"Give one kind, not {len(words)}.") if more else methods.unknown("kind", kind, list(methods.KINDS))
-    for kind in kinds:
-        if rows := methods.listing(kind):
-            print("\n".join([kind, *(f"  {name:<18}{text}".rstrip() for name, text in rows)]))
-
-
-def _protect(words: list[str]) -> None:
+def protect_command(words: list[str]) -> None:
+    """`cloakwork protect`."""
     files, how, config = _parse("protect", "Protect photos.", Files, words)
     if not files.photos:
         raise UserError("No photos were given: name photos, folders or globs, as in cloakwork protect photos/ -o safe/.")
     _job(files.photos, files, how, config)
 
 
-def _demo(words: list[str]) -> None:
+def demo_command(words: list[str]) -> None:
+    """`cloakwork demo`."""
     sample, how, config = _parse("demo", "Protect the sample photos that come with cloakwork.", Sample, words)
     _job((str(SAMPLES),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
 
@@ -197,7 +140,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     from cloakwork.jobs import protect
     from cloakwork.records import FOLDER
 
-    with _bars() as progress:
+    with bars() as progress:
         records = protect(
             photos,
             files.out,
@@ -208,6 +151,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             clean=files.clean,
             device=how.device,
             dtype=how.dtype,
+            sample_posterior=how.sample_posterior,
             each=files.each,
             suffix=f".{files.format}",
             quality=files.quality,
@@ -221,35 +165,6 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
         _report(console, list(group))
     if len(records) > 1:
         console.print(f"All at a glance: {files.out / FOLDER / 'overview.png'}")
-
-
-@contextmanager
-def _bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars with the time left on stderr, one a loop that is under way."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left:")
-    console = Console(stderr=True)
-    bars = Progress(
-        *columns,
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-        speed_estimate_period=3600,  # seconds: a step may take minutes, and rich forgets speeds after half a minute
-    )
-    tasks = {}
-
-    def show(label: str, done: int, total: int) -> None:
-        if label not in tasks:
-            tasks[label] = bars.add_task(label, total=total)
-        bars.update(tasks[label], completed=done, total=total)
-        if done >= total:
-            bars.remove_task(tasks.pop(label))
-
-    with bars:
-        yield show
 
 
 def _report(console: Console, records: list[SetRecord]) -> None:

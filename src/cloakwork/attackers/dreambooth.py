@@ -1,0 +1,108 @@
+"""DreamBooth: the whole UNet (and text encoder) learns the photos under a rare word, with prior preservation.
+
+Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation", arXiv 2208.12242.
+A step lowers L(photos, "a photo of sks person") + prior_weight * L(class pictures, "a photo of person"), L the denoising error;
+the class pictures are the model's own.
+
+Checked against the evaluation of VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2 pictures, lr 5e-7, text encoder
+trained, 200 class pictures, latents cached; 16 pictures a prompt, 100 steps, guidance 7.5), and for `transformed` against
+eric-ai-lab/MetaCloak at 67bcf70 (blur of kernel 7, flips; there at 512 pixels).
+
+Departures:
+- weights are kept in fp32, and arithmetic is the victim's dtype (the release keeps bf16 weights, in which lr 5e-7 moves less
+  than 1 % of them);
+- only as many class pictures are made as the steps use, in 25 DDIM steps; photos and class pictures are taken in turn;
+- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless the loader draws
+  something;
+- the presets "tiny" and "transformed" are ours, for small models, which the published rate does not move;
+- a kept model writes the rare word as cloakwork does: where the vocabulary has "<sks>", prompts in other software say "<sks>".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from cloakwork import adapters, trainers
+from cloakwork.eot import Loader
+from cloakwork.ldm import LDM, Sampling
+from cloakwork.personalize import Training, train
+from cloakwork.state import State
+from cloakwork.types import Images, Photos
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of the trainers."""
+
+    lr: float = 5e-7
+    """AdamW learning rate, constant"""
+    steps: int = 1000
+    """training steps"""
+    batch: int = 2
+    """photos a step (as many class pictures again)"""
+    text_encoder: bool = True
+    """train the text encoder too"""
+    prior_weight: float = 1.0
+    """weight of the loss on class pictures (0: none are made)"""
+    class_images: int = 200
+    """most class pictures the victim makes"""
+    instance_prompt: str = "a photo of sks person"
+    """what the thief writes under the photos"""
+    class_prompt: str = "a photo of person"
+    """what the class pictures show"""
+    token: str = "sks"
+    """the thief's word for the subject, in place of "sks" in every prompt"""
+    loader: Loader = field(default_factory=Loader)
+    """how the thief's trainer reads the photos"""
+    gradient_checkpointing: bool = False
+    """less memory for more time, the same bytes"""
+    adam8bit: bool = False
+    """optimizer moments in 8 bits (package bitsandbytes)"""
+    sampling: Sampling = field(default_factory=Sampling)
+    """how pictures are drawn at the end"""
+
+
+TINY = Config(lr=3e-4, steps=300, batch=4, class_images=16, sampling=Sampling(guidance=5))
+PRESETS = {
+    "tiny": TINY,
+    "transformed": replace(TINY, loader=Loader(zoom=0.8, flip=0.5, blur=3, blur_sigma=(0.1, 1.0), jpeg=(60, 95))),
+    "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
+}
+
+
+def attack(
+    photos: Photos,
+    victim: LDM,
+    cfg: Config,
+    prompts: list[str],
+    *,
+    masks: Photos | None = None,
+    rng: torch.Generator,
+    state: State,
+) -> Images:
+    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures a prompt, in their order.
+
+    The starting noise of picture i depends on `rng` alone. `masks` are for editors. `state.keep_model` becomes a pipeline folder.
+
+    Raises:
+        UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists.
+    """
+    trainers.check(photos, prompts, cfg.steps, cfg.batch, cfg.sampling, state)
+    seed = trainers.seed_of(rng)
+    how = Training(
+        lr=cfg.lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
+        gradient_checkpointing=cfg.gradient_checkpointing, adam8bit=cfg.adam8bit,
+    )  # fmt: skip
+    theta = victim.copy()
+    feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng)
+    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state)
+    draw = trainers.drawer(theta, [trainers.call(p, cfg.token) for p in prompts], cfg.sampling, seed)
+    train(theta, feed, trainers.call(cfg.instance_prompt, cfg.token), kind, how, cfg.steps, rng, state, draw)
+    pictures = draw(cfg.sampling.n)
+    if state.keep_model is not None:
+        adapters.keep_pipeline(theta, state.keep_model)
+    return pictures

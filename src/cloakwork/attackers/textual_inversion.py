@@ -1,0 +1,93 @@
+"""Textual inversion: nothing but the embedding of new words learns the photos.
+
+Gal et al., "An Image is Worth One Word", arXiv 2208.01618. A step lowers the denoising error of the photos under a prompt with
+the new word in it. lr 5e-4, batch 4 and 3000 steps are those of diffusers' example for textual_inversion.py; its embedding starts
+as that of an ordinary word.
+
+Departures:
+- one instance prompt under all photos, the same as for the other thieves (the authors draw from a list of templates);
+- weight decay .01 acts on the new rows alone;
+- several vectors are written as diffusers writes them ("<subject> <subject>_1 ..."), and start alike;
+- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless the loader draws
+  something.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cloakwork import adapters, trainers
+from cloakwork.eot import Loader
+from cloakwork.ldm import LDM, Sampling
+from cloakwork.personalize import Training, train
+from cloakwork.state import State
+from cloakwork.types import Images, Photos
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of the trainers."""
+
+    lr: float = 5e-4
+    """AdamW learning rate, constant"""
+    steps: int = 3000
+    """training steps"""
+    batch: int = 4
+    """photos a step"""
+    vectors: int = 1
+    """new words that are learned together"""
+    initial_word: str = "person"
+    """word whose embedding the new ones start from; one token"""
+    instance_prompt: str = "a photo of sks"
+    """what the thief writes under the photos"""
+    token: str = "<subject>"
+    """the new word, in place of "sks" in every prompt; not in the vocabulary yet"""
+    loader: Loader = field(default_factory=Loader)
+    """how the thief's trainer reads the photos"""
+    gradient_checkpointing: bool = False
+    """less memory for more time, the same bytes"""
+    sampling: Sampling = field(default_factory=Sampling)
+    """how pictures are drawn at the end"""
+
+
+PRESETS = {
+    "tiny": Config(lr=3e-3, steps=400, vectors=4, instance_prompt="a photo of sks person", sampling=Sampling(guidance=5)),
+    "paper": Config(),
+}
+
+
+def attack(
+    photos: Photos,
+    victim: LDM,
+    cfg: Config,
+    prompts: list[str],
+    *,
+    masks: Photos | None = None,
+    rng: torch.Generator,
+    state: State,
+) -> Images:
+    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures a prompt, in their order.
+
+    The starting noise of picture i depends on `rng` alone. `masks` are for editors. `state.keep_model` becomes a folder with
+    `learned_embeds.safetensors`.
+
+    Raises:
+        UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists, an instance prompt without
+            the subject's word, a known token, an initial word of several tokens.
+    """
+    trainers.check(photos, prompts, cfg.steps, cfg.batch, cfg.sampling, state)
+    seed = trainers.seed_of(rng)
+    theta, words = adapters.add_words(victim.copy(), cfg.token, cfg.vectors, cfg.initial_word)
+    instance = trainers.call_by(words, cfg.instance_prompt, cfg.token)
+    how = Training(lr=cfg.lr, batch=cfg.batch, prior_weight=0, gradient_checkpointing=cfg.gradient_checkpointing)
+    feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng)
+    draw = trainers.drawer(theta, [trainers.call(p, words) for p in prompts], cfg.sampling, seed)
+    train(theta, feed, instance, None, how, cfg.steps, rng, state, draw, only=adapters.is_word)
+    pictures = draw(cfg.sampling.n)
+    if state.keep_model is not None:
+        adapters.keep_words(theta, cfg.token, state.keep_model)
+    return pictures

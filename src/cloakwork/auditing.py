@@ -1,0 +1,115 @@
+"""Audits of folders: what the command and the Python API call. JSON and picture sheets go to the report folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from cloakwork import methods, steps
+from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
+from cloakwork.errors import UserError
+from cloakwork.files import whole
+from cloakwork.records import surroundings, to_pil, write_json
+from cloakwork.state import Progress
+from cloakwork.steps import Bench
+from cloakwork.subjects import find_subjects
+
+# identity where there are faces, the embedded CLIP's likeness where there are none, and whether the prompt was followed
+METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
+SHOWN = 4  # pictures of each prompt on a sheet
+
+
+def audit(
+    protected: Path | str,
+    out: Path | str,
+    *,
+    clean: Path | str | None = None,
+    reference: Path | str | None = None,
+    thieves: Sequence[Thief] = (),
+    metrics: Sequence[str] = METRICS,
+    seeds: int = 1,
+    device: str = "auto",
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Audit:
+    """Trains thieves on clean, noisy and protected photos alike and says, with intervals, what the protection bought.
+
+    Args:
+        protected: a folder of protected photos.
+        out: folder for the report: audit.json and a sheet for each photo set and thief.
+        clean: folder of the originals; None takes those that the records beside the protected photos name.
+        reference: further clean photos of the subject, to compare pictures with; None takes the originals.
+        thieves: attackers with their circumstances; none means DreamBooth on `tiny`.
+        metrics: names of metrics.
+        seeds: how many of 0, 1, 2 ...; each trains every thief anew.
+        device: where the models run.
+        store: folder of finished steps, to share between audits; None keeps them in `out`.
+        progress: called with a label, steps done and their total.
+
+    Raises:
+        UserError: photos that do not pair up, unknown methods, no thief.
+    """
+    out = Path(out)
+    if out.is_file():
+        raise UserError(f"The report folder {out} is a file; name another folder.")
+    subjects = find_subjects(protected, clean, reference)
+    bench = Bench(Path(store) if store else out / ".cloakwork", device, progress)
+    thieves = thieves or (default_thief(),)
+    found = compare_all(subjects, thieves, metrics, seeds, bench)
+    for thief, subject in product(thieves, subjects):
+        sheet(subject, thief, bench, out / f"{subject.name.replace('/', '-')}-{thief.name.replace(':', '-')}.png")
+    write_json(out / "audit.json", report(found, subjects, thieves, bench))
+    return found
+
+
+def default_thief() -> Thief:
+    """DreamBooth with its settings for `tiny`."""
+    return Thief("dreambooth", methods.config(methods.load("attackers", "dreambooth"), "tiny"))
+
+
+def report(found: Audit, subjects: Sequence[Subject], thieves: Sequence[Thief], bench: Bench) -> dict[str, Any]:
+    """The audit as plain data: what was found, and all that is needed to do it again."""
+    return asdict(found) | {
+        "thieves": [asdict(t) | {"weights": bench.model(t.victim).weights} for t in thieves],
+        "photos": {
+            s.name: {
+                "budget": s.budget,
+                "clean": list(s.clean.digests),
+                "protected": list(s.protected.digests) if isinstance(s.protected, steps.Source) else s.protected.name,
+                "references": list(s.references.digests),
+            }
+            for s in subjects
+        },
+        "surroundings": surroundings(bench.torch_device),
+    }
+
+
+def sheet(subject: Subject, thief: Thief, bench: Bench, path: Path) -> None:
+    """A PNG of what the thief got with seed 0: a row for clean, noise and protected, the prompts' first pictures side by side."""
+    rows = []
+    for arm in ARMS:
+        got = steps.pictures(attack_step(arms(subject, 0)[arm], subject, thief, 0), bench)
+        per_prompt = len(got) // len(thief.prompts)
+        rows.append(torch.cat([part[:SHOWN] for part in got.split(per_prompt)]))
+    side, head, margin = rows[0].shape[-1], 40, 84
+    canvas = Image.new("RGB", (margin + len(rows[0]) * side, head + len(ARMS) * side), "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
+    for i, prompt in enumerate(thief.prompts):
+        draw.text((margin + i * SHOWN * side, 12), prompt, "black", font)
+    for y, (arm, row) in enumerate(zip(ARMS, rows, strict=True)):
+        draw.text((8, head + y * side + side // 2), arm, "black", font)
+        _paste(canvas, row, margin, head + y * side)
+    with whole(path) as part:
+        canvas.save(part, "PNG")
+
+
+def _paste(canvas: Image.Image, row: Tensor, left: int, top: int) -> None:
+    for x, picture in enumerate(row):
+        canvas.paste(to_pil(picture), (left + x * picture.shape[-1], top))

@@ -1,0 +1,82 @@
+"""The command line: the only folder that knows argv."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from cloakwork import __version__, methods
+from cloakwork.cli.auditing import attack_command, audit_command, score_command
+from cloakwork.cli.protecting import demo_command, protect_command
+from cloakwork.errors import UserError
+
+USAGE = """\
+usage: cloakwork COMMAND ...
+
+Protects photos from being learned or edited by text-to-image diffusion models without consent.
+
+commands:
+  protect   protect photos:  cloakwork protect photos/ -o safe/
+  demo      protect the sample photos that come with cloakwork
+  audit     how well a protection holds:  cloakwork audit safe/ -o report/
+  attack    what a thief gets from photos:  cloakwork attack safe/ -o loot/
+  score     measure pictures:  cloakwork score loot/ --clean photos/
+  list      the methods there are, one line each
+
+cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 for a mistake that the user can mend, 130 when stopped."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if argv is None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
+    try:
+        return _run(words)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped. What is finished is whole; run the same command again to go on.", file=sys.stderr)
+        return 130
+
+
+def _run(words: list[str]) -> int:
+    commands = {
+        "protect": protect_command,
+        "demo": demo_command,
+        "audit": audit_command,
+        "attack": attack_command,
+        "score": score_command,
+        "list": _list,
+    }
+    match words:
+        case []:
+            print(USAGE, file=sys.stderr)
+            return 2
+        case ["-h" | "--help", *_]:
+            print(USAGE)
+        case ["--version", *_]:
+            print(f"cloakwork {__version__}")
+        case [command, *rest] if command in commands:
+            commands[command](rest)
+        case [command, *_]:
+            raise methods.unknown("command", command, list(commands))
+    return 0
+
+
+def _list(words: list[str]) -> None:
+    match words:
+        case ["-h" | "--help", *_]:
+            print(f"usage: cloakwork list [KIND]\n\nThe methods there are, one line each. KIND: {', '.join(methods.KINDS)}.")
+            return
+        case []:
+            kinds = methods.KINDS
+        case [kind] if kind in methods.KINDS:
+            kinds = (kind,)
+        case [kind, *more]:
+            raise UserError(f"Give one kind, not {len(words)}.") if more else methods.unknown("kind", kind, list(methods.KINDS))
+    for kind in kinds:
+        if rows := methods.listing(kind):
+            print("\n".join([kind, *(f"  {name:<18}{text}".rstrip() for name, text in rows)]))

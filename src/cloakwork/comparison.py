@@ -1,0 +1,203 @@
+"""What an audit compares: a thief of clean photos, one of photos with random noise of the same budget, one of protected photos.
+
+A protection works when a thief gets measurably less from protected photos than from clean ones *and* than from photos with
+random sign noise of the same budget. The three thieves draw the same batches and the same sampling noise, so their pictures
+pair up; see intervals.py for what the intervals mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any
+
+from cloakwork import intervals, methods, steps
+from cloakwork.errors import UserError
+from cloakwork.intervals import Estimate, Scores
+from cloakwork.steps import Bench, Mix, Source, Step
+
+CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
+STEALTH = ("linf", "psnr", "ssim", "lpips")
+WORKS = 0.3  # a thief whose pictures match the person less often than this on clean photos has nothing to lose
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One photo set under audit; clean and protected photos pair up by position."""
+
+    name: str
+    clean: Source
+    protected: Source | Step
+    budget: float
+    """of the noise that the protection is compared with, 1/255"""
+    references: Source
+    """clean photos that pictures are compared with"""
+
+
+@dataclass(frozen=True)
+class Thief:
+    """An attacker and its circumstances."""
+
+    attacker: str
+    config: Any
+    victim: str = "tiny"
+    prompts: tuple[str, ...] = ("a photo of sks person",)
+    clean_share: float = 0.0
+    """share of the photos that the thief got hold of before they were protected"""
+    purifiers: tuple[tuple[str, Any], ...] = ()
+    """what it runs the photos through first: names and Configs"""
+    dtype: str = "float32"
+    """what the victim computes in"""
+    label: str = ""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.label or self.attacker
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric under one thief: the three arms, and what the protection changed against either."""
+
+    thief: str
+    victim: str
+    metric: str
+    better: str
+    """which way the pictures are better for the thief: "higher", "lower" or "" """
+    unit: str
+    arms: dict[str, Estimate]
+    against_clean: Estimate
+    against_noise: Estimate
+    noise_against_clean: Estimate
+    """what random noise of the same budget changed"""
+    reason: str | None = None
+    """why it is unscored, where it is"""
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit found."""
+
+    rows: list[Row]
+    stealth: dict[str, Estimate]
+    sentences: list[str]
+    """what it means, in words; the honest ones included"""
+    subjects: list[str]
+    seeds: int
+
+
+def arms(subject: Subject, seed: int) -> dict[str, Source | Step]:
+    """What each thief learns from."""
+    noise = methods.load("protections", "noise")
+    noisy = Step("protect", "noise", noise.Config(budget=subject.budget), (subject.clean,), seed)
+    return {CLEAN: subject.clean, NOISE: noisy, PROTECTED: subject.protected}
+
+
+def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int) -> Step:
+    """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training, sampling."""
+    if thief.clean_share:
+        photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
+    for name, config in thief.purifiers:
+        needs_model = getattr(methods.load("purifiers", name), "USES_MODEL", False)
+        photos = Step("purify", name, config, (photos,), seed, (thief.victim,) if needs_model else (), dtype=thief.dtype)
+    return Step("attack", thief.attacker, thief.config, (photos,), seed, (thief.victim,), thief.prompts, thief.dtype)
+
+
+def score_step(attack: Step, subject: Subject, metric: str, config: Any) -> Step:
+    """One metric of a thief's pictures against the subject's clean photos."""
+    return Step("score", metric, config, (attack, subject.references), prompts=attack.prompts)
+
+
+def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: Sequence[str], seeds: int, bench: Bench) -> Audit:
+    """Trains every thief on every arm of every subject with every seed, scores, compares.
+
+    Args:
+        subjects: photo sets.
+        thieves: attackers with their circumstances.
+        metrics: names of metrics that score pictures.
+        seeds: how many of 0, 1, 2 ...
+        bench: where the steps run; what its store holds is not computed again.
+
+    Raises:
+        UserError: no subject, thief or seed.
+    """
+    if not subjects or not thieves or seeds < 1:
+        raise UserError("An audit needs photos, a thief and at least one seed; none of the three may be missing.")
+    cells = list(product(thieves, subjects, range(seeds), ARMS))
+    for done, (thief, subject, seed, arm) in enumerate(cells):
+        if bench.progress:
+            bench.progress("thieves", done, len(cells))
+        steps.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), bench)
+    if bench.progress:
+        bench.progress("thieves", len(cells), len(cells))
+    rows = [row for thief in thieves for metric in metrics for row in _rows(subjects, thief, metric, seeds, bench)]
+    found = Audit(rows, _stealth(subjects, bench), [], [s.name for s in subjects], seeds)
+    return replace(found, sentences=list(conclusions(found)))
+
+
+def _rows(subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench) -> Iterator[Row]:
+    module = methods.load("metrics", metric)
+    tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
+    reasons = []
+    for subject, seed, arm in product(subjects, range(seeds), ARMS):
+        attack = attack_step(arms(subject, seed)[arm], subject, thief, seed)
+        found = steps.score(score_step(attack, subject, metric, module.Config()), bench)
+        tables[arm].setdefault(subject.name, {})[seed] = found.values
+        reasons += [found.reason] if found.reason else []
+    yield _compare(thief, metric, module, tables, reasons[0] if reasons else None)
+
+
+def _compare(thief: Thief, metric: str, module: Any, tables: Mapping[str, Scores], reason: str | None) -> Row:
+    """One row of the audit's table."""
+    return Row(thief.name, thief.victim, metric, module.BETTER, module.UNIT,
+               {arm: intervals.estimate(table) for arm, table in tables.items()},
+               intervals.difference(tables[PROTECTED], tables[CLEAN]),
+               intervals.difference(tables[PROTECTED], tables[NOISE]), intervals.difference(tables[NOISE], tables[CLEAN]),
+               reason)  # fmt: skip
+
+
+def _stealth(subjects: Sequence[Subject], bench: Bench) -> dict[str, Estimate]:
+    """How visible the protection is: protected photos against their originals, at their own size."""
+    found = {}
+    for metric in STEALTH:
+        module = methods.load("metrics", metric)
+        table = {}
+        for s in subjects:
+            step = Step("score", metric, module.Config(), (s.protected, s.clean))
+            table[s.name] = {0: steps.score(step, bench).values}
+        found[metric] = intervals.estimate(table)
+    return found
+
+
+def conclusions(found: Audit) -> Iterator[str]:
+    """The audit in words: what each thief got, what that shows, and what it does not."""
+    for row in found.rows:
+        if row.metric == "match":
+            yield _sentence(row)
+    sets, seeds = len(found.subjects), found.seeds
+    if sets < intervals.FEWEST_SETS or seeds < 2:
+        yield f"Indicative only: {sets} photo set{'s' * (sets > 1)}, {seeds} seed{'s' * (seeds > 1)}."
+    victims = sorted({row.victim for row in found.rows})
+    yield f"Measured on {', '.join(victims)}; this says nothing of other models, other thieves or editing."
+
+
+def _sentence(row: Row) -> str:
+    clean, noise, protected = (row.arms[a] for a in ARMS)
+    if math.isnan(clean.mean):
+        return f"On {row.victim}, {row.thief}: identity is unscored ({row.reason or 'no reason was given'})."
+    shown = (
+        f"match rate {clean.mean:.2f} clean, {noise.mean:.2f} noise, {protected.mean:.2f} protected "
+        f"[{protected.low:.2f}, {protected.high:.2f}]"
+    )
+    if clean.mean < WORKS:
+        return f"On {row.victim}, {row.thief}: {shown}. This thief fails on clean photos already, so nothing is shown."
+    less = [name for name, d in ((CLEAN, row.against_clean), (NOISE, row.against_noise)) if d.high < 0]
+    verdict = {
+        2: "less than from clean photos and than from noise of the same budget",
+        1: f"less than from {less[0] if less else ''} alone",
+        0: "no less, as far as can be told",
+    }[len(less)]
+    return f"On {row.victim}, {row.thief}: {shown}: {verdict}."

@@ -1,0 +1,75 @@
+"""What the editors share: every prompt x strength x photo, with noise that does not depend on how they are batched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cloakwork import schedulers
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM, MICRO_BATCH
+from cloakwork.state import State
+from cloakwork.types import Images
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One row for each prompt x photo, the prompt outside: its text and all that is random about it."""
+
+    photo: list[int]
+    """the photo's place"""
+    noise: Tensor
+    """rows x c x h x w; a row's strengths share it, so that they can be compared"""
+    seeds: list[int] | None
+    """for schedulers that draw noise on their way"""
+    c: Tensor
+    """rows x L x d"""
+    free: Tensor
+    """1 x L x d, the negative prompt"""
+
+    def pick(self, which: list[int]) -> Rows:
+        """Some of the rows."""
+        seeds = None if self.seeds is None else [self.seeds[r] for r in which]
+        return Rows([self.photo[r] for r in which], self.noise[which], seeds, self.c[which], self.free)
+
+
+def draw(victim: LDM, photos: int, prompts: Sequence[str], negative: str, scheduler: str, rng: torch.Generator) -> Rows:
+    """Texts and noise for so many photos.
+
+    Raises:
+        UserError: there is no prompt.
+    """
+    if not prompts:
+        raise UserError("No prompt was given; an editor needs at least one, which says what the pictures are to show.")
+    n, side = len(prompts) * photos, victim.size // victim.scale
+    noise = victim.noise((n, victim.vae.config.latent_channels, side, side), rng)
+    c = victim.embed([p for p in prompts for _ in range(photos)])
+    return Rows(list(range(photos)) * len(prompts), noise, schedulers.seeds(scheduler, n, rng), c, victim.embed([negative]))
+
+
+def encode(victim: LDM, x: Images, rng: torch.Generator) -> Tensor:
+    """Scaled latents of pictures of any number."""
+    return torch.cat([victim.encode(part.to(victim.device), rng) for part in x.split(MICRO_BATCH)])
+
+
+def each(
+    rows: Rows, strengths: Sequence[float], edit: Callable[[Rows, float], Images], rng: torch.Generator, state: State
+) -> Images:
+    """Pictures for each prompt, for each strength, for each photo, in this order, on the CPU.
+
+    `edit` makes those of at most MICRO_BATCH rows at one strength. Finished ones are kept in `state`, from which an
+    interrupted run goes on.
+    """
+    n = len(rows.photo)
+    jobs = [(which.tolist(), s) for s in strengths for which in torch.arange(n).split(MICRO_BATCH)]
+    done, saved = state.resume(rng)
+    pictures = [saved[str(i)] for i in range(done)]
+    for i in range(done, len(jobs)):
+        which, strength = jobs[i]
+        pictures.append(edit(rows.pick(which), strength).cpu())
+        state.keep(i + 1, len(jobs), rng, lambda: {str(i): p for i, p in enumerate(pictures)})
+    x = torch.cat(pictures)  # strengths x prompts x photos
+    return x.unflatten(0, (len(strengths), -1, max(rows.photo) + 1)).transpose(0, 1).flatten(0, 2)

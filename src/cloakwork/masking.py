@@ -1,0 +1,120 @@
+"""Masks for inpainting: from files, beside their photos, at the model's size. White is what is painted anew."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork import eot, images
+from cloakwork.decoding import EXTENSIONS
+from cloakwork.errors import UserError
+from cloakwork.types import Images, Photos
+
+
+def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
+    """One mask for each photo file, 1 x H x W in {0, 1}, upright like the photo.
+
+    What is transparent counts as black, grey is cut at one half.
+
+    Args:
+        source: a file, which is the mask of every photo, or a folder with a file of the same name (any ending) for each.
+        photos: the photos' files.
+
+    Raises:
+        UserError: every mask that is missing, there twice, not readable, of another size than its photo, or without white.
+    """
+    faults, masks = [], []
+    for photo in photos:
+        try:
+            masks.append(_load(_find(source, photo), photo))
+        except UserError as error:
+            faults += error.sentences
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    return masks
+
+
+def _find(source: Path, photo: Path) -> Path:
+    if not source.is_dir():
+        return source
+    found = sorted(p for p in source.iterdir() if p.stem == photo.stem and p.suffix.lower() in EXTENSIONS)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UserError(f"{photo} has several masks: {', '.join(map(str, found))}; leave one of them.")
+    raise UserError(f"{photo} has no mask in {source}; put one there named {photo.stem}.png, white where to paint.")
+
+
+def _load(path: Path, photo: Path) -> Tensor:
+    loaded, size = images.load(path), images.load(photo).pixels.shape
+    if loaded.pixels.shape != size:
+        raise UserError(
+            f"The mask {path} is {_size(loaded.pixels)} pixels where its photo {photo} is {size[2]} x {size[1]}; "
+            "make it as large as the photo."
+        )
+    light = images.unit(loaded.pixels).mean(0, keepdim=True)
+    if loaded.alpha is not None:
+        light = light * images.unit(loaded.alpha)
+    mask = (light > 0.5).float()
+    if not mask.any():
+        raise UserError(
+            f"The mask {path} has no white in it, so nothing would be painted; paint white where the photo may change."
+        )
+    return mask
+
+
+def view(masks: Photos | None, photos: Photos, size: int, centre: float) -> Images:
+    """Masks as a model sees them, n x 1 x size x size in {0, 1}: cut and resized like their photos.
+
+    Args:
+        masks: each 1 x H x W, of its photo's size; None: a centred square.
+        photos: each 3 x H x W.
+        size: of the model's pictures, pixels.
+        centre: side of the centred square, share of `size`.
+
+    Raises:
+        UserError: another number of masks than of photos, other sizes, no white where the model looks, or no such share.
+    """
+    if masks is None:
+        return _square(size, centre).repeat(len(photos), 1, 1, 1)
+    if len(masks) != len(photos):
+        raise UserError(f"There are {len(masks)} masks for {len(photos)} photos; give one mask for each photo.")
+    faults = [
+        f"Mask {i} is {_size(m)} pixels where its photo is {_size(p)}; make it as large as the photo."
+        for i, (m, p) in enumerate(zip(masks, photos, strict=True), 1)
+        if m.shape[-2:] != p.shape[-2:]
+    ]
+    if faults:
+        raise UserError(*faults)
+    seen = (eot.view(masks, size) > 0.5).float()
+    faults = [
+        f"Mask {i} has no white in the centre square of its photo, which is all that the model sees; paint white there."
+        for i, m in enumerate(seen, 1)
+        if not m.any()
+    ]
+    if faults:
+        raise UserError(*faults)
+    return seen
+
+
+def to_latents(m: Images, scale: int) -> Tensor:
+    """n x 1 x S/scale x S/scale: 1 where any pixel of the latent's is 1."""
+    return F.max_pool2d(m, scale)
+
+
+def _square(size: int, share: float) -> Tensor:
+    if not 0 < share <= 1:
+        raise UserError(f"The centred mask's side is {share:g} of the picture's where more than 0 and at most 1 is allowed.")
+    side = max(1, round(size * share))
+    top = (size - side) // 2
+    mask = torch.zeros(1, 1, size, size)
+    mask[..., top : top + side, top : top + side] = 1
+    return mask
+
+
+def _size(x: Tensor) -> str:
+    return f"{x.shape[-1]} x {x.shape[-2]}"

@@ -1,0 +1,37 @@
+"""CLIP-IQAC, MetaCloak's picture quality for a class: CLIP's share of "a good photo of C" less that of "a bad photo of C".
+
+MetaCloak (arXiv 2311.13127), released code: softmax over the two texts with CLIP ViT-B/32, the difference lies in [-1, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from cloakwork.nets.clip import load_clip
+from cloakwork.types import Images, Photos
+
+VERSION = 1
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", None
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which CLIP, and what it is asked about."""
+
+    clip: str = "tiny"
+    """CLIP: tiny, a folder or a hub id"""
+    subject: str = "face"
+    """what the pictures are to show"""
+
+
+def instrument(cfg: Config) -> str:
+    """The CLIP and its weights."""
+    return str(load_clip(cfg.clip))
+
+
+def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+    """n scores for n pictures (3 x H x W in [0, 1])."""
+    shares = load_clip(cfg.clip).choose(images, [f"a good photo of {cfg.subject}", f"a bad photo of {cfg.subject}"])
+    return shares[:, 0] - shares[:, 1]

@@ -1,0 +1,77 @@
+"""DINO: cosine of a picture's embedding with the mean of the clean photos' unit embeddings; with a network that you name.
+
+DINO (Caron et al., arXiv 2104.14294) as DreamBooth (arXiv 2208.12242) uses it: the class token of ViT-S/16; short side 256,
+centre 224, ImageNet statistics. DreamBooth averages the cosines over all pairs; see clip_i. Other ViTs of transformers (DINOv2)
+work too, at the size of their config. There is no embedded one: name a hub id (facebook/dino-vits16) or a folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork.errors import Unscored
+from cloakwork.nets import hub
+from cloakwork.nets.clip import square, standardise
+from cloakwork.types import Images, Photos
+
+VERSION = 1
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", "subject"
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
+MICRO_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which network."""
+
+    dino: str = ""
+    """hub id (facebook/dino-vits16) or folder of a DINO ViT"""
+
+
+def instrument(cfg: Config) -> str:
+    """The network and its weights."""
+    return _load(cfg.dino)[0]
+
+
+@torch.no_grad()
+def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+    """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
+    _, model = _load(cfg.dino)
+    mean = F.normalize(_embed(model, reference), dim=-1).mean(0)
+    return F.cosine_similarity(_embed(model, images), mean[None])
+
+
+@cache
+def _load(name: str) -> tuple[str, Any]:
+    if not name:
+        raise Unscored(
+            "'dino' has no network of its own; give one as its field 'dino', such as facebook/dino-vits16 or a folder."
+        )
+    hub.quiet()
+    from transformers import AutoModel
+
+    folder = hub.folder(name)
+    try:
+        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        _ = model.config.image_size, model.config.patch_size
+    except Exception as error:
+        raise Unscored(f"The model '{name}' could not be read as a vision transformer ({str(error).splitlines()[0]}).") from error
+    return f"DINO {name} (weights {hub.digest(folder.glob('*.safetensors'))})", model.eval().requires_grad_(False)
+
+
+def _embed(model: Any, images: Images | Photos) -> Tensor:
+    """Class tokens, n x d."""
+    size = model.config.image_size
+    # the published recipe cuts the centre 224 of 256: a margin of an eighth goes
+    views = torch.stack([square(square(x, round(size * 8 / 7)), size) for x in images])
+    return torch.cat([_tokens(model, standardise(x, MEAN, STD)) for x in views.split(MICRO_BATCH)])
+
+
+def _tokens(model: Any, x: Tensor) -> Tensor:
+    return model(pixel_values=x).last_hidden_state[:, 0]

@@ -1,0 +1,37 @@
+"""MetaCloak's IMS_CLIP: as 'clip_i', but the mean is over the clean photos' embeddings as CLIP gives them, not unit ones.
+
+MetaCloak (arXiv 2311.13127), released code, there with CLIP ViT-B/32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork.nets.clip import load_clip
+from cloakwork.types import Images, Photos
+
+VERSION = 1
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", "subject"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Which CLIP."""
+
+    clip: str = "tiny"
+    """CLIP: tiny, a folder or a hub id"""
+
+
+def instrument(cfg: Config) -> str:
+    """The CLIP and its weights."""
+    return str(load_clip(cfg.clip))
+
+
+def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+    """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
+    clip = load_clip(cfg.clip)
+    mean = clip.pictures(reference).mean(0)
+    return F.cosine_similarity(clip.pictures(images), mean[None])

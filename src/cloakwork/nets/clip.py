@@ -1,0 +1,110 @@
+"""CLIP (Radford et al., arXiv 2103.00020) as metrics use it: any `CLIPModel`, the embedded one included.
+
+Pictures are prepared in torch as the published processor does: short side to the model's size (bicubic, antialiased), centre
+crop, CLIP's mean and deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork.errors import Unscored
+from cloakwork.nets import hub
+from cloakwork.types import Images, Photos
+
+EMBEDDED = Path(__file__).parents[1] / "tiny" / "clip"
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+MICRO_BATCH = 16  # pictures embedded at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """A frozen CLIPModel in fp32 on the CPU.
+
+    Attributes:
+        name: what the user asked for: "tiny", a folder, a hub id.
+        weights: first 12 hex digits of the sha256 over its safetensors.
+    """
+
+    name: str
+    weights: str
+    model: Any
+    tokenizer: Any
+
+    def __str__(self) -> str:
+        return f"CLIP {self.name} (weights {self.weights})"
+
+    @property
+    def size(self) -> int:
+        """Side of the square that the vision tower sees, px."""
+        return self.model.config.vision_config.image_size
+
+    @property
+    def scale(self) -> float:
+        """What cosines are multiplied by before a softmax, as learned; 100 for the published models."""
+        return self.model.logit_scale.exp().item()
+
+    @torch.no_grad()
+    def pictures(self, images: Images | Photos) -> Tensor:
+        """Embeddings of pictures of any size (3 x H x W in [0, 1]), n x d, not normalised."""
+        views = torch.stack([square(x, self.size) for x in images])
+        return torch.cat([self.pixels(x) for x in views.split(MICRO_BATCH)])
+
+    @torch.no_grad()
+    def pixels(self, x: Images) -> Tensor:
+        """Embeddings of squares that have the model's size already."""
+        return self.model.get_image_features(pixel_values=standardise(x, MEAN, STD)).pooler_output
+
+    @torch.no_grad()
+    def texts(self, prompts: Sequence[str]) -> Tensor:
+        """Embeddings of texts, n x d, not normalised; what is longer than the model reads is cut."""
+        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=77, return_tensors="pt")
+        return self.model.get_text_features(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+
+    def choose(self, images: Images | Photos, prompts: Sequence[str]) -> Tensor:
+        """How likely each of several texts is for each picture, n x len(prompts): softmax of the scaled cosines."""
+        x, c = (F.normalize(e, dim=-1) for e in (self.pictures(images), self.texts(prompts)))
+        return (self.scale * x @ c.T).softmax(-1)
+
+
+@cache
+def load_clip(name: str = "tiny") -> Clip:
+    """A CLIP by name: "tiny", a folder, a hub id such as openai/clip-vit-base-patch32.
+
+    Raises:
+        Unscored: there is no such model, or it is no CLIP.
+    """
+    hub.quiet()
+    from transformers import CLIPModel, CLIPTokenizer
+
+    folder = EMBEDDED if name == "tiny" else hub.folder(name)
+    try:
+        model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:
+        raise Unscored(f"The model '{name}' could not be read as a CLIPModel ({str(error).splitlines()[0]}).") from error
+    return Clip(name, hub.digest(folder.glob("*.safetensors")), model.eval().requires_grad_(False), tokenizer)
+
+
+def square(x: Tensor, size: int) -> Tensor:
+    """A photo (3 x H x W) as a square: short side to `size` px (bicubic, antialiased), then the centre."""
+    height, width = x.shape[-2:]
+    k = size / min(height, width)
+    if min(height, width) != size:
+        shape = [max(size, round(k * height)), max(size, round(k * width))]
+        x = F.interpolate(x[None], shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
+    top, left = (x.shape[-2] - size) // 2, (x.shape[-1] - size) // 2
+    return x[..., top : top + size, left : left + size]
+
+
+def standardise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Colours less their mean, over their deviation."""
+    return (x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]

@@ -1,0 +1,59 @@
+"""Weights of other people's networks: a folder, or a hub id; safetensors only, and no network unless the user named a hub id."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from cloakwork.errors import Unscored
+
+WANTED = ["*.json", "*.txt", "*.safetensors"]
+
+
+def folder(name: str) -> Path:
+    """The folder of a model: as given, or the hub's snapshot of a hub id.
+
+    Raises:
+        Unscored: neither a folder here nor to be had from the hub, or without safetensors.
+    """
+    path = Path(name).expanduser()
+    if not path.is_dir():
+        path = _fetch(name)
+    if not (path / "config.json").is_file() or not list(path.glob("*.safetensors")):
+        raise Unscored(
+            f"The model '{name}' has no config.json or no safetensors weights; pickled weights are not read, convert them."
+        )
+    return path
+
+
+def _fetch(name: str) -> Path:
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise Unscored(f"There is no model folder '{name}'; give a folder or a hub id like owner/name.")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=WANTED))
+    except Exception as error:
+        raise Unscored(
+            f"The model '{name}' is neither a folder here nor could it be fetched from the hub ({type(error).__name__}); "
+            "check the spelling and the network, or give the folder of a downloaded model."
+        ) from error
+
+
+def quiet() -> None:
+    """No progress bars for files that are here, and no advice about the optional torchvision."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def digest(files: Iterable[Path]) -> str:
+    """First 12 hex digits of the sha256 over files, in the order of their names."""
+    total = hashlib.sha256()
+    for path in sorted(files):
+        with open(path, "rb") as file:
+            total.update(hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()[:12]

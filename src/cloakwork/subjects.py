@@ -1,0 +1,110 @@
+"""Which protected photo belongs to which clean one: from the records beside the protected photos, or from a clean folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cloakwork import images, photosets
+from cloakwork.comparison import Subject
+from cloakwork.errors import UserError
+from cloakwork.photosets import PhotoSet
+from cloakwork.records import FOLDER
+from cloakwork.steps import source
+
+NOWHERE = Path("/nonexistent-output")  # photosets.find_sets wants an output folder; nothing is written here
+
+
+def find_subjects(protected: Path | str, clean: Path | str | None = None, reference: Path | str | None = None) -> list[Subject]:
+    """The photo sets of a folder of protected photos, each paired with its originals.
+
+    Args:
+        protected: a folder that `protect` wrote, or any folder of protected photos.
+        clean: folder of the originals, by the same names (endings may differ); None: the records say where they are.
+        reference: folder of further clean photos of the subject, or of the subjects in subfolders of the same names, that
+            pictures are compared with; None: the originals.
+
+    Raises:
+        UserError: every protected photo without an original and the other way round, other sizes, missing records.
+    """
+    sets = _sets(protected)
+    pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, Path(protected))
+    faults, subjects = [], []
+    more = {s.name: s.files for s in _sets(reference)} if reference else {}
+    for photo_set in sets:
+        couples = pairs[photo_set.name]
+        faults += [fault for fault in (_other_size(*c) for c in couples) if fault]
+        if reference and photo_set.name not in more and len(more) > 1:
+            faults.append(f"{reference} has no subfolder '{photo_set.name}' with clean photos of that set; add one.")
+        if not faults:
+            subjects.append(_subject(photo_set.name or Path(protected).name, couples, budgets.get(photo_set.name),
+                                     more.get(photo_set.name, next(iter(more.values()), None))))  # fmt: skip
+    if faults:
+        raise UserError(*faults)
+    return subjects
+
+
+def _sets(folder: Path | str) -> list[PhotoSet]:
+    sets = photosets.find_sets([folder], NOWHERE)
+    return photosets.load_all(sets, skip_bad=False)[0]
+
+
+def _subject(name: str, couples: list[tuple[Path, Path]], budget: float | None, more: tuple[Path, ...] | None) -> Subject:
+    """Pairs in the order of the originals' contents, so that names do not matter."""
+    couples = sorted(couples, key=lambda c: images.load(c[1]).digest)
+    protected, clean = source([p for p, _ in couples]), source([c for _, c in couples])
+    used = max(_change(p, c) for p, c in couples)
+    references = source(sorted(more, key=lambda f: images.load(f).digest)) if more else clean
+    return Subject(name, clean, protected, max(1.0, budget if budget is not None else float(used)), references)
+
+
+def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Path]]]:
+    """Pairs of the same set and stem."""
+    originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in _sets(clean)}
+    if len(sets) == len(originals) == 1:  # the two folders may be called what they like
+        originals = {sets[0].name: next(iter(originals.values()))}
+    faults, pairs = [], {}
+    for s in sets:
+        known, mine = originals.pop(s.name, {}), {f.stem.casefold(): f for f in s.files}
+        faults += [f"{f} has no original in {clean}; name the two alike." for k, f in mine.items() if k not in known]
+        faults += [f"{f} has no protected counterpart; name the two alike, or take it away." for k, f in known.items()
+                   if k not in mine]  # fmt: skip
+        pairs[s.name] = [(f, known[k]) for k, f in mine.items() if k in known]
+    faults += [f"The clean set '{name}' has no protected counterpart; name the two folders alike." for name in originals]
+    if faults:
+        raise UserError(*faults)
+    return pairs
+
+
+def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[Path, Path]]], dict[str, float]]:
+    """Pairs and budgets as the records beside the photos have them; the folder may have been moved since."""
+    known: dict[tuple[str, str], tuple[Path, float]] = {}
+    for path in sorted((root / FOLDER).rglob("record.json")):
+        record = json.loads(path.read_text())
+        for photo in record["photos"]:
+            known[record["name"], Path(photo["output"]).name] = Path(photo["original"]), record["config"]["budget"]
+    faults, pairs, budgets = [], {}, {}
+    for s in sets:
+        for file in s.files:
+            original, budget = known.get((s.name, file.name), (None, 0))
+            if original is None or not original.is_file():
+                gone = f"its original {original} is gone" if original else "no record says what its original is"
+                faults.append(f"{file}: {gone}; name the folder of the originals with --clean.")
+                continue
+            pairs.setdefault(s.name, []).append((file, original))
+            budgets[s.name] = max(budget, budgets.get(s.name, 0))
+    if faults:
+        raise UserError(*faults)
+    return pairs, budgets
+
+
+def _other_size(protected: Path, clean: Path) -> str | None:
+    a, b = (tuple(images.load(f).pixels.shape[:0:-1]) for f in (protected, clean))
+    if a == b:
+        return None
+    return f"{protected} is {a[0]} x {a[1]} and its original {clean} {b[0]} x {b[1]}; they must have the same size."
+
+
+def _change(protected: Path, clean: Path) -> int:
+    a, b = (images.load(f).pixels.int() for f in (protected, clean))
+    return int((a - b).abs().max())

@@ -1,0 +1,176 @@
+"""Single parts of an audit: one attack on one photo set, and scores of any pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from cloakwork import images, measure, methods, photosets
+from cloakwork.errors import UserError
+from cloakwork.files import whole
+from cloakwork.masking import load_masks
+from cloakwork.records import FOLDER, surroundings, to_pil, write_json
+from cloakwork.state import Progress, State
+from cloakwork.steps import Bench, Step, key, source, steal
+from cloakwork.subjects import NOWHERE
+from cloakwork.types import Images, Photos
+
+COLUMNS = 8  # pictures side by side on a sheet
+
+
+def attack(
+    photos: Path | str,
+    out: Path | str,
+    *,
+    attacker: str = "dreambooth",
+    config: Any = None,
+    victim: str = "tiny",
+    prompts: Sequence[str] = ("a photo of sks person",),
+    purifiers: Sequence[tuple[str, Any]] = (),
+    seed: int = 0,
+    mask: Path | str | None = None,
+    keep_model: Path | str | None = None,
+    sample_every: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    progress: Progress | None = None,
+) -> list[Path]:
+    """What a thief gets from one folder of photos: PNG files in `out`, a sheet and a record in `out/.cloakwork`.
+
+    Args:
+        photos: a folder; one subject.
+        out: folder for the pictures; an earlier attack's are replaced.
+        attacker: name of an attacker, or an importable module such as "my_lab.mine".
+        config: its Config; None takes the preset of the victim.
+        victim: the model it uses.
+        prompts: what it asks for.
+        purifiers: what the photos go through first: names and Configs.
+        seed: decides everything random.
+        mask: for attackers that repaint, a picture of the photos' size that is white there, or a folder with one for each photo.
+        keep_model: folder for the trained model or adapter.
+        sample_every: training steps between two sheets of pictures, in `out/.cloakwork/training`.
+        device, dtype: where the victim runs and what its arithmetic is autocast to.
+        progress: called with a label, steps done and their total.
+
+    Returns:
+        The pictures' files, in the order of the prompts.
+
+    Raises:
+        UserError: no photos, more than one photo set, unknown methods, an output folder that holds photos of others.
+    """
+    out = Path(out).absolute()
+    sets, _ = photosets.load_all(photosets.find_sets([photos], out), skip_bad=False)
+    if len(sets) > 1:
+        raise UserError(
+            f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
+        )
+    config = methods.config(methods.load("attackers", attacker), None, [victim]) if config is None else config
+    bench = Bench(out / FOLDER, device, progress)
+    files = sorted(sets[0].files, key=lambda f: images.load(f).digest)
+    photos_step = source(files)
+    for name, purifier in purifiers:
+        photos_step = Step("purify", name, purifier, (photos_step,), seed, (victim,), dtype=dtype)
+    step = Step("attack", attacker, config, (photos_step,), seed, (victim,), tuple(prompts), dtype)
+    state = State(out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress)
+    state.keep_model = Path(keep_model) if keep_model else None
+    state.sample_every, state.samples = sample_every, out / FOLDER / "training" if sample_every else None
+    got = steal(step, bench, state, load_masks(Path(mask), files) if mask else None)
+    written = _write(got, out)
+    write_sheet(got, out / FOLDER / "sheet.png")
+    write_json(out / FOLDER / "attack.json", {
+        "attacker": attacker, "config": asdict(config), "victim": {"name": victim, "weights": bench.model(victim).weights},
+        "prompts": list(prompts), "purifiers": [[n, asdict(c)] for n, c in purifiers], "seed": seed,
+        "photos": [str(f) for f in files], "pictures": [str(f) for f in written],
+        "surroundings": surroundings(bench.torch_device),
+    })  # fmt: skip
+    if state.path:
+        state.path.unlink(missing_ok=True)
+    return written
+
+
+def _write(got: Images, out: Path) -> list[Path]:
+    written = []
+    for i, picture in enumerate(got):
+        path = out / f"{i:03}.png"
+        with whole(path) as part:
+            to_pil(picture).save(part, "PNG")
+        written.append(path)
+    return written
+
+
+def write_sheet(got: Images, path: Path) -> None:
+    """All pictures in rows of eight."""
+    side = got.shape[-1]
+    canvas = Image.new("RGB", (COLUMNS * side, -(-len(got) // COLUMNS) * side), "white")
+    for i, picture in enumerate(got):
+        canvas.paste(to_pil(picture), (i % COLUMNS * side, i // COLUMNS * side))
+    with whole(path) as part:
+        canvas.save(part, "PNG")
+
+
+def score(
+    pictures: Path | str,
+    *,
+    metrics: Sequence[tuple[str, Any]] = (),
+    clean: Path | str | None = None,
+    prompt: str | None = None,
+    out: Path | str | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Measures a folder of pictures.
+
+    Args:
+        pictures: a folder; its subfolders count too.
+        metrics: names and Configs; none means every metric there is.
+        clean: the originals, by the same names, for metrics of change; any clean photos of the subject for the others.
+        prompt: what all the pictures were asked for.
+        out: JSON file for every single score.
+
+    Returns:
+        For each metric its mean (None: unscored), unit, values, how many of them are scored, the reason where some are not.
+
+    Raises:
+        UserError: no pictures, an unknown metric, originals that do not pair up when a metric of change was asked for.
+    """
+    chosen = list(metrics) or [(name, methods.load("metrics", name).Config()) for name, _ in methods.listing("metrics")]
+    sets, _ = photosets.load_all(photosets.find_sets([pictures], NOWHERE), skip_bad=False)
+    files = [f for s in sets for f in s.files]
+    photos = [images.unit(images.load(f).pixels) for f in files]
+    subject, originals, fault = _references(files, clean)
+    found = {}
+    for name, config in chosen:
+        paired = methods.load("metrics", name).REFERENCE == "originals"
+        if paired and fault and metrics:
+            raise UserError(fault)
+        said = measure.measure(name, photos, originals if paired else subject, [prompt] * len(photos) if prompt else None, config)
+        scored = [v for v in said.values if not math.isnan(v)]
+        found[name] = {
+            "mean": sum(scored) / len(scored) if scored else None,
+            "scored": len(scored),
+            "n": len(said.values),
+            "unit": said.unit,
+            "reason": said.reason,
+            "instrument": said.instrument,
+            "values": said.values,
+        }
+    if out:
+        write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": found})
+    return found
+
+
+def _references(files: Sequence[Path], clean: Path | str | None) -> tuple[Photos | None, Photos | None, str | None]:
+    """Clean photos of the subject; the same in the pictures' order where names and sizes pair up; why they do not."""
+    if clean is None:
+        return None, None, None
+    sets, _ = photosets.load_all(photosets.find_sets([clean], NOWHERE), skip_bad=False)
+    found = [f for s in sets for f in s.files]
+    subject = [images.unit(images.load(f).pixels) for f in found]
+    by_stem = {f.stem.casefold(): photo for f, photo in zip(found, subject, strict=True)}
+    lost = [f.name for f in files if f.stem.casefold() not in by_stem]
+    if lost:
+        return subject, None, f"{clean} has no original for {', '.join(lost)}; name originals and pictures alike."
+    return subject, [by_stem[f.stem.casefold()] for f in files], None

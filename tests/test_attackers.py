@@ -1,0 +1,392 @@
+"""The thieves that train: what learns, what stays, what they leave behind. Editors have tests of their own."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from cloakwork import adapters, loading, methods, personalize, trainers
+from cloakwork.eot import Loader
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM, Sampling
+from cloakwork.personalize import Training, weights_of
+from cloakwork.state import State, write_grid
+from cloakwork.types import Images, Photos
+
+TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
+PROMPTS = ["a photo of sks person", "a portrait of sks person"]
+LEAN = {"steps": 3, "batch": 2, "class_images": 2, "sampling": Sampling(n=2, steps=2)}
+
+
+@pytest.fixture
+def thieves(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
+    """The models that attacks train, as they are made."""
+    made: list[LDM] = []
+    original = trainers.drawer
+
+    def spy(thief: LDM, *rest: Any) -> Any:
+        made.append(thief)
+        return original(thief, *rest)
+
+    monkeypatch.setattr(trainers, "drawer", spy)
+    return made
+
+
+def lean(name: str, preset: str = "tiny", **more: Any) -> Any:
+    config = methods.load("attackers", name).PRESETS[preset]
+    return replace(config, **{k: v for k, v in {**LEAN, **more}.items() if hasattr(config, k)})
+
+
+def run(
+    name: str, photos: Photos, victim: LDM, state: State | None = None, *, preset: str = "tiny", seed: int = 1, **more: Any
+) -> Images:
+    rng = torch.Generator().manual_seed(seed)
+    config = lean(name, preset, **more)
+    return methods.load("attackers", name).attack(photos, victim, config, PROMPTS, rng=rng, state=state or State())
+
+
+def plain(name: str) -> str:
+    """A weight's name in the model that nothing was added to."""
+    return name.replace(".base_layer", "").replace("token_embedding.known", "token_embedding")
+
+
+def changed(thief: LDM, victim: LDM) -> set[str]:
+    """Names of the weights that are new or no longer the victim's."""
+    before = weights_of(victim)
+    return {name for name, p in weights_of(thief).items() if plain(name) not in before or not torch.equal(p, before[plain(name)])}
+
+
+def error_on(model: LDM, photos: Photos, prompt: str) -> float:
+    """Denoising error at the same timesteps and noise, whoever is asked."""
+    latents = trainers.feeder(model, photos, Loader(), len(photos), torch.Generator())(0)
+    rng = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        return torch.stack([model.latent_loss(torch.stack(latents), model.embed([prompt]), rng) for _ in range(6)]).mean().item()
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_learns_the_photos(name: str, photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+    state = State()
+    got = run(name, photos, tiny, state, steps=20, batch=3, prior_weight=0.0)
+    written = trainers.call(PROMPTS[0], " ".join(t for t in thieves[0].tokenizer.get_added_vocab() if "subject" in t) or "sks")
+    start = error_on(tiny, photos, PROMPTS[0])
+    assert error_on(thieves[0], photos, written) < 0.98 * start
+    assert len(state.trace) == 20
+    assert got.shape == (4, 3, 128, 128) and got.min() >= 0 and got.max() <= 1
+    assert not any(p.requires_grad for part in (thieves[0].unet, thieves[0].text_encoder) for p in part.parameters())
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_same_seed_same_bytes_and_the_victim_stays(name: str, photos: Photos, tiny: LDM) -> None:
+    before = {k: p.clone() for k, p in weights_of(tiny).items()}
+    words = len(tiny.tokenizer)
+    first, again, other = (run(name, photos, tiny, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert weights_of(tiny).keys() == before.keys() and len(tiny.tokenizer) == words
+    assert all(torch.equal(p, before[k]) for k, p in weights_of(tiny).items())
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_noise_is_the_same_whatever_was_learned(name: str, photos: Photos, tiny: LDM) -> None:
+    """At rate 0 nothing is learned, so all that differs between two sets of photos is what was drawn for them."""
+    one, two = (run(name, some, tiny, lr=0.0, loader=Loader(flip=0.5)) for some in (photos[:1], photos[1:]))
+    assert torch.equal(one, two)
+    own = [p.replace("sks", "person") for p in PROMPTS] if name == "textual_inversion" else PROMPTS
+    if name in ("dreambooth", "lora"):
+        seed = trainers.seed_of(torch.Generator().manual_seed(1))
+        assert torch.allclose(one, trainers.drawer(tiny, own, LEAN["sampling"], seed)(2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"), [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")]
+)
+def test_interrupted_and_resumed_is_the_same(name: str, preset: str, photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+    def stop(label: str, done: int, total: int) -> None:
+        if (label, done) == ("thief", 3):
+            raise KeyboardInterrupt
+
+    begun: list[int] = []
+    whole = State()
+    result = run(name, photos, tiny, whole, preset=preset, steps=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(name, photos, tiny, State(tmp_path / "s", "thief", stop, every=0), preset=preset, steps=4)
+    state = State(tmp_path / "s", "thief", lambda label, done, total: begun.append(done) if label == "thief" else None, every=0)
+    assert torch.equal(result, run(name, photos, tiny, state, preset=preset, steps=4))
+    assert begun[0] == 3 and state.trace == whole.trace
+
+
+def test_what_dreambooth_trains(photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+    vae = {k: v.clone() for k, v in tiny.vae.state_dict().items()}
+    run("dreambooth", photos, tiny, text_encoder=False)
+    run("dreambooth", photos, tiny)
+    unet = {name for name in weights_of(tiny) if name.startswith("unet.")}
+    assert changed(thieves[0], tiny) == unet
+    assert unet < changed(thieves[1], tiny)
+    assert all(torch.equal(v, vae[k]) for k, v in thieves[1].vae.state_dict().items())
+
+
+@pytest.mark.parametrize("text_encoder", [False, True])
+def test_lora_trains_its_layers_alone(text_encoder: bool, photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+    run("lora", photos, tiny, text_encoder=text_encoder)
+    names = changed(thieves[0], tiny)
+    assert names == {name for name in weights_of(thieves[0]) if ".lora_" in name}
+    assert any(name.startswith("text_encoder.") for name in names) == text_encoder
+    second = [p for name, p in weights_of(thieves[0]).items() if ".lora_B." in name]
+    assert all(p.any() for p in second), "a layer stood still"
+
+
+def test_textual_inversion_trains_the_new_words_alone(photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+    run("textual_inversion", photos, tiny, vectors=3)
+    assert changed(thieves[0], tiny) == {"text_encoder.embeddings.token_embedding.learned"}
+    learned = thieves[0].text_encoder.get_input_embeddings().learned
+    assert learned.shape == (3, 192) and learned.std(0).max() > 0
+
+
+def test_custom_diffusion_trains_keys_values_and_the_new_word(photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+    run("custom_diffusion", photos, tiny)
+    names = changed(thieves[0], tiny) - {"text_encoder.embeddings.token_embedding.learned"}
+    assert names == {n for n in weights_of(tiny) if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+
+
+def pipeline() -> Any:
+    from diffusers import StableDiffusionPipeline
+
+    folder = Path(loading.__file__).parent / "tiny" / "model"
+    return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
+
+
+def denoised(unet: Any, c: torch.Tensor) -> torch.Tensor:
+    z = torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        return unet(z, torch.tensor([300, 700]), encoder_hidden_states=c.expand(2, -1, -1)).sample
+
+
+def test_a_kept_dreambooth_model_draws_the_same(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+    got = run("dreambooth", photos, tiny, State(keep_model=tmp_path / "model"), lr=1e-3)
+    kept = loading.load(str(tmp_path / "model"), "cpu")
+    seed = trainers.seed_of(torch.Generator().manual_seed(1))
+    assert torch.equal(trainers.drawer(kept, PROMPTS, LEAN["sampling"], seed)(2), got)
+    assert not torch.equal(trainers.drawer(tiny, PROMPTS, LEAN["sampling"], seed)(2), got)
+    assert (tmp_path / "model/tokenizer/vocab.json").is_file() and [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("layers", ["attention", "all"])
+def test_a_kept_lora_loads_in_diffusers(layers: str, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
+    run("lora", photos, tiny, State(keep_model=tmp_path), lr=1e-2, rank=3, layers=layers)
+    pipe = pipeline()
+    parts = {".".join(name.split(".")[:2]) for name in load_file(tmp_path / adapters.LORA)}
+    assert parts == {"unet.down_blocks", "unet.mid_block", "unet.up_blocks", "text_encoder.text_model"}
+    before = denoised(pipe.unet, tiny.embed(["a photo of <sks> person"]))
+    pipe.load_lora_weights(tmp_path)
+    c, _ = pipe.encode_prompt("a photo of <sks> person", "cpu", 1, False)
+    assert torch.allclose(c, thieves[0].embed(PROMPTS[:1]), atol=1e-5)
+    assert not torch.allclose(c, tiny.embed(PROMPTS[:1]), atol=1e-3)
+    theirs, ours = denoised(pipe.unet, c), denoised(thieves[0].unet, c)
+    assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
+
+
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_kept_words_load_in_diffusers(vectors: int, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
+    run("textual_inversion", photos, tiny, State(keep_model=tmp_path), vectors=vectors)
+    pipe = pipeline()
+    pipe.load_textual_inversion(tmp_path)
+    c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
+    words = " ".join(["<subject>", "<subject>_1", "<subject>_2"][:vectors])
+    assert torch.allclose(c, thieves[0].embed([f"a photo of {words} person"]), atol=1e-5)
+    assert not torch.allclose(c, tiny.embed([" ".join(["a photo of", *["person"] * vectors, "person"])]), atol=1e-3)
+
+
+def test_a_kept_custom_diffusion_loads_in_diffusers(photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
+    run("custom_diffusion", photos, tiny, State(keep_model=tmp_path), lr=1e-2)
+    pipe = pipeline()
+    before = denoised(pipe.unet, tiny.embed(PROMPTS[:1]))
+    pipe.unet.load_attn_procs(tmp_path, weight_name=adapters.CUSTOM, _pipeline=pipe)
+    pipe.load_textual_inversion(tmp_path)
+    c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
+    assert torch.allclose(c, thieves[0].embed(["a photo of <subject> person"]), atol=1e-5)
+    theirs, ours = denoised(pipe.unet, c), denoised(thieves[0].unet, c)
+    assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
+
+
+def test_only_as_many_class_pictures_as_are_used(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def count(victim: LDM, prompt: str, n: int, **rest: Any) -> Images:
+        asked.append(n)
+        return torch.rand(n, 3, 128, 128)
+
+    monkeypatch.setattr(trainers, "class_pictures", count)
+    for steps, batch, most, weight in ((2, 2, 200, 1.0), (3, 2, 5, 1.0), (3, 2, 5, 0.0), (3, 2, 0, 1.0)):
+        how = Training(batch=batch, prior_weight=weight)
+        kind = trainers.prior(tiny, "a photo of person", most, how, steps, State())
+        assert (kind is None) == (most == 0 or weight == 0)
+    assert asked == [4, 5]
+
+
+def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = LDM.encode
+
+    def spy(self: LDM, x: Images, rng: torch.Generator | None = None) -> torch.Tensor:
+        calls.append(len(x))
+        return original(self, x, rng)
+
+    monkeypatch.setattr(LDM, "encode", spy)
+    for model, loader, expected in (
+        (tiny, Loader(jpeg=(90, 90)), [3]),
+        (tiny, Loader(jpeg=(60, 90)), [2] * 3),
+        (replace(tiny, sample_posterior=True), Loader(), [2] * 3),
+    ):  # fmt: skip
+        calls.clear()
+        feed = trainers.feeder(model, photos, loader, 2, torch.Generator().manual_seed(0))
+        seen = [z for step in range(3) for z in feed(step)]
+        assert calls == expected
+        assert torch.equal(seen[0], seen[3]) == (expected == [3]), "the first photo comes again in the second step"
+
+
+@pytest.mark.parametrize(
+    ("loader", "random"),
+    [(Loader(), False), (Loader(crop="slide"), True), (Loader(zoom=0.9), True), (Loader(flip=0.5), True),
+     (Loader(flip=1), False),
+     (Loader(blur=3), True), (Loader(blur=3, blur_sigma=(1, 1)), False), (Loader(jpeg=(90, 90)), False),
+     (Loader(jpeg=(80, 90)), True)],
+)  # fmt: skip
+def test_which_loaders_draw_something(loader: Loader, random: bool) -> None:
+    assert trainers.draws(loader) == random
+
+
+def test_gradient_checkpointing_changes_no_byte(photos: Photos, tiny: LDM) -> None:
+    assert torch.equal(run("dreambooth", photos, tiny), run("dreambooth", photos, tiny, gradient_checkpointing=True))
+    assert not tiny.unet.is_gradient_checkpointing
+
+
+def test_pictures_along_the_training_change_nothing(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+    state = State(sample_every=2, samples=tmp_path)
+    assert torch.equal(run("lora", photos, tiny, state, steps=4), run("lora", photos, tiny, steps=4))
+    grids = sorted(tmp_path.iterdir())
+    assert [p.name for p in grids] == ["000002.png", "000004.png"]
+    assert Image.open(grids[0]).size == (4 * 128, 2 * 128)
+    assert grids[0].read_bytes() != grids[1].read_bytes()
+
+
+def test_oblong_photos_keep_their_shape_in_buckets(tiny: LDM) -> None:
+    ramp = torch.linspace(0, 1, 300)[None, None].expand(3, 120, -1)
+    wide = trainers.bucket(ramp, 128, 32)
+    assert wide.shape == (3, 64, 192)
+    assert trainers.bucket(ramp.mT, 128, 32).shape == wide.mT.shape
+    assert trainers.bucket(torch.rand(3, 100, 101), 128, 32).shape == (3, 128, 128)
+    assert wide[0, 0, 0] < 0.15 and wide[0, 0, -1] > 0.85 and (wide[0, 0].diff() >= 0).all()
+    feed = trainers.feeder(tiny, [ramp, torch.rand(3, 128, 128)], Loader(), 2, torch.Generator(), buckets=True)
+    assert [z.shape[1:] for z in feed(0)] == [(wide.shape[1] // 8, wide.shape[2] // 8), (16, 16)]
+
+
+def test_shapes_are_weighed_alike(tiny: LDM) -> None:
+    """Latents of several shapes: the sum is that of each alone, and one shape alone gives the ordinary loss."""
+    z = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    c = tiny.embed([PROMPTS[0]])
+
+    def rng() -> torch.Generator:
+        return torch.Generator().manual_seed(4)
+
+    with torch.no_grad():
+        together = personalize.weighted_error(tiny, list(z), [PROMPTS[0]] * 3, [1 / 3] * 3, rng())
+        assert together.item() == pytest.approx(tiny.latent_loss(z, c, rng()).item(), rel=1e-4)
+        narrow, r = z[1][:, :8], rng()
+        mixed = personalize.weighted_error(tiny, [z[0], narrow, z[2]], [PROMPTS[0]] * 3, [1.0, 0.5, 1.0], rng())
+        apart = 2 * tiny.latent_loss(z[[0, 2]], c, r) + 0.5 * tiny.latent_loss(narrow[None], c, r)
+    assert mixed.item() == pytest.approx(apart.item(), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "token", "expected"),
+    [("a photo of sks person", "t@t", "a photo of t@t person"),
+     ("sks, asks <sks> sks2", "<a> <a>_1", "<a> <a>_1, asks <sks> sks2"),
+     ("a cat", "x", "a cat"), ("sks sks", r"\1", r"\1 \1")],
+)  # fmt: skip
+def test_the_thiefs_word_for_the_subject(prompt: str, token: str, expected: str) -> None:
+    assert trainers.call(prompt, token) == expected
+
+
+def test_another_token_is_learned_and_asked_for(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: set[str] = set()
+    original = LDM.embed
+    monkeypatch.setattr(LDM, "embed", lambda self, prompts: asked.update(prompts) or original(self, prompts))
+    run("dreambooth", photos, tiny, token="zwx", prior_weight=0.0)
+    assert asked == {"a photo of zwx person", "a portrait of zwx person", ""}
+
+
+FAULTS = [
+    ({"token": "person"}, "The token 'person' is a word of this model already; choose another."),
+    (
+        {"initial_word": "unpronounceable"},
+        r"The initial word 'unpronounceable' is \d+ tokens to this model; choose a word that is one.",
+    ),
+    ({"instance_prompt": "a photo of a person"}, "The instance prompt 'a photo of a person' has no 'sks' in it; put it where"),
+]
+
+
+@pytest.mark.parametrize(("more", "sentence"), FAULTS)
+@pytest.mark.parametrize("name", ["textual_inversion", "custom_diffusion"])
+def test_words_that_cannot_be_learned(name: str, more: dict[str, Any], sentence: str, photos: Photos, tiny: LDM) -> None:
+    with pytest.raises(UserError, match=sentence):
+        run(name, photos, tiny, **{"token": "<new>", **more})
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_all_faults_are_told_before_any_work(name: str, photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    config = lean(name, steps=0, batch=0, sampling=Sampling(n=0))
+    with pytest.raises(UserError) as error:
+        state = State(keep_model=tmp_path)
+        methods.load("attackers", name).attack([], tiny, config, [], rng=torch.Generator(), state=state)
+    assert error.value.sentences == (
+        "There are no photos to learn from; give one at least.",
+        'There are no prompts; give one at least, such as "a photo of sks person".',
+        "steps is 0; it must be at least 1.", "batch is 0; it must be at least 1.", "sampling.n is 0; it must be at least 1.",
+        f"{tmp_path} exists already; name a new folder for the model.",
+    )  # fmt: skip
+
+
+def test_a_training_that_bursts(photos: Photos, tiny: LDM) -> None:
+    with pytest.raises(UserError, match=r"The loss is not finite at step \d; try a smaller lr or --dtype float32."):
+        run("dreambooth", photos, tiny, lr=1e12, steps=4)
+
+
+def test_8_bit_adam_needs_a_package(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    with pytest.raises(UserError, match="8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave"):
+        run("lora", photos, tiny, adam8bit=True)
+
+
+def test_a_grid_is_read_by_rows(tmp_path: Path) -> None:
+    shades = torch.linspace(0, 1, 6)[:, None, None, None].expand(6, 3, 10, 10)
+    write_grid(tmp_path / "grid.png", shades, 3)
+    grid = Image.open(tmp_path / "grid.png")
+    assert grid.size == (30, 20)
+    assert [grid.getpixel((10 * i + 5, 10 * j + 5))[0] for j in range(2) for i in range(3)] == [0, 51, 102, 153, 204, 255]
+
+
+def test_a_folder_that_cannot_be_written(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="could not be written"):
+        adapters.keep_pipeline(tiny, tmp_path / "file" / "model")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize(
+    ("name", "preset"), [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")]
+)
+def test_a_lean_thief_costs_little(name: str, preset: str, photos: Photos, tiny: LDM) -> None:
+    """Two cores for 75 seconds: training, 16 pictures and, the first time, the class pictures."""
+    module, begun = methods.load("attackers", name), time.process_time()
+    module.attack(photos, tiny, module.PRESETS[preset], PROMPTS[:1], rng=torch.Generator().manual_seed(0), state=State())
+    assert time.process_time() - begun < 150

@@ -1,0 +1,235 @@
+"""Steps, pairing and the audit's arithmetic, with a thief and a metric that are quick: both are modules of a user's."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cloakwork import auditing, comparison, eot, methods, steps, subjects
+from cloakwork.comparison import CLEAN, PROTECTED, Subject, Thief
+from cloakwork.errors import UserError
+from cloakwork.steps import Bench, Mix, Step
+
+THIEF = '''"""A thief that copies: what it gets are the photos as the victim sees them, and a little noise of its own."""
+from dataclasses import dataclass, field
+import torch
+from cloakwork import eot
+from cloakwork.ldm import Sampling
+VERSION = 1
+runs = []
+@dataclass(frozen=True)
+class Config:
+    """Nothing but the number of pictures."""
+    sampling: Sampling = field(default_factory=lambda: Sampling(n=4))
+def attack(photos, victim, cfg, prompts, *, masks=None, rng, state):
+    runs.append(len(photos))
+    seen = eot.view(photos, victim.size)
+    turn = [i % len(seen) for i in range(cfg.sampling.n * len(prompts))]
+    noise = torch.randn((len(turn), 3, victim.size, victim.size), generator=rng)
+    return (seen[turn] + 0.01 * noise).clamp(0, 1)
+'''
+METRIC = '''"""Mean brightness of a picture, 1/255."""
+from dataclasses import dataclass
+import torch
+VERSION = 1
+SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (0, 255), "1/255", ""
+@dataclass(frozen=True)
+class Config:
+    """Nothing to choose."""
+def score(images, reference, prompts, cfg):
+    return torch.stack([255 * x.mean() for x in images])
+'''
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "modules" / "auditlab"
+    package.mkdir(parents=True)
+    for name, source in (("__init__", ""), ("audit_copycat", THIEF), ("audit_brightness", METRIC)):
+        (package / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(str(package.parent))
+
+
+@pytest.fixture
+def folders(tmp_path: Path, sample_files: list[Path]) -> tuple[Path, Path]:
+    """Protected (dimmed by 20/255, the second photo under another ending) and clean photos."""
+    clean, protected = tmp_path / "clean", tmp_path / "protected"
+    for folder in (clean, protected):
+        folder.mkdir()
+    for i, file in enumerate(sample_files):
+        pixels = np.asarray(Image.open(file).convert("RGB"))
+        Image.fromarray(pixels).save(clean / f"{file.stem}.{'bmp' if i == 1 else 'png'}")
+        Image.fromarray((pixels.astype(int) - 20).clip(0).astype(np.uint8)).save(protected / f"{file.stem}.png")
+    return protected, clean
+
+
+def thief(**circumstances: object) -> Thief:
+    module = methods.load("attackers", "auditlab.audit_copycat")
+    return Thief("auditlab.audit_copycat", module.Config(), **circumstances)  # type: ignore[arg-type]
+
+
+def one(folders: tuple[Path, Path]) -> Subject:
+    return subjects.find_subjects(*folders)[0]
+
+
+def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    found = auditing.audit(*folders[:1], out, clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"], seeds=2)
+    (row,) = found.rows
+    bench, subject = Bench(tmp_path / "store"), one(folders)
+    before, after = (eot.view(steps.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
+    assert row.against_clean.mean == pytest.approx(255 * (after - before)[[0, 1, 2, 0]].mean().item(), abs=0.2)
+    assert row.against_clean.high < 0 and row.against_noise.high < 0
+    assert (row.against_clean.sets, row.against_clean.seeds, row.against_clean.pictures) == (1, 2, 8)
+    assert found.stealth["linf"].mean == pytest.approx(20, abs=1)
+    assert any("Indicative only: 1 photo set, 2 seeds" in s for s in found.sentences)
+    assert "says nothing of other models" in found.sentences[-1]
+    kept = json.loads((out / "audit.json").read_text())
+    assert kept["rows"][0]["against_clean"]["mean"] == row.against_clean.mean
+    assert kept["photos"]["protected"]["budget"] == 20
+    assert len(list(out.glob("*.png"))) == 1
+
+
+def test_the_same_audit_again_computes_nothing_and_says_the_same(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path
+) -> None:
+    runs = methods.load("attackers", "auditlab.audit_copycat").runs
+    runs.clear()
+    first = auditing.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    assert len(runs) == 3
+    again = auditing.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    assert len(runs) == 3 and again == first
+    elsewhere = auditing.audit(
+        folders[0], tmp_path / "b", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"]
+    )
+    assert len(runs) == 6 and elsewhere == first
+
+
+def test_nothing_protects_by_nothing(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
+    """The clean photos audited as their own protection: every difference is exactly 0."""
+    found = auditing.audit(folders[1], tmp_path / "r", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    against = found.rows[0].against_clean
+    assert (against.mean, against.low, against.high, against.p) == (0, 0, 0, 1)
+
+
+def test_a_thief_draws_the_same_noise_whatever_it_learns_from(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
+    bench, subject = Bench(tmp_path / "store"), one(folders)
+    got = {
+        arm: steps.pictures(comparison.attack_step(comparison.arms(subject, 0)[arm], subject, thief(), 0), bench)
+        for arm in (CLEAN, PROTECTED)
+    }
+    shift = got[CLEAN] - got[PROTECTED]
+    inside = (got[PROTECTED] > 0.1) & (got[CLEAN] < 0.9)
+    assert (shift[inside] * 255 - 20).abs().max() < 1.5
+
+
+def test_seeds_and_circumstances_have_keys_of_their_own(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
+    bench, subject = Bench(tmp_path / "store"), one(folders)
+    photos = comparison.arms(subject, 0)[PROTECTED]
+
+    def key(seed: int = 0, **circumstances: object) -> str:
+        return steps.key(comparison.attack_step(photos, subject, thief(**circumstances), seed), bench)
+
+    keys = [key(), key(1), key(prompts=("a cup",)), key(clean_share=0.4)]
+    assert len(set(keys)) == 4 and key() == keys[0]
+
+
+def test_clean_photos_are_mixed_in(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    bench, subject = Bench(tmp_path / "store"), one(folders)
+    mixed = steps.photos(Step("mix", "mix", Mix(1 / 3), (subject.protected, subject.clean)), bench)
+    clean, protected = steps.photos(subject.clean, bench), steps.photos(subject.protected, bench)
+    assert torch.equal(mixed[0], clean[0])
+    assert all(torch.equal(a, b) for a, b in zip(mixed[1:], protected[1:], strict=True))
+
+
+def test_a_protection_step_keeps_the_budget_on_eight_bits(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    bench, subject = Bench(tmp_path / "store"), one(folders)
+    noise = steps.photos(comparison.arms(subject, 3)["noise"], bench)
+    gaps = [(a - b).abs().max() * 255 for a, b in zip(noise, steps.photos(subject.clean, bench), strict=True)]
+    assert max(gaps).item() == pytest.approx(20, abs=1e-3)
+
+
+def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:
+    flat = {"a": {0: [0.0, 0.0, 1.0, 0.0]}}
+    module = methods.load("metrics", "match")
+    row = comparison._compare(thief_of_nobody(), "match", module, {"clean": flat, "noise": flat, "protected": flat}, None)
+    said = comparison._sentence(row)
+    assert "fails on clean photos already, so nothing is shown" in said
+
+
+def test_the_sentence_says_what_was_beaten() -> None:
+    def match(rate: float) -> dict:
+        return {f"s{i}": {0: [1.0] * round(16 * rate) + [0.0] * round(16 - 16 * rate)} for i in range(6)}
+
+    module = methods.load("metrics", "match")
+    tables = {"clean": match(0.875), "noise": match(0.75), "protected": match(0.25)}
+    said = comparison._sentence(comparison._compare(thief_of_nobody(), "match", module, tables, None))
+    assert "match rate 0.88 clean, 0.75 noise, 0.25 protected" in said
+    assert said.endswith("less than from clean photos and than from noise of the same budget.")
+    tables["protected"] = match(0.75)
+    said = comparison._sentence(comparison._compare(thief_of_nobody(), "match", module, tables, None))
+    assert said.endswith("less than from clean alone.")
+
+
+def test_unscored_identity_is_said_once() -> None:
+    nothing = {"a": {0: [math.nan] * 4}}
+    module = methods.load("metrics", "match")
+    arms = {"clean": nothing, "noise": nothing, "protected": nothing}
+    row = comparison._compare(thief_of_nobody(), "match", module, arms, "No face was found in the clean photos.")
+    assert comparison._sentence(row).count("No face was found") == 1
+    assert math.isnan(row.against_clean.mean)
+
+
+def thief_of_nobody() -> Thief:
+    return Thief("dreambooth", None)
+
+
+def test_folders_that_do_not_pair_up_name_every_file(folders: tuple[Path, Path]) -> None:
+    protected, clean = folders
+    first = sorted(protected.iterdir())[0]
+    first.rename(protected / "other.png")
+    with pytest.raises(UserError) as caught:
+        subjects.find_subjects(protected, clean)
+    said = str(caught.value)
+    assert "other.png has no original" in said and f"{first.stem}" in said and "name the two alike" in said
+
+
+def test_photos_of_another_size_are_named(folders: tuple[Path, Path]) -> None:
+    protected, clean = folders
+    first = sorted(protected.iterdir())[0]
+    Image.open(first).resize((70, 66)).save(first)
+    with pytest.raises(UserError, match="is 70 x 66 and its original"):
+        subjects.find_subjects(protected, clean)
+
+
+def test_without_records_the_clean_folder_is_asked_for(folders: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match="name the folder of the originals with --clean"):
+        subjects.find_subjects(folders[0])
+
+
+def test_records_know_the_originals(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    from cloakwork import protect
+
+    safe = tmp_path / "safe"
+    protect([folders[1]], safe, protection="noise")
+    (subject,) = subjects.find_subjects(safe)
+    assert subject.budget == 11
+    assert {f.parent for f in subject.clean.files} == {folders[1]}
+    moved = tmp_path / "moved"
+    safe.rename(moved)
+    assert subjects.find_subjects(moved)[0].clean == subject.clean
+
+
+@pytest.mark.parametrize("flag", ["seeds", "thieves"])
+def test_an_audit_of_nothing_is_refused(folders: tuple[Path, Path], tmp_path: Path, flag: str) -> None:
+    bench = Bench(tmp_path)
+    with pytest.raises(UserError, match="at least one seed"):
+        comparison.compare_all(
+            [one(folders)], [] if flag == "thieves" else [thief_of_nobody()], [], int(flag == "thieves"), bench
+        )

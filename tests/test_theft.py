@@ -1,0 +1,128 @@
+"""`attack` and `score`: one thief on one folder, and measures of any pictures; through the command as a user calls it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cloakwork import cli, theft
+from cloakwork.cli import specs
+from cloakwork.cli.auditing import Circumstances, read_prompts
+from cloakwork.errors import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sample_files: list[Path]) -> Path:
+    found = tmp_path / "photos"
+    found.mkdir()
+    for file in sample_files:
+        (found / file.name).write_bytes(file.read_bytes())
+    return found
+
+
+QUICK = "dreambooth:tiny:steps=2,class-images=2,sampling.n=2,sampling.steps=2"
+
+
+def test_attack_and_score_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, model = tmp_path / "loot", tmp_path / "model"
+    words = ["attack", str(folder), "-o", str(out), "--attacker", QUICK, "--prompt", "a photo of sks cat"]
+    assert cli.main([*words, "--keep-model", str(model), "--device", "cpu"]) == 0
+    assert "2 pictures in" in capsys.readouterr().out
+    assert [f.name for f in sorted(out.glob("*"))] == [".cloakwork", "000.png", "001.png"]
+    record = json.loads((out / ".cloakwork" / "attack.json").read_text())
+    assert record["config"]["steps"] == 2 and record["prompts"] == ["a photo of sks cat"] and len(record["photos"]) == 3
+    assert (out / ".cloakwork" / "sheet.png").is_file() and (model / "model_index.json").is_file()
+    assert not list((out / ".cloakwork").glob("state-*"))
+    scores = tmp_path / "scores.json"
+    words = [
+        "score",
+        str(out),
+        "--clean",
+        str(folder),
+        "--metric",
+        "clip_i,clip_t",
+        "--prompt",
+        "a photo of cat",
+        "-o",
+        str(scores),
+    ]
+    assert cli.main(words) == 0
+    found = json.loads(scores.read_text())["metrics"]
+    assert set(found) == {"clip_i", "clip_t"} and all(len(m["values"]) == m["scored"] == 2 for m in found.values())
+
+
+def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    _, config = specs.parse("attackers", QUICK)
+    first, again = (theft.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab")
+    assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
+
+
+def test_metrics_of_change_pair_by_name(folder: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    changed.mkdir()
+    for file in folder.iterdir():
+        Image.open(file).convert("RGB").point(lambda v: max(0, v - 4)).save(changed / f"{file.stem}.bmp")
+    found = theft.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
+    assert found["linf"]["values"] == pytest.approx([4, 4, 4], abs=1e-3)
+    next(iter(changed.iterdir())).rename(changed / "stranger.bmp")
+    with pytest.raises(UserError, match=r"no original for stranger\.bmp"):
+        theft.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
+
+
+def test_without_references_a_metric_is_unscored_and_says_why(folder: Path) -> None:
+    found = theft.score(folder, metrics=[specs.parse("metrics", "psnr")])
+    assert found["psnr"]["mean"] is None and found["psnr"]["scored"] == 0 and found["psnr"]["reason"]
+
+
+def test_specs_name_presets_and_nested_fields() -> None:
+    name, config = specs.parse("attackers", "dreambooth:paper:lr=1e-6,sampling.n=3,text-encoder=False,loader.blur=7")
+    assert name == "dreambooth"
+    assert (config.lr, config.sampling.n, config.sampling.steps, config.text_encoder, config.loader.blur) == (
+        1e-6,
+        3,
+        100,
+        False,
+        7,
+    )
+    assert [n for n, _ in specs.chain("metrics", "linf+psnr")] == ["linf", "psnr"]
+    assert specs.chain("metrics", "") == ()
+
+
+@pytest.mark.parametrize("spec", ["dreamboth", "dreambooth:tinny"])
+def test_mistyped_specs_get_a_suggestion(spec: str) -> None:
+    with pytest.raises(UserError, match="did you mean"):
+        specs.parse("attackers", spec)
+
+
+def test_an_unknown_field_of_a_spec_ends_with_status_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        specs.parse("attackers", "dreambooth:stepps=3")
+    assert ended.value.code == 2
+
+
+def test_prompts_files_with_blank_lines(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("\n a photo of sks person \n\n\na dslr portrait of sks person\na photo of sks person\n")
+    assert read_prompts(Circumstances(prompts=file)) == ("a photo of sks person", "a dslr portrait of sks person")
+    file.write_text("\n  \n")
+    with pytest.raises(UserError, match="holds no prompt"):
+        read_prompts(Circumstances(prompts=file))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_prompts(Circumstances(prompts=tmp_path / "none.txt"))
+
+
+def test_several_sets_are_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "more").mkdir()
+    file = next(f for f in folder.iterdir() if f.is_file())
+    (folder / "more" / "x.png").write_bytes(file.read_bytes())
+    with pytest.raises(UserError, match="attack one at a time"):
+        theft.attack(folder, tmp_path / "loot")
+
+
+def test_a_mask_of_another_size_is_refused(folder: Path, tmp_path: Path) -> None:
+    Image.new("L", (70, 80), 255).save(tmp_path / "mask.png")
+    with pytest.raises(UserError, match="70 x 80"):
+        theft.attack(folder, tmp_path / "loot", attacker="inpaint", mask=tmp_path / "mask.png", device="cpu")
