@@ -133,7 +133,7 @@ def main() -> None:
     tables = []
     for metric in METRICS:
         tables += ["", f"### {metric}", "", *table(found, metric)]
-    text = args.doc.read_text()
+    text = args.doc.read_text() if args.doc.exists() else f"# The audit grid on `tiny`\n\n{MARK}\n<!-- end -->\n"
     start, end = text.index(MARK) + len(MARK), text.index("<!-- end -->")
     args.doc.write_text(text[:start] + "\n" + "\n".join(tables) + "\n\n" + text[end:])
     print("\n".join(tables))

@@ -164,7 +164,8 @@ def test_large_photos_keep_size_and_budget(tmp_path: Path) -> None:
 
 
 CHILD = """
-    import sys, torch
+    import signal, sys, torch
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background hands "ignore" down
     torch.set_num_threads(1)
     from pathlib import Path
     from cloakwork import jobs, worksize

