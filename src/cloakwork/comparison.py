@@ -133,12 +133,12 @@ def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: 
         steps.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), bench)
     if bench.progress:
         bench.progress("thieves", len(cells), len(cells))
-    rows = [row for thief in thieves for metric in metrics for row in _rows(subjects, thief, metric, seeds, bench)]
+    rows = [_row(subjects, thief, metric, seeds, bench) for thief in thieves for metric in metrics]
     found = Audit(rows, _stealth(subjects, bench), [], [s.name for s in subjects], seeds)
     return replace(found, sentences=list(conclusions(found)))
 
 
-def _rows(subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench) -> Iterator[Row]:
+def _row(subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench) -> Row:
     module = methods.load("metrics", metric)
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
@@ -147,7 +147,7 @@ def _rows(subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, be
         found = steps.score(score_step(attack, subject, metric, module.Config()), bench)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
-    yield _compare(thief, metric, module, tables, reasons[0] if reasons else None)
+    return _compare(thief, metric, module, tables, reasons[0] if reasons else None)
 
 
 def _compare(thief: Thief, metric: str, module: Any, tables: Mapping[str, Scores], reason: str | None) -> Row:

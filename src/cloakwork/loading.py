@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch import nn
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.methods import EMBEDDED
+from cloakwork.nets import hub
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors"))]
@@ -91,20 +91,12 @@ def _resolve(name: str) -> Path:
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.exists() or path.parent.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+    if path.exists() or path.parent.is_dir() or not hub.is_id(name):
         known = ", ".join(EMBEDDED)
         raise UserError(
             f"There is no model '{name}'; give one of {known}, a diffusers pipeline folder or a hub id like owner/name."
         )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=WANTED, ignore_patterns=["*.fp16.*", "*non_ema*"]))
-    except Exception as error:
-        raise UserError(
-            f"The model '{name}' is neither a folder here nor could it be fetched from the hub ({type(error).__name__}); "
-            "check the spelling and the network, or give the folder of a downloaded pipeline."
-        ) from error
+    return hub.fetch(name, WANTED, what="pipeline", failure=UserError, unwanted=["*.fp16.*", "*non_ema*"])
 
 
 def _check_folder(folder: Path, name: str) -> None:

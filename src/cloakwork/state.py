@@ -74,9 +74,14 @@ class State:
 
 
 def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
-    """Pictures (n x 3 x S x S in [0, 1]) side by side, `columns` to a row, in a PNG that appears whole or not at all."""
+    """Pictures (n x 3 x S x S in [0, 1]) side by side, `columns` to a row, in a PNG that appears whole or not at all.
+
+    What the last row lacks is white.
+    """
     from PIL import Image
 
+    lacking = -len(pictures) % columns
+    pictures = torch.cat([pictures, pictures.new_ones((lacking, *pictures.shape[1:]))])
     rows = [torch.cat(list(row), dim=2) for row in pictures.split(columns)]
     pixels = torch.cat(rows, dim=1).mul(255).round().byte().permute(1, 2, 0).contiguous()
     with whole(path) as part:

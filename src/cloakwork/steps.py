@@ -8,6 +8,7 @@ killed leaves nothing, and the audit of a second protection finds the thieves of
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -43,9 +44,10 @@ class Source:
     digests: tuple[str, ...]
 
 
-def source(files: list[Path] | tuple[Path, ...]) -> Source:
-    """Files as a source, in the order given."""
-    return Source(tuple(files), tuple(images.load(f).digest for f in files))
+def source(files: Iterable[Path]) -> Source:
+    """Files as a source, in the order of their contents, so that names do not matter."""
+    digests, sorted_files = zip(*sorted((images.load(f).digest, f) for f in files), strict=True)
+    return Source(sorted_files, digests)
 
 
 @dataclass(frozen=True)

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from cloakwork import images, photosets
 from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.photosets import PhotoSet
 from cloakwork.records import FOLDER
-from cloakwork.steps import source
+from cloakwork.steps import Source, source
 
 NOWHERE = Path("/nonexistent-output")  # photosets.find_sets wants an output folder; nothing is written here
+
+
+class Couple(NamedTuple):
+    """A protected photo and its original."""
+
+    clean_digest: str
+    clean: Path
+    protected_digest: str
+    protected: Path
+    change: int
+    """largest, 1/255"""
 
 
 def find_subjects(protected: Path | str, clean: Path | str | None = None, reference: Path | str | None = None) -> list[Subject]:
@@ -32,12 +44,13 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
     faults, subjects = [], []
     more = {s.name: s.files for s in _sets(reference)} if reference else {}
     for photo_set in sets:
-        couples = pairs[photo_set.name]
-        faults += [fault for fault in (_other_size(*c) for c in couples) if fault]
+        couples = [_couple(*pair) for pair in pairs[photo_set.name]]
+        faults += [couple for couple in couples if isinstance(couple, str)]
         if reference and photo_set.name not in more and len(more) > 1:
             faults.append(f"{reference} has no subfolder '{photo_set.name}' with clean photos of that set; add one.")
         if not faults:
-            subjects.append(_subject(photo_set.name or Path(protected).name, couples, budgets.get(photo_set.name),
+            subjects.append(_subject(photo_set.name or Path(protected).name,
+                                     [couple for couple in couples if isinstance(couple, Couple)], budgets.get(photo_set.name),
                                      more.get(photo_set.name, next(iter(more.values()), None))))  # fmt: skip
     if faults:
         raise UserError(*faults)
@@ -49,13 +62,22 @@ def _sets(folder: Path | str) -> list[PhotoSet]:
     return photosets.load_all(sets, skip_bad=False)[0]
 
 
-def _subject(name: str, couples: list[tuple[Path, Path]], budget: float | None, more: tuple[Path, ...] | None) -> Subject:
+def _couple(protected: Path, clean: Path) -> Couple | str:
+    """A pair, each file decoded once; a sentence if the two have other sizes."""
+    a, b = images.load(protected), images.load(clean)
+    if a.pixels.shape != b.pixels.shape:
+        sizes = [f"{p.pixels.shape[2]} x {p.pixels.shape[1]}" for p in (a, b)]
+        return f"{protected} is {sizes[0]} and its original {clean} {sizes[1]}; they must have the same size."
+    return Couple(b.digest, clean, a.digest, protected, int((a.pixels.int() - b.pixels.int()).abs().max()))
+
+
+def _subject(name: str, couples: list[Couple], budget: float | None, more: tuple[Path, ...] | None) -> Subject:
     """Pairs in the order of the originals' contents, so that names do not matter."""
-    couples = sorted(couples, key=lambda c: images.load(c[1]).digest)
-    protected, clean = source([p for p, _ in couples]), source([c for _, c in couples])
-    used = max(_change(p, c) for p, c in couples)
-    references = source(sorted(more, key=lambda f: images.load(f).digest)) if more else clean
-    return Subject(name, clean, protected, max(1.0, budget if budget is not None else float(used)), references)
+    couples = sorted(couples)
+    clean = Source(tuple(c.clean for c in couples), tuple(c.clean_digest for c in couples))
+    protected = Source(tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples))
+    used = float(max(c.change for c in couples)) if budget is None else budget
+    return Subject(name, clean, protected, max(1.0, used), source(more) if more else clean)
 
 
 def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Path]]]:
@@ -96,15 +118,3 @@ def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[P
     if faults:
         raise UserError(*faults)
     return pairs, budgets
-
-
-def _other_size(protected: Path, clean: Path) -> str | None:
-    a, b = (tuple(images.load(f).pixels.shape[:0:-1]) for f in (protected, clean))
-    if a == b:
-        return None
-    return f"{protected} is {a[0]} x {a[1]} and its original {clean} {b[0]} x {b[1]}; they must have the same size."
-
-
-def _change(protected: Path, clean: Path) -> int:
-    a, b = (images.load(f).pixels.int() for f in (protected, clean))
-    return int((a - b).abs().max())

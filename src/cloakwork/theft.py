@@ -8,14 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from cloakwork import images, measure, methods, photosets
 from cloakwork.errors import UserError
 from cloakwork.files import whole
 from cloakwork.masking import load_masks
 from cloakwork.records import FOLDER, surroundings, to_pil, write_json
-from cloakwork.state import Progress, State
+from cloakwork.state import Progress, State, write_grid
 from cloakwork.steps import Bench, Step, key, source, steal
 from cloakwork.subjects import NOWHERE
 from cloakwork.types import Images, Photos
@@ -71,21 +69,21 @@ def attack(
         )
     config = methods.config(methods.load("attackers", attacker), None, [victim]) if config is None else config
     bench = Bench(out / FOLDER, device, progress)
-    files = sorted(sets[0].files, key=lambda f: images.load(f).digest)
-    photos_step = source(files)
+    photos_step = originals = source(sets[0].files)
     for name, purifier in purifiers:
         photos_step = Step("purify", name, purifier, (photos_step,), seed, (victim,), dtype=dtype)
     step = Step("attack", attacker, config, (photos_step,), seed, (victim,), tuple(prompts), dtype)
-    state = State(out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress)
-    state.keep_model = Path(keep_model) if keep_model else None
-    state.sample_every, state.samples = sample_every, out / FOLDER / "training" if sample_every else None
-    got = steal(step, bench, state, load_masks(Path(mask), files) if mask else None)
+    state = State(
+        out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress, sample_every=sample_every,
+        samples=out / FOLDER / "training", keep_model=Path(keep_model) if keep_model else None,
+    )  # fmt: skip
+    got = steal(step, bench, state, load_masks(Path(mask), originals.files) if mask else None)
     written = _write(got, out)
-    write_sheet(got, out / FOLDER / "sheet.png")
+    write_grid(out / FOLDER / "sheet.png", got, COLUMNS)
     write_json(out / FOLDER / "attack.json", {
         "attacker": attacker, "config": asdict(config), "victim": {"name": victim, "weights": bench.model(victim).weights},
         "prompts": list(prompts), "purifiers": [[n, asdict(c)] for n, c in purifiers], "seed": seed,
-        "photos": [str(f) for f in files], "pictures": [str(f) for f in written],
+        "photos": [str(f) for f in originals.files], "pictures": [str(f) for f in written],
         "surroundings": surroundings(bench.torch_device),
     })  # fmt: skip
     if state.path:
@@ -101,16 +99,6 @@ def _write(got: Images, out: Path) -> list[Path]:
             to_pil(picture).save(part, "PNG")
         written.append(path)
     return written
-
-
-def write_sheet(got: Images, path: Path) -> None:
-    """All pictures in rows of eight."""
-    side = got.shape[-1]
-    canvas = Image.new("RGB", (COLUMNS * side, -(-len(got) // COLUMNS) * side), "white")
-    for i, picture in enumerate(got):
-        canvas.paste(to_pil(picture), (i % COLUMNS * side, i // COLUMNS * side))
-    with whole(path) as part:
-        canvas.save(part, "PNG")
 
 
 def score(

@@ -97,10 +97,9 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
 def _thieves(flags: AuditFlags, how: Circumstances) -> list[Thief]:
     from cloakwork.comparison import Thief
 
-    wanted = [spec for text in flags.attacker or ("dreambooth",) for spec in (text.split(",") if "=" not in text else [text])]
     purifiers = specs.chain("purifiers", how.purifier)
     thieves = []
-    for spec in wanted:
+    for spec in _words(flags.attacker or ("dreambooth",)):
         name, config = specs.parse("attackers", spec, [how.victim])
         thieves.append(Thief(name, config, how.victim, read_prompts(how), flags.clean_share, purifiers, how.dtype, spec))
     return thieves
@@ -229,4 +228,5 @@ def score_command(words: list[str]) -> None:
 
 
 def _words(given: Sequence[str]) -> list[str]:
+    """Methods that were named one by one or, without fields, joined by commas."""
     return [spec for text in given for spec in (text.split(",") if "=" not in text else [text])]

@@ -20,7 +20,9 @@ def folder(name: str) -> Path:
     """
     path = Path(name).expanduser()
     if not path.is_dir():
-        path = _fetch(name)
+        if not is_id(name):
+            raise Unscored(f"There is no model folder '{name}'; give a folder or a hub id like owner/name.")
+        path = fetch(name, WANTED, what="model", failure=Unscored)
     if not (path / "config.json").is_file() or not list(path.glob("*.safetensors")):
         raise Unscored(
             f"The model '{name}' has no config.json or no safetensors weights; pickled weights are not read, convert them."
@@ -28,17 +30,21 @@ def folder(name: str) -> Path:
     return path
 
 
-def _fetch(name: str) -> Path:
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise Unscored(f"There is no model folder '{name}'; give a folder or a hub id like owner/name.")
+def is_id(name: str) -> bool:
+    """Whether this could be a hub id."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
+
+
+def fetch(name: str, wanted: list[str], *, what: str, failure: type[Exception], unwanted: list[str] | None = None) -> Path:
+    """The hub's snapshot of a hub id, of files that match `wanted`; `failure` says why there is none."""
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, allow_patterns=WANTED))
+        return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except Exception as error:
-        raise Unscored(
+        raise failure(
             f"The model '{name}' is neither a folder here nor could it be fetched from the hub ({type(error).__name__}); "
-            "check the spelling and the network, or give the folder of a downloaded model."
+            f"check the spelling and the network, or give the folder of a downloaded {what}."
         ) from error
 
 
