@@ -30,13 +30,15 @@ BUDGET = 11
 PROTECTIONS = ("none", "photoguard", "aspl")  # noise is an arm of every audit
 METRICS = ("match", "identity", "face_missing", "clip_t")
 PROMPTS = ("a photo of sks person", "a dslr portrait of sks person")
+THIEVES = {"plain": "tiny", "with transformations": "transformed"}  # a label and its preset of DreamBooth
 MARK = "<!-- table: written by benchmarks/audit_grid.py -->"
 
 
-def thieves(dtype: str, n: int) -> list[Thief]:
+def thieves(dtype: str, n: int, labels: list[str]) -> list[Thief]:
     module = methods.load("attackers", "dreambooth")
     found = []
-    for label, preset in (("plain", "tiny"), ("with transformations", "transformed")):
+    for label in labels:
+        preset = THIEVES[label]
         config = methods.config(module, preset)
         sampling = replace(config.sampling, n=n)
         found.append(Thief("dreambooth", replace(config, sampling=sampling), "tiny", PROMPTS, dtype=dtype,
@@ -60,7 +62,7 @@ def subjects(people: Path, protection: str) -> list[Subject]:
 def cells(args: argparse.Namespace) -> list[tuple[Subject, Step]]:
     """Every distinct thief, photos that cost nothing first."""
     found: dict[str, tuple[Subject, Step]] = {}
-    for protection, seed, thief in product(PROTECTIONS, range(args.seeds), thieves(args.dtype, args.n)):
+    for protection, seed, thief in product(PROTECTIONS, range(args.seeds), thieves(args.dtype, args.n, args.thief)):
         for subject, arm in product(subjects(args.people, protection), ARMS):
             attack = attack_step(arms(subject, seed)[arm], subject, thief, seed)
             found.setdefault(repr(attack), (subject, attack))
@@ -110,6 +112,7 @@ def main() -> None:
     parser.add_argument("--people", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--part", help="I/N: train only every Nth thief, beginning with the Ith, and write no tables")
+    parser.add_argument("--thief", nargs="*", choices=THIEVES, default=list(THIEVES))
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--n", type=int, default=8, help="pictures for each of the two prompts")
     parser.add_argument("--dtype", default="bfloat16", help="what the thieves compute in")
@@ -120,14 +123,13 @@ def main() -> None:
     bench = Bench(args.store, "cpu")
     if args.part:
         return work(args, bench)
-    found = {
-        p: compare_all(subjects(args.people, p), thieves(args.dtype, args.n), METRICS, args.seeds, bench) for p in PROTECTIONS
-    }
+    who = thieves(args.dtype, args.n, args.thief)
+    found = {p: compare_all(subjects(args.people, p), who, METRICS, args.seeds, bench) for p in PROTECTIONS}
     write_json(args.out, {
         "victim": {"name": "tiny", "weights": bench.model("tiny").weights, "dtype": args.dtype}, "budget": BUDGET,
         "prompts": PROMPTS, "pictures_a_prompt": args.n, "seeds": args.seeds,
         "protections": {p: asdict(methods.config(methods.load("protections", p), "tiny")) for p in ("noise", *PROTECTIONS)},
-        "thieves": [asdict(t) for t in thieves(args.dtype, args.n)],
+        "thieves": [asdict(t) for t in who],
         "audits": {p: asdict(a) for p, a in found.items()}, "surroundings": surroundings(torch.device("cpu")),
     })  # fmt: skip
     tables = []

@@ -1,139 +1,139 @@
-"""What a thief that trains costs, and whether it works: CPU seconds, faces found, faces matched to their person.
+"""Does a thief work on clean photos, and what does it cost? Into results/thieves.json; rows that are there are kept.
 
-Run: python benchmarks/thief.py --photos PEOPLE/p01/set_B --attacker lora [--set lr=1e-3] [--people PEOPLE --faces MODELS]
+    python benchmarks/thief.py --people PEOPLE --store STORE --thief untuned dreambooth lora:service --victim tiny tiny-b
+    python benchmarks/thief.py --subjects SUBJECTS --only cat dog backpack ... --store STORE --thief untuned dreambooth
 
-PEOPLE has one folder of clean photos for each person, at any depth; MODELS is the folder of dlib's networks (the package
-face_recognition_models has one). A face matches a person when its descriptor is within 0.6 of the mean of the person's clean
-descriptors, all read as the model sees them. The attacker "none" is the victim itself.
+PEOPLE holds a folder a person with set_A and set_B: thieves learn from set_B, pictures are compared with the clean photos of
+every person. SUBJECTS holds a folder of photos a subject that is no person: thieves learn from the first half, pictures are
+compared with the second half of every subject. A thief is written as in `cloakwork attack`; "untuned" is the victim itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cloakwork import eot, images, loading, methods, trainers
+from cloakwork import steps, trainers
+from cloakwork.cli import specs
 from cloakwork.decoding import EXTENSIONS
-from cloakwork.ldm import LDM, Sampling
-from cloakwork.state import State, write_grid
+from cloakwork.metrics import clip_i, match
+from cloakwork.nets.faces import load_faces
+from cloakwork.records import surroundings, write_json
+from cloakwork.state import write_grid
+from cloakwork.steps import Bench, Source, Step, source
 from cloakwork.types import Images, Photos
 
-MATCH = 0.6  # dlib's own threshold for two descriptors of one person
-Describe = Callable[[Tensor], "np.ndarray | None"]
+
+@dataclass(frozen=True)
+class Group:
+    """Photo sets that pictures are told apart by."""
+
+    noun: str
+    """of the prompts: "a photo of sks NOUN" """
+    learned: dict[str, Source]
+    known: dict[str, Photos]
+    """clean photos that pictures are compared with"""
 
 
-def read(folder: Path) -> Photos:
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in EXTENSIONS)
-    return [images.unit(images.load(f).pixels) for f in files]
+def files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
 
 
-def faces(models: Path) -> Describe:
-    """128 numbers for the largest face of a picture, or None; enlarged by two, since the detector wants faces of 80 pixels."""
-    import dlib
-    from PIL import Image
-
-    find = dlib.get_frontal_face_detector()
-    landmarks = dlib.shape_predictor(str(models / "shape_predictor_5_face_landmarks.dat"))
-    network = dlib.face_recognition_model_v1(str(models / "dlib_face_recognition_resnet_model_v1.dat"))
-
-    def describe(x: Tensor) -> np.ndarray | None:
-        picture = Image.fromarray(x.mul(255).round().byte().permute(1, 2, 0).contiguous().numpy())
-        pixels = np.asarray(picture.resize((2 * picture.width, 2 * picture.height)))
-        found = find(pixels, 0)
-        if not found:
-            return None
-        face = max(found, key=lambda r: r.area())
-        return np.array(network.compute_face_descriptor(pixels, landmarks(pixels, face)))
-
-    return describe
+def people(folder: Path, bench: Bench) -> Group:
+    who = sorted(p for p in folder.iterdir() if p.is_dir())
+    known = {p.name: steps.photos(source(files(p / "set_A") + files(p / "set_B")), bench) for p in who}
+    return Group("person", {p.name: source(files(p / "set_B")) for p in who}, known)
 
 
-def means(people: Path, size: int, describe: Describe) -> dict[str, np.ndarray]:
-    """The mean descriptor of every person's clean photos."""
-    result = {}
-    for folder in sorted(p for p in people.iterdir() if p.is_dir()):
-        described = [describe(x) for x in eot.view(read(folder), size)]
-        result[folder.name] = np.mean([d for d in described if d is not None], 0)
-    return result
+def subjects(folder: Path, only: Sequence[str], bench: Bench) -> Group:
+    photos = {name: files(folder / name) for name in only}
+    learned = {name: source(f[: (len(f) + 1) // 2]) for name, f in photos.items()}
+    known = {name: steps.photos(source(f[(len(f) + 1) // 2 :]), bench) for name, f in photos.items()}
+    return Group("", learned, known)
 
 
-def matches(pictures: Images, person: str, known: dict[str, np.ndarray], describe: Describe) -> dict[str, Any]:
-    """How many pictures show a face, the right person, another of the people (each of them counted)."""
-    found = [d for d in (describe(x) for x in pictures) if d is not None]
-    near = {name: [float(np.linalg.norm(d - mean)) for d in found] for name, mean in known.items()}
+def faces(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, Any]:
+    """Shares of pictures with a face, with the right one, with another's (within the calibrated threshold of its mean)."""
+    far = {who: load_faces().distances(pictures, photos) for who, photos in known.items()}
+    near = {who: (d <= match.THRESHOLDS["dlib"]).float() for who, d in far.items()}
     return {
-        "faces": len(found),
-        "matched": sum(d < MATCH for d in near[person]),
-        "median_distance": round(float(np.median(near[person])), 3) if found else None,
-        "matched_another": {name: sum(d < MATCH for d in ds) for name, ds in near.items() if name != person},
+        "faces": (~far[name].isnan()).float().mean().item(),
+        "matched": near[name].mean().item(),
+        "matched_another": torch.stack([n for who, n in near.items() if who != name]).amax(0).mean().item(),
+        "distance": far[name].nanmedian().item(),
     }
 
 
-def configured(module: Any, preset: str, settings: list[str], n: int) -> Any:
-    """The preset with "field=value" settings (values in JSON, or plain text)."""
-    config = replace(module.PRESETS[preset], sampling=replace(module.PRESETS[preset].sampling, n=n))
-    known = {f.name for f in fields(config)}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        if name not in known:
-            sys.exit(f"no field {name}; there are {', '.join(sorted(known))}")
-        try:
-            config = replace(config, **{name: json.loads(value)})
-        except json.JSONDecodeError:
-            config = replace(config, **{name: value})
-    return config
+def likeness(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, Any]:
+    """CLIP-I with the subject, with the others, and how often the subject comes first."""
+    near: dict[str, Tensor] = {who: clip_i.score(pictures, photos, None, clip_i.Config()) for who, photos in known.items()}
+    others = torch.stack([n for who, n in near.items() if who != name])
+    return {
+        "clip_i": near[name].mean().item(),
+        "clip_i_others": others.mean().item(),
+        "first": (near[name] > others.amax(0)).float().mean().item(),
+    }
 
 
-def steal(photos: Photos, victim: LDM, attacker: str, config: Any, prompts: list[str], seed: int) -> tuple[Images, float | None]:
-    """Pictures, and the mean loss of the last fifty steps."""
-    rng, state = torch.Generator().manual_seed(seed), State()
-    if attacker == "none":
-        return trainers.drawer(victim, prompts, config, trainers.seed_of(rng))(config.n), None
-    pictures = methods.load("attackers", attacker).attack(photos, victim, config, prompts, rng=rng, state=state)
-    return pictures, round(float(np.mean(state.trace[-50:])), 4)
+def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: Group, seed: int, bench: Bench) -> Images:
+    """The pictures of one thief for "a photo of sks NOUN"; a subject that is no person is called by its own name."""
+    noun = group.noun or name.rstrip("0123456789").replace("_", " ")
+    prompts = (f"a photo of sks {noun}",)
+    word = "dreambooth" if thief == "untuned" else thief
+    attacker, config = specs.parse("attackers", word, [victim])
+    config = replace(config, sampling=replace(config.sampling, n=args.n))
+    if noun != "person":
+        config = replace(config, instance_prompt=prompts[0], class_prompt=f"a photo of {noun}")
+    if thief == "untuned":
+        return trainers.drawer(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
+    return steps.pictures(Step("attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype), bench)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--attacker", default="dreambooth")
-    parser.add_argument("--preset", default="tiny")
-    parser.add_argument("--set", nargs="*", default=[], metavar="FIELD=VALUE")
-    parser.add_argument("--victim", default="tiny")
-    parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--prompt", nargs="*", default=["a photo of sks person"])
+    parser.add_argument("--people", type=Path)
+    parser.add_argument("--subjects", type=Path)
+    parser.add_argument("--only", nargs="*", default=[], help="which people (all) or subjects")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--thief", nargs="+", required=True)
+    parser.add_argument("--victim", nargs="+", default=["tiny"])
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--people", type=Path, help="clean photos of several people, --photos among them")
-    parser.add_argument("--faces", type=Path, help="folder of dlib's networks")
-    parser.add_argument("--sheet", type=Path, help="where to save the pictures (PNG)")
+    parser.add_argument("--dtype", default="bfloat16", help="what the thieves compute in")
+    parser.add_argument("--sheets", type=Path, help="folder for the pictures")
+    parser.add_argument("--out", type=Path, default=Path("results/thieves.json"))
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    photos, victim = read(args.photos), loading.load(args.victim, "cpu", args.dtype)
-    module = None if args.attacker == "none" else methods.load("attackers", args.attacker)
-    config = configured(module, args.preset, args.set, args.n) if module else Sampling(n=args.n)
-    begun = time.process_time()
-    pictures, loss = steal(photos, victim, args.attacker, config, args.prompt, args.seed)
-    result: dict[str, Any] = {"cpu_seconds": round(time.process_time() - begun, 1), "loss": loss, "pictures": len(pictures)}
-    if args.people and args.faces:
-        person, describe = args.photos.resolve().relative_to(args.people.resolve()).parts[0], faces(args.faces)
-        result |= matches(pictures, person, means(args.people, victim.size, describe), describe)
-    if args.sheet:
-        write_grid(args.sheet, pictures, 8)
-    about = {"photos": str(args.photos), "n_photos": len(photos), "victim": f"{victim.name} {victim.weights}"}
-    about |= {k: getattr(args, k) for k in ("attacker", "preset", "set", "prompt", "dtype", "threads", "seed")}
-    print(json.dumps(about | result | {"config": asdict(config)}), flush=True)
+    torch.set_num_threads(1)
+    bench = Bench(args.store, "cpu")
+    group = people(args.people, bench) if args.people else subjects(args.subjects, args.only, bench)
+    judge = faces if args.people else likeness
+    for thief in args.thief:
+        for victim in args.victim:
+            for name in args.only or group.learned:
+                for seed in range(args.seeds):
+                    which = {"thief": thief, "victim": f"{victim} {bench.model(victim, args.dtype).weights}", "dtype": args.dtype,
+                             "subject": name, "seed": seed, "pictures": args.n}  # fmt: skip
+                    rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+                    if any(which.items() <= row.items() for row in rows):
+                        continue
+                    begun = time.process_time()
+                    pictures = steal(args, thief, victim, name, group, seed, bench)
+                    spent = round(time.process_time() - begun, 1)
+                    row = which | {"cpu_seconds": spent, "photos": len(group.learned[name].files)}
+                    row |= {k: round(v, 4) for k, v in judge(pictures, name, group.known).items()}
+                    about = surroundings(torch.device("cpu")) | {"clip": str(asdict(clip_i.Config()))}
+                    write_json(args.out, {"rows": [*rows, row], "surroundings": about})
+                    print(json.dumps(row), flush=True)
+                    if args.sheets:
+                        write_grid(args.sheets / f"{thief.replace(':', '-')}-{victim}-{name}-{seed}.png", pictures, 8)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cloakwork import images, ldm, loading
+from cloakwork import images, ldm, loading, pgd
 from cloakwork.types import Photos
 
 SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
@@ -51,6 +52,24 @@ def photos(sample_files: list[Path]) -> Photos:
 @pytest.fixture
 def rng() -> torch.Generator:
     return torch.Generator().manual_seed(7)
+
+
+@pytest.fixture
+def first_gradient(monkeypatch: pytest.MonkeyPatch) -> list[Photos]:
+    """Collects the gradients that the PGD loop computes."""
+    seen: list[Photos] = []
+    original = pgd.ascend
+
+    def spy(x0: Photos, gradient: pgd.Gradient, **how: Any) -> Photos:
+        def watched(x: Photos, which: list[int]) -> tuple[float, Photos]:
+            value, grads = gradient(x, which)
+            seen.append(grads)
+            return value, grads
+
+        return original(x0, watched, **how)
+
+    monkeypatch.setattr(pgd, "ascend", spy)
+    return seen
 
 
 def pixels_of(path: Path) -> np.ndarray:

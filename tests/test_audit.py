@@ -179,11 +179,13 @@ def test_the_sentence_says_what_was_beaten() -> None:
 
 def test_unscored_identity_is_said_once() -> None:
     nothing = {"a": {0: [math.nan] * 4}}
-    module = methods.load("metrics", "match")
-    arms = {"clean": nothing, "noise": nothing, "protected": nothing}
-    row = comparison._compare(thief_of_nobody(), "match", module, arms, "No face was found in the clean photos.")
-    assert comparison._sentence(row).count("No face was found") == 1
-    assert math.isnan(row.against_clean.mean)
+    arms, why = {"clean": nothing, "noise": nothing, "protected": nothing}, "No face was found in the clean photos."
+    rows = [
+        comparison._compare(thief_of_nobody(), name, methods.load("metrics", name), arms, why) for name in ("match", "identity")
+    ]
+    said = list(comparison.conclusions(comparison.Audit(rows, {}, [], ["a"], 1)))
+    assert said[0] == f"match and identity are unscored: {why}" and " ".join(said).count(why) == 1
+    assert any("unscored" in s for s in said[1:]) and all(math.isnan(row.against_clean.mean) for row in rows)
 
 
 def thief_of_nobody() -> Thief:

@@ -131,11 +131,11 @@ def test_8_bit_adam_goes_on_where_it_was() -> None:
             personalize._descend(sum((p - 1).square().mean() for p in named.values()), list(named.values()), optimizer, how)  # type: ignore[arg-type]
 
     one = {"large": torch.nn.Parameter(start.clone()), "small": torch.nn.Parameter(start[0, :9].clone())}
-    optimizer = personalize._optimizer(list(one.values()), how)
+    optimizer = personalize.adamw(list(one.values()), how)
     steps(one, optimizer)
     two = {k: torch.nn.Parameter(torch.zeros_like(p)) for k, p in one.items()}
-    other = personalize._optimizer(list(two.values()), how)
-    personalize._restore(two, other, {k: v.clone() for k, v in personalize._tensors(one, optimizer).items()})
+    other = personalize.adamw(list(two.values()), how)
+    personalize.restore_training(two, other, {k: v.clone() for k, v in personalize.training_tensors(one, optimizer).items()})
     steps(one, optimizer)
     steps(two, other)
     assert all(torch.equal(p, two[k]) for k, p in one.items())

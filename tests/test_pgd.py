@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloakwork.errors import UserError
-from cloakwork.pgd import MICRO_BATCH, ascend, gradient, project
+from cloakwork.pgd import MICRO_BATCH, ascend, by_autograd, project
 from cloakwork.state import State
 
 
@@ -32,8 +32,8 @@ def test_project_stays_inside_and_is_idempotent(budget: float, seed: int) -> Non
 def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
     x0 = [p * 0.5 + 0.25 for p in ramp()]
     weights = [torch.randn(p.shape, generator=rng) for p in x0]
-    x = ascend(x0, lambda x, ids: sum((w * p).sum() for w, p in zip([weights[i] for i in ids], x, strict=True)),
-               budget=8, step=None, steps=10, rng=rng)  # fmt: skip
+    loss = by_autograd(lambda x, ids: sum((w * p).sum() for w, p in zip([weights[i] for i in ids], x, strict=True)))
+    x = ascend(x0, loss, budget=8, step=None, steps=10, rng=rng, state=State())
     for a, b, w in zip(x, x0, weights, strict=True):
         assert torch.allclose(a, b + 8 / 255 * w.sign(), atol=1e-6)
 
@@ -42,16 +42,16 @@ def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
 def test_options_keep_the_budget_and_raise_the_loss(extra: dict, rng: torch.Generator) -> None:
     x0 = ramp()
     goal = [torch.rand(p.shape, generator=rng) for p in x0]
-    loss = lambda x, ids: -sum((p - goal[i]).square().mean() for p, i in zip(x, ids, strict=True)) / len(ids)  # noqa: E731
-    before = gradient(loss, x0, [0, 1, 2])[0]
-    x = ascend(x0, loss, budget=11, step=2, steps=12, rng=rng, **extra)
-    assert gradient(loss, x, [0, 1, 2])[0] > before
+    loss = by_autograd(lambda x, ids: -sum((p - goal[i]).square().mean() for p, i in zip(x, ids, strict=True)) / len(ids))
+    before = loss(x0, [0, 1, 2])[0]
+    x = ascend(x0, loss, budget=11, step=2, steps=12, rng=rng, state=State(), **extra)
+    assert loss(x, [0, 1, 2])[0] > before
     assert max((a - b).abs().max() for a, b in zip(x, x0, strict=True)) <= 11 / 255 + 1e-6
 
 
 def test_step_decay_ends_at_its_share(rng: torch.Generator) -> None:
     x0 = [torch.full((3, 4, 4), 0.5)]
-    x = ascend(x0, lambda x, ids: x[0].sum(), budget=200, step=1, steps=100, rng=rng, final_step=0.0)
+    x = ascend(x0, by_autograd(lambda x, ids: x[0].sum()), budget=200, step=1, steps=100, rng=rng, final_step=0.0, state=State())
     assert torch.allclose((x[0] - x0[0]) * 255, torch.tensor(50.5), atol=1e-3)  # 1 + .99 + ... + .01
 
 
@@ -64,30 +64,31 @@ def test_more_photos_than_a_micro_batch_each_go_their_own_way(rng: torch.Generat
         asked.extend(which)
         return torch.stack([(p * signs[i]).sum() for p, i in zip(x, which, strict=True)]).mean()
 
-    trace: list[float] = []
-    x = ascend(x0, loss, budget=8, step=4, steps=2, rng=rng, trace=trace)
-    assert asked == 2 * list(range(len(x0))) and trace[1] > trace[0]
+    state = State()
+    x = ascend(x0, by_autograd(loss), budget=8, step=4, steps=2, rng=rng, state=state)
+    assert asked == 2 * list(range(len(x0))) and state.trace[1] > state.trace[0]
     assert all(torch.allclose(a, b + 8 / 255 * s, atol=1e-6) for a, b, s in zip(x, x0, signs, strict=True))
 
 
 def test_a_gradient_that_is_not_finite_stops(rng: torch.Generator) -> None:
     with pytest.raises(UserError, match="float32"):
-        ascend(ramp(), lambda x, ids: sum(p.sum() for p in x) * float("nan"), budget=8, step=1, steps=1, rng=rng)
+        nan = by_autograd(lambda x, ids: sum(p.sum() for p in x) * float("nan"))
+        ascend(ramp(), nan, budget=8, step=1, steps=1, rng=rng, state=State())
 
 
 def test_interrupted_and_resumed_is_the_same(tmp_path: Path) -> None:
     x0 = ramp()
 
-    def run(state: State | None) -> list[torch.Tensor]:
+    def run(state: State) -> list[torch.Tensor]:
         rng = torch.Generator().manual_seed(3)
-        loss = lambda x, ids: sum((p * torch.randn(p.shape, generator=rng)).sum() for p in x)  # noqa: E731
+        loss = by_autograd(lambda x, ids: sum((p * torch.randn(p.shape, generator=rng)).sum() for p in x))
         return ascend(x0, loss, budget=11, step=1, steps=9, rng=rng, random_start=True, momentum=0.5, state=state)
 
     def stop(label: str, done: int, total: int) -> None:
         if done == 6:
             raise KeyboardInterrupt
 
-    whole = run(None)
+    whole = run(State())
     with pytest.raises(KeyboardInterrupt):
         run(State(tmp_path / "s.safetensors", progress=stop, every=0))
     steps = []

@@ -173,7 +173,10 @@ def _stealth(subjects: Sequence[Subject], bench: Bench) -> dict[str, Estimate]:
 
 
 def conclusions(found: Audit) -> Iterator[str]:
-    """The audit in words: what each thief got, what that shows, and what it does not."""
+    """The audit in words: what could not be measured, what each thief got, what that shows, and what it does not."""
+    for reason in dict.fromkeys(row.reason for row in found.rows if row.reason):
+        names = dict.fromkeys(row.metric for row in found.rows if row.reason == reason)
+        yield f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} unscored: {reason}"
     for row in found.rows:
         if row.metric == "match":
             yield _sentence(row)
@@ -187,7 +190,7 @@ def conclusions(found: Audit) -> Iterator[str]:
 def _sentence(row: Row) -> str:
     clean, noise, protected = (row.arms[a] for a in ARMS)
     if math.isnan(clean.mean):
-        return f"On {row.victim}, {row.thief}: identity is unscored ({row.reason or 'no reason was given'})."
+        return f"On {row.victim}, {row.thief}: whether the thief got the person is unscored."
     shown = (
         f"match rate {clean.mean:.2f} clean, {noise.mean:.2f} noise, {protected.mean:.2f} protected "
         f"[{protected.low:.2f}, {protected.high:.2f}]"

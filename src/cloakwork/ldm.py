@@ -162,6 +162,20 @@ class LDM:
         z_t = a.sqrt() * z + (1 - a).sqrt() * noise
         return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
 
+    def predict_noise(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
+        """The noise that the model sees in z_t, whatever it was trained to predict."""
+        return self.as_noise(self.predict(z_t, t, c), z_t, t)
+
+    def as_noise(self, out: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
+        """The denoiser's output for z_t, said as noise."""
+        kind = self.scheduler.config.get("prediction_type", "flow")
+        if kind == "epsilon":
+            return out
+        if kind == "flow":
+            return z_t + (1 - t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None] * out
+        a = self.scheduler.alphas_cumprod.to(z_t.device)[t][:, None, None, None]
+        return a.sqrt() * out + (1 - a).sqrt() * z_t
+
     def predict(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
         """The denoiser's output; one text condition is shared by all latents.
 

@@ -50,6 +50,8 @@ class Training:
 
     lr: float = 5e-6
     """AdamW learning rate"""
+    final_lr: float = 1.0
+    """share of the learning rate that is left at the end of its linear decay (`train` only)"""
     batch: int = 1
     """instance pictures a step (as many class pictures again)"""
     prior_weight: float = 1.0
@@ -62,6 +64,8 @@ class Training:
     """compute the UNet's activations twice rather than keep them: less memory, more time, the same bytes"""
     adam8bit: bool = False
     """keep the optimizer's moments in 8 bits (package bitsandbytes)"""
+    clip: float = 1.0
+    """largest norm of the gradient by all weights (0: any)"""
 
 
 def learn(
@@ -78,12 +82,11 @@ def learn(
     """`steps` AdamW steps of L(subject) + prior_weight L(kind) on the model itself, with a new optimizer.
 
     Pictures are taken in turn, beginning with number `first` (class pictures: `kind_first`), so that successive calls go
-    round all of them.
-    Gradients are clipped to norm 1.
+    round all of them. Of a model with LoRA layers only these learn.
     """
-    with ldm.trainable(text_encoder=how.text_encoder) as named, _checkpointing(ldm, how):
+    with ldm.trainable(text_encoder=how.text_encoder, only=learnable(ldm).__contains__) as named, _checkpointing(ldm, how):
         params = list(named.values())
-        optimizer = _optimizer(params, how)
+        optimizer = adamw(params, how)
         for step in range(steps):
             loss = _error(ldm, subject, how.batch, first + step, rng)
             if kind is not None:
@@ -100,7 +103,12 @@ def turn(step: int, batch: int, n: int) -> list[int]:
     return [(step * batch + i) % n for i in range(batch)]
 
 
-def _optimizer(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
+def adamw(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
+    """The optimizer of every training here.
+
+    Raises:
+        UserError: 8 bits were asked for, without the package that has them.
+    """
     if not how.adam8bit:
         return torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2, fused=True)
     try:
@@ -113,10 +121,11 @@ def _optimizer(params: list[nn.Parameter], how: Training) -> torch.optim.Optimiz
 
 
 def _descend(loss: Tensor, params: list[nn.Parameter], optimizer: torch.optim.Optimizer, how: Training) -> None:
-    """One step of the optimizer; gradients are clipped to norm 1."""
+    """One step of the optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    nn.utils.clip_grad_norm_(params, 1.0)
+    if how.clip:
+        nn.utils.clip_grad_norm_(params, how.clip)
     optimizer.step()
     if how.weights == "bfloat16":
         round_weights(params)
@@ -157,9 +166,9 @@ def train(
     """
     with ldm.trainable(text_encoder=how.text_encoder, only=only) as named, _checkpointing(ldm, how):
         params = list(named.values())
-        optimizer = _optimizer(params, how)
+        optimizer = adamw(params, how)
         done, saved = state.resume(rng)
-        _restore(named, optimizer, saved)
+        restore_training(named, optimizer, saved)
         for step in range(done, steps):
             z = feed(step)
             prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
@@ -167,12 +176,14 @@ def train(
                 z = z + list(kind.latents[turn(step, how.batch, len(kind.latents))])
                 prompts, weights = prompts + [kind.prompt] * how.batch, weights + [how.prior_weight / how.batch] * how.batch
             loss = weighted_error(ldm, z, prompts, weights, rng)
+            for group in optimizer.param_groups:
+                group["lr"] = how.lr * (1 + (how.final_lr - 1) * step / steps)
             _descend(loss, params, optimizer, how)
             state.trace.append(loss.item())
             if not math.isfinite(state.trace[-1]):
                 raise UserError(f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32.")
             state.show(step + 1, lambda: draw(PREVIEW), PREVIEW)
-            state.keep(step + 1, steps, rng, lambda: _tensors(named, optimizer))
+            state.keep(step + 1, steps, rng, lambda: training_tensors(named, optimizer))
 
 
 def weighted_error(ldm: LDM, latents: list[Tensor], prompts: list[str], weights: list[float], rng: torch.Generator) -> Tensor:
@@ -190,14 +201,15 @@ def weighted_error(ldm: LDM, latents: list[Tensor], prompts: list[str], weights:
     return total
 
 
-def _tensors(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def training_tensors(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """What a checkpoint holds: weights and the optimizer's state of each."""
     moments = {f"{name} {key}": torch.as_tensor(value) for name, p in named.items() for key, value in optimizer.state[p].items()}
     return {f"{name} weight": p for name, p in named.items()} | moments
 
 
 @torch.no_grad()
-def _restore(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+def restore_training(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+    """Puts back what `training_tensors` gave."""
     for label, value in saved.items():
         name, _, key = label.rpartition(" ")
         p = named[name]
@@ -219,18 +231,25 @@ def weights_of(ldm: LDM) -> dict[str, Tensor]:
     return {f"{part}.{k}": p.detach() for part in ("unet", "text_encoder") for k, p in getattr(ldm, part).named_parameters()}
 
 
+def learnable(ldm: LDM) -> dict[str, Tensor]:
+    """Those of `weights_of` that a surrogate's training moves: the LoRA layers where there are some, else all."""
+    named = weights_of(ldm)
+    return {name: p for name, p in named.items() if ".lora_" in name} or named
+
+
 @torch.no_grad()
 def set_weights(ldm: LDM, weights: dict[str, Tensor]) -> None:
     """Writes weights back in place and drops text embeddings that the old ones made."""
-    for name, p in weights_of(ldm).items():
-        p.copy_(weights[name])
+    named = weights_of(ldm)
+    for name, value in weights.items():
+        named[name].copy_(value)
     ldm.forget_text()
 
 
 @contextmanager
 def borrowed(ldm: LDM) -> Iterator[LDM]:
     """Inside, the model may be trained; afterwards it has its old weights again. Two swapped sets, no second model."""
-    before = {k: p.clone() for k, p in weights_of(ldm).items()}
+    before = {k: p.clone() for k, p in learnable(ldm).items()}
     try:
         yield ldm
     finally:

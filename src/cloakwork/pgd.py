@@ -1,4 +1,4 @@
-"""The one PGD loop: l-infinity, sign steps, photos of any sizes at once.
+"""The one PGD loop: l-infinity, sign steps (or Adam's), photos of any sizes at once.
 
 Budgets and steps are in 1/255 of the pixel range. The loss of one photo may not depend on the others of its batch in any
 other way than through a common factor: a sign step only sees each photo's own gradient, so micro-batches change nothing.
@@ -6,7 +6,9 @@ other way than through a common factor: a sign step only sees each photo's own g
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -16,7 +18,18 @@ from cloakwork.state import State
 from cloakwork.types import Photos
 
 Loss = Callable[[Photos, list[int]], Tensor]  # some of the photos and their places in the set -> a scalar to raise
+Gradient = Callable[[Photos, list[int]], tuple[float, Photos]]  # the same -> the scalar, and its gradient by each photo
 MICRO_BATCH = 8  # photos whose graphs live at once; part of the record, since another batching changes the bytes
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What changes along with the photos, such as weights that learn inside the gradient; checkpoints hold it too."""
+
+    tensors: Callable[[], dict[str, Tensor]]
+    """as they are now"""
+    restore: Callable[[dict[str, Tensor]], None]
+    """puts them back"""
 
 
 def project(x: Photos, x0: Photos, budget: float) -> Photos:
@@ -25,23 +38,30 @@ def project(x: Photos, x0: Photos, budget: float) -> Photos:
     return [torch.min(torch.max(a, b - eps), b + eps).clamp_(0, 1) for a, b in zip(x, x0, strict=True)]
 
 
-def gradient(loss: Loss, x: Photos, which: list[int]) -> tuple[float, Photos]:
-    """The loss of one micro-batch of photos (`which`: their places in the set) and its gradient by each of them.
+def by_autograd(loss: Loss) -> Gradient:
+    """The gradient of a loss that is written out in torch; `latents.gradient` is leaner for losses on latents."""
 
-    Raises:
-        UserError: a gradient is not finite.
-    """
-    leaves = [p.detach().requires_grad_(True) for p in x]
-    value = loss(leaves, which)
-    grads = list(torch.autograd.grad(value, leaves))
-    if not all(torch.isfinite(g).all() for g in grads):
-        raise UserError("A gradient is not finite, so nothing was protected; try --dtype float32 or another model.")
-    return value.item(), grads
+    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        leaves = [p.detach().requires_grad_(True) for p in x]
+        value = loss(leaves, which)
+        return value.item(), list(torch.autograd.grad(value, leaves))
+
+    return gradient
+
+
+def mean(gradients: Sequence[Gradient]) -> Gradient:
+    """Of several surrogates, with equal weight, one after the other."""
+
+    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        values, grads = zip(*[g(x, which) for g in gradients], strict=True)
+        return sum(values) / len(values), [torch.stack(g).mean(0) for g in zip(*grads, strict=True)]
+
+    return gradients[0] if len(gradients) == 1 else gradient
 
 
 def ascend(
     x0: Photos,
-    loss: Loss,
+    gradient: Gradient,
     *,
     budget: float,
     step: float | None,
@@ -51,24 +71,28 @@ def ascend(
     random_start: bool = False,
     final_step: float = 1.0,
     momentum: float = 0.0,
-    state: State | None = None,
-    trace: list[float] | None = None,
+    update: Literal["sign", "adam"] = "sign",
+    carried: Sequence[Carried] = (),
+    state: State,
+    checkpoints: bool = True,
 ) -> Photos:
-    """Photos within `budget` of x0 on which `loss` is higher (Madry et al., arXiv 1706.06083).
+    """Photos within `budget` of x0 on which something is higher (Madry et al., arXiv 1706.06083).
 
     Args:
         x0: the originals, each 3 x H x W in [0, 1].
-        loss: what to raise; called once a step and micro-batch.
+        gradient: of what is to be raised; called once a step and micro-batch.
         budget: largest change of a pixel, 1/255.
         step: change per step, 1/255; None means budget / 10.
-        steps: number of sign steps.
+        steps: number of steps.
         rng: for the random start only.
         start: where to begin (else x0).
         random_start: begin at a uniform point of the budget's box.
         final_step: the step shrinks linearly to this share of itself.
         momentum: share of the running gradient kept (MI-FGSM, arXiv 1710.06081); gradients are then L1-normalised.
-        state: checkpoints, resumes and shows progress; None for inner loops, whose caller does that.
-        trace: the loss of every step is appended to it (a state has one of its own).
+        update: the gradient's sign, or Adam's step (arXiv 1412.6980), of which `step` is the learning rate; no momentum then.
+        carried: what `gradient` changes beside the photos; to be resumed with them.
+        state: the value of every step is appended to its trace.
+        checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops, whose caller does that.
 
     Raises:
         UserError: the gradient of a photo is not finite.
@@ -77,29 +101,47 @@ def ascend(
     x = [p.clone() for p in start or x0]
     if random_start:
         x = project([p + budget / 255 * (2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x], x0, budget)
-    running = [torch.zeros_like(p) for p in x] if momentum else []
-    first, saved = (0, {}) if state is None else state.resume(rng)
+    running = [torch.zeros_like(p) for p in x] if momentum or update == "adam" else []
+    squares = [torch.zeros_like(p) for p in x] if update == "adam" else []
+    first, saved = state.resume(rng) if checkpoints else (0, {})
     if saved:
         x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(x)]
         running = [saved[f"m.{i}"].to(p.device) for i, p in enumerate(running)]
+        squares = [saved[f"v.{i}"].to(p.device) for i, p in enumerate(squares)]
+        for j, other in enumerate(carried):
+            other.restore({k.removeprefix(f"{j} "): v for k, v in saved.items() if k.startswith(f"{j} ")})
     for k in range(first, steps):
         size = step / 255 * (1 + (final_step - 1) * k / steps)
         total = 0.0
         for batch in torch.arange(len(x)).split(MICRO_BATCH):
             which = batch.tolist()
-            value, grads = gradient(loss, [x[i] for i in which], which)
+            value, grads = gradient([x[i] for i in which], which)
+            if not all(torch.isfinite(g).all() for g in grads):
+                raise UserError("A gradient is not finite, so nothing was protected; try --dtype float32 or another model.")
             total += value * len(which) / len(x)
             for i, g in zip(which, grads, strict=True):
-                if momentum:
-                    g = running[i] = momentum * running[i] + g / g.abs().mean().clamp(min=1e-12)
-                x[i] = project([x[i] + size * g.sign()], [x0[i]], budget)[0]
-        if trace is not None:
-            trace.append(total)
-        if state is not None:
-            state.trace.append(total)
-            state.keep(k + 1, steps, rng, lambda: _numbered("x", x) | _numbered("m", running))
+                if update == "adam":
+                    way = _adam(g, running[i], squares[i], k + 1)
+                elif momentum:
+                    running[i] = momentum * running[i] + g / g.abs().mean().clamp(min=1e-12)
+                    way = running[i].sign()
+                else:
+                    way = g.sign()
+                x[i] = project([x[i] + size * way], [x0[i]], budget)[0]
+        state.trace.append(total)
+        if checkpoints:
+            state.keep(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
     return x
 
 
-def _numbered(prefix: str, photos: Photos) -> dict[str, Tensor]:
-    return {f"{prefix}.{i}": p for i, p in enumerate(photos)}
+def _adam(g: Tensor, m: Tensor, v: Tensor, k: int) -> Tensor:
+    """Adam's direction at step k = 1, 2, ... with its usual constants; the moments m and v move on in place."""
+    m.lerp_(g, 0.1)
+    v.mul_(0.999).addcmul_(g, g, value=0.001)
+    return m / (1 - 0.9**k) / ((v / (1 - 0.999**k)).sqrt() + 1e-8)
+
+
+def _tensors(x: Photos, running: Photos, squares: Photos, carried: Sequence[Carried]) -> dict[str, Tensor]:
+    """What a checkpoint holds."""
+    photos = {f"{name}.{i}": p for name, some in (("x", x), ("m", running), ("v", squares)) for i, p in enumerate(some)}
+    return photos | {f"{j} {k}": v for j, other in enumerate(carried) for k, v in other.tensors().items()}

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import images, pgd, photosets
+from cloakwork import images, pgd, photosets, targets
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.photosets import PhotoSet
@@ -58,6 +58,7 @@ class Job:
             "protection": self.protection,
             "version": self.module.VERSION,
             "config": asdict(self.config),
+            "target": targets.digest(self.config),
             "surrogates": [(m.weights, str(m.dtype), m.device.type, m.sample_posterior) for m in self.surrogates],
             "seed": self.seed,
             "clean": sorted(digest for digest, _ in self.clean.values()),

@@ -39,7 +39,9 @@ class Config:
     """Names of the trainers."""
 
     lr: float = 5e-7
-    """AdamW learning rate, constant"""
+    """AdamW learning rate"""
+    final_lr: float = 1.0
+    """share of the learning rate that is left at the end of its linear decay (1: constant)"""
     steps: int = 1000
     """training steps"""
     batch: int = 2
@@ -69,7 +71,10 @@ class Config:
 TINY = Config(lr=3e-4, steps=300, batch=4, class_images=16, sampling=Sampling(guidance=5))
 PRESETS = {
     "tiny": TINY,
-    "transformed": replace(TINY, loader=Loader(zoom=0.8, flip=0.5, blur=3, blur_sigma=(0.1, 1.0), jpeg=(60, 95))),
+    # a loader that shows every photo anew leaves a small model rough at a constant rate
+    "transformed": replace(
+        TINY, lr=6e-4, final_lr=0.02, loader=Loader(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
+    ),
     "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
 }
 
@@ -94,7 +99,7 @@ def attack(
     trainers.check(photos, prompts, cfg.steps, cfg.batch, cfg.sampling, state)
     seed = trainers.seed_of(rng)
     how = Training(
-        lr=cfg.lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
+        lr=cfg.lr, final_lr=cfg.final_lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
         gradient_checkpointing=cfg.gradient_checkpointing, adam8bit=cfg.adam8bit,
     )  # fmt: skip
     theta = victim.copy()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -130,15 +131,14 @@ def _report(found: Audit, out: Path) -> None:
     from rich.table import Table
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    table = Table(title=f"{len(found.subjects)} photo sets, {found.seeds} seeds", title_justify="left")
-    for name in ("thief", "metric", "clean", "noise", "protected", "protected - clean", "protected - noise"):
-        table.add_column(name, justify="left" if name in ("thief", "metric") else "right")
-    for row in found.rows:
-        arms = [_mean(row.arms[a]) for a in ("clean", "noise", "protected")]
-        table.add_row(row.thief, row.metric, *arms, _span(row.against_clean), _span(row.against_noise))
-    console.print(table)
-    for reason in dict.fromkeys(f"{row.metric} is unscored: {row.reason}" for row in found.rows if row.reason):
-        console.print(reason)
+    for thief, rows in groupby(found.rows, key=lambda row: row.thief):
+        table = Table(title=thief, title_justify="left")
+        for name in ("metric", "clean", "noise", "protected", "protected - clean", "protected - noise"):
+            table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=name == "metric")
+        for row in rows:
+            arms = [_mean(row.arms[a]) for a in ("clean", "noise", "protected")]
+            table.add_row(row.metric, *arms, _span(row.against_clean), _span(row.against_noise))
+        console.print(table)
     stealth = ", ".join(f"{name} {_mean(value)}" for name, value in found.stealth.items())
     console.print(f"The protected photos against their originals: {stealth}.")
     for sentence in found.sentences:

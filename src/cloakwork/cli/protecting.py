@@ -15,6 +15,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from cloakwork import methods
+from cloakwork.cli import foretelling
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
 
@@ -50,6 +51,10 @@ class Files:
     """overwrite photos in the output folder; originals are never overwritten"""
     skip_bad: bool = False
     """go on without the photos that cannot be read"""
+    dry_run: bool = False
+    """compute nothing: count the steps and the passes through the models that it would take"""
+    list_presets: bool = False
+    """show every preset of the chosen --protection (of all without one) with budget, steps and measured cost"""
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,13 @@ class How:
 
 def protect_command(words: list[str]) -> None:
     """`cloakwork protect`."""
+    if "--list-presets" in words:
+        return foretelling.list_presets(_scan(words).protection if "--protection" in words else None)
     files, how, config = _parse("protect", "Protect photos.", Files, words)
     if not files.photos:
         raise UserError("No photos were given: name photos, folders or globs, as in cloakwork protect photos/ -o safe/.")
+    if files.dry_run:
+        return _dry_run(files, how, config)
     _job(files.photos, files, how, config)
 
 
@@ -132,6 +141,16 @@ def _refuse_clashes(module: ModuleType, *common: type) -> None:
     taken = {flag.name for flags in common for flag in fields(flags)}
     if clash := ", ".join(sorted(taken & {flag.name for flag in fields(module.Config)})):
         raise UserError(f"The Config of '{module.__name__}' has fields that are flags of the command already: {clash}.")
+
+
+def _dry_run(files: Files, how: How, config: Any) -> None:
+    from cloakwork import photosets
+
+    def sets(photos: Sequence[str | Path]) -> list[int]:
+        return [len(s.files) for s in photosets.find_sets(photos, files.out, each=files.each)]
+
+    clean = sum(sets([files.clean])) if files.clean else 0
+    foretelling.dry_run(how.protection, config, sets(files.photos), max(1, len(how.surrogate)), clean)
 
 
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:

@@ -1,0 +1,55 @@
+"""What a protection will cost, before anything is computed: `protect --list-presets` and `protect --dry-run`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from cloakwork import methods
+
+# written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and memory
+COSTS = Path(methods.__file__).parent / "protections" / "costs.json"
+
+
+def list_presets(protection: str | None) -> None:
+    """Every preset (of one protection, or of all) with budget, steps and what it cost where it was measured."""
+    from rich.console import Console
+    from rich.table import Table
+
+    costs: dict[str, Any] = json.loads(COSTS.read_text()) if COSTS.exists() else {"cells": {}}
+    table = Table()
+    for name in ("protection", "preset"):
+        table.add_column(name, no_wrap=True)
+    for name in ("budget", "PGD steps", "training steps", "CPU seconds", "MB"):
+        table.add_column(name, justify="right")
+    for name in [protection] if protection else [name for name, _ in methods.listing("protections")]:
+        module = methods.load("protections", name)
+        for preset, config in module.PRESETS.items():
+            cell = costs["cells"].get(name, {}).get(preset, {})
+            numbers = [_number(cell.get(key)) for key in ("pgd_steps", "training_steps", "cpu_seconds", "peak_memory_mb")]
+            table.add_row(name, preset, f"{config.budget:g}", *numbers)
+    console = Console(markup=False, highlight=False)
+    console.print(table)
+    print(costs.get("about", "Costs were not measured."))
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def dry_run(protection: str, config: Any, photos: Sequence[int], surrogates: int, clean: int) -> None:
+    """Counts what `protection` would compute for photo sets of so many photos each; touches neither photos nor models."""
+    from cloakwork.cli.bars import bars
+    from cloakwork.dryrun import count
+
+    module = methods.load("protections", protection)
+    with bars() as progress:
+        counted = [count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress) for n in photos]
+    print(
+        f"{protection} would do, for {len(photos)} photo set{'s' * (len(photos) != 1)} of {', '.join(map(str, photos))} photos:"
+    )
+    for name in asdict(counted[0]):
+        print(f"  {name.replace('_', ' '):<22}{sum(getattr(c, name) for c in counted):>12,}")

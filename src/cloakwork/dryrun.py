@@ -1,0 +1,145 @@
+"""What a protection would compute, counted without computing it: its own code runs on a hollow model that costs nothing.
+
+The hollow model is a real LDM of the smallest possible parts, on pictures of a few pixels. A count from the code itself cannot
+drift from the code.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from cloakwork.ldm import LDM
+from cloakwork.state import Progress, State
+
+SIDE, LATENT = 16, 4
+
+
+@dataclass
+class Counts:
+    """Steps, and calls of each part of the surrogates; a call is one micro-batch."""
+
+    pgd_steps: int = 0
+    """sign steps over the whole photo set"""
+    training_steps: int = 0
+    """optimizer steps of surrogates"""
+    vae_encode: int = 0
+    vae_encode_backward: int = 0
+    vae_decode: int = 0
+    unet: int = 0
+    unet_backward: int = 0
+
+
+def count(
+    module: ModuleType, config: Any, *, photos: int = 4, surrogates: int = 1, clean: int = 0, progress: Progress | None = None
+) -> Counts:
+    """What `module.protect` would do to a set of `photos` photos with a config, against so many surrogates and `clean` others."""
+    counts = Counts()
+    models = [_hollow(counts) for _ in range(surrogates)]
+    some = [torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i)) for i in range(photos + clean)]
+    state, rng = State(progress=progress), torch.Generator().manual_seed(0)
+
+    def step(*_: Any) -> None:
+        counts.training_steps += 1
+
+    hook = register_optimizer_step_post_hook(step)
+    try:
+        with _no_cache():
+            module.protect(some[:photos], models, config, clean=some[photos:] or None, rng=rng, state=state)
+    finally:
+        hook.remove()
+    counts.pgd_steps = len(state.trace)
+    return counts
+
+
+@contextmanager
+def _no_cache() -> Iterator[None]:
+    """What a hollow model draws is kept nowhere."""
+    before = os.environ.get("CLOAKWORK_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["CLOAKWORK_CACHE"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("CLOAKWORK_CACHE")
+            if before is not None:
+                os.environ["CLOAKWORK_CACHE"] = before
+
+
+class _Autoencoder(nn.Module):
+    """Pooling and a repetition, with the interface of AutoencoderKL."""
+
+    def __init__(self, counts: Counts) -> None:
+        super().__init__()
+        self.counts = counts
+        self.gain = nn.Parameter(torch.ones(()), requires_grad=False)
+        self.config = SimpleNamespace(block_out_channels=(1, 1, 1, 1), latent_channels=LATENT, scaling_factor=1.0)
+
+    def encode(self, x: Tensor) -> Any:
+        self.counts.vae_encode += 1
+        z = nn.functional.avg_pool2d(x, 8).mean(1, keepdim=True).repeat(1, LATENT, 1, 1) * self.gain
+        if z.requires_grad:
+            z.register_hook(lambda g: _add(self.counts, "vae_encode_backward"))
+        std = z.square() + 1
+        return SimpleNamespace(latent_dist=SimpleNamespace(mean=z, std=std, var=std.square(), logvar=2 * std.log()))
+
+    def decode(self, z: Tensor) -> Any:
+        self.counts.vae_decode += 1
+        return SimpleNamespace(sample=nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain)
+
+
+class _TextEncoder(nn.Module):
+    """One embedding, in modules of the names that LoRA looks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(8, 4)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor]:
+        return (self.embedding(ids),)
+
+
+class _Tokenizer:
+    """Every prompt is two tokens."""
+
+    model_max_length = 2
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {}
+
+    def __call__(self, prompts: list[str], **_: Any) -> Any:
+        return SimpleNamespace(input_ids=torch.tensor([[1, 1 + len(p) % 7] for p in prompts]))
+
+
+def _hollow(counts: Counts) -> LDM:
+    from diffusers import DDPMScheduler, UNet2DConditionModel
+
+    unet: Any = UNet2DConditionModel(
+        sample_size=SIDE // 8, in_channels=LATENT, out_channels=LATENT, layers_per_block=1, block_out_channels=(4,),
+        down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",), mid_block_type=None,
+        norm_num_groups=1, cross_attention_dim=4, attention_head_dim=4,
+    )  # fmt: skip
+
+    def watch(_: nn.Module, __: Any, out: Any) -> None:
+        counts.unet += 1
+        if out.sample.requires_grad:
+            out.sample.register_hook(lambda g: _add(counts, "unet_backward"))
+
+    unet.register_forward_hook(watch)
+    text, vae = _TextEncoder(), _Autoencoder(counts)
+    for part in (unet, text, vae):
+        part.eval().requires_grad_(False)
+    return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), "hollow", SIDE)
+
+
+def _add(counts: Counts, name: str) -> None:
+    setattr(counts, name, getattr(counts, name) + 1)

@@ -1,0 +1,134 @@
+"""Losses on latents, and the one way back from them to the pixels.
+
+A `Term` is something to raise: it takes latents without a graph and gives its value and its gradient by them. `gradient` sums up
+terms beforehand and sends the sum through the encoder's backward once, however many terms there are. With more than small
+pictures the encoder's graph is built only after the denoiser's is gone (the split backward of mist-v2: one more encoding for a
+peak of memory that is the larger of the two graphs, not their sum).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cloakwork import eot, pgd
+from cloakwork.eot import Loader
+from cloakwork.ldm import LDM
+from cloakwork.types import Photos
+
+Term = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents, n x c x h x w -> value (a scalar), its gradient by the latents
+SMALL = 128  # pixels; up to here both graphs fit, and encoding twice would only cost time
+
+
+def differentiated(loss: Callable[[Tensor], Tensor]) -> Term:
+    """A term from any scalar loss on latents."""
+
+    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+        leaf = z.detach().requires_grad_(True)
+        value = loss(leaf)
+        (g,) = torch.autograd.grad(value, leaf)
+        return value.detach(), g
+
+    return term
+
+
+def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> Term:
+    """L_S, the denoising error under text c, by the denoiser's own backward; a timestep and a noise for each photo."""
+    return differentiated(lambda z: ldm.latent_loss(z, c, rng, t))
+
+
+def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None) -> Term:
+    """L_S - || z_{t-1} - q(z_target, t-1, eps) ||^2, Anti-DreamBooth's targeted loss (arXiv 2303.15433); L_S without a target.
+
+    z_{t-1} is the DDPM step that the model takes from z_t, and eps and t are those of L_S. Both terms are means over elements.
+    """
+    if z_target is None:
+        return denoising(ldm, c, rng)
+
+    def loss(z: Tensor) -> Tensor:
+        t = ldm.timesteps(len(z), rng)
+        noise = ldm.noise(z.shape, rng)
+        z_t, goal = ldm.diffuse(z, noise, t)
+        out = ldm.predict(z_t, t, c)
+        # before the first timestep there is no noise (the release reads index -1 there: the noisiest of all)
+        abar = torch.cat([torch.ones(1), ldm.scheduler.alphas_cumprod]).to(z.device)[:, None, None, None]
+        abar_t, abar_s = abar[t + 1], abar[t]
+        beta_t = 1 - abar_t / abar_s
+        z_0 = (z_t - (1 - abar_t).sqrt() * ldm.as_noise(out, z_t, t)) / abar_t.sqrt()
+        mean = (abar_s.sqrt() * beta_t * z_0 + (abar_t / abar_s).sqrt() * (1 - abar_s) * z_t) / (1 - abar_t)
+        z_s = mean + ((1 - abar_s) / (1 - abar_t) * beta_t).sqrt() * ldm.noise(z.shape, rng)
+        wanted = abar_s.sqrt() * z_target + (1 - abar_s).sqrt() * noise
+        return (out - goal).square().mean() - (z_s - wanted).square().mean()
+
+    return differentiated(loss)
+
+
+def distillation(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> Term:
+    """L_S with score distillation's gradient, e_hat - eps, that leaves the denoiser's Jacobian out (Poole et al., arXiv
+    2209.14988; as a protection: Xue et al., arXiv 2311.12832): no backward through the denoiser.
+
+    The weight w(t) is 1, and the gradient is that of a sum over a photo's latent, averaged over photos.
+    """
+
+    @torch.no_grad()
+    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+        at = ldm.timesteps(len(z), rng) if t is None else t
+        noise = ldm.noise(z.shape, rng)
+        residual = ldm.predict_noise(ldm.diffuse(z, noise, at)[0], at, c) - noise
+        return residual.square().mean(), residual / len(z)
+
+    return term
+
+
+def nearness(z_target: Tensor) -> Term:
+    """-L_T, minus the squared distance to a target's latent (1 or n x c x h x w): sum over a latent, mean over photos."""
+
+    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+        way = z_target - z
+        return -way.square().sum() / len(z), 2 * way / len(z)
+
+    return term
+
+
+def weighted(*terms: tuple[float, Term]) -> Term:
+    """The sum of weight times term; a weight of 0 costs nothing."""
+
+    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+        value, g = torch.zeros((), device=z.device), torch.zeros_like(z)
+        for weight, part in terms:
+            if weight:
+                v, dv = part(z)
+                value, g = value + weight * v, g + weight * dv
+        return value, g
+
+    return term
+
+
+def gradient(
+    ldm: LDM, term: Term, rng: torch.Generator, *, loader: Loader = eot.SLIDE, split: bool | None = None
+) -> pgd.Gradient:
+    """A term's gradient by photos of any size, as `pgd.ascend` wants it.
+
+    Args:
+        ldm: whose encoder is in between.
+        term: of latents; what is random in it comes from `rng` too.
+        rng: for the loader and, where the model samples it, the posterior.
+        loader: how a thief reads the photos.
+        split: never hold the encoder's and the term's graphs at once; None: for pictures over 128 px. Changes no byte.
+    """
+    split = ldm.size > SMALL if split is None else split
+
+    def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        leaves = [p.detach().requires_grad_(True) for p in x]
+        view = eot.view(leaves, ldm.size, loader, rng)
+        before = rng.get_state()
+        with torch.set_grad_enabled(not split):
+            z = ldm.encode(view, rng)
+        value, g = term(z.detach())
+        if split:
+            z = ldm.encode(view, torch.Generator().set_state(before))
+        return value.item(), list(torch.autograd.grad(z, leaves, g))
+
+    return of

@@ -1,0 +1,77 @@
+"""What a targeted protection draws photos to: a built-in picture, or a file.
+
+In a Config, the field is called `target` and holds one of BUILT_IN or the path of an image.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cloakwork import eot, images
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM
+from cloakwork.types import Images
+
+BUILT_IN = ("zero", "grey", "pattern")
+
+
+def check(target: str) -> None:
+    """Raises UserError for what is neither a built-in target nor an image that can be read."""
+    if target not in BUILT_IN:
+        _load(target)
+
+
+def digest(config: Any) -> str:
+    """The content of a Config's `target`, since a file may change under its name; empty for a built-in one or none."""
+    target = getattr(config, "target", "")
+    return "" if target in ("", *BUILT_IN) else _load(target).digest
+
+
+def picture(target: str, size: int) -> Images:
+    """1 x 3 x size x size in [0, 1]. A file of another size or shape is cut to its centre square and resized.
+
+    Raises:
+        UserError: no such target, or an image that cannot be read.
+    """
+    if target == "pattern":
+        return pattern(size)
+    if target == "grey":
+        return torch.full((1, 3, size, size), 0.5)
+    if target == "zero":
+        raise ValueError("'zero' is a latent and has no picture.")
+    return eot.view([images.unit(_load(target).pixels)], size)
+
+
+@torch.no_grad()
+def latent(ldm: LDM, target: str) -> Tensor:
+    """The target's latent, 1 x c x h x w, scaled; "zero" is the latent of nothing.
+
+    Raises:
+        UserError: no such target, or an image that cannot be read.
+    """
+    seen = picture("grey" if target == "zero" else target, ldm.size).to(ldm.device)
+    z = ldm.encode(seen, torch.Generator().manual_seed(0))
+    return torch.zeros_like(z) if target == "zero" else z
+
+
+def pattern(size: int) -> Images:
+    """Black and white waves that no photo shows: rings times a fine chequer, 1 x 3 x size x size.
+
+    High contrast at several scales, which is what made the published pattern of Mist (arXiv 2305.12683) a good target.
+    """
+    y, x = torch.meshgrid(*2 * [(torch.arange(size) + 0.5) / size], indexing="ij")
+    rings = torch.sin(2 * math.pi * 6 * ((x - 0.5).square() + (y - 0.5).square()).sqrt())
+    chequer = torch.sin(2 * math.pi * 8 * x) * torch.sin(2 * math.pi * 8 * y)
+    return ((rings * chequer).sign() / 2 + 0.5).expand(1, 3, size, size).clone()
+
+
+def _load(target: str) -> images.Photo:
+    path = Path(target).expanduser()
+    if not path.is_file():
+        raise UserError(f"There is no target '{target}'; give {', '.join(BUILT_IN)} or the path of an image.")
+    return images.load(path)

@@ -1,0 +1,153 @@
+"""One encoder backward for every loss on latents; targets; counting without computing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from PIL import Image
+
+from cloakwork import dryrun, latents, methods, pgd, targets
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM
+from cloakwork.types import Photos
+
+
+def seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(5)
+
+
+def error(ldm: LDM, rng: torch.Generator) -> latents.Term:
+    return latents.denoising(ldm, ldm.embed(["a photo"]), rng)
+
+
+@pytest.mark.parametrize("posterior", [False, True])
+def test_split_changes_no_byte(posterior: bool, tiny: LDM, photos: Photos) -> None:
+    ldm = replace(tiny, sample_posterior=posterior)
+    both = []
+    for split in (False, True):
+        rng = seeded()
+        both.append(latents.gradient(ldm, error(ldm, rng), rng, split=split)(photos, [0, 1, 2]))
+    assert both[0][0] == both[1][0]
+    assert all(torch.equal(a, b) for a, b in zip(both[0][1], both[1][1], strict=True))
+
+
+def test_split_never_holds_both_graphs(tiny: LDM, photos: Photos) -> None:
+    """While the term is at work, nothing of the encoder's graph may be alive."""
+    seen = []
+
+    def term(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(sum(isinstance(t, torch.Tensor) and t.grad_fn is not None and t.ndim == 4 for t in encoded))
+        return z.sum(), torch.ones_like(z)
+
+    encoded: list[torch.Tensor] = []
+    hook = tiny.vae.encoder.register_forward_hook(lambda module, given, out: encoded.append(out))
+    try:
+        for split in (True, False):
+            encoded.clear()
+            latents.gradient(tiny, term, seeded(), split=split)(photos[:1], [0])
+    finally:
+        hook.remove()
+    assert seen == [0, 1]
+
+
+def test_is_the_gradient_of_the_loss_written_out(tiny: LDM, photos: Photos) -> None:
+    from cloakwork import eot
+
+    def loss(x: Photos, which: list[int]) -> torch.Tensor:
+        return tiny.loss(eot.view(x, tiny.size, eot.SLIDE, rng), tiny.embed(["a photo"]), rng)
+
+    rng = seeded()
+    value, theirs = pgd.by_autograd(loss)(photos, [0, 1, 2])
+    rng = seeded()
+    ours_value, ours = latents.gradient(tiny, error(tiny, rng), rng)(photos, [0, 1, 2])
+    assert ours_value == pytest.approx(value, rel=1e-6)
+    assert all((a - b).norm() / b.norm() < 1e-5 for a, b in zip(ours, theirs, strict=True))
+
+
+def test_weights_add_up_and_nought_costs_nothing(tiny: LDM) -> None:
+    z = torch.randn(2, 4, 16, 16, generator=seeded())
+    square = latents.differentiated(lambda z: z.square().sum())
+
+    def never(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        raise AssertionError
+
+    value, g = latents.weighted((3, square), (-1, latents.nearness(torch.zeros(1, 4, 16, 16))), (0, never))(z)
+    assert value.item() == pytest.approx((3 + 0.5) * z.square().sum().item(), rel=1e-5)
+    assert torch.allclose(g, 6 * z + z)
+
+
+def test_noise_is_the_same_thing_to_every_kind_of_model(tiny: LDM) -> None:
+    """A model that predicts v is told what it must say for the noise to come out."""
+    z, noise, t = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([10, 700])
+    for kind in ("epsilon", "v_prediction"):
+        ldm = replace(tiny, scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type=kind))
+        z_t, target = ldm.diffuse(z, noise, t)
+        ldm.predict = lambda z_t, t, c, target=target: target  # type: ignore[method-assign]
+        assert torch.allclose(ldm.predict_noise(z_t, t, torch.zeros(1, 1, 1)), noise, atol=1e-5)
+
+
+def test_targets(tiny: LDM, tmp_path: Path) -> None:
+    z = {name: targets.latent(tiny, name) for name in targets.BUILT_IN}
+    assert all(v.shape == (1, 4, 16, 16) for v in z.values()) and not z["zero"].any()
+    assert (z["pattern"] - z["grey"]).norm() > z["grey"].norm()
+    assert set(targets.pattern(64).unique().tolist()) <= {0.0, 0.5, 1.0}
+    Image.new("RGB", (300, 90), (200, 30, 30)).save(tmp_path / "red.png")  # of another size and shape
+    assert targets.latent(tiny, str(tmp_path / "red.png")).shape == (1, 4, 16, 16)
+    mist = methods.load("protections", "mist")
+    config = mist.Config(target=str(tmp_path / "red.png"))
+    before = targets.digest(config)
+    Image.new("RGB", (300, 90), (30, 30, 200)).save(tmp_path / "red.png")
+    assert before and targets.digest(config) != before and targets.digest(mist.Config()) == ""
+    with pytest.raises(UserError, match="no target 'red'; give zero, grey, pattern or the path"):
+        targets.latent(tiny, "red")
+
+
+# calls per 100 PGD steps: what is left of Diff-Protect's loops when nothing is computed twice
+LEAN = {
+    "advdm": (100, 100, 100, 100),
+    "sds": (100, 100, 100, 0),
+    "sdst": (101, 100, 100, 0),  # one encoding of the target
+    "mist": (101, 100, 100, 100),
+}
+
+
+@pytest.mark.parametrize("name", LEAN)
+def test_counts_of_the_papers_presets(name: str) -> None:
+    module = methods.load("protections", name)
+    c = dryrun.count(module, module.PRESETS["paper"])
+    assert (c.vae_encode, c.vae_encode_backward, c.unet, c.unet_backward) == LEAN[name]
+    assert c.pgd_steps == 100 and c.training_steps == 0
+
+
+def test_counts_go_with_photos_and_surrogates() -> None:
+    module = methods.load("protections", "sds")
+    config = module.Config(steps=3)
+    assert dryrun.count(module, config, photos=pgd.MICRO_BATCH + 1).unet == 6  # two micro-batches a step
+    assert dryrun.count(module, config, surrogates=2).unet == 6
+
+
+def test_a_dry_run_counts_what_the_real_run_does(tiny: LDM, photos: Photos) -> None:
+    from cloakwork.state import State
+
+    module = methods.load("protections", "aspl")
+    config = replace(module.PRESETS["tiny"], outer=2, class_images=3)
+    calls = {"unet": 0, "encode": 0}
+
+    def seen(name: str) -> None:
+        calls[name] += 1
+
+    hooks = [tiny.unet.register_forward_hook(lambda *_: seen("unet")),
+             tiny.vae.encoder.register_forward_hook(lambda *_: seen("encode"))]  # fmt: skip
+    try:
+        module.protect(photos, [tiny], config, clean=None, rng=seeded(), state=State())
+    finally:
+        for hook in hooks:
+            hook.remove()
+    counts = dryrun.count(module, config, photos=len(photos))
+    assert calls["encode"] == counts.vae_encode
+    assert counts.pgd_steps == 12 and counts.training_steps == 12
+    assert calls["unet"] == counts.unet - 2 * 25 or calls["unet"] == counts.unet  # class pictures may be in the cache
