@@ -21,7 +21,11 @@ from cloakwork.types import Photos
 NAMES = [name for name, _ in methods.listing("protections")]
 LEARNED = [n for n in NAMES if n not in ("none", "noise")]
 GOLDEN = Path(__file__).with_name("golden.json")
-LEAN = {"steps": 10, "outer": 3, "class_images": 2}
+LEAN = {"steps": 10, "outer": 3, "class_images": 2, "surrogate_steps": 6}
+# what a method does to the denoising error of the model that it was computed against: up (1) or down (-1)
+ERROR = {"advdm": 1, "aspl": 1, "fsmg": 1, "metacloak": 1, "simac": 1, "caat": 1, "sds": -1}
+# how far latents must move, in multiples of what noise does to them; AdvDM sees one timestep a step and wants the error alone
+SHIFT = {"advdm": 1.0}
 
 
 def lean(name: str, **more: Any) -> Any:
@@ -84,31 +88,31 @@ def test_interrupted_and_resumed_is_the_same(name: str, photos: Photos, tiny: ld
         return module.protect(photos, [tiny], config, clean=None, rng=torch.Generator().manual_seed(2), state=state)
 
     def stop(label: str, done: int, steps: int) -> None:
-        if done == steps // 2 + 1:
+        if not label and done == steps // 2 + 1:  # a label: what comes before the photos are touched
             raise KeyboardInterrupt
 
     whole = protect(State())
     with pytest.raises(KeyboardInterrupt):
         protect(State(tmp_path / "s.safetensors", progress=stop, every=0))
-    resumed = protect(State(tmp_path / "s.safetensors", progress=lambda label, done, steps: total.append(done), every=0))
+    resumed = protect(State(tmp_path / "s.safetensors", progress=lambda label, done, steps: label or total.append(done), every=0))
     assert total[0] > 1, "it began again"
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_loss_moves_the_right_way_and_beats_noise(name: str, photos: Photos, tiny: ldm.LDM) -> None:
-    """On the trained model: the latents move further, and denoising gets harder, than under noise of the same budget."""
+    """On the trained model: latents move further than under noise of the same budget, and the error goes where it should."""
     config = lean(name)
     protected, state = run(name, photos, tiny, outer=6, steps=20)
     noisy, _ = run("noise", photos, tiny, budget=config.budget)
     with torch.no_grad():
         clean, aimed, random = (tiny.encode(eot.view(p, 128)) for p in (photos, protected, noisy))
     assert len(state.trace) >= 6
-    assert (aimed - clean).norm() > 1.3 * (random - clean).norm()
+    assert (aimed - clean).norm() > SHIFT.get(name, 1.3) * (random - clean).norm()
     if name == "photoguard":
         assert np.mean(state.trace[-3:]) > np.mean(state.trace[:3])
-    if name == "aspl":
-        assert error_of(tiny, aimed) > error_of(tiny, random) and error_of(tiny, aimed) > error_of(tiny, clean)
+    if sign := ERROR.get(name):
+        assert all(sign * error_of(tiny, aimed) > sign * error_of(tiny, other) for other in (random, clean))
 
 
 def error_of(model: ldm.LDM, z: torch.Tensor) -> float:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from cloakwork import eot, targets
+from cloakwork import alternating, eot, targets
 from cloakwork.ldm import LDM
 from cloakwork.protections import aspl, noise, photoguard
 from cloakwork.state import State
@@ -57,13 +57,13 @@ def test_aspl_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]
 def test_aspl_counts_its_steps(tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch, first_gradient: list[Photos]) -> None:
     """50 x (3 + 6 + 3) in the paper; here 2 x (3 + 6 + 3)."""
     calls = {"learn": 0}
-    learn = aspl.learn
+    learn = alternating.learn
 
     def count_learn(*args: object, **more: object) -> None:
         calls["learn"] += args[4]  # type: ignore[operator]
         learn(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(aspl, "learn", count_learn)
+    monkeypatch.setattr(alternating, "learn", count_learn)
     run(aspl, square, tiny, aspl.Config(outer=2, class_images=2))
     assert calls == {"learn": 12} and len(first_gradient) == 12
     assert (aspl.PRESETS["paper"].outer, aspl.PRESETS["paper"].budget, aspl.PRESETS["paper"].lr) == (50, 6.4, 5e-7)

@@ -8,8 +8,10 @@ x' the protected ones, L the denoising error under "a photo of sks person" and L
         x'      <- `pgd_steps` sign steps that raise L(theta_s, x'), within the budget of the photos
         theta   <- theta after `adv_steps` of AdamW on L(theta, x') + L_pr
 
+With a `target` (T-ASPL), PGD raises L(theta_s, x') - || z_{t-1} - q(z_target, t-1, eps) ||^2, z_{t-1} the model's DDPM step.
+
 Checked against VinAIResearch/Anti-DreamBooth at c97e891 (50 x (3 + 6 + 3), lr 5e-7, budget .05 on [-1, 1] = 6.4/255, step
-.005 on [-1, 1] = .64/255).
+.005 on [-1, 1] = .64/255; with LoRA: rank 4 on the attention of the UNet and the text encoder).
 
 Departures:
 - weights are kept in fp32 and arithmetic is fp32; the release keeps bf16 weights, in which lr 5e-7 moves less than 1 % of
@@ -20,7 +22,9 @@ Departures:
 - latents come from the posterior's mean, and those of A and the class pictures are encoded once;
 - without set A (`clean`) the photos themselves, unprotected, are what theta_s learns from;
 - photos of any size: PGD cuts its square at random along the long side, while the surrogate learns from the centre;
-- the targeted form (T-ASPL) is not here.
+- at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest of all);
+- LoRA layers of theta_s are a copy (those of the release are theta's own, which thereby learns the clean photos too), and
+  their base is fp32; the preset with them is ours.
 """
 
 from __future__ import annotations
@@ -29,12 +33,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 
-from cloakwork import eot, pgd
+from cloakwork import adapters, eot, latents, pgd, targets
+from cloakwork.alternating import Opponent, alternate
 from cloakwork.ldm import LDM
-from cloakwork.personalize import Lesson, Precision, Training, borrowed, class_pictures, learn, lesson, set_weights, weights_of
+from cloakwork.personalize import Precision, Training, lesson
+from cloakwork.pool import Schedule, Turn, resident, students
 from cloakwork.state import State
+from cloakwork.trainers import prior
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -68,6 +74,12 @@ class Config:
     """most class pictures the surrogate makes before it learns"""
     ensemble: Literal["mean", "turns"] = "mean"
     """several surrogates: their photos are averaged (E-ASPL), or each goes on from the last one's"""
+    target: str = ""
+    """what photos are drawn to as well (T-ASPL): pattern, grey, zero, or an image file; empty: nothing"""
+    lora_rank: int = 0
+    """LoRA layers of this rank learn instead of the weights, in less memory (0: the weights)"""
+    lora_layers: adapters.Layers = "attention"
+    """which of the UNet's layers get one: attention, or all, feed-forward and convolutions too"""
     instance_prompt: str = "a photo of sks person"
     """what the thief is thought to write under the photos"""
     class_prompt: str = "a photo of person"
@@ -75,11 +87,17 @@ class Config:
 
 
 PRESETS = {
-    # the surrogate learns at the thief's own rate: at 5e-7 a small model does not move
-    "tiny": Config(budget=11, step=None, lr=1e-4, class_images=16),
+    # the surrogate learns at the rate of the thief (preset "tiny" of dreambooth): at 5e-7 a small model does not move
+    "tiny": Config(budget=11, step=None, lr=3e-4, class_images=16),
+    "tiny-lora": Config(budget=11, step=None, lr=1e-3, class_images=16, lora_rank=16, lora_layers="all"),
     "paper": Config(),
     "bf16": Config(weights="bfloat16"),
 }
+
+
+def schedule(cfg: Config) -> Schedule:
+    """What each surrogate goes through."""
+    return Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
 
 
 def protect(
@@ -87,48 +105,27 @@ def protect(
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
     how = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder, weights=cfg.weights)
-    lessons = [_lessons(ldm, clean or photos, cfg, state) for ldm in surrogates]
-    thetas = [ldm.copy() for ldm in surrogates]
-    x = photos
-    done, saved = state.resume(rng)
-    if saved:
-        x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]
-        for j, theta in enumerate(thetas):
-            set_weights(theta, {k.removeprefix(f"{j}."): v for k, v in saved.items() if k.startswith(f"{j}.")})
-    for k in range(done, cfg.outer):
-        turn = k * (cfg.clean_steps + cfg.adv_steps)
-        each = []
-        for theta, (subject, kind) in zip(thetas, lessons, strict=True):
-            start = each[-1] if each and cfg.ensemble == "turns" else x
-            with borrowed(theta) as theta_s:
-                learn(theta_s, subject, kind, how, cfg.clean_steps, rng, first=k * cfg.clean_steps, kind_first=turn)
-                each.append(_perturb(theta_s, photos, start, cfg, rng, state))
-            protected = lesson(theta, eot.view(each[-1], theta.size), cfg.instance_prompt)
-            learn(theta, protected, kind, how, cfg.adv_steps, rng, first=k * cfg.adv_steps, kind_first=turn + cfg.clean_steps)
-        x = each[-1] if cfg.ensemble == "turns" else [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
-        state.keep(k + 1, cfg.outer, rng, lambda: _tensors(x, thetas))  # noqa: B023 - called at once
-    return x
+    plan = schedule(cfg)
+    with students(surrogates) as thetas:
+        opponents = []
+        for theta in thetas:
+            with resident(theta, photos[0].device):
+                opponents.append(_opponent(theta, clean or photos, cfg, how, plan, rng, state))
+        return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step,
+                         ensemble=cfg.ensemble, rng=rng, state=state)  # fmt: skip
 
 
-def _lessons(ldm: LDM, clean: Photos, cfg: Config, state: State) -> tuple[Lesson, Lesson | None]:
-    """What a surrogate learns of the subject, and what keeps its notion of the class."""
-    subject = lesson(ldm, eot.view(clean, ldm.size), cfg.instance_prompt)
-    n = min(cfg.class_images, cfg.outer * (cfg.clean_steps + cfg.adv_steps))
-    if not cfg.prior_weight or not n:
-        return subject, None
-    return subject, lesson(ldm, class_pictures(ldm, cfg.class_prompt, n, progress=state.progress), cfg.class_prompt)
+def _opponent(
+    theta: LDM, clean: Photos, cfg: Config, how: Training, plan: Schedule, rng: torch.Generator, state: State
+) -> Opponent:
+    subject = lesson(theta, eot.view(clean, theta.size), cfg.instance_prompt)
+    kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
+    z_target = targets.latent(theta, cfg.target) if cfg.target else None
+    if cfg.lora_rank:
+        adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=cfg.text_encoder)
 
+    def ascent(theta_s: LDM) -> pgd.Gradient:
+        error = latents.targeted(theta_s, theta_s.embed([cfg.instance_prompt]), rng, z_target)
+        return latents.gradient(theta_s, error, rng)
 
-def _perturb(theta: LDM, photos: Photos, x: Photos, cfg: Config, rng: torch.Generator, state: State) -> Photos:
-    """`pgd_steps` of ascent on the denoising error, from x, within the budget of the photos."""
-    c = theta.embed([cfg.instance_prompt])
-
-    def error(x: Photos, which: list[int]) -> Tensor:
-        return theta.loss(eot.view(x, theta.size, eot.SLIDE, rng), c, rng)
-
-    return pgd.ascend(photos, error, budget=cfg.budget, step=cfg.step, steps=cfg.pgd_steps, rng=rng, start=x, trace=state.trace)
-
-
-def _tensors(x: Photos, thetas: list[LDM]) -> dict[str, Tensor]:
-    weights = {f"{j}.{k}": v for j, theta in enumerate(thetas) for k, v in weights_of(theta).items()}
-    return {f"x.{i}": p for i, p in enumerate(x)} | weights
+    return Opponent(theta, subject, kind, ascent)

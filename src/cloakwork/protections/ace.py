@@ -1,0 +1,118 @@
+"""ACE (Mist-v2): the model is to see one and the same target in every noise, whatever a LoRA layer learns from the photos.
+
+Zheng et al., "Targeted Attack Improves Protection against Unauthorized Diffusion Customization", arXiv 2310.04687. With z_T the
+latent of a target picture, eps_theta the noise that the model sees in the noised latent z'_t of x', and theta a LoRA surrogate:
+
+    repeat `outer` times:
+        x'     <- `steps` sign steps that lower || eps_theta(z'_t, t) - z_T ||^2, within the budget of the photos
+        theta  <- theta after `lora_steps` passes of AdamW over x' on the denoising error, and over class pictures
+
+Checked against psyker-team/mist-v2 at ed195b9 (mode lunet: 5 x (30 + 10), rank 4, lr 1e-4, prior weight .1, 50 class pictures,
+"a picture", a new optimizer every round, posterior mean, Stable Diffusion 1.5; budget 8/255 on [-1, 1] = 4/255, step .005 on
+[-1, 1] = .64/255).
+
+Departures:
+- the release's mode "fused" is not reproduced: the sign of its distance between latents is inverted, so that it pushes them away
+  from the target that it means to reach; its mode "anti-db" is `aspl` without the clean steps;
+- the target is our own pattern or any image (the release has a picture of its own, and samples its latent);
+- v-prediction and flow models are asked for the noise that they see (the release compares their output itself);
+- LoRA is on the UNet alone (the release: on the text encoder too, at lr 5e-6), weights and arithmetic are fp32 (there bf16);
+- all photos go through together, with a prompt for all of them; the words of praise that the release writes before every caption
+  are left out;
+- photos keep their size (the release squeezes them to a square); PGD cuts a square at random along the long side in every step;
+- the laptop preset is ours: budget 11, a tenth of it a step, thief's words, LoRA on all layers at the thief's learning rate, and
+  two passes, since at rank 4 and 1e-4 a small model learns nothing; with several surrogates their photos are averaged each round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cloakwork import adapters, latents, pgd, targets
+from cloakwork.alternating import Opponent, alternate
+from cloakwork.ldm import LDM
+from cloakwork.personalize import Training
+from cloakwork.pool import Schedule, Turn, students
+from cloakwork.state import State
+from cloakwork.trainers import prior
+from cloakwork.types import Photos
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of the release; budgets in 1/255."""
+
+    budget: float = 4
+    """largest change of a pixel, 1/255"""
+    outer: int = 5
+    """rounds (max_train_steps)"""
+    steps: int = 30
+    """PGD steps a round (max_adv_train_steps)"""
+    lora_steps: int = 10
+    """passes of the LoRA layers over all photos a round (max_f_train_steps)"""
+    step: float | None = 0.64
+    """change per PGD step, 1/255 (none: budget / 10)"""
+    lora_rank: int = 4
+    """rank of every LoRA layer; alpha is the same"""
+    lora_layers: adapters.Layers = "attention"
+    """which of the UNet's layers get one: attention, or all, feed-forward and convolutions too"""
+    lr: float = 1e-4
+    """learning rate of the LoRA layers"""
+    prior_weight: float = 0.1
+    """weight of the loss on class pictures (0: none are made)"""
+    class_images: int = 50
+    """most class pictures the surrogate makes"""
+    target: str = "pattern"
+    """what the model is to see in every noise: pattern, grey, zero, or an image file"""
+    instance_prompt: str = "a picture"
+    """what the thief is thought to write under the photos"""
+    class_prompt: str = "a picture"
+    """what the class pictures show"""
+
+
+PRESETS = {
+    "tiny": Config(
+        budget=11, step=None, lora_steps=2, lora_rank=16, lora_layers="all", lr=1e-3, class_images=16,
+        instance_prompt="a photo of sks person", class_prompt="a photo of person",
+    ),
+    "paper": Config(),
+}  # fmt: skip
+
+
+def schedule(cfg: Config, photos: int) -> Schedule:
+    """What each surrogate goes through."""
+    return Schedule(0, cfg.outer * [Turn(pgd=cfg.steps, after=cfg.lora_steps * photos)])
+
+
+def protect(
+    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+) -> Photos:
+    """Photos (each 3 x H x W in [0, 1]) in whose noise every surrogate sees the target, however LoRA changes it."""
+    how = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=False)
+    plan = schedule(cfg, len(photos))
+
+    with students(surrogates) as thetas:
+        opponents = []
+        for theta in thetas:
+            kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
+            adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
+            opponents.append(Opponent(theta, None, kind, lambda ldm: _towards(ldm, cfg, rng)))
+        return alternate(
+            photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rng=rng, state=state
+        )  # fmt: skip
+
+
+def _towards(theta: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
+    z_target, c = targets.latent(theta, cfg.target), theta.embed([cfg.instance_prompt])
+
+    def nearness(z: Tensor) -> Tensor:
+        t = theta.timesteps(len(z), rng)
+        z_t = theta.diffuse(z, theta.noise(z.shape, rng), t)[0]
+        return -(theta.predict_noise(z_t, t, c) - z_target).square().mean()
+
+    return latents.gradient(theta, latents.differentiated(nearness), rng)

@@ -1,0 +1,98 @@
+"""CAAT: one backward serves both sides, the photos go up the denoising error and the cross-attention's keys and values down.
+
+Xu et al., "Perturbing Attention Gives You More Bang for the Buck: Subtle Imaging Perturbations That Efficiently Fool Customized
+Diffusion Models", arXiv 2404.15081. With theta_KV the key and value matrices of the UNet's cross-attention (what Custom Diffusion
+trains) and L the denoising error under one prompt, each of `steps` steps computes one loss and one backward:
+
+    g_x, g_theta  <- gradient of L(theta_KV, x')
+    x'            <- x' + step sign(g_x), within the budget of the photos
+    theta_KV      <- AdamW step down g_theta
+
+Checked against CO2-cityao/CAAT at 67792b5 (250 steps, lr 1e-5, constant, one AdamW throughout, gradients clipped to norm 1, all
+photos in one batch, "a photo of a person"; step .005 on [-1, 1] = .64/255; budget .1 on [-1, 1] = 12.75/255 by default, .05 = 6.4
+in its script).
+
+Departures:
+- weights are kept in fp32 and arithmetic is fp32 unless the user chooses otherwise (the release autocasts to bf16);
+- latents are the posterior's mean unless --sample-posterior is given (the release samples it);
+- photos keep their size; a square is cut at random along the long side in every step (the release cuts the centre);
+- more photos than fit a micro-batch share one step of the weights, like the release's single batch;
+- the saved file keeps the budget (the release rounds with an offset of half a level);
+- the laptop preset is ours: budget 11, 100 steps of a tenth of it, and the thief's learning rate, since at 1e-5 a small model
+  does not move; with several surrogates each learns for itself and the photos' gradients are averaged;
+- the release's variant with class pictures is not here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cloakwork import adapters, latents, pgd
+from cloakwork.ldm import LDM
+from cloakwork.personalize import Training, adamw, restore_training, training_tensors
+from cloakwork.state import State
+from cloakwork.types import Photos
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of the release; budgets in 1/255."""
+
+    budget: float = 12.75
+    """largest change of a pixel, 1/255"""
+    steps: int = 250
+    """steps, of photos and weights alike (max_train_steps)"""
+    step: float | None = 0.64
+    """change per step, 1/255 (alpha; none: budget / 10)"""
+    lr: float = 1e-5
+    """AdamW learning rate of the keys and values"""
+    prompt: str = "a photo of a person"
+    """the text that the photos are denoised under"""
+
+
+PRESETS = {"tiny": Config(budget=11, steps=100, step=None, lr=3e-4), "paper": Config()}
+
+
+def protect(
+    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+) -> Photos:
+    """Photos (each 3 x H x W in [0, 1]) that a model denoises badly whose cross-attention has learned them meanwhile."""
+    pairs = [_learner(ldm.copy(), len(photos), cfg, rng) for ldm in surrogates]
+    return pgd.ascend(
+        photos, pgd.mean([gradient for gradient, _ in pairs]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
+        carried=[carried for _, carried in pairs], state=state,
+    )  # fmt: skip
+
+
+def _learner(theta: LDM, n: int, cfg: Config, rng: torch.Generator) -> tuple[pgd.Gradient, pgd.Carried]:
+    """The gradient by the photos, which also moves theta once all n photos went through; and what theta has learned."""
+    c = theta.embed([cfg.prompt])
+    theta_kv: dict[str, nn.Parameter] = {k: p for k, p in theta.unet.named_parameters() if adapters.is_custom(f"unet.{k}")}
+    for p in theta_kv.values():
+        p.requires_grad_(True)
+    optimizer = adamw(list(theta_kv.values()), Training(lr=cfg.lr))
+
+    def both(z: Tensor) -> tuple[Tensor, Tensor]:
+        z = z.detach().requires_grad_(True)
+        loss = theta.latent_loss(z, c, rng) * len(z) / n
+        loss.backward()  # adds to the gradients of the weights too
+        assert z.grad is not None
+        return loss.detach() * n / len(z), z.grad * n / len(z)
+
+    up = latents.gradient(theta, both, rng)
+
+    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        value, grads = up(x, which)
+        if which[-1] == n - 1:
+            nn.utils.clip_grad_norm_(theta_kv.values(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        return value, grads
+
+    carried = pgd.Carried(lambda: training_tensors(theta_kv, optimizer), lambda kept: restore_training(theta_kv, optimizer, kept))
+    return gradient, carried

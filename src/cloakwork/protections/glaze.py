@@ -1,0 +1,115 @@
+"""Glaze: the latent takes on another style's while the photo changes little to the eye, by Adam under an LPIPS budget.
+
+Shan et al., "Glaze: Protecting Artists from Style Mimicry by Text-to-Image Models", arXiv 2302.04222. Its program is closed; this
+is the method as the literature re-states it. With E the encoder and Omega(x) the photo in another style, by Adam on the pixels:
+
+    x' = argmin over x' of  || E(x') - E(Omega(x)) ||_2^2 + alpha max(LPIPS(x', x) - p, 0),  here within |x' - x| <= budget too
+
+Checked against AAAAAAsuka/Impress at 12f1f07 (glaze.py: mean squared difference of unscaled latents, 500 iterations, random start
+of +- p; lr .01 on [-1, 1] = 1.275/255, alpha 30, p .05 where it is called) and the copy of it in liuyixin-louis/DiffShortcut at
+7620b9d (lr .002, alpha .1, p .1: preset "diffshortcut").
+
+Departures:
+- LPIPS has AlexNet features (the re-implementations: VGG), and a p means another visibility in it; it compares what the model
+  sees of the photo with what it sees of the original, one photo at a time;
+- an l-infinity budget holds as well, and the random start fills it (they bound LPIPS alone); 16/255 in preset "paper" is ours;
+- Omega without an image generator (they: Stable Diffusion's style transfer) is a filter of our own, see `restyle`: patches of
+  paint, four levels a colour, colours in turned roles; or `target`, one picture for all photos;
+- latents are the posterior's mean unless --sample-posterior is given (the re-implementations sample), and are measured in Stable
+  Diffusion's unscaled units whatever the surrogate's own;
+- photos keep their size; a square is cut at random along the long side in every step, the same from x', x and Omega(x);
+- the laptop preset (budget 11, 100 iterations of a tenth of it) is ours; with several surrogates their gradients are averaged.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork import eot, pgd, targets
+from cloakwork.ldm import LDM
+from cloakwork.nets.lpips import load_lpips
+from cloakwork.state import State
+from cloakwork.types import Images, Photos
+
+VERSION = 1
+SCALE = 0.18215  # of Stable Diffusion's latents
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of the re-implementations; budgets in 1/255."""
+
+    budget: float = 16
+    """largest change of a pixel, 1/255"""
+    steps: int = 500
+    """iterations of Adam"""
+    step: float | None = 1.275
+    """Adam's learning rate, 1/255 (none: budget / 10)"""
+    alpha: float = 30
+    """weight of the LPIPS that goes beyond p"""
+    p: float = 0.05
+    """LPIPS that is free"""
+    target: str = ""
+    """the style: empty for the photo itself, restyled; or pattern, grey, zero, or an image file, the same for all photos"""
+
+
+PRESETS = {
+    "tiny": Config(budget=11, steps=100, step=None),
+    "paper": Config(),
+    "diffshortcut": Config(step=0.255, alpha=0.1, p=0.1),
+}
+
+
+def protect(
+    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+) -> Photos:
+    """Photos (each 3 x H x W in [0, 1]) whose latents under every surrogate lie near another style's."""
+    styled = [] if cfg.target else [restyle(p) for p in photos]
+    return pgd.ascend(
+        photos, pgd.mean([_towards(ldm, photos, styled, cfg, rng) for ldm in surrogates]), budget=cfg.budget, step=cfg.step,
+        steps=cfg.steps, rng=rng, random_start=True, update="adam", state=state,
+    )  # fmt: skip
+
+
+def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
+    z_target = targets.latent(ldm, cfg.target) if cfg.target else None
+    lpips = deepcopy(load_lpips()).to(ldm.device)
+
+    def nearness(x: Photos, which: list[int]) -> Tensor:
+        place = rng.get_state()  # the same places for all crops
+
+        def original(of: Photos) -> Images:
+            return eot.view([of[i] for i in which], ldm.size, eot.SLIDE, torch.Generator().set_state(place))
+
+        seen = eot.view(x, ldm.size, eot.SLIDE, rng)
+        with torch.no_grad():
+            goal = ldm.encode(original(styled), rng) if z_target is None else z_target
+        far = ((ldm.encode(seen, rng) - goal) / SCALE).square().mean()
+        visible = F.relu(lpips(*(_at_least(64, v) for v in (seen, original(photos)))) - cfg.p).mean()
+        return -far - cfg.alpha * visible
+
+    return pgd.by_autograd(nearness)
+
+
+def _at_least(side: int, x: Images) -> Images:
+    """Pictures of a small model, made large enough for LPIPS."""
+    return x if x.shape[-1] >= side else F.interpolate(x, (side, side), mode="bilinear")
+
+
+def restyle(photo: Tensor) -> Tensor:
+    """A photo (3 x H x W in [0, 1]) as if painted: patches by medians, four levels a colour, red, green, blue in turned roles.
+
+    Differentiates nothing and draws nothing.
+    """
+    reach = max(1, min(photo.shape[-2:]) // 64)  # of a brush, pixels
+    x = photo[:, None]
+    for _ in range(3):
+        around = F.unfold(F.pad(x, 4 * [2 * reach], mode="replicate"), 5, dilation=reach)
+        x = around.median(1).values.reshape(x.shape)
+    levels = (x[:, 0] * 4).floor().clamp(max=3) / 3
+    return levels.roll(1, 0)

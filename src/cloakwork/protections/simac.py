@@ -1,0 +1,137 @@
+"""SimAC: ASPL at timesteps where a photo's gradient is large, and against the UNet's features as well as its error.
+
+Wang et al., "SimAC: A Simple Anti-Customization Method for Protecting Face Privacy against Text-to-Image Synthesis of Diffusion
+Models", arXiv 2312.07865. First, for every photo on its own, against the surrogate as it was given:
+
+    T <- all timesteps;  repeat up to `steps` times while more than 100 are left:
+        at 5 timesteps drawn from T: the l1 norm of the gradient of L by x'
+        drop from T those within 20 of the one where it was smallest;  x' <- PGD step at the one where it was largest
+
+Then ASPL (see there) on the photo, with L at timesteps drawn from its T plus || f(x'_t) - f(x_t) ||^2, f the features of the
+UNet's last up-block (its residual blocks before they are added; 9 to 11 in Stable Diffusion), both under the same noise.
+
+Checked against somuchtome/SimAC at 2de1aa8 (50 x (3 + 6 + 3), at most 50 rounds of search, learning rate and class pictures as
+ASPL; budget 16/255 on [-1, 1] = 8/255, step .005 on [-1, 1] = .64/255).
+
+Departures:
+- the feature loss has a gradient (the release adds it as a plain number, so that it does nothing), and it compares with the photo
+  itself (the release: with the photo as the turn found it);
+- the search is done for all photos side by side; where its rounds end before 100 timesteps are left, T is what is left (the
+  release then fails);
+- those of `aspl`: fp32 weights, clipped gradients, all photos and class pictures in turn, the posterior's mean, the photos
+  themselves where there is no set A, crops along the long side;
+- the laptop preset (budget 11, a tenth of it a step, 30 rounds of search, the thief's learning rate) is ours; with several
+  surrogates each has a T of its own for every photo, and their photos are averaged each turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cloakwork import eot, latents, pgd, timesteps
+from cloakwork.alternating import Opponent, alternate
+from cloakwork.ldm import LDM
+from cloakwork.personalize import Training, lesson
+from cloakwork.pool import Schedule, Turn, students
+from cloakwork.state import State
+from cloakwork.trainers import prior
+from cloakwork.types import Photos
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    """Names of the release; budgets in 1/255."""
+
+    budget: float = 8
+    """largest change of a pixel, 1/255"""
+    steps: int = 50
+    """most rounds of the search for timesteps (max_steps)"""
+    outer: int = 50
+    """outer iterations of ASPL (max_train_steps)"""
+    clean_steps: int = 3
+    """surrogate steps on clean photos a turn (max_f_train_steps)"""
+    pgd_steps: int = 6
+    """PGD steps a turn (max_adv_train_steps)"""
+    adv_steps: int = 3
+    """surrogate steps on protected photos a turn"""
+    step: float | None = 0.64
+    """change per PGD step, 1/255 (none: budget / 10)"""
+    feature_weight: float = 1.0
+    """weight of the feature loss"""
+    lr: float = 5e-7
+    """the surrogate's learning rate"""
+    class_images: int = 200
+    """most class pictures the surrogate makes before it learns"""
+    instance_prompt: str = "a photo of sks person"
+    """what the thief is thought to write under the photos"""
+    class_prompt: str = "a photo of person"
+    """what the class pictures show"""
+
+
+PRESETS = {"tiny": Config(budget=11, step=None, steps=30, lr=3e-4, class_images=16), "paper": Config()}
+
+
+def protect(
+    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+) -> Photos:
+    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
+    how = Training(lr=cfg.lr)
+    plan = Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
+    saved, kept = state.resume(rng)[1], {}
+    for j, ldm in enumerate(surrogates):
+        kept[f"T {j}"] = saved[f"T {j}"] if saved else timesteps.search(
+            ldm, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng
+        )  # fmt: skip
+    with students(surrogates) as thetas:
+        opponents = []
+        for theta, allowed in zip(thetas, kept.values(), strict=True):
+            subject = lesson(theta, eot.view(clean or photos, theta.size), cfg.instance_prompt)
+            kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
+            opponents.append(Opponent(theta, subject, kind, partial(_disturbance, photos, allowed, cfg, rng)))
+        return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, kept=kept,
+                         rng=rng, state=state)  # fmt: skip
+
+
+def _disturbance(photos: Photos, allowed: Tensor, cfg: Config, rng: torch.Generator, theta: LDM) -> pgd.Gradient:
+    c = theta.embed([cfg.instance_prompt])
+
+    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        same = torch.Generator().set_state(rng.get_state())  # cuts and samples the originals alike
+        with torch.no_grad():
+            z_0 = theta.encode(eot.view([photos[i] for i in which], theta.size, eot.SLIDE, same), same)
+
+        def loss(z: Tensor) -> Tensor:
+            t, noise = timesteps.draw(allowed[which], rng).to(z.device), theta.noise(z.shape, rng)
+            z_t, target = theta.diffuse(z, noise, t)
+            with _features(theta) as f:
+                error = F.mse_loss(theta.predict(z_t, t, c), target)
+            with torch.no_grad(), _features(theta) as f_0:
+                theta.predict(theta.diffuse(z_0, noise, t)[0], t, c)
+            apart = torch.stack([F.mse_loss(a, b) for a, b in zip(f, f_0, strict=True)]).mean()
+            return error + cfg.feature_weight * apart
+
+        return latents.gradient(theta, latents.differentiated(loss), rng)(x, which)
+
+    return gradient
+
+
+@contextmanager
+def _features(theta: LDM) -> Iterator[list[Tensor]]:
+    """Fills with what the last up-block's residual blocks compute inside."""
+    seen: list[Tensor] = []
+    hooks = [block.conv2.register_forward_hook(lambda _, __, out: seen.append(out.float()))
+             for block in theta.unet.up_blocks[-1].resnets]  # fmt: skip
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
