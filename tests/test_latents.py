@@ -123,6 +123,18 @@ def test_counts_of_the_papers_presets(name: str) -> None:
     assert c.pgd_steps == 100 and c.training_steps == 0
 
 
+@pytest.mark.parametrize("name", [name for name, _ in methods.listing("protections")])
+def test_every_laptop_preset_can_be_counted(name: str) -> None:
+    """On parts that have all that a method may reach for: LoRA layers, cross-attention, features."""
+    module = methods.load("protections", name)
+    short = {"steps": 3, "outer": 1, "surrogate_steps": 4}
+    for preset, config in module.PRESETS.items():
+        if preset.startswith("tiny"):
+            lean = replace(config, **{k: v for k, v in short.items() if hasattr(config, k)})
+            counts = dryrun.count(module, lean, photos=2)
+            assert counts.pgd_steps > 0 or name in ("none", "noise")
+
+
 def test_counts_go_with_photos_and_surrogates() -> None:
     module = methods.load("protections", "sds")
     config = module.Config(steps=3)

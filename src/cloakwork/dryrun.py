@@ -44,7 +44,7 @@ def count(
 ) -> Counts:
     """What `module.protect` would do to a set of `photos` photos with a config, against so many surrogates and `clean` others."""
     counts = Counts()
-    models = [_hollow(counts) for _ in range(surrogates)]
+    models = [_hollow(counts, f"hollow {i}") for i in range(surrogates)]
     some = [torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i)) for i in range(photos + clean)]
     state, rng = State(progress=progress), torch.Generator().manual_seed(0)
 
@@ -97,17 +97,6 @@ class _Autoencoder(nn.Module):
         return SimpleNamespace(sample=nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain)
 
 
-class _TextEncoder(nn.Module):
-    """One embedding, in modules of the names that LoRA looks for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(8, 4)
-
-    def forward(self, ids: Tensor) -> tuple[Tensor]:
-        return (self.embedding(ids),)
-
-
 class _Tokenizer:
     """Every prompt is two tokens."""
 
@@ -120,8 +109,10 @@ class _Tokenizer:
         return SimpleNamespace(input_ids=torch.tensor([[1, 1 + len(p) % 7] for p in prompts]))
 
 
-def _hollow(counts: Counts) -> LDM:
+def _hollow(counts: Counts, weights: str) -> LDM:
+    """`weights` tells it from others, which train surrogates of their own."""
     from diffusers import DDPMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     unet: Any = UNet2DConditionModel(
         sample_size=SIDE // 8, in_channels=LATENT, out_channels=LATENT, layers_per_block=1, block_out_channels=(4,),
@@ -135,10 +126,13 @@ def _hollow(counts: Counts) -> LDM:
             out.sample.register_hook(lambda g: _add(counts, "unet_backward"))
 
     unet.register_forward_hook(watch)
-    text, vae = _TextEncoder(), _Autoencoder(counts)
+    text = CLIPTextModel(CLIPTextConfig(
+        vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=2
+    ))  # fmt: skip
+    vae = _Autoencoder(counts)
     for part in (unet, text, vae):
         part.eval().requires_grad_(False)
-    return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), "hollow", SIDE)
+    return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), weights, SIDE)
 
 
 def _add(counts: Counts, name: str) -> None:
