@@ -21,7 +21,7 @@ from cloakwork import dryrun, methods, photosets
 from cloakwork.cli.foretelling import COSTS
 from cloakwork.records import write_json
 
-ABOUT = "Counted for {} photos and one surrogate; seconds and memory were measured on tiny, with two processor cores."
+ABOUT = "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, where a number stands."
 CHILD = """
 import sys, time, torch
 torch.set_num_threads(int(sys.argv[5]))

@@ -331,3 +331,19 @@ def test_progress_bars_follow_nested_and_repeated_loops() -> None:
             for step in range(3):
                 progress("aspl [cats]", step + 1, 3)
         progress("photo sets", 2, 2)
+
+
+def test_presets_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["protect", "--list-presets", "--protection", "sds"]) == 0
+    shown = capsys.readouterr().out
+    assert all(word in shown for word in ("sds", "tiny", "tiny-plus", "paper", "16", "PGD steps"))
+    assert cli.main(["protect", "--list-presets"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name, _ in methods.listing("protections"))
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert cli.main(["protect", str(protecting.SAMPLES), "-o", str(out), "--protection", "sds", "--steps", "7", "--dry-run"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 photo set of 5 photos" in shown and "pgd steps 7 training steps 0 vae encode 7" in shown and not out.exists()
