@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,43 @@ def first_gradient(monkeypatch: pytest.MonkeyPatch) -> list[Photos]:
         def watched(x: Photos, which: list[int]) -> tuple[float, Photos]:
             value, grads = gradient(x, which)
             seen.append(grads)
+            return value, grads
+
+        return original(x0, watched, **how)
+
+    monkeypatch.setattr(pgd, "ascend", spy)
+    return seen
+
+
+@dataclass
+class Step:
+    """What the PGD loop saw in one step: the generator before it, the photos, their gradient."""
+
+    rng: torch.Tensor
+    x: Photos
+    grads: Photos
+
+    def again(self) -> torch.Generator:
+        return torch.Generator().set_state(self.rng)
+
+
+@pytest.fixture
+def square(photos: Photos) -> Photos:
+    """Three photos of the model's own size, so that no loader has anything to cut."""
+    return [p[:, :128, :128].contiguous() for p in photos]
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
+    """Collects what the PGD loop does."""
+    seen: list[Step] = []
+    original = pgd.ascend
+
+    def spy(x0: Photos, gradient: pgd.Gradient, **how: Any) -> Photos:
+        def watched(x: Photos, which: list[int]) -> tuple[float, Photos]:
+            before = how["rng"].get_state()
+            value, grads = gradient(x, which)
+            seen.append(Step(before, [p.clone() for p in x], grads))
             return value, grads
 
         return original(x0, watched, **how)

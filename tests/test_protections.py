@@ -15,11 +15,6 @@ from cloakwork.state import State
 from cloakwork.types import Photos
 
 
-@pytest.fixture
-def square(photos: Photos) -> Photos:
-    return [p[:, :128, :128].contiguous() for p in photos]
-
-
 def relative_error(ours: Photos, theirs: torch.Tensor) -> float:
     return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
 

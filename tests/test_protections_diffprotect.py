@@ -20,11 +20,6 @@ from cloakwork.types import Photos
 SEED = 4
 
 
-@pytest.fixture
-def square(photos: Photos) -> Photos:
-    return [p[:, :128, :128].contiguous() for p in photos]
-
-
 def run(module: ModuleType, photos: Photos, model: LDM, cfg: Any) -> Photos:
     return module.protect(photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(SEED), state=State())
 

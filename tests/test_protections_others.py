@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Step
 from diffusers import DDPMScheduler
 
 from cloakwork import dryrun, eot, loading, pgd, targets, timesteps
@@ -24,42 +25,6 @@ LEARNERS: dict[str, tuple[Any, Any]] = {
     "simac": (simac, replace(simac.PRESETS["tiny"], steps=3, outer=3, clean_steps=1, pgd_steps=1, adv_steps=1, class_images=0)),
     "caat": (caat, replace(caat.PRESETS["tiny"], steps=4)),
 }
-
-
-@dataclass
-class Step:
-    """What the PGD loop saw in one step: the generator before it, the photos, their gradient."""
-
-    rng: torch.Tensor
-    x: Photos
-    grads: Photos
-
-    def again(self) -> torch.Generator:
-        return torch.Generator().set_state(self.rng)
-
-
-@pytest.fixture
-def square(photos: Photos) -> Photos:
-    return [p[:, :128, :128].contiguous() for p in photos]
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
-    """Collects what the PGD loop does."""
-    seen: list[Step] = []
-    original = pgd.ascend
-
-    def spy(x0: Photos, gradient: pgd.Gradient, **how: Any) -> Photos:
-        def watched(x: Photos, which: list[int]) -> tuple[float, Photos]:
-            before = how["rng"].get_state()
-            value, grads = gradient(x, which)
-            seen.append(Step(before, [p.clone() for p in x], grads))
-            return value, grads
-
-        return original(x0, watched, **how)
-
-    monkeypatch.setattr(pgd, "ascend", spy)
-    return seen
 
 
 def run(module: Any, photos: Photos, model: LDM, cfg: Any, state: State | None = None) -> Photos:

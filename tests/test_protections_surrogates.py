@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import Step
 from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import dryrun, eot, latents, pgd, pool, targets
+from cloakwork import dryrun, eot, latents, pool, targets
 from cloakwork.eot import Loader
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
@@ -35,36 +36,9 @@ METHODS: list[tuple[Any, Any]] = [
 Weights = dict[str, Tensor]
 
 
-@dataclass
-class Step:
-    """What the PGD loop saw in one step: the generator before it, the photos, their gradient."""
-
-    rng: Tensor
-    x: Photos
-    grads: Photos
-
-
 @pytest.fixture
 def square(photos: Photos) -> Photos:
     return [p[:, :128, :128].contiguous() for p in photos[:2]]
-
-
-@pytest.fixture
-def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
-    seen: list[Step] = []
-    original = pgd.ascend
-
-    def spy(x0: Photos, gradient: pgd.Gradient, **how: Any) -> Photos:
-        def watched(x: Photos, which: list[int]) -> tuple[float, Photos]:
-            before = how["rng"].get_state()
-            value, grads = gradient(x, which)
-            seen.append(Step(before, [p.clone() for p in x], grads))
-            return value, grads
-
-        return original(x0, watched, **how)
-
-    monkeypatch.setattr(pgd, "ascend", spy)
-    return seen
 
 
 @pytest.fixture
