@@ -1,102 +1,161 @@
-"""The audit grid: protections x people x seeds x thieves on `tiny`, into results/audit.json and the tables of docs/audit.md.
+"""The audit grid: protections x photo sets x seeds x thieves on `tiny`, into results/audit.json and docs/protections.md.
 
-Every cell is a content-addressed step, so that the grid resumes, and several processes may share it:
+Every computation is a content-addressed step, so that the grid resumes, and several processes may share it:
 
-    python benchmarks/audit_grid.py --people PEOPLE --store STORE --part 0/2     (and --part 1/2 on another core)
-    python benchmarks/audit_grid.py --people PEOPLE --store STORE                (what is left, then the tables)
+    python benchmarks/audit_grid.py methods --people PEOPLE --store STORE --part 0/2     (and --part 1/2 on another core)
+    python benchmarks/audit_grid.py methods --people PEOPLE --store STORE                (what is left, then the tables)
 
 PEOPLE holds a folder a person with set_A and set_B; thieves learn from set_B, pictures are compared with both (Anti-DreamBooth's
-protocol). Protections are computed with seed 0, thieves trained with each seed.
+protocol). SUBJECTS holds a folder of photos a thing: thieves learn from the first half, pictures are compared with all.
+Protections are computed with seed 0, thieves trained with each seed.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 
+import tables
 import torch
 
 from cloakwork import methods, steps
-from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all, score_step
+from cloakwork.cli import specs
+from cloakwork.comparison import ARMS, Audit, Row, Subject, Thief, about, arms, attack_step, compare_all, score_step
+from cloakwork.decoding import EXTENSIONS
 from cloakwork.intervals import Estimate
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Step, source
 
-BUDGET = 11
-PROTECTIONS = ("none", "photoguard", "aspl")  # noise is an arm of every audit
-METRICS = ("match", "identity", "face_missing", "clip_t")
+FACES = ("match", "face_missing", "identity", "clip_t")
+THINGS = ("clip_i", "clip_t")
+HEADS = {"match": "match rate", "face_missing": "no face", "identity": "distance", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
 PROMPTS = ("a photo of sks person", "a dslr portrait of sks person")
-THIEVES = {"plain": "tiny", "with transformations": "transformed"}  # a label and its preset of DreamBooth
-MARK = "<!-- table: written by benchmarks/audit_grid.py -->"
 
 
-def thieves(dtype: str, n: int, labels: list[str]) -> list[Thief]:
-    module = methods.load("attackers", "dreambooth")
+@dataclass(frozen=True)
+class Cell:
+    """Protections and thieves that stand in one table."""
+
+    protections: tuple[str, ...]
+    """written as after `cloakwork protect --protection`, with a preset behind a colon; none and noise are arms of every audit"""
+    thieves: tuple[str, ...]
+    """labels of THIEVES"""
+    seeds: int = 1
+    budget: float = 11
+    """largest change of a pixel, 1/255"""
+    things: tuple[str, ...] = ()
+    """subjects that are no people; empty: people"""
+
+
+EVERY = (
+    "pid", "fsmg", "simac", "ace", "metacloak", "caat", "photoguard", "aspl", "advdm", "mist", "sdst", "sds", "glaze",
+    "photoguard:tiny-diffusion", "advdm:tiny-minus", "sds:tiny-plus",
+)  # fmt: skip
+CELLS = {
+    "methods": Cell(EVERY, ("with transformations",)),
+    "first": Cell(("photoguard", "aspl"), ("plain", "with transformations"), seeds=2),
+}
+# label -> an attacker with its settings, its victim, the share of clean photos it got hold of
+THIEVES = {
+    "plain": ("dreambooth", "tiny", 0),
+    "with transformations": ("dreambooth:transformed", "tiny", 0),
+    "JPEG 75": ("dreambooth:jpeg", "tiny", 0),
+    "LoRA": ("lora", "tiny", 0),
+    "textual inversion": ("textual_inversion", "tiny", 0),
+    "other victim": ("dreambooth", "tiny-b", 0),
+    "other token": ("dreambooth:token=t@t", "tiny", 0),
+    "other prompt": ("dreambooth:instance_prompt=a dslr portrait of sks person", "tiny", 0),
+    "half clean": ("dreambooth", "tiny", 0.5),
+    "three quarters clean": ("dreambooth", "tiny", 0.75),
+    "service": ("lora:service", "tiny-b", 0),
+}
+
+
+def thief(label: str, args: argparse.Namespace) -> Thief:
+    word, victim, clean_share = THIEVES[label]
+    attacker, config = specs.parse("attackers", word, [victim])
+    config = replace(config, sampling=replace(config.sampling, n=args.n))
+    return Thief(attacker, config, victim, PROMPTS, clean_share, dtype=args.dtype, label=label)
+
+
+def subjects(cell: Cell, protection: str, args: argparse.Namespace) -> list[Subject]:
+    name, config = specs.parse("protections", protection)
+    config = replace(config, budget=0 if name == "none" else cell.budget)
+    models = ("tiny",) if getattr(methods.load("protections", name), "USES_SURROGATES", True) else ()
     found = []
-    for label in labels:
-        preset = THIEVES[label]
-        config = methods.config(module, preset)
-        sampling = replace(config.sampling, n=n)
-        found.append(Thief("dreambooth", replace(config, sampling=sampling), "tiny", PROMPTS, dtype=dtype,
-                           label=label))  # fmt: skip
+    for folder in (
+        (args.subjects / t for t in cell.things) if cell.things else sorted(p for p in args.people.iterdir() if p.is_dir())
+    ):
+        if cell.things:
+            photos = files(folder)
+            learned, known = photos[: (len(photos) + 1) // 2], photos
+        else:
+            learned, known = files(folder / "set_B"), files(folder / "set_A") + files(folder / "set_B")
+        clean = source(learned)
+        noun = folder.name.rstrip("0123456789").replace("_", " ") if cell.things else "person"
+        protected = clean if name == "none" else Step("protect", name, about(config, noun), (clean,), 0, models)
+        found.append(Subject(folder.name, clean, protected, cell.budget, source(known), noun))
     return found
 
 
-def subjects(people: Path, protection: str) -> list[Subject]:
-    module = methods.load("protections", protection)
-    config = methods.config(module, "tiny")
-    found = []
-    for person in sorted(p for p in people.iterdir() if p.is_dir()):
-        clean = source(sorted((person / "set_B").glob("*.jpg")))
-        references = source(sorted(f for s in ("set_A", "set_B") for f in (person / s).glob("*.jpg")))
-        models = ("tiny",) if getattr(module, "USES_SURROGATES", True) else ()
-        protected = clean if protection == "none" else Step("protect", protection, config, (clean,), 0, models)
-        found.append(Subject(person.name, clean, protected, BUDGET, references))
-    return found
+def files(folder: Path) -> list[Path]:
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
 
 
-def cells(args: argparse.Namespace) -> list[tuple[Subject, Step]]:
-    """Every distinct thief, photos that cost nothing first."""
-    found: dict[str, tuple[Subject, Step]] = {}
-    for protection, seed, thief in product(PROTECTIONS, range(args.seeds), thieves(args.dtype, args.n, args.thief)):
-        for subject, arm in product(subjects(args.people, protection), ARMS):
-            attack = attack_step(arms(subject, seed)[arm], subject, thief, seed)
-            found.setdefault(repr(attack), (subject, attack))
-    return list(found.values())
-
-
-def work(args: argparse.Namespace, bench: Bench) -> None:
+def work(cell: Cell, args: argparse.Namespace, bench: Bench) -> None:
+    """This part's photo sets: photos that cost nothing first, then a protection after the other."""
     mine, of = (int(x) for x in args.part.split("/"))
-    todo = cells(args)[mine::of]
     begun, trained = time.monotonic(), 0
-    for i, (subject, attack) in enumerate(todo):
-        new = not steps.cached(attack, bench)
-        steps.pictures(attack, bench)
-        for metric in METRICS:
-            steps.score(score_step(attack, subject, metric, methods.load("metrics", metric).Config()), bench)
-        trained += new
-        if new:
-            print(f"{i + 1} of {len(todo)}: {(time.monotonic() - begun) / trained:.0f} s a thief", flush=True)
+    for protection, label, seed in product(("none", *cell.protections), cell.thieves, range(cell.seeds)):
+        for subject, arm in product(subjects(cell, protection, args)[mine::of], ARMS):
+            attack = attack_step(arms(subject, seed)[arm], subject, thief(label, args), seed)
+            new = not steps.cached(attack, bench)
+            steps.pictures(attack, bench)
+            for metric in THINGS if cell.things else FACES:
+                steps.score(score_step(attack, subject, metric, methods.load("metrics", metric).Config()), bench)
+            trained += new
+            if new:
+                print(
+                    f"{protection}, {label}, {subject.name}, {seed}: {(time.monotonic() - begun) / trained:.0f} s a thief",
+                    flush=True,
+                )
 
 
-def table(found: dict[str, Audit], metric: str) -> list[str]:
-    """A Markdown table: a line a thief and protection."""
-    lines = ["| thief | protection | rate | against clean | against noise |", "|---|---|---|---|---|"]
-    for i, label in enumerate(row.thief for row in found["none"].rows if row.metric == metric):
-        rows = {p: [r for r in audit.rows if r.metric == metric][i] for p, audit in found.items()}
-        first = rows["none"]
-        lines.append(f"| {label} | none | {_mean(first.arms['clean'])} | | |")
-        lines.append(f"| {label} | noise | {_mean(first.arms['noise'])} | {_gap(first.noise_against_clean)} | |")
-        for name in PROTECTIONS[1:]:
-            row = rows[name]
-            lines.append(
-                f"| {label} | {name} | {_mean(row.arms['protected'])} | {_gap(row.against_clean)} | {_gap(row.against_noise)} |"
-            )
+def compare(cell: Cell, args: argparse.Namespace, bench: Bench) -> dict[str, Audit]:
+    """An audit for each protection."""
+    who, metrics = [thief(label, args) for label in cell.thieves], THINGS if cell.things else FACES
+    return {p: compare_all(subjects(cell, p, args), who, metrics, cell.seeds, bench) for p in cell.protections}
+
+
+def table(found: dict[str, Audit], first: str, *others: str) -> list[str]:
+    """A Markdown table by the metric `first`: a line a thief and protection, those that leave a thief least at the top."""
+    heads = ["thief", "protection", HEADS[first], "against clean", "against noise", "less than either",
+             *(HEADS[o] for o in others), "LPIPS"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    some = next(iter(found.values()))
+    for i, plain in enumerate(rows(some, first)):
+        for arm, name in (("clean", "none"), ("noise", "noise")):
+            gap = _gap(plain.noise_against_clean) if arm == "noise" else ""
+            more = [_mean(rows(some, o)[i].arms[arm]) for o in others]
+            lines.append(f"| {' | '.join([plain.thief, name, _mean(plain.arms[arm]), gap, '', '', *more, ''])} |")
+        for name, audit in sorted(found.items(), key=lambda item: rows(item[1], first)[i].arms["protected"].mean):
+            row = rows(audit, first)[i]
+            less = "yes" if row.against_clean.high < 0 and row.against_noise.high < 0 else "**no**"
+            more = [_mean(rows(audit, o)[i].arms["protected"]) for o in others]
+            means = [_mean(row.arms["protected"]), _gap(row.against_clean), _gap(row.against_noise), less]
+            columns = [row.thief, name, *means, *more, f"{audit.stealth['lpips'].mean:.3f}"]
+            lines.append(f"| {' | '.join(columns)} |")
     return lines
+
+
+def rows(audit: Audit, metric: str) -> list[Row]:
+    """One row a thief."""
+    return [row for row in audit.rows if row.metric == metric]
 
 
 def _mean(e: Estimate) -> str:
@@ -109,36 +168,35 @@ def _gap(e: Estimate) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--people", type=Path, required=True)
+    parser.add_argument("cell", choices=CELLS)
+    parser.add_argument("--people", type=Path)
+    parser.add_argument("--subjects", type=Path)
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--part", help="I/N: train only every Nth thief, beginning with the Ith, and write no tables")
-    parser.add_argument("--thief", nargs="*", choices=THIEVES, default=list(THIEVES))
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--part", help="I/N: only every Nth photo set, beginning with the Ith, and no tables")
+    parser.add_argument("--only", nargs="*", help="protections, of those of the cell")
     parser.add_argument("--n", type=int, default=8, help="pictures for each of the two prompts")
     parser.add_argument("--dtype", default="bfloat16", help="what the thieves compute in")
     parser.add_argument("--out", type=Path, default=Path("results/audit.json"))
-    parser.add_argument("--doc", type=Path, default=Path("docs/audit.md"))
+    parser.add_argument("--doc", type=Path, default=Path("docs/protections.md"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(args.store, "cpu")
+    bench, cell = Bench(args.store, "cpu"), CELLS[args.cell]
+    if args.only:
+        cell = replace(cell, protections=tuple(args.only))
     if args.part:
-        return work(args, bench)
-    who = thieves(args.dtype, args.n, args.thief)
-    found = {p: compare_all(subjects(args.people, p), who, METRICS, args.seeds, bench) for p in PROTECTIONS}
-    write_json(args.out, {
-        "victim": {"name": "tiny", "weights": bench.model("tiny").weights, "dtype": args.dtype}, "budget": BUDGET,
-        "prompts": PROMPTS, "pictures_a_prompt": args.n, "seeds": args.seeds,
-        "protections": {p: asdict(methods.config(methods.load("protections", p), "tiny")) for p in ("noise", *PROTECTIONS)},
-        "thieves": [asdict(t) for t in who],
+        return work(cell, args, bench)
+    found = compare(cell, args, bench)
+    kept = json.loads(args.out.read_text()) if args.out.exists() else {}
+    write_json(args.out, kept | {args.cell: {
+        "weights": {m: bench.model(m).weights for m in sorted({THIEVES[t][1] for t in cell.thieves} | {"tiny"})},
+        "dtype": args.dtype, "cell": asdict(cell), "prompts": PROMPTS, "pictures_a_prompt": args.n,
+        "protections": {p: asdict(specs.parse("protections", p)[1]) for p in cell.protections},
+        "thieves": [asdict(thief(t, args)) for t in cell.thieves],
         "audits": {p: asdict(a) for p, a in found.items()}, "surroundings": surroundings(torch.device("cpu")),
-    })  # fmt: skip
-    tables = []
-    for metric in METRICS:
-        tables += ["", f"### {metric}", "", *table(found, metric)]
-    text = args.doc.read_text() if args.doc.exists() else f"# The audit grid on `tiny`\n\n{MARK}\n<!-- end -->\n"
-    start, end = text.index(MARK) + len(MARK), text.index("<!-- end -->")
-    args.doc.write_text(text[:start] + "\n" + "\n".join(tables) + "\n\n" + text[end:])
-    print("\n".join(tables))
+    }})  # fmt: skip
+    lines = table(found, *(THINGS if cell.things else FACES)[:3])
+    print("\n".join(lines))
+    tables.write(args.doc, args.cell, lines)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,12 @@ def test_jpeg_output_says_what_was_lost(sample_files: list[Path], tmp_path: Path
     assert "lossy" in control.notes[0] and "left" not in control.notes[0]
 
 
+@pytest.mark.parametrize(("budget", "notes"), [(64, 0), (65, 1)])
+def test_a_visible_budget_is_said_to_be_visible(budget: int, notes: int, sample_files: list[Path], tmp_path: Path) -> None:
+    (result,) = jobs.protect(sample_files[:1], tmp_path, protection="noise", config=noise.Config(budget=budget))
+    assert len([n for n in result.notes if "visible" in n]) == notes
+
+
 def test_formats_and_budgets_share_their_random_draws(sample_files: list[Path], tmp_path: Path) -> None:
     jobs.protect(sample_files[:1], tmp_path / "a", protection="noise", config=noise.Config(budget=4))
     jobs.protect(sample_files[:1], tmp_path / "b", protection="noise", config=noise.Config(budget=8), suffix=".tif")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import Any
 
@@ -34,6 +34,8 @@ class Subject:
     """of the noise that the protection is compared with, 1/255"""
     references: Source
     """clean photos that pictures are compared with"""
+    noun: str = "person"
+    """what the thief calls it, where prompts say "person" """
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,15 @@ def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int
     for name, config in thief.purifiers:
         needs_model = getattr(methods.load("purifiers", name), "USES_MODEL", False)
         photos = Step("purify", name, config, (photos,), seed, (thief.victim,) if needs_model else (), dtype=thief.dtype)
-    return Step("attack", thief.attacker, thief.config, (photos,), seed, (thief.victim,), thief.prompts, thief.dtype)
+    prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
+    config = about(thief.config, subject.noun)
+    return Step("attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype)
+
+
+def about(config: Any, noun: str) -> Any:
+    """A Config whose prompts speak of another noun than "person"."""
+    words = {f.name: getattr(config, f.name) for f in fields(config) if f.name.endswith("prompt")}
+    return replace(config, **{name: words.replace("person", noun) for name, words in words.items()})
 
 
 def score_step(attack: Step, subject: Subject, metric: str, config: Any) -> Step:

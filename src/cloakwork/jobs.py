@@ -35,6 +35,8 @@ from cloakwork.state import Progress, State
 from cloakwork.types import Photos
 from cloakwork.worksize import finish, work_copy
 
+VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
+
 
 def protect(
     photos: Sequence[Path | str] | Path | str,
@@ -127,7 +129,7 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
         photos=rows,
         sheet=task.folder / "sheet.png",
         record=task.folder / "record.json",
-        notes=_losses(job, kept) + _unchanged(job, rows),
+        notes=_losses(job, kept) + _unchanged(job, rows) + _visible(job.config.budget),
         seconds=round(time.monotonic() - begun, 2),
     )
     write_json(task.folder / "timings.json", {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()})
@@ -190,6 +192,12 @@ def _unchanged(job: Job, rows: list[PhotoRecord]) -> list[str]:
     if not same or not job.surrogates or not job.config.budget:
         return []
     return [f"NOT protected, since nothing changed: {', '.join(same)}; check the number of steps, the step and the dtype."]
+
+
+def _visible(budget: float) -> list[str]:
+    if budget <= VISIBLE:
+        return []
+    return [f"A budget of {budget:g} is plainly visible in the photos; usual are 4 to 16 (1/255 of the pixel range)."]
 
 
 def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:

@@ -75,6 +75,7 @@ PRESETS = {
     "transformed": replace(
         TINY, lr=6e-4, final_lr=0.02, loader=Loader(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
     ),
+    "jpeg": replace(TINY, loader=Loader(jpeg=(75, 75))),
     "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
 }
 
