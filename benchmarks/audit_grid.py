@@ -56,8 +56,14 @@ EVERY = (
     "pid", "fsmg", "simac", "ace", "metacloak", "caat", "photoguard", "aspl", "advdm", "mist", "sdst", "sds", "glaze",
     "photoguard:tiny-diffusion", "advdm:tiny-minus", "sds:tiny-plus",
 )  # fmt: skip
+# MetaCloak's released loop at a tenth of its schedule, with surrogates that stay as they are, move as little as the released ones
+# do, and learn as the thief does
+FROZEN = tuple(
+    f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
+)
 CELLS = {
     "methods": Cell(EVERY, ("with transformations",)),
+    "frozen": Cell(FROZEN, ("plain", "with transformations")),
     "first": Cell(("photoguard", "aspl"), ("plain", "with transformations"), seeds=2),
 }
 # label -> an attacker with its settings, its victim, the share of clean photos it got hold of

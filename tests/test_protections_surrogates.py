@@ -86,7 +86,7 @@ def with_weights(model: LDM, weights: Weights) -> LDM:
 def test_released_metacloak_is_counted_from_its_config() -> None:
     plan = metacloak.schedule(metacloak.PRESETS["release"])
     assert (len(plan.turns), plan.pgd_steps, plan.surrogate_steps) == (2400, 14400, 5800)
-    assert metacloak._at(metacloak.PRESETS["release"]) == [0, 199, 399, 599, 799, 999]
+    assert metacloak.pool_steps(metacloak.PRESETS["release"]) == [0, 199, 399, 599, 799, 999]
     assert [t.member for t in plan.turns if t.fresh] == 4 * [0, 1, 2, 3, 4, 5]
     tenth = metacloak.schedule(metacloak.PRESETS["tiny-release"])
     assert (len(tenth.turns), tenth.pgd_steps, tenth.surrogate_steps) == (240, 1440, 580)
@@ -99,7 +99,7 @@ def test_the_other_schedules_are_counted_from_their_configs() -> None:
     ensemble = fsmg.schedule(fsmg.PRESETS["ensemble"], 3)
     assert [t.pgd for t in ensemble.turns] == 60 * [12]
     assert [t.pgd for t in fsmg.schedule(fsmg.Config(steps=30), 2).turns] == [12, 12, 6]
-    assert metacloak._at(metacloak.Config(M=3, surrogate_steps=100)) == [33, 66, 100]
+    assert metacloak.pool_steps(metacloak.Config(M=3, surrogate_steps=100)) == [33, 66, 100]
 
 
 @pytest.mark.parametrize(

@@ -106,11 +106,12 @@ def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
         turns = cfg.steps * [Turn(before=cfg.K, pgd=1, after=1, drawn=cfg.B)]
     else:
         turns = cfg.trials * [Turn(pgd=cfg.pgd_steps, after=cfg.advance, member=m, fresh=i == 0)
-                              for m in range(surrogates * len(_at(cfg))) for i in range(cfg.interval // cfg.advance)]  # fmt: skip
+                              for m in range(surrogates * len(pool_steps(cfg)))
+                              for i in range(cfg.interval // cfg.advance)]  # fmt: skip
     return Schedule(surrogates * cfg.surrogate_steps, turns)
 
 
-def _at(cfg: Config) -> list[int]:
+def pool_steps(cfg: Config) -> list[int]:
     """Training steps that the pool's members have behind them."""
     if cfg.variant == "paper":
         return [m * cfg.surrogate_steps // cfg.M for m in range(1, cfg.M + 1)]
@@ -124,7 +125,7 @@ def protect(
     turns, seed, pool = schedule(cfg, len(surrogates)).turns, seed_of(rng), Pool()
     with students(surrogates) as thetas:
         for theta in thetas:
-            pool.members += members(theta, eot.view(clean or photos, theta.size), cfg, _at(cfg), seed, state)
+            pool.members += members(theta, eot.view(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state)
         done, x = pool.resume(state, rng, photos)
         for k, call in enumerate(turns[done:], done):
             x = _craft(k, call, x, photos, pool, cfg, rng, state)
