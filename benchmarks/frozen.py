@@ -85,9 +85,8 @@ def main() -> None:
             rate = estimate({r["person"]: {args.seed: r["match"]} for r in some})
             share = sum(r["moved_share"] for r in some) / len(some)
             change = sum(r["relative_change"] for r in some) / len(some)
-            print(
-                f"{arm} after {step}: {share:.2%} moved, |dw|/|w| {change:.2e}, match {rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
-            )
+            got = f"match {rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
+            print(f"{arm} after {step}: {share:.2%} moved, |dw|/|w| {change:.2e}, {got}")
 
 
 if __name__ == "__main__":
