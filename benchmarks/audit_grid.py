@@ -61,10 +61,27 @@ EVERY = (
 FROZEN = tuple(
     f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
 )
+BEST = ("cloakwork", "pid", "simac", "fsmg")
+THREE = ("plain", "with transformations", "JPEG 75")
 CELLS = {
-    "methods": Cell(EVERY, ("with transformations",)),
-    "frozen": Cell(FROZEN, ("plain", "with transformations")),
+    "methods": Cell((*EVERY, "cloakwork"), ("with transformations",)),
     "first": Cell(("photoguard", "aspl"), ("plain", "with transformations"), seeds=2),
+    "best": Cell(BEST, THREE, seeds=2),
+    "small budget": Cell(BEST, THREE, budget=6.4),
+    "mismatch": Cell(
+        ("aspl", "cloakwork"), ("other victim", "other token", "other prompt", "half clean", "three quarters clean", "service")
+    ),
+    "other attackers": Cell(BEST, ("LoRA", "textual inversion")),
+    "things": Cell(BEST, ("plain",), things=("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")),
+    "frozen": Cell(FROZEN, ("plain", "with transformations")),
+    "ablation": Cell(
+        (
+            "metacloak",
+            *(f"metacloak:tiny:{change}" for change in ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")),
+        ),
+        ("with transformations",),
+    ),
+    **{f"radius {r}": Cell(("metacloak",), ("with transformations",), budget=r) for r in (4, 8, 16)},
 }
 # label -> an attacker with its settings, its victim, the share of clean photos it got hold of
 THIEVES = {

@@ -10,7 +10,8 @@ from diffusers import DDPMScheduler
 
 from cloakwork import alternating, eot, targets
 from cloakwork.ldm import LDM
-from cloakwork.protections import aspl, noise, photoguard
+from cloakwork.nets.lpips import load_lpips
+from cloakwork.protections import aspl, cloakwork, noise, photoguard
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -31,10 +32,15 @@ def test_photoguard_first_step(tiny: LDM, square: Photos, first_gradient: list[P
     assert relative_error(first_gradient[0], theirs) < 1e-4
 
 
-def test_aspl_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
-    """With no surrogate steps before it: the gradient of DreamBooth's loss, one timestep and one noise a photo."""
-    cfg = aspl.Config(outer=1, clean_steps=0, pgd_steps=1, adv_steps=0, prior_weight=0)
-    run(aspl, square, tiny, cfg)
+@pytest.mark.parametrize("unlikeness", [None, 0.0, 2.0])
+def test_aspl_and_ours_first_step(unlikeness: float | None, tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
+    """With no surrogate steps before it: the gradient of DreamBooth's loss, one timestep and one noise a photo (None: ASPL); ours
+    adds the perceptual distance of the reconstruction, each by a latent of length 1."""
+    short = {"outer": 1, "clean_steps": 0, "pgd_steps": 1, "adv_steps": 0}
+    if unlikeness is None:
+        run(aspl, square, tiny, aspl.Config(**short, prior_weight=0))
+    else:
+        run(cloakwork, square, tiny, cloakwork.Config(**short, unlikeness=unlikeness, class_images=1))
     g = torch.Generator().manual_seed(4)
     torch.rand(2 * len(square), generator=g)  # places of the crops; the photos are square, so they do not matter
     t = torch.randint(0, 1000, (len(square),), generator=g)
@@ -45,7 +51,13 @@ def test_aspl_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]
     c = tiny.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
     z_t = DDPMScheduler.from_config(tiny.scheduler.config).add_noise(z, noise, t)
     loss = torch.nn.functional.mse_loss(tiny.unet(z_t, t, encoder_hidden_states=c).sample, noise)
-    (theirs,) = torch.autograd.grad(loss, x)
+    (way,) = torch.autograd.grad(loss, z, retain_graph=True)
+    if unlikeness is not None:
+        again = (tiny.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
+        (far,) = torch.autograd.grad(load_lpips()(again, x.detach()).sum(), z, retain_graph=True)
+        way, far = (v / v.square().sum((1, 2, 3), keepdim=True).sqrt() for v in (way, far))
+        way = way + unlikeness * far
+    (theirs,) = torch.autograd.grad(z, x, way)
     assert relative_error(first_gradient[0], theirs) < 1e-4
 
 

@@ -9,6 +9,8 @@ peak of memory that is the larger of the two graphs, not their sum).
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -16,7 +18,8 @@ from torch import Tensor
 from cloakwork import eot, pgd
 from cloakwork.eot import Loader
 from cloakwork.ldm import LDM
-from cloakwork.types import Photos
+from cloakwork.nets.lpips import LPIPS, load_lpips
+from cloakwork.types import Images, Photos
 
 Term = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents, n x c x h x w -> value (a scalar), its gradient by the latents
 SMALL = 128  # pixels; up to here both graphs fit, and encoding twice would only cost time
@@ -92,6 +95,45 @@ def nearness(z_target: Tensor) -> Term:
     return term
 
 
+def unlikeness(ldm: LDM, view: Images) -> Term:
+    """LPIPS between what the autoencoder makes of the latents and the picture that they came from, mean over pictures.
+
+    Args:
+        ldm: whose decoder it is. Over small pictures it decodes one at a time: its graph is the largest of all.
+        view: n x 3 x S x S in [0, 1]; no gradient goes through it.
+    """
+    net, alone = _lpips_on(ldm.device), 1 if ldm.size > SMALL else len(view)
+
+    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+        parts = zip(z.split(alone), view.detach().split(alone), strict=True)
+        found = [differentiated(lambda z, v=v: net(ldm.decode(z), v).sum() / len(view))(z) for z, v in parts]
+        values, grads = zip(*found, strict=True)
+        return torch.stack(values).sum(), torch.cat(grads)
+
+    return term
+
+
+@cache
+def _lpips_on(device: torch.device) -> LPIPS:
+    return deepcopy(load_lpips()).to(device)
+
+
+def balanced(*terms: tuple[float, Term]) -> Term:
+    """The sum of weight times term, with each term's gradient brought to length 1 for each photo beforehand.
+
+    So weights say what share a term has in the direction, whatever its unit. A gradient of 0 stays 0.
+    """
+
+    def unit(part: Term) -> Term:
+        def term(z: Tensor) -> tuple[Tensor, Tensor]:
+            value, g = part(z)
+            return value, g / g.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
+
+        return term
+
+    return weighted(*((weight, unit(part)) for weight, part in terms))
+
+
 def weighted(*terms: tuple[float, Term]) -> Term:
     """The sum of weight times term; a weight of 0 costs nothing."""
 
@@ -118,6 +160,18 @@ def gradient(
         loader: how a thief reads the photos.
         split: never hold the encoder's and the term's graphs at once; None: for pictures over 128 px. Changes no byte.
     """
+    return gradient_by_view(ldm, lambda view: term, rng, loader=loader, split=split)
+
+
+def gradient_by_view(
+    ldm: LDM,
+    term: Callable[[Images], Term],
+    rng: torch.Generator,
+    *,
+    loader: Loader = eot.SLIDE,
+    split: bool | None = None,
+) -> pgd.Gradient:
+    """The same for a term that is about the pictures (n x 3 x S x S in [0, 1]) whose latents it gets."""
     split = ldm.size > SMALL if split is None else split
 
     def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
@@ -126,7 +180,7 @@ def gradient(
         before = rng.get_state()
         with torch.set_grad_enabled(not split):
             z = ldm.encode(view, rng)
-        value, g = term(z.detach())
+        value, g = term(view.detach())(z.detach())
         if split:
             z = ldm.encode(view, torch.Generator().set_state(before))
         return value.item(), list(torch.autograd.grad(z, leaves, g))
