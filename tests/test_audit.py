@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,16 @@ def test_seeds_and_circumstances_have_keys_of_their_own(folders: tuple[Path, Pat
 
     keys = [key(), key(1), key(prompts=("a cup",)), key(clean_share=0.4)]
     assert len(set(keys)) == 4 and key() == keys[0]
+
+
+def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None:
+    subject = replace(one(folders), noun="cat")
+    config = methods.config(methods.load("attackers", "dreambooth"), "tiny")
+    who = Thief("dreambooth", config, prompts=("a photo of sks person", "a cup"))
+    step = comparison.attack_step(subject.clean, subject, who, 0)
+    assert step.prompts == ("a photo of sks cat", "a cup")
+    assert (step.config.instance_prompt, step.config.class_prompt) == ("a photo of sks cat", "a photo of cat")
+    assert comparison.attack_step(subject.clean, one(folders), who, 0).config == config
 
 
 def test_clean_photos_are_mixed_in(folders: tuple[Path, Path], tmp_path: Path) -> None:

@@ -80,6 +80,24 @@ def test_weights_add_up_and_nought_costs_nothing(tiny: LDM) -> None:
     assert torch.allclose(g, 6 * z + z)
 
 
+def test_balanced_terms_have_their_weights_for_length_whatever_their_unit(tiny: LDM) -> None:
+    z = torch.randn(2, 4, 16, 16, generator=seeded())
+    great, none = latents.differentiated(lambda z: 1e6 * z.square().sum()), latents.differentiated(lambda z: 0 * z.sum())
+    _, g = latents.balanced((3, great), (1, none))(z)
+    assert torch.allclose(g, 3 * z / z.flatten(1).norm(dim=1)[:, None, None, None])
+
+
+def test_unlikeness_of_large_pictures_is_taken_one_by_one(tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    z, view = torch.randn(3, 4, 16, 16, generator=seeded()), torch.rand(3, 3, 128, 128, generator=seeded())
+    value, g = latents.unlikeness(tiny, view)(z)
+    monkeypatch.setattr(latents, "SMALL", 64)
+    sizes, decode = [], tiny.vae.decode
+    monkeypatch.setattr(tiny.vae, "decode", lambda z: (sizes.append(len(z)), decode(z))[1])
+    alone, each = latents.unlikeness(tiny, view)(z)
+    assert sizes == [1, 1, 1] and alone.item() == pytest.approx(value.item(), rel=1e-5)
+    assert (each - g).norm() / g.norm() < 1e-4
+
+
 def test_noise_is_the_same_thing_to_every_kind_of_model(tiny: LDM) -> None:
     """A model that predicts v is told what it must say for the noise to come out."""
     z, noise, t = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([10, 700])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import Step
 from diffusers import DDPMScheduler
 
 from cloakwork import alternating, eot, targets
@@ -32,33 +33,42 @@ def test_photoguard_first_step(tiny: LDM, square: Photos, first_gradient: list[P
     assert relative_error(first_gradient[0], theirs) < 1e-4
 
 
-@pytest.mark.parametrize("unlikeness", [None, 0.0, 2.0])
-def test_aspl_and_ours_first_step(unlikeness: float | None, tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
-    """With no surrogate steps before it: the gradient of DreamBooth's loss, one timestep and one noise a photo (None: ASPL); ours
-    adds the perceptual distance of the reconstruction, each by a latent of length 1."""
-    short = {"outer": 1, "clean_steps": 0, "pgd_steps": 1, "adv_steps": 0}
-    if unlikeness is None:
-        run(aspl, square, tiny, aspl.Config(**short, prior_weight=0))
-    else:
-        run(cloakwork, square, tiny, cloakwork.Config(**short, unlikeness=unlikeness, class_images=1))
-    g = torch.Generator().manual_seed(4)
-    torch.rand(2 * len(square), generator=g)  # places of the crops; the photos are square, so they do not matter
-    t = torch.randint(0, 1000, (len(square),), generator=g)
-    x = torch.stack(square).requires_grad_(True)
+def denoising_error(tiny: LDM, x: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """DreamBooth's loss on square photos, one timestep and one noise a photo, and the latents it is of."""
+    torch.rand(2 * len(x), generator=g)  # places of the crops; the photos are square, so they do not matter
+    t = torch.randint(0, 1000, (len(x),), generator=g)
     z = tiny.vae.encode(2 * x - 1).latent_dist.mean * 0.18215
     noise = torch.randn(z.shape, generator=g)
     ids = tiny.tokenizer("a photo of <sks> person", padding="max_length", max_length=77, return_tensors="pt").input_ids
     c = tiny.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
     z_t = DDPMScheduler.from_config(tiny.scheduler.config).add_noise(z, noise, t)
-    loss = torch.nn.functional.mse_loss(tiny.unet(z_t, t, encoder_hidden_states=c).sample, noise)
-    (way,) = torch.autograd.grad(loss, z, retain_graph=True)
-    if unlikeness is not None:
-        again = (tiny.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
-        (far,) = torch.autograd.grad(load_lpips()(again, x.detach()).sum(), z, retain_graph=True)
-        way, far = (v / v.square().sum((1, 2, 3), keepdim=True).sqrt() for v in (way, far))
-        way = way + unlikeness * far
-    (theirs,) = torch.autograd.grad(z, x, way)
+    return torch.nn.functional.mse_loss(tiny.unet(z_t, t, encoder_hidden_states=c).sample, noise), z
+
+
+def test_aspl_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
+    """With no surrogate steps before it."""
+    cfg = aspl.Config(outer=1, clean_steps=0, pgd_steps=1, adv_steps=0, prior_weight=0)
+    run(aspl, square, tiny, cfg)
+    x = torch.stack(square).requires_grad_(True)
+    loss, _ = denoising_error(tiny, x, torch.Generator().manual_seed(4))
+    (theirs,) = torch.autograd.grad(loss, x)
     assert relative_error(first_gradient[0], theirs) < 1e-4
+
+
+@pytest.mark.parametrize(("displacement", "unlikeness"), [(0.0, 0.0), (0.5, 0.0), (1.0, 2.0)])
+def test_ours_second_step(displacement: float, unlikeness: float, tiny: LDM, square: Photos, steps: list[Step]) -> None:
+    """The first in which photos differ from originals: three gradients by a photo's latent, as long as their weights say."""
+    weights = {"displacement": displacement, "unlikeness": unlikeness}
+    run(cloakwork, square, tiny, cloakwork.Config(outer=1, clean_steps=0, pgd_steps=2, adv_steps=0, **weights))
+    x = torch.stack(steps[1].x).requires_grad_(True)
+    loss, z = denoising_error(tiny, x, steps[1].again())
+    there = tiny.vae.encode(2 * torch.stack(square) - 1).latent_dist.mean * 0.18215
+    again = (tiny.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
+    terms = [loss, (z - there.detach()).square().sum(), load_lpips()(again, torch.stack(square)).sum()]
+    ways = [torch.autograd.grad(term, z, retain_graph=True)[0] for term in terms]
+    ways = [way / way.square().sum((1, 2, 3), keepdim=True).sqrt() for way in ways]
+    (theirs,) = torch.autograd.grad(z, x, ways[0] + displacement * ways[1] + unlikeness * ways[2])
+    assert relative_error(steps[1].grads, theirs) < 1e-4
 
 
 def test_aspl_counts_its_steps(tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch, first_gradient: list[Photos]) -> None:

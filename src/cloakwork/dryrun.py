@@ -35,6 +35,7 @@ class Counts:
     vae_encode: int = 0
     vae_encode_backward: int = 0
     vae_decode: int = 0
+    vae_decode_backward: int = 0
     unet: int = 0
     unet_backward: int = 0
 
@@ -94,7 +95,10 @@ class _Autoencoder(nn.Module):
 
     def decode(self, z: Tensor) -> Any:
         self.counts.vae_decode += 1
-        return SimpleNamespace(sample=nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain)
+        x = nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain
+        if x.requires_grad:
+            x.register_hook(lambda g: _add(self.counts, "vae_decode_backward"))
+        return SimpleNamespace(sample=x)
 
 
 class _Tokenizer:

@@ -9,8 +9,6 @@ peak of memory that is the larger of the two graphs, not their sum).
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import deepcopy
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ from torch import Tensor
 from cloakwork import eot, pgd
 from cloakwork.eot import Loader
 from cloakwork.ldm import LDM
-from cloakwork.nets.lpips import LPIPS, load_lpips
+from cloakwork.nets.lpips import at_least, load_lpips
 from cloakwork.types import Images, Photos
 
 Term = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents, n x c x h x w -> value (a scalar), its gradient by the latents
@@ -96,26 +94,21 @@ def nearness(z_target: Tensor) -> Term:
 
 
 def unlikeness(ldm: LDM, view: Images) -> Term:
-    """LPIPS between what the autoencoder makes of the latents and the picture that they came from, mean over pictures.
+    """LPIPS between what the autoencoder makes of the latents and pictures of the originals, mean over pictures.
 
     Args:
-        ldm: whose decoder it is. Over small pictures it decodes one at a time: its graph is the largest of all.
-        view: n x 3 x S x S in [0, 1]; no gradient goes through it.
+        ldm: whose decoder it is. Beyond small pictures it decodes one at a time: its graph is the largest of all.
+        view: the originals, n x 3 x S x S in [0, 1].
     """
-    net, alone = _lpips_on(ldm.device), 1 if ldm.size > SMALL else len(view)
+    net, alone = load_lpips(ldm.device), 1 if ldm.size > SMALL else len(view)
 
     def term(z: Tensor) -> tuple[Tensor, Tensor]:
-        parts = zip(z.split(alone), view.detach().split(alone), strict=True)
-        found = [differentiated(lambda z, v=v: net(ldm.decode(z), v).sum() / len(view))(z) for z, v in parts]
+        parts = zip(z.split(alone), at_least(64, view).split(alone), strict=True)
+        found = [differentiated(lambda z, v=v: net(at_least(64, ldm.decode(z)), v).sum() / len(view))(z) for z, v in parts]
         values, grads = zip(*found, strict=True)
         return torch.stack(values).sum(), torch.cat(grads)
 
     return term
-
-
-@cache
-def _lpips_on(device: torch.device) -> LPIPS:
-    return deepcopy(load_lpips()).to(device)
 
 
 def balanced(*terms: tuple[float, Term]) -> Term:
@@ -160,27 +153,43 @@ def gradient(
         loader: how a thief reads the photos.
         split: never hold the encoder's and the term's graphs at once; None: for pictures over 128 px. Changes no byte.
     """
-    return gradient_by_view(ldm, lambda view: term, rng, loader=loader, split=split)
+    return _gradient(ldm, lambda which, places: term, rng, loader, split)
 
 
-def gradient_by_view(
+def gradient_beside(
     ldm: LDM,
+    originals: Photos,
     term: Callable[[Images], Term],
     rng: torch.Generator,
     *,
     loader: Loader = eot.SLIDE,
     split: bool | None = None,
 ) -> pgd.Gradient:
-    """The same for a term that is about the pictures (n x 3 x S x S in [0, 1]) whose latents it gets."""
+    """The same for a term that compares with originals: it is told how they look in the same view (n x 3 x S x S in [0, 1])."""
+
+    def told(which: list[int], places: torch.Generator) -> Term:
+        return term(eot.view([originals[i] for i in which], ldm.size, loader, places))
+
+    return _gradient(ldm, told, rng, loader, split)
+
+
+def _gradient(
+    ldm: LDM,
+    term: Callable[[list[int], torch.Generator], Term],
+    rng: torch.Generator,
+    loader: Loader,
+    split: bool | None,
+) -> pgd.Gradient:
     split = ldm.size > SMALL if split is None else split
 
     def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
+        places = torch.Generator().set_state(rng.get_state())
         view = eot.view(leaves, ldm.size, loader, rng)
         before = rng.get_state()
         with torch.set_grad_enabled(not split):
             z = ldm.encode(view, rng)
-        value, g = term(view.detach())(z.detach())
+        value, g = term(which, places)(z.detach())
         if split:
             z = ldm.encode(view, torch.Generator().set_state(before))
         return value.item(), list(torch.autograd.grad(z, leaves, g))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+CPU = torch.device("cpu")
 WEIGHTS = Path(__file__).with_name("lpips_alex.safetensors")
 
 
@@ -58,8 +59,13 @@ class LPIPS(nn.Module):
 
 
 @cache
-def load_lpips() -> LPIPS:
-    """The frozen network in fp32 on the CPU."""
+def load_lpips(device: torch.device = CPU) -> LPIPS:
+    """The frozen network in fp32."""
     net = LPIPS()
     net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()})
-    return net.eval().requires_grad_(False)
+    return net.eval().requires_grad_(False).to(device)
+
+
+def at_least(side: int, x: Tensor) -> Tensor:
+    """Square pictures, n x 3 x S x S, enlarged to `side` where a small model's are too small for LPIPS."""
+    return x if x.shape[-1] >= side else F.interpolate(x, (side, side), mode="bilinear")

@@ -1,17 +1,20 @@
-"""Ours: what a thief's autoencoder gives back looks unlike the photo, and a surrogate that learns it keeps failing.
+"""Ours: latents lie elsewhere, what the autoencoder gives back looks unlike the photo, and a learning surrogate keeps failing.
 
-A thief never learns a photo x but its latent E(x), and what it can draw at best is D(E(x)). So PGD raises two things at once,
+A thief never learns a photo x but its latent E(x), and what it can draw at best is D(E(x)). PGD raises three things at once,
 with theta_s a surrogate that learns the photos in turns with PGD, as in ASPL (Van Le et al., arXiv 2303.15433):
 
-    x' = argmax over |x' - x| <= budget of  unit(L(theta_s, x')) + unlikeness * unit(LPIPS(D(E(x')), x'))
+    x' = argmax over |x' - x| <= budget of
+         unit(L(theta_s, x')) + displacement * unit(|E(x') - E(x)|^2) + unlikeness * unit(LPIPS(D(E(x')), x))
 
-L is the denoising error under "a photo of sks person", LPIPS the perceptual distance (Zhang et al., arXiv 1801.03924); unit()
-brings a term's gradient by a photo's latent to length 1, so that neither drowns the other. The schedule is ASPL's: `outer`
+L is the denoising error under "a photo of sks person", LPIPS the perceptual distance (Zhang et al., arXiv 1801.03924), the
+distance of latents that of PID (Li et al., arXiv 2406.15305) without the variance. unit() brings a term's gradient by a photo's latent to
+length 1, so that none drowns the others; together they reach nearly what each reaches alone. The schedule is ASPL's: `outer`
 turns of surrogate steps on clean photos, PGD, and surrogate steps on protected photos; 300 PGD steps, a fiftieth of released
 MetaCloak's.
 
 No paper is followed, so there is nothing to depart from. The autoencoder, unlike the denoiser, is the same in most models that
-are fine-tuned from one another, which the second term rests on; it costs a pass forward and back through the decoder.
+are fine-tuned from one another, which the second and third terms rest on; the third costs a pass forward and back through the
+decoder.
 """
 
 from __future__ import annotations
@@ -49,8 +52,10 @@ class Config:
     """surrogate steps on protected photos a turn"""
     step: float | None = None
     """change per PGD step, 1/255 (none: budget / 10)"""
+    displacement: float = 1.0
+    """weight of the latent's distance from the photo's own, against the denoising error"""
     unlikeness: float = 1.0
-    """weight of what the autoencoder gives back against the denoising error"""
+    """weight of what the autoencoder gives back, against the denoising error"""
     lr: float = 5e-6
     """the surrogate's learning rate: the thief's"""
     class_images: int = 200
@@ -78,10 +83,13 @@ def protect(
     def ascent(theta_s: LDM) -> pgd.Gradient:
         error = latents.denoising(theta_s, theta_s.embed([cfg.instance_prompt]), rng)
 
-        def both(view: Images) -> Term:
-            return latents.balanced((1, error), (cfg.unlikeness, latents.unlikeness(theta_s, view)))
+        def all_three(view: Images) -> Term:
+            with torch.no_grad():
+                back = latents.nearness(theta_s.encode(view, rng))
+            unlike = latents.unlikeness(theta_s, view)
+            return latents.balanced((1, error), (-cfg.displacement, back), (cfg.unlikeness, unlike))
 
-        return latents.gradient_by_view(theta_s, both, rng)
+        return latents.gradient_beside(theta_s, photos, all_three, rng)
 
     with students(surrogates) as thetas:
         opponents = []

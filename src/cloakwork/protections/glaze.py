@@ -23,7 +23,6 @@ Departures:
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -32,7 +31,7 @@ from torch import Tensor
 
 from cloakwork import eot, pgd, targets
 from cloakwork.ldm import LDM
-from cloakwork.nets.lpips import load_lpips
+from cloakwork.nets.lpips import at_least, load_lpips
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -78,7 +77,7 @@ def protect(
 
 def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
     z_target = targets.latent(ldm, cfg.target) if cfg.target else None
-    lpips = deepcopy(load_lpips()).to(ldm.device)
+    lpips = load_lpips(ldm.device)
 
     def nearness(x: Photos, which: list[int]) -> Tensor:
         place = rng.get_state()  # the same places for all crops
@@ -90,15 +89,10 @@ def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.G
         with torch.no_grad():
             goal = ldm.encode(original(styled), rng) if z_target is None else z_target
         far = ((ldm.encode(seen, rng) - goal) / SCALE).square().mean()
-        visible = F.relu(lpips(*(_at_least(64, v) for v in (seen, original(photos)))) - cfg.p).mean()
+        visible = F.relu(lpips(*(at_least(64, v) for v in (seen, original(photos)))) - cfg.p).mean()
         return -far - cfg.alpha * visible
 
     return pgd.by_autograd(nearness)
-
-
-def _at_least(side: int, x: Images) -> Images:
-    """Pictures of a small model, made large enough for LPIPS."""
-    return x if x.shape[-1] >= side else F.interpolate(x, (side, side), mode="bilinear")
 
 
 def restyle(photo: Tensor) -> Tensor:
