@@ -7,10 +7,10 @@ with theta_s a surrogate that learns the photos in turns with PGD, as in ASPL (V
          unit(L(theta_s, x')) + displacement * unit(|E(x') - E(x)|^2) + unlikeness * unit(LPIPS(D(E(x')), x))
 
 L is the denoising error under "a photo of sks person", LPIPS the perceptual distance (Zhang et al., arXiv 1801.03924), the
-distance of latents that of PID (Li et al., arXiv 2406.15305) without the variance. unit() brings a term's gradient by a photo's latent to
-length 1, so that none drowns the others; together they reach nearly what each reaches alone. The schedule is ASPL's: `outer`
-turns of surrogate steps on clean photos, PGD, and surrogate steps on protected photos; 300 PGD steps, a fiftieth of released
-MetaCloak's.
+distance of latents that of PID (Li et al., arXiv 2406.15305) without the variance. unit() brings a term's gradient by a photo's
+latent to length 1, so that none drowns the others; together they reach nearly what each reaches alone. The schedule is ASPL's:
+`outer` turns of surrogate steps on clean photos, PGD, and surrogate steps on protected photos; 300 PGD steps, a fiftieth of
+released MetaCloak's.
 
 No paper is followed, so there is nothing to depart from. The autoencoder, unlike the denoiser, is the same in most models that
 are fine-tuned from one another, which the second and third terms rest on; the third costs a pass forward and back through the
