@@ -50,7 +50,8 @@ def test_module_is_a_method_on_one_page(name: str) -> None:
     assert {"tiny", "paper"} <= set(module.PRESETS)
     assert len(Path(str(module.__file__)).read_text().splitlines()) <= 150
     if name in LEARNED:
-        assert "arXiv" in module.__doc__ and "Departures" in module.__doc__ and "Checked against" in module.__doc__
+        assert "arXiv" in module.__doc__ and "Departures" in module.__doc__
+        assert "Checked against" in module.__doc__ or name == "cloakwork"  # our own has no released code to be checked against
 
 
 @pytest.mark.parametrize("budget", [4.0, 6.4])

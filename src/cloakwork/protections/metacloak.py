@@ -33,7 +33,6 @@ from typing import Literal
 import torch
 
 from cloakwork import eot, latents, pgd
-from cloakwork.eot import Loader
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Training
 from cloakwork.pool import Pool, Schedule, Turn, at_least_one, held, members, students
@@ -76,7 +75,7 @@ class Config:
     """training steps of the pool's most advanced member, N_max"""
     training: Training = field(default_factory=lambda: Training(lr=5e-7))
     """how surrogates learn"""
-    transform: Loader = field(default_factory=lambda: Loader(crop="slide", flip=0.5, blur=7, blur_sigma=(0.1, 2.0)))
+    transform: eot.Loader = field(default_factory=lambda: eot.Loader(crop="slide", flip=0.5, blur=7, blur_sigma=(0.1, 2.0)))
     """T: what may happen to the photos before they are learned"""
     class_images: int = 200
     """most class pictures a surrogate makes"""
@@ -88,7 +87,7 @@ class Config:
 
 TINY = Config(
     steps=60, M=4, surrogate_steps=120, training=Training(lr=3e-4), class_images=16,
-    transform=Loader(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
+    transform=eot.Loader(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
 )  # fmt: skip
 PRESETS = {
     "tiny": TINY,
