@@ -12,12 +12,12 @@ latent to length 1, so that none drowns the others; together they reach nearly w
 `outer` turns of surrogate steps on clean photos, PGD, and surrogate steps on protected photos; 300 PGD steps, a fiftieth of
 released MetaCloak's.
 
-The autoencoder, unlike the denoiser, is the same in most models that are fine-tuned from one another, which the second and third
-terms rest on; the third costs a pass forward and back through the decoder.
+The autoencoder, unlike the denoiser, is the same in most models that are fine-tuned from one another, which the second and
+third terms rest on; the third costs a pass forward and back through the decoder.
 
 Departures (from ASPL, there being no paper of this):
 - the two further terms; every term's gradient is of length 1, so the sizes of their values do not matter;
-- the surrogate learns at the thief's rate in the laptop preset; targets, ensembles that take turns and LoRA surrogates are not here.
+- the surrogate learns at the thief's rate in the laptop preset; targets, ensembles that take turns and LoRA are not here.
 """
 
 from __future__ import annotations
