@@ -22,11 +22,11 @@ from pathlib import Path
 
 import tables
 import torch
+from folders import files, halves, noun, within
 
 from cloakwork import methods, steps
 from cloakwork.cli import specs
 from cloakwork.comparison import ARMS, Audit, Row, Subject, Thief, about, arms, attack_step, compare_all, score_step
-from cloakwork.decoding import EXTENSIONS
 from cloakwork.intervals import Estimate
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Step, source
@@ -106,36 +106,27 @@ def thief(label: str, args: argparse.Namespace) -> Thief:
     return Thief(attacker, config, victim, PROMPTS, clean_share, dtype=args.dtype, label=label)
 
 
-def subjects(cell: Cell, protection: str, args: argparse.Namespace) -> list[Subject]:
+def subjects(cell: Cell, protection: str, root: Path) -> list[Subject]:
+    """The photo sets in a folder: of all people there, or of the cell's things."""
     name, config = specs.parse("protections", protection)
     config = replace(config, budget=0 if name == "none" else cell.budget)
     models = ("tiny",) if getattr(methods.load("protections", name), "USES_SURROGATES", True) else ()
     found = []
-    for folder in (
-        (args.subjects / t for t in cell.things) if cell.things else sorted(p for p in args.people.iterdir() if p.is_dir())
-    ):
-        if cell.things:
-            photos = files(folder)
-            learned, known = photos[: (len(photos) + 1) // 2], photos
-        else:
-            learned, known = files(folder / "set_B"), files(folder / "set_A") + files(folder / "set_B")
-        clean = source(learned)
-        noun = folder.name.rstrip("0123456789").replace("_", " ") if cell.things else "person"
-        protected = clean if name == "none" else Step("protect", name, about(config, noun), (clean,), 0, models)
-        found.append(Subject(folder.name, clean, protected, cell.budget, source(known), noun))
+    for folder in [root / thing for thing in cell.things] or within(root):
+        learned, others = halves(folder) if cell.things else (files(folder / "set_B"), files(folder / "set_A"))
+        clean, called = source(learned), noun(folder.name) if cell.things else "person"
+        protected = clean if name == "none" else Step("protect", name, about(config, called), (clean,), 0, models)
+        found.append(Subject(folder.name, clean, protected, cell.budget, source(learned + others), called))
     return found
 
 
-def files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
-
-
-def work(cell: Cell, args: argparse.Namespace, bench: Bench) -> None:
+def work(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> None:
     """This part's photo sets: photos that cost nothing first, then a protection after the other."""
     mine, of = (int(x) for x in args.part.split("/"))
     begun, trained = time.monotonic(), 0
-    for protection, label, seed in product(("none", *cell.protections), cell.thieves, range(cell.seeds)):
-        for subject, arm in product(subjects(cell, protection, args)[mine::of], ARMS):
+    for protection in ("none", *cell.protections):
+        some = subjects(cell, protection, root)[mine::of]
+        for label, seed, subject, arm in product(cell.thieves, range(cell.seeds), some, ARMS):
             attack = attack_step(arms(subject, seed)[arm], subject, thief(label, args), seed)
             new = not steps.cached(attack, bench)
             steps.pictures(attack, bench)
@@ -143,16 +134,14 @@ def work(cell: Cell, args: argparse.Namespace, bench: Bench) -> None:
                 steps.score(score_step(attack, subject, metric, methods.load("metrics", metric).Config()), bench)
             trained += new
             if new:
-                print(
-                    f"{protection}, {label}, {subject.name}, {seed}: {(time.monotonic() - begun) / trained:.0f} s a thief",
-                    flush=True,
-                )
+                each = (time.monotonic() - begun) / trained
+                print(f"{protection}, {label}, {subject.name}, {seed}: {each:.0f} s a thief", flush=True)
 
 
-def compare(cell: Cell, args: argparse.Namespace, bench: Bench) -> dict[str, Audit]:
+def compare(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> dict[str, Audit]:
     """An audit for each protection."""
     who, metrics = [thief(label, args) for label in cell.thieves], THINGS if cell.things else FACES
-    return {p: compare_all(subjects(cell, p, args), who, metrics, cell.seeds, bench) for p in cell.protections}
+    return {p: compare_all(subjects(cell, p, root), who, metrics, cell.seeds, bench) for p in cell.protections}
 
 
 def table(found: dict[str, Audit], first: str, *others: str) -> list[str]:
@@ -204,11 +193,14 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     bench, cell = Bench(args.store, "cpu"), CELLS[args.cell]
+    root = args.subjects if cell.things else args.people
+    if root is None:
+        parser.error(f"the cell needs {'--subjects' if cell.things else '--people'}")
     if args.only:
         cell = replace(cell, protections=tuple(args.only))
     if args.part:
-        return work(cell, args, bench)
-    found = compare(cell, args, bench)
+        return work(cell, root, args, bench)
+    found = compare(cell, root, args, bench)
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     write_json(args.out, kept | {args.cell: {
         "weights": {m: bench.model(m).weights for m in sorted({THIEVES[t][1] for t in cell.thieves} | {"tiny"})},

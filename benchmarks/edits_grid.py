@@ -10,9 +10,8 @@ of the same budget are the line to beat. Protected photos come from the store of
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import tables
 import torch
@@ -29,6 +28,15 @@ from cloakwork.steps import Bench, Source, Step
 PROMPTS = ("a photo of a person", "a photo of a sunflower")
 EDITORS = {"sdedit": (0.1, 0.2, 0.3), "inpaint": (1.0,)}
 Scores = dict[str, dict[str, dict[int, list[float]]]]  # of an edit: photo set -> seed -> photo by photo
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far edits of protected photos are from those of clean ones."""
+
+    mean: Estimate
+    against_noise: Estimate
+    """what is more, or less, than random noise does"""
 
 
 def edits(photos: Source | Step, editor: str, bench: Bench, dtype: str, seed: int) -> torch.Tensor:
@@ -60,44 +68,41 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/edits.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/protections.md"))
     args = parser.parse_args()
-    args.subjects = None
     torch.set_num_threads(1)
     bench, cell = Bench(args.store, "cpu"), Cell(tuple(args.only), ())
     scores: dict[str, dict[str, Scores]] = {}  # protection -> metric -> edit -> ...
     for name in ("noise", *cell.protections):
-        for subject in subjects(cell, "none" if name == "noise" else name, args):
+        for subject in subjects(cell, "none" if name == "noise" else name, args.people):
             photos = arms(subject, args.seed)["noise"] if name == "noise" else subject.protected
             for metric, by_edit in apart(photos, subject, bench, args).items():
                 for edit, values in by_edit.items():
                     scores.setdefault(name, {}).setdefault(metric, {}).setdefault(edit, {})[subject.name] = {args.seed: values}
         print(name, *(f"{e} {estimate(t).mean:.3f}" for e, t in scores[name]["lpips"].items()), flush=True)
     found = {
-        name: {
-            metric: {edit: {"mean": asdict(estimate(t)), "against_noise": asdict(difference(t, scores["noise"][metric][edit]))}
-                     for edit, t in by_edit.items()} for metric, by_edit in by_metric.items()
-        } for name, by_metric in scores.items()
+        name: {metric: {edit: Apart(estimate(t), difference(t, scores["noise"][metric][edit])) for edit, t in by_edit.items()}
+               for metric, by_edit in by_metric.items()} for name, by_metric in scores.items()
     }  # fmt: skip
     write_json(args.out, {
         "weights": {"tiny": bench.model("tiny").weights}, "dtype": args.dtype, "budget": cell.budget, "prompts": PROMPTS,
         "seed": args.seed,
         "protections": {p: asdict(specs.parse("protections", p)[1]) for p in cell.protections},
-        "edits": found, "surroundings": surroundings(torch.device("cpu")),
+        "edits": {name: {metric: {edit: asdict(a) for edit, a in by_edit.items()} for metric, by_edit in by_metric.items()}
+                  for name, by_metric in found.items()}, "surroundings": surroundings(torch.device("cpu")),
     })  # fmt: skip
     tables.write(args.doc, "edits", table(found))
 
 
-def table(found: dict[str, Any]) -> list[str]:
+def table(found: dict[str, dict[str, dict[str, Apart]]]) -> list[str]:
     """LPIPS between edits, those thrown off farthest first; bold: farther than noise throws them, with 95 % confidence."""
     names = list(found["noise"]["lpips"])
     lines = [f"| protection | {' | '.join(f'{n}: LPIPS, SSIM' for n in names)} |", "|---" * (len(names) + 1) + "|"]
 
     def cell(name: str, edit: str) -> str:
         far, alike = found[name]["lpips"][edit], found[name]["ssim"][edit]
-        mean, more = Estimate(**far["mean"]), Estimate(**far["against_noise"])
-        text = f"{mean.mean:.3f} [{mean.low:.3f}, {mean.high:.3f}], {alike['mean']['mean']:.2f}"
-        return f"**{text}**" if more.low > 0 else text
+        text = f"{far.mean.mean:.3f} [{far.mean.low:.3f}, {far.mean.high:.3f}], {alike.mean.mean:.2f}"
+        return f"**{text}**" if far.against_noise.low > 0 else text
 
-    for name in sorted(found, key=lambda n: -sum(found[n]["lpips"][e]["mean"]["mean"] for e in names)):
+    for name in sorted(found, key=lambda n: -sum(found[n]["lpips"][e].mean.mean for e in names)):
         lines.append(f"| {name} | {' | '.join(cell(name, e) for e in names)} |")
     return lines
 

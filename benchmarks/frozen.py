@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audit_grid import CELLS, PROMPTS, files
+from audit_grid import CELLS, PROMPTS
+from folders import files, within
 from safetensors.torch import load_file
 
 from cloakwork import eot, loading, steps
@@ -72,8 +73,8 @@ def main() -> None:
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     done = {(r["arm"], r["person"]) for r in kept}
     for arm in CELLS["frozen"].protections:
-        for folder in sorted(p for p in args.people.iterdir() if p.is_dir() and p.name in (args.only or [p.name])):
-            if (arm, folder.name) in done:
+        for folder in within(args.people):
+            if (arm, folder.name) in done or folder.name not in (args.only or [folder.name]):
                 continue
             photos = steps.photos(source(files(folder / "set_B")), bench)
             kept += rows(arm, folder.name, photos, steps.photos(source(files(folder / "set_A")), bench) + photos, ldm, args)

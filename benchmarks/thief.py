@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from folders import files, halves, noun, within
 from torch import Tensor
 
 from cloakwork import steps, trainers
 from cloakwork.cli import specs
-from cloakwork.decoding import EXTENSIONS
+from cloakwork.comparison import about
 from cloakwork.metrics import clip_i, match
 from cloakwork.nets.faces import load_faces
 from cloakwork.records import surroundings, write_json
@@ -45,21 +46,16 @@ class Group:
     """clean photos that pictures are compared with"""
 
 
-def files(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
-
-
 def people(folder: Path, bench: Bench) -> Group:
-    who = sorted(p for p in folder.iterdir() if p.is_dir())
+    who = within(folder)
     known = {p.name: steps.photos(source(files(p / "set_A") + files(p / "set_B")), bench) for p in who}
     return Group("person", {p.name: source(files(p / "set_B")) for p in who}, known)
 
 
 def subjects(folder: Path, only: Sequence[str], bench: Bench) -> Group:
-    photos = {name: files(folder / name) for name in only}
-    learned = {name: source(f[: (len(f) + 1) // 2]) for name, f in photos.items()}
-    known = {name: steps.photos(source(f[(len(f) + 1) // 2 :]), bench) for name, f in photos.items()}
-    return Group("", learned, known)
+    photos = {name: halves(folder / name) for name in only}
+    learned = {name: source(first) for name, (first, _) in photos.items()}
+    return Group("", learned, {name: steps.photos(source(second), bench) for name, (_, second) in photos.items()})
 
 
 def faces(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, Any]:
@@ -90,13 +86,11 @@ def likeness(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str,
 
 def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: Group, seed: int, bench: Bench) -> Images:
     """The pictures of one thief for "a photo of sks NOUN"; a subject that is no person is called by its own name."""
-    noun = group.noun or name.rstrip("0123456789").replace("_", " ")
-    prompts = (f"a photo of sks {noun}",)
+    called = group.noun or noun(name)
+    prompts = (f"a photo of sks {called}",)
     word = "dreambooth" if thief == "untuned" else thief
     attacker, config = specs.parse("attackers", word, [victim])
-    config = replace(config, sampling=replace(config.sampling, n=args.n))
-    if noun != "person":
-        config = replace(config, instance_prompt=prompts[0], class_prompt=f"a photo of {noun}")
+    config = about(replace(config, sampling=replace(config.sampling, n=args.n)), called)
     if thief == "untuned":
         return trainers.drawer(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
     return steps.pictures(Step("attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype), bench)

@@ -112,8 +112,8 @@ def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int
 
 def about(config: Any, noun: str) -> Any:
     """A Config whose prompts speak of another noun than "person"."""
-    words = {f.name: getattr(config, f.name) for f in fields(config) if f.name.endswith("prompt")}
-    return replace(config, **{name: words.replace("person", noun) for name, words in words.items()})
+    prompts = [f.name for f in fields(config) if f.name.endswith("prompt")]
+    return replace(config, **{name: getattr(config, name).replace("person", noun) for name in prompts})
 
 
 def score_step(attack: Step, subject: Subject, metric: str, config: Any) -> Step:

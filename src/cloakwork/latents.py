@@ -153,22 +153,32 @@ def gradient(
         loader: how a thief reads the photos.
         split: never hold the encoder's and the term's graphs at once; None: for pictures over 128 px. Changes no byte.
     """
-    return _gradient(ldm, lambda which, places: term, rng, loader, split)
+    return _gradient(ldm, lambda which, same: term, rng, loader, split)
 
 
 def gradient_beside(
     ldm: LDM,
     originals: Photos,
-    term: Callable[[Images], Term],
+    term: Callable[[Images, Tensor, list[int]], Term],
     rng: torch.Generator,
     *,
     loader: Loader = eot.SLIDE,
     split: bool | None = None,
 ) -> pgd.Gradient:
-    """The same for a term that compares with originals: it is told how they look in the same view (n x 3 x S x S in [0, 1])."""
+    """The same for a term that compares with originals.
 
-    def told(which: list[int], places: torch.Generator) -> Term:
-        return term(eot.view([originals[i] for i in which], ldm.size, loader, places))
+    Args:
+        ldm, rng, loader, split: as in `gradient`.
+        originals: of all photos.
+        term: made for each call from the originals in the same view (n x 3 x S x S in [0, 1]), their latents (of the posterior's
+            sample, where the model samples it, by the same noise), and the places of the photos in the set.
+    """
+
+    def told(which: list[int], same: torch.Generator) -> Term:
+        view = eot.view([originals[i] for i in which], ldm.size, loader, same)
+        with torch.no_grad():
+            z_0 = ldm.encode(view, same)
+        return term(view, z_0, which)
 
     return _gradient(ldm, told, rng, loader, split)
 
@@ -184,12 +194,12 @@ def _gradient(
 
     def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
-        places = torch.Generator().set_state(rng.get_state())
+        same = torch.Generator().set_state(rng.get_state())  # draws the same view again
         view = eot.view(leaves, ldm.size, loader, rng)
         before = rng.get_state()
         with torch.set_grad_enabled(not split):
             z = ldm.encode(view, rng)
-        value, g = term(which, places)(z.detach())
+        value, g = term(which, same)(z.detach())
         if split:
             z = ldm.encode(view, torch.Generator().set_state(before))
         return value.item(), list(torch.autograd.grad(z, leaves, g))

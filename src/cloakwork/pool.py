@@ -123,13 +123,9 @@ class Member(NamedTuple):
     """its weights"""
 
 
-class Course(Protocol):
-    """What a Config says of the training that makes the members."""
+class Wording(Protocol):
+    """What a Config says of the words that a surrogate learns."""
 
-    @property
-    def surrogate_steps(self) -> int: ...
-    @property
-    def training(self) -> Training: ...
     @property
     def class_images(self) -> int: ...
     @property
@@ -138,11 +134,26 @@ class Course(Protocol):
     def class_prompt(self) -> str: ...
 
 
+class Course(Wording, Protocol):
+    """What a Config says of the training that makes the members."""
+
+    @property
+    def surrogate_steps(self) -> int: ...
+    @property
+    def training(self) -> Training: ...
+
+
+def lessons(theta: LDM, pictures: Images, cfg: Wording, how: Training, steps: int, state: State) -> tuple[Lesson, Lesson | None]:
+    """The subject's pictures (n x 3 x S x S) as theta learns them, and its own pictures of the class for so many steps."""
+    with resident(theta, pictures.device):
+        subject = lesson(theta, pictures, cfg.instance_prompt)
+        return subject, prior(theta, cfg.class_prompt, cfg.class_images, how, steps, state)
+
+
 def members(theta: LDM, pictures: Images, cfg: Course, at: Sequence[int], seed: int, state: State) -> list[Member]:
     """theta after each of `at` steps of DreamBooth on pictures (n x 3 x S x S) of the subject."""
     with resident(theta, pictures.device):
-        subject = lesson(theta, pictures, cfg.instance_prompt)
-        kind = prior(theta, cfg.class_prompt, cfg.class_images, cfg.training, max(cfg.surrogate_steps, 1), state)
+        subject, kind = lessons(theta, pictures, cfg, cfg.training, max(cfg.surrogate_steps, 1), state)
         paths = snapshots(theta, subject, kind, cfg.training, cfg.surrogate_steps, at, seed, state.progress)
     return [Member(theta, kind, path) for path in paths]
 

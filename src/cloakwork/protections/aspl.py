@@ -37,10 +37,9 @@ import torch
 from cloakwork import adapters, eot, latents, pgd, targets
 from cloakwork.alternating import Opponent, alternate
 from cloakwork.ldm import LDM
-from cloakwork.personalize import Precision, Training, lesson
-from cloakwork.pool import Schedule, Turn, resident, students
+from cloakwork.personalize import Precision, Training
+from cloakwork.pool import Schedule, Turn, lessons, resident, students
 from cloakwork.state import State
-from cloakwork.trainers import prior
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -118,8 +117,7 @@ def protect(
 def _opponent(
     theta: LDM, clean: Photos, cfg: Config, how: Training, plan: Schedule, rng: torch.Generator, state: State
 ) -> Opponent:
-    subject = lesson(theta, eot.view(clean, theta.size), cfg.instance_prompt)
-    kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
+    subject, kind = lessons(theta, eot.view(clean, theta.size), cfg, how, plan.surrogate_steps, state)
     z_target = targets.latent(theta, cfg.target) if cfg.target else None
     if cfg.lora_rank:
         adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=cfg.text_encoder)

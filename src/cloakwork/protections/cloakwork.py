@@ -25,15 +25,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from cloakwork import eot, latents, pgd
 from cloakwork.alternating import Opponent, alternate
 from cloakwork.latents import Term
 from cloakwork.ldm import LDM
-from cloakwork.personalize import Training, lesson
-from cloakwork.pool import Schedule, Turn, resident, students
+from cloakwork.personalize import Training
+from cloakwork.pool import Schedule, Turn, lessons, students
 from cloakwork.state import State
-from cloakwork.trainers import prior
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -86,10 +86,8 @@ def protect(
     def ascent(theta_s: LDM) -> pgd.Gradient:
         error = latents.denoising(theta_s, theta_s.embed([cfg.instance_prompt]), rng)
 
-        def all_three(view: Images) -> Term:
-            with torch.no_grad():
-                back = latents.nearness(theta_s.encode(view, rng))
-            unlike = latents.unlikeness(theta_s, view)
+        def all_three(view: Images, z_0: Tensor, which: list[int]) -> Term:
+            back, unlike = latents.nearness(z_0), latents.unlikeness(theta_s, view)
             return latents.balanced((1, error), (-cfg.displacement, back), (cfg.unlikeness, unlike))
 
         return latents.gradient_beside(theta_s, photos, all_three, rng)
@@ -97,10 +95,8 @@ def protect(
     with students(surrogates) as thetas:
         opponents = []
         for theta in thetas:
-            with resident(theta, photos[0].device):
-                subject = lesson(theta, eot.view(clean or photos, theta.size), cfg.instance_prompt)
-                kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
-                opponents.append(Opponent(theta, subject, kind, ascent))
+            subject, kind = lessons(theta, eot.view(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
+            opponents.append(Opponent(theta, subject, kind, ascent))
         return alternate(
             photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rng=rng, state=state
         )

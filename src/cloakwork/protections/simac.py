@@ -38,11 +38,10 @@ from torch import Tensor
 from cloakwork import eot, latents, pgd, timesteps
 from cloakwork.alternating import Opponent, alternate
 from cloakwork.ldm import LDM
-from cloakwork.personalize import Training, lesson
-from cloakwork.pool import Schedule, Turn, students
+from cloakwork.personalize import Training
+from cloakwork.pool import Schedule, Turn, lessons, students
 from cloakwork.state import State
-from cloakwork.trainers import prior
-from cloakwork.types import Photos
+from cloakwork.types import Images, Photos
 
 VERSION = 1
 
@@ -94,8 +93,7 @@ def protect(
     with students(surrogates) as thetas:
         opponents = []
         for theta, allowed in zip(thetas, kept.values(), strict=True):
-            subject = lesson(theta, eot.view(clean or photos, theta.size), cfg.instance_prompt)
-            kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
+            subject, kind = lessons(theta, eot.view(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
             opponents.append(Opponent(theta, subject, kind, partial(_disturbance, photos, allowed, cfg, rng)))
         return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, kept=kept,
                          rng=rng, state=state)  # fmt: skip
@@ -104,11 +102,7 @@ def protect(
 def _disturbance(photos: Photos, allowed: Tensor, cfg: Config, rng: torch.Generator, theta: LDM) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
-    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
-        same = torch.Generator().set_state(rng.get_state())  # cuts and samples the originals alike
-        with torch.no_grad():
-            z_0 = theta.encode(eot.view([photos[i] for i in which], theta.size, eot.SLIDE, same), same)
-
+    def disturbed(view: Images, z_0: Tensor, which: list[int]) -> latents.Term:
         def loss(z: Tensor) -> Tensor:
             t, noise = timesteps.draw(allowed[which], rng).to(z.device), theta.noise(z.shape, rng)
             z_t, target = theta.diffuse(z, noise, t)
@@ -119,9 +113,9 @@ def _disturbance(photos: Photos, allowed: Tensor, cfg: Config, rng: torch.Genera
             apart = torch.stack([F.mse_loss(a, b) for a, b in zip(f, f_0, strict=True)]).mean()
             return error + cfg.feature_weight * apart
 
-        return latents.gradient(theta, latents.differentiated(loss), rng)(x, which)
+        return latents.differentiated(loss)
 
-    return gradient
+    return latents.gradient_beside(theta, photos, disturbed, rng)
 
 
 @contextmanager
