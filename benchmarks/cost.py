@@ -16,37 +16,44 @@ import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import tables
 
 from cloakwork import dryrun, methods, photosets
 from cloakwork.cli.foretelling import COSTS
 from cloakwork.records import write_json
 
 ABOUT = "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, where a number stands."
-CHILD = """
-import sys, time, torch
-torch.set_num_threads(int(sys.argv[5]))
-from cloakwork import jobs
-begun = time.process_time()
-(result,) = jobs.protect([sys.argv[1]], sys.argv[2], protection=sys.argv[3], preset=sys.argv[4])
-print(len(result.photos), time.process_time() - begun)
-"""
+CHILD = Path(__file__).with_name("timed.py")
 
 
 def cost(photos: Path, protection: str, preset: str, threads: int) -> dict[str, object]:
     """One protection in a fresh process; class pictures come from an empty cache, so their making counts."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", CHILD, str(photos), folder + "/out", protection, preset, str(threads)]
+        command = [sys.executable, str(CHILD), str(photos), folder + "/out", protection, preset, str(threads)]
         begun = time.monotonic()
         done = subprocess.run(
             command, capture_output=True, text=True, check=True, env={"CLOAKWORK_CACHE": folder + "/cache", "PATH": ""}
         )
         wall = time.monotonic() - begun
         timings = json.loads((Path(folder) / "out/.cloakwork/timings.json").read_text())
-    count, cpu = done.stdout.split()
-    return {
-        "photos": int(count), "threads": threads, "cpu_seconds": round(float(cpu), 1), "wall_seconds": round(wall, 1),
-        "peak_memory_mb": timings["peak_memory_mb"],
-    }  # fmt: skip
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found | {"threads": threads, "wall_seconds": round(wall, 1), "peak_memory_mb": timings["peak_memory_mb"]}
+
+
+def table(cells: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """A Markdown table of what was measured, the cheapest first."""
+    heads = ["protection", "CPU seconds", "memory, MB", "PGD steps", "training steps", "UNet, back", "encoder, back",
+             "decoder, back", "outside"]  # fmt: skip
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    measured = [(name if preset == "tiny" else f"{name}:{preset}", cell) for name, presets in cells.items()
+                for preset, cell in presets.items() if "cpu_seconds" in cell]  # fmt: skip
+    for name, cell in sorted(measured, key=lambda item: item[1]["cpu_seconds"]):
+        passes = [f"{cell[p]}, {cell[f'{p}_backward']}" for p in ("unet", "vae_encode", "vae_decode")]
+        numbers = [f"{cell['cpu_seconds']:.0f}", str(cell["peak_memory_mb"]), str(cell["pgd_steps"]), str(cell["training_steps"])]
+        lines.append(f"| {' | '.join([name, *numbers, *passes, format(cell['outside'], '.0%')])} |")
+    return lines
 
 
 def main() -> None:
@@ -55,8 +62,9 @@ def main() -> None:
     parser.add_argument("--protection", nargs="*", default=[name for name, _ in methods.listing("protections")])
     parser.add_argument("--preset", nargs="*", default=["tiny"], help="which presets are run; all are counted")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--doc", type=Path, default=Path("docs/protections.md"))
     args = parser.parse_args()
-    n = len(photosets.find_sets([args.photos], tempfile.gettempdir())[0].files)
+    n = len(photosets.read_only(args.photos)[0].files)
     for name in args.protection:
         module = methods.load("protections", name)
         for preset, config in module.PRESETS.items():
@@ -69,6 +77,7 @@ def main() -> None:
             cells[name][preset] = cell
             write_json(COSTS, {"about": ABOUT.format(n), "cells": cells})
             print(name, preset, json.dumps(cell), flush=True)
+    tables.write(args.doc, "cost", table(json.loads(COSTS.read_text())["cells"]))
 
 
 if __name__ == "__main__":

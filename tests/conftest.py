@@ -110,6 +110,11 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
     return seen
 
 
+def relative_error(ours: Photos, theirs: torch.Tensor) -> float:
+    """The largest over the photos, of gradients in the l2 norm."""
+    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
+
+
 def pixels_of(path: Path) -> np.ndarray:
     """The RGB bytes of a saved photo, read without the package."""
     return np.asarray(Image.open(path).convert("RGB")).astype(int)

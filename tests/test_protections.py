@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import Step
+from conftest import Step, relative_error
 from diffusers import DDPMScheduler
 
 from cloakwork import alternating, eot, targets
@@ -15,10 +15,6 @@ from cloakwork.nets.lpips import load_lpips
 from cloakwork.protections import aspl, cloakwork, noise, photoguard
 from cloakwork.state import State
 from cloakwork.types import Photos
-
-
-def relative_error(ours: Photos, theirs: torch.Tensor) -> float:
-    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
 
 
 def run(module: object, photos: Photos, model: LDM, cfg: object) -> Photos:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import relative_error
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
@@ -39,10 +40,6 @@ def restated(tiny: LDM, square: Photos) -> tuple[Tensor, Tensor, Tensor, Tensor,
 def text(tiny: LDM, prompt: str, n: int) -> Tensor:
     ids = tiny.tokenizer(prompt, padding="max_length", max_length=77, return_tensors="pt").input_ids
     return tiny.text_encoder(ids)[0].detach().repeat(n, 1, 1)
-
-
-def relative_error(ours: Photos, theirs: Tensor) -> float:
-    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
 
 
 def semantic(tiny: LDM, x: Tensor, eps: Tensor, t: Tensor, z_t: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Step
+from conftest import Step, relative_error
 from diffusers import DDPMScheduler
 
 from cloakwork import dryrun, eot, loading, pgd, targets, timesteps
@@ -31,10 +31,9 @@ def run(module: Any, photos: Photos, model: LDM, cfg: Any, state: State | None =
     return module.protect(photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=state or State())
 
 
-def relative_error(step: Step, loss: Callable[[torch.Tensor], torch.Tensor]) -> float:
+def error_against(step: Step, loss: Callable[[torch.Tensor], torch.Tensor]) -> float:
     x = torch.stack(step.x).requires_grad_(True)
-    (theirs,) = torch.autograd.grad(loss(x), x)
-    return max(((a - b).norm() / b.norm()).item() for a, b in zip(step.grads, theirs, strict=True))
+    return relative_error(step.grads, torch.autograd.grad(loss(x), x)[0])
 
 
 def posterior(model: LDM, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,7 +65,7 @@ def test_pid_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
         m, v = posterior(tiny, x)
         return ((v - log_var) ** 2).mean() + ((m - mean) ** 2).mean()
 
-    assert relative_error(steps[0], loss) < 1e-4
+    assert error_against(steps[0], loss) < 1e-4
     assert (pid.PRESETS["paper"].budget, pid.PRESETS["paper"].step, pid.PRESETS["paper"].steps) == (12.75, 1, 1000)
 
 
@@ -86,7 +85,7 @@ def test_pid_of_a_model_without_a_posterior_takes_the_latent_alone(square: Photo
     def loss(x: torch.Tensor) -> torch.Tensor:
         return ((model.vae.encode(2 * x - 1).latents - z) ** 2).mean()
 
-    assert relative_error(steps[0], loss) < 1e-4
+    assert error_against(steps[0], loss) < 1e-4
 
 
 # Glaze
@@ -102,7 +101,7 @@ def test_glaze_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
         penalty = torch.clamp(net(x, original) - 0.01, min=0).mean()
         return -(((posterior(tiny, x)[0] - goal) ** 2).mean() + 30 * penalty)
 
-    assert relative_error(steps[0], loss) < 1e-4
+    assert error_against(steps[0], loss) < 1e-4
 
 
 def test_adam_on_pixels_is_adam() -> None:
@@ -173,7 +172,7 @@ def test_caat_one_backward_serves_both(tiny: LDM, square: Photos, steps: list[St
         out = other.unet(z_t, t, encoder_hidden_states=text(other, "a photo of a person", 3)).sample
         return torch.nn.functional.mse_loss(out, noise)
 
-    assert relative_error(Step(g.get_state(), square, grads), loss) < 1e-4
+    assert error_against(Step(g.get_state(), square, grads), loss) < 1e-4
     theirs = dict(zip(kv, torch.autograd.grad(loss(torch.stack(square)), list(kv.values())), strict=True))
     moved = {k: p - before[k] for k, p in weights_of(theta).items() if not torch.equal(p, before[k])}
     assert set(moved) == set(kv)
@@ -221,9 +220,9 @@ def test_simac_second_step_has_a_live_feature_loss(tiny: LDM, square: Photos, st
             f_0 = features(noised(tiny, posterior(tiny, torch.stack(square))[0] * 0.18215, noise, t), t)[1].detach()
             return ((out - noise) ** 2).mean() + w * ((f - f_0) ** 2).mean()
 
-        assert relative_error(step, lambda x: loss(x, 1.0)) < 1e-4
+        assert error_against(step, lambda x: loss(x, 1.0)) < 1e-4
         if weight:
-            assert relative_error(step, lambda x: loss(x, 0.0)) > 0.01, "the feature loss does nothing"
+            assert error_against(step, lambda x: loss(x, 0.0)) > 0.01, "the feature loss does nothing"
 
 
 def test_simac_keeps_timesteps_of_large_gradients(tiny: LDM, square: Photos) -> None:
@@ -275,7 +274,7 @@ def test_ace_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
         z_t = noised(tiny, posterior(tiny, x)[0] * 0.18215, noise, t)
         return -((tiny.unet(z_t, t, encoder_hidden_states=text(tiny, "a picture", 3)).sample - z_target) ** 2).mean()
 
-    assert relative_error(steps[0], loss) < 1e-4
+    assert error_against(steps[0], loss) < 1e-4
 
 
 def test_ace_counts() -> None:
@@ -336,7 +335,7 @@ def test_interrupted_while_learning_and_resumed_is_the_same(name: str, tiny: LDM
     done: list[int] = []
 
     def stop(label: str, at: int, of: int) -> None:
-        if at == 3:
+        if at == 3 and label != "timesteps":  # the search that comes first starts again
             raise KeyboardInterrupt
 
     whole = run(module, square[:1], tiny, cfg)

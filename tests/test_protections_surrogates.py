@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Step
+from conftest import Step, relative_error
 from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
@@ -57,10 +57,6 @@ def attacked(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
 
 def run(module: Any, photos: Photos, *models: LDM, cfg: Any, clean: Photos | None = None, state: State | None = None) -> Photos:
     return module.protect(photos, list(models), cfg, clean=clean, rng=torch.Generator().manual_seed(4), state=state or State())
-
-
-def relative_error(ours: Photos, theirs: Tensor) -> float:
-    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
 
 
 def text_of(model: LDM) -> Tensor:

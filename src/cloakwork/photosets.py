@@ -16,6 +16,8 @@ from cloakwork.decoding import EXTENSIONS
 from cloakwork.errors import UserError
 from cloakwork.images import FORMATS, check_target, load
 
+NOWHERE = Path("/nonexistent-output")
+
 
 @dataclass(frozen=True)
 class PhotoSet:
@@ -100,6 +102,15 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     if faults and not (skip_bad and good):
         raise UserError(*faults)
     return good, faults
+
+
+def read_only(folder: Path | str) -> list[PhotoSet]:
+    """The photo sets of a folder (or file, or pattern) to which nothing is going to be written; every photo loads.
+
+    Raises:
+        UserError: as `find_sets` and `load_all`.
+    """
+    return load_all(find_sets([folder], NOWHERE), skip_bad=False)[0]
 
 
 def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path], set[Path]]:

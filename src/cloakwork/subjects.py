@@ -13,8 +13,6 @@ from cloakwork.photosets import PhotoSet
 from cloakwork.records import FOLDER
 from cloakwork.steps import Source, source
 
-NOWHERE = Path("/nonexistent-output")  # photosets.find_sets wants an output folder; nothing is written here
-
 
 class Couple(NamedTuple):
     """A protected photo and its original."""
@@ -39,10 +37,10 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
     Raises:
         UserError: every protected photo without an original and the other way round, other sizes, missing records.
     """
-    sets = _sets(protected)
+    sets = photosets.read_only(protected)
     pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, Path(protected))
     faults, subjects = [], []
-    more = {s.name: s.files for s in _sets(reference)} if reference else {}
+    more = {s.name: s.files for s in photosets.read_only(reference)} if reference else {}
     for photo_set in sets:
         couples = [_couple(*pair) for pair in pairs[photo_set.name]]
         faults += [couple for couple in couples if isinstance(couple, str)]
@@ -55,11 +53,6 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
     if faults:
         raise UserError(*faults)
     return subjects
-
-
-def _sets(folder: Path | str) -> list[PhotoSet]:
-    sets = photosets.find_sets([folder], NOWHERE)
-    return photosets.load_all(sets, skip_bad=False)[0]
 
 
 def _couple(protected: Path, clean: Path) -> Couple | str:
@@ -82,7 +75,7 @@ def _subject(name: str, couples: list[Couple], budget: float | None, more: tuple
 
 def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Path]]]:
     """Pairs of the same set and stem."""
-    originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in _sets(clean)}
+    originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in photosets.read_only(clean)}
     if len(sets) == len(originals) == 1:  # the two folders may be called what they like
         originals = {sets[0].name: next(iter(originals.values()))}
     faults, pairs = [], {}

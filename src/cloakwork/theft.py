@@ -15,7 +15,6 @@ from cloakwork.masking import load_masks
 from cloakwork.records import FOLDER, surroundings, to_pil, write_json
 from cloakwork.state import Progress, State, write_grid
 from cloakwork.steps import Bench, Step, key, source, steal
-from cloakwork.subjects import NOWHERE
 from cloakwork.types import Images, Photos
 
 COLUMNS = 8  # pictures side by side on a sheet
@@ -125,8 +124,7 @@ def score(
         UserError: no pictures, an unknown metric, originals that do not pair up when a metric of change was asked for.
     """
     chosen = list(metrics) or [(name, methods.load("metrics", name).Config()) for name, _ in methods.listing("metrics")]
-    sets, _ = photosets.load_all(photosets.find_sets([pictures], NOWHERE), skip_bad=False)
-    files = [f for s in sets for f in s.files]
+    files = [f for s in photosets.read_only(pictures) for f in s.files]
     photos = [images.unit(images.load(f).pixels) for f in files]
     subject, originals, fault = _references(files, clean)
     found = {}
@@ -154,8 +152,7 @@ def _references(files: Sequence[Path], clean: Path | str | None) -> tuple[Photos
     """Clean photos of the subject; the same in the pictures' order where names and sizes pair up; why they do not."""
     if clean is None:
         return None, None, None
-    sets, _ = photosets.load_all(photosets.find_sets([clean], NOWHERE), skip_bad=False)
-    found = [f for s in sets for f in s.files]
+    found = [f for s in photosets.read_only(clean) for f in s.files]
     subject = [images.unit(images.load(f).pixels) for f in found]
     by_stem = {f.stem.casefold(): photo for f, photo in zip(found, subject, strict=True)}
     lost = [f.name for f in files if f.stem.casefold() not in by_stem]

@@ -7,14 +7,22 @@ from torch import Tensor
 
 from cloakwork import latents, pgd
 from cloakwork.ldm import LDM
-from cloakwork.state import State
+from cloakwork.state import Progress, State
 from cloakwork.types import Photos
 
 PROBES, DELTA_T, ENOUGH = 5, 20, 100
 
 
 def search(
-    ldm: LDM, photos: Photos, prompt: str, *, budget: float, step: float | None, rounds: int, rng: torch.Generator
+    ldm: LDM,
+    photos: Photos,
+    prompt: str,
+    *,
+    budget: float,
+    step: float | None,
+    rounds: int,
+    rng: torch.Generator,
+    progress: Progress | None = None,
 ) -> Tensor:
     """Timesteps for each photo, by the l1 norm of the denoising error's gradient: n x timesteps, bool.
 
@@ -29,6 +37,7 @@ def search(
         budget, step: of PGD, 1/255.
         rounds: at most.
         rng: for everything random.
+        progress: told "timesteps", the rounds done and their total.
     """
     c, T = ldm.embed([prompt]), ldm.scheduler.config.num_train_timesteps
     allowed = torch.ones(len(photos), T, dtype=torch.bool)
@@ -53,7 +62,7 @@ def search(
             grads[k] = g
         return value, grads
 
-    pgd.ascend(photos, round_of, budget=budget, step=step, steps=rounds, rng=rng, state=State(), checkpoints=False)
+    pgd.ascend(photos, round_of, budget=budget, step=step, steps=rounds, rng=rng, state=State(None, "timesteps", progress))
     return allowed
 
 

@@ -88,7 +88,7 @@ def protect(
     saved, kept = state.resume(rng)[1], {}
     for j, ldm in enumerate(surrogates):
         kept[f"T {j}"] = saved[f"T {j}"] if saved else timesteps.search(
-            ldm, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng
+            ldm, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng, progress=state.progress
         )  # fmt: skip
     with students(surrogates) as thetas:
         opponents = []

@@ -1,0 +1,124 @@
+"""Do photos foretell what a thief gets from them? Three measures of every photo set against match rates of the audit grid.
+
+    python benchmarks/foretell.py --people PEOPLE --store STORE
+
+Only thieves that the grid has trained already are looked at. For each thief a least-squares plane through the match rates, with
+a level of its own for each person, so that only differences between protections of the same person count; measures are in
+standard deviations. Intervals draw protections again. Into results/foretell.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from audit_grid import CELLS, Cell, subjects, thief
+
+from cloakwork import eot, loading, methods, steps
+from cloakwork.comparison import Subject, arms, attack_step, score_step
+from cloakwork.intervals import DRAWS
+from cloakwork.ldm import LDM
+from cloakwork.metrics import lpips
+from cloakwork.records import surroundings, write_json
+from cloakwork.steps import Bench, Source, Step
+from cloakwork.types import Photos
+
+THIEVES = ("plain", "with transformations")
+MEASURES = ("displacement", "unlikeness", "error")
+TIMESTEPS = (100, 300, 500, 700, 900)
+NOISES = 2
+
+
+@torch.no_grad()
+def measured(photos: Photos, clean: Photos, ldm: LDM) -> dict[str, float]:
+    """How far latents move (of their length), LPIPS of what the autoencoder gives back, denoising error of the untuned model."""
+    x, x_0 = eot.view(photos, ldm.size), eot.view(clean, ldm.size)
+    z, z_0 = ldm.encode(x), ldm.encode(x_0)
+    rng, c = torch.Generator().manual_seed(0), ldm.embed(["a photo of sks person"])
+    at = [torch.full((len(z),), t) for t in TIMESTEPS for _ in range(NOISES)]
+    return {
+        "displacement": ((z - z_0).flatten(1).norm(dim=1) / z_0.flatten(1).norm(dim=1)).mean().item(),
+        "unlikeness": lpips.score(ldm.decode(z).clamp(0, 1), list(x_0), None, lpips.Config()).mean().item(),
+        "error": sum(ldm.latent_loss(z, c, rng, t).item() for t in at) / len(at),
+    }
+
+
+def match(photos: Source | Step, subject: Subject, label: str, args: argparse.Namespace, bench: Bench) -> float | None:
+    """Share of a thief's pictures that match (no face: no match); None where the grid has no such thief."""
+    attack = attack_step(photos, subject, thief(label, args), 0)
+    if not steps.cached(attack, bench):
+        return None
+    values = steps.score(score_step(attack, subject, "match", methods.load("metrics", "match").Config()), bench).values
+    return float(np.nan_to_num(values).mean())
+
+
+def rows(args: argparse.Namespace, bench: Bench, ldm: LDM) -> list[dict[str, Any]]:
+    """One a protection and person."""
+    found = []
+    for name in ("none", "noise", *CELLS["methods"].protections):
+        for subject in subjects(Cell((name,), ()), "none" if name == "noise" else name, args.people):
+            photos = arms(subject, 0)["noise"] if name == "noise" else subject.protected
+            rates = {label: match(photos, subject, label, args, bench) for label in THIEVES}
+            if any(rate is not None for rate in rates.values()):
+                seen = measured(steps.photos(photos, bench), steps.photos(subject.clean, bench), ldm)
+                found.append({"protection": name, "person": subject.name, **seen, "match": rates})
+        print(name, len(found), flush=True)
+    return found
+
+
+def plane(rates: np.ndarray, measures: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, float]:
+    """Slopes by the measures, and the share of what differs within people that they explain."""
+
+    def within(values: np.ndarray) -> np.ndarray:
+        return values - np.stack([values[people == who].mean(0) for who in people])
+
+    y, x = within(rates), within(measures)
+    slopes = np.linalg.lstsq(x, y, rcond=None)[0]
+    return slopes, float(1 - (y - x @ slopes).var() / y.var())
+
+
+def fitted(found: list[dict[str, Any]], label: str) -> dict[str, Any]:
+    """The plane of one thief, with intervals."""
+    some = [r for r in found if r["match"][label] is not None]
+    people, names = (np.array([r[key] for r in some]) for key in ("person", "protection"))
+    rates = np.array([r["match"][label] for r in some])
+    measures = np.array([[r[m] for m in MEASURES] for r in some])
+    measures = (measures - measures.mean(0)) / measures.std(0)
+    slopes, explained = plane(rates, measures, people)
+    draw, drawn = np.random.default_rng(0), []
+    while len(drawn) < DRAWS:
+        again = np.concatenate([np.flatnonzero(names == n) for n in draw.choice(np.unique(names), len(np.unique(names)))])
+        if len(set(people[again])) == len(set(people)):
+            drawn.append(plane(rates[again], measures[again], people[again])[0])
+    low, high = np.percentile(drawn, (2.5, 97.5), axis=0)
+    alone = {m: plane(rates, measures[:, [i]], people)[1] for i, m in enumerate(MEASURES)}
+    return {
+        "n": len(some), "protections": len(set(names)), "people": len(set(people)),
+        "explained": explained, "explained_alone": alone,
+        "slopes": {m: [slopes[i], low[i], high[i]] for i, m in enumerate(MEASURES)},
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
+    parser.add_argument("--n", type=int, default=8, help="as in the audit grid")
+    parser.add_argument("--dtype", default="bfloat16", help="as in the audit grid")
+    parser.add_argument("--out", type=Path, default=Path("results/foretell.json"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    bench, ldm = Bench(args.store, "cpu"), loading.load("tiny", "cpu")
+    found = rows(args, bench, ldm)
+    fits = {label: fitted(found, label) for label in THIEVES}
+    write_json(args.out, {"thieves": fits, "rows": found, "weights": ldm.weights, "surroundings": surroundings(ldm.device)})
+    for label, fit in fits.items():
+        slopes = ", ".join(f"{m} {s:+.3f} [{a:+.3f}, {b:+.3f}]" for m, (s, a, b) in fit["slopes"].items())
+        print(f"{label}: {fit['n']} photo sets, {fit['explained']:.2f} explained; {slopes}; alone {fit['explained_alone']}")
+
+
+if __name__ == "__main__":
+    main()
