@@ -26,8 +26,21 @@ from folders import files, halves, noun, within
 
 from cloakwork import methods, steps
 from cloakwork.cli import specs
-from cloakwork.comparison import ARMS, Audit, Row, Subject, Thief, about, arms, attack_step, compare_all, score_step
-from cloakwork.intervals import Estimate
+from cloakwork.comparison import (
+    ARMS,
+    PROTECTED,
+    Audit,
+    Row,
+    Subject,
+    Thief,
+    about,
+    arms,
+    attack_step,
+    compare_all,
+    score_step,
+    scores,
+)
+from cloakwork.intervals import Estimate, Scores, difference
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Step, source
 
@@ -61,15 +74,16 @@ EVERY = (
 FROZEN = tuple(
     f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
 )
-BEST = ("cloakwork", "pid", "simac", "fsmg")
+OURS = "cloakwork"
+BEST = (OURS, "pid", "simac", "fsmg")
 THREE = ("plain", "with transformations", "JPEG 75")
 CELLS = {
-    "methods": Cell((*EVERY, "cloakwork"), ("with transformations",)),
+    "methods": Cell((*EVERY, OURS), ("with transformations",)),
     "first": Cell(("photoguard", "aspl"), ("plain", "with transformations"), seeds=2),
     "best": Cell(BEST, THREE, seeds=2),
     "small budget": Cell(BEST, THREE, budget=6.4),
     "mismatch": Cell(
-        ("aspl", "cloakwork"), ("other victim", "other token", "other prompt", "half clean", "three quarters clean", "service")
+        ("aspl", OURS), ("other victim", "other token", "other prompt", "half clean", "three quarters clean", "service")
     ),
     "other attackers": Cell(BEST, ("LoRA", "textual inversion")),
     "things": Cell(BEST, ("plain",), things=("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")),
@@ -144,9 +158,19 @@ def compare(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> d
     return {p: compare_all(subjects(cell, p, root), who, metrics, cell.seeds, bench) for p in cell.protections}
 
 
-def table(found: dict[str, Audit], first: str, *others: str) -> list[str]:
+def against(other: str, cell: Cell, metric: str, root: Path, args: argparse.Namespace, bench: Bench) -> dict[str, list[Estimate]]:
+    """What each protection leaves to each thief beyond what an `other` one leaves: the same batches, the same noise."""
+
+    def protected(name: str, label: str) -> Scores:
+        return scores(subjects(cell, name, root), thief(label, args), metric, cell.seeds, bench)[0][PROTECTED]
+
+    return {p: [difference(protected(p, t), protected(other, t)) for t in cell.thieves] for p in cell.protections if p != other}
+
+
+def table(found: dict[str, Audit], beyond: dict[str, list[Estimate]], first: str, *others: str) -> list[str]:
     """A Markdown table by the metric `first`: a line a thief and protection, those that leave a thief least at the top."""
-    heads = ["thief", "protection", HEADS[first], "against clean", "against noise", "less than either",
+    extra = ["against ours"] if beyond else []
+    heads = ["thief", "protection", HEADS[first], "against clean", "against noise", "less than either", *extra,
              *(HEADS[o] for o in others), "LPIPS"]  # fmt: skip
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     some = next(iter(found.values()))
@@ -154,13 +178,15 @@ def table(found: dict[str, Audit], first: str, *others: str) -> list[str]:
         for arm, name in (("clean", "none"), ("noise", "noise")):
             gap = _gap(plain.noise_against_clean) if arm == "noise" else ""
             more = [_mean(rows(some, o)[i].arms[arm]) for o in others]
-            lines.append(f"| {' | '.join([plain.thief, name, _mean(plain.arms[arm]), gap, '', '', *more, ''])} |")
+            columns = [plain.thief, name, _mean(plain.arms[arm]), gap, "", "", *("" for _ in extra), *more, ""]
+            lines.append(f"| {' | '.join(columns)} |")
         for name, audit in sorted(found.items(), key=lambda item: rows(item[1], first)[i].arms["protected"].mean):
             row = rows(audit, first)[i]
             less = "yes" if row.against_clean.high < 0 and row.against_noise.high < 0 else "**no**"
             more = [_mean(rows(audit, o)[i].arms["protected"]) for o in others]
             means = [_mean(row.arms["protected"]), _gap(row.against_clean), _gap(row.against_noise), less]
-            columns = [row.thief, name, *means, *more, f"{audit.stealth['lpips'].mean:.3f}"]
+            gaps = [_gap(beyond[name][i]) if name in beyond else "" for _ in extra]
+            columns = [row.thief, name, *means, *gaps, *more, f"{audit.stealth['lpips'].mean:.3f}"]
             lines.append(f"| {' | '.join(columns)} |")
     return lines
 
@@ -200,16 +226,19 @@ def main() -> None:
         cell = replace(cell, protections=tuple(args.only))
     if args.part:
         return work(cell, root, args, bench)
-    found = compare(cell, root, args, bench)
+    found, metrics = compare(cell, root, args, bench), (THINGS if cell.things else FACES)[:3]
+    beyond = against(OURS, cell, metrics[0], root, args, bench) if OURS in cell.protections else {}
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     write_json(args.out, kept | {args.cell: {
         "weights": {m: bench.model(m).weights for m in sorted({THIEVES[t][1] for t in cell.thieves} | {"tiny"})},
         "dtype": args.dtype, "cell": asdict(cell), "prompts": PROMPTS, "pictures_a_prompt": args.n,
         "protections": {p: asdict(specs.parse("protections", p)[1]) for p in cell.protections},
         "thieves": [asdict(thief(t, args)) for t in cell.thieves],
-        "audits": {p: asdict(a) for p, a in found.items()}, "surroundings": surroundings(torch.device("cpu")),
+        "audits": {p: asdict(a) for p, a in found.items()},
+        f"{metrics[0]}_beyond_ours": {p: dict(zip(cell.thieves, map(asdict, b), strict=True)) for p, b in beyond.items()},
+        "surroundings": surroundings(torch.device("cpu")),
     }})  # fmt: skip
-    lines = table(found, *(THINGS if cell.things else FACES)[:3])
+    lines = table(found, beyond, *metrics)
     print("\n".join(lines))
     tables.write(args.doc, args.cell, lines)
 

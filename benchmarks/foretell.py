@@ -21,28 +21,31 @@ from cloakwork import eot, loading, methods, steps
 from cloakwork.comparison import Subject, arms, attack_step, score_step
 from cloakwork.intervals import DRAWS
 from cloakwork.ldm import LDM
-from cloakwork.metrics import lpips
+from cloakwork.metrics import identity, lpips
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Source, Step
 from cloakwork.types import Photos
 
-THIEVES = ("plain", "with transformations")
-MEASURES = ("displacement", "unlikeness", "error")
+THIEVES = ("plain", "with transformations", "JPEG 75")
+MEASURES = ("displacement", "unlikeness", "error", "strangeness")
 TIMESTEPS = (100, 300, 500, 700, 900)
 NOISES = 2
 
 
 @torch.no_grad()
-def measured(photos: Photos, clean: Photos, ldm: LDM) -> dict[str, float]:
-    """How far latents move (of their length), LPIPS of what the autoencoder gives back, denoising error of the untuned model."""
+def measured(photos: Photos, clean: Photos, references: Photos, ldm: LDM) -> dict[str, float]:
+    """How far latents move (of their length), LPIPS of what the autoencoder gives back, denoising error of the untuned model, and
+    distance of the face that the autoencoder gives back from the person's (1 where there is none)."""
     x, x_0 = eot.view(photos, ldm.size), eot.view(clean, ldm.size)
     z, z_0 = ldm.encode(x), ldm.encode(x_0)
     rng, c = torch.Generator().manual_seed(0), ldm.embed(["a photo of sks person"])
     at = [torch.full((len(z),), t) for t in TIMESTEPS for _ in range(NOISES)]
+    back = ldm.decode(z).clamp(0, 1)
     return {
         "displacement": ((z - z_0).flatten(1).norm(dim=1) / z_0.flatten(1).norm(dim=1)).mean().item(),
-        "unlikeness": lpips.score(ldm.decode(z).clamp(0, 1), list(x_0), None, lpips.Config()).mean().item(),
+        "unlikeness": lpips.score(back, list(x_0), None, lpips.Config()).mean().item(),
         "error": sum(ldm.latent_loss(z, c, rng, t).item() for t in at) / len(at),
+        "strangeness": identity.score(back, references, None, identity.Config()).nan_to_num(1).mean().item(),
     }
 
 
@@ -63,7 +66,7 @@ def rows(args: argparse.Namespace, bench: Bench, ldm: LDM) -> list[dict[str, Any
             photos = arms(subject, 0)["noise"] if name == "noise" else subject.protected
             rates = {label: match(photos, subject, label, args, bench) for label in THIEVES}
             if any(rate is not None for rate in rates.values()):
-                seen = measured(steps.photos(photos, bench), steps.photos(subject.clean, bench), ldm)
+                seen = measured(*(steps.photos(p, bench) for p in (photos, subject.clean, subject.references)), ldm)
                 found.append({"protection": name, "person": subject.name, **seen, "match": rates})
         print(name, len(found), flush=True)
     return found

@@ -119,7 +119,7 @@ def test_every_protection_has_a_budget_and_both_presets(kind: str, name: str) ->
 
 
 def test_a_mistyped_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "listing", lambda kind: [("aspl", ""), ("photoguard", "")])
+    monkeypatch.setattr(methods, "_files", lambda kind: [Path("aspl.py"), Path("photoguard.py")])
     with pytest.raises(UserError) as error:
         methods.load("protections", "photogaurd")
     assert str(error.value).startswith("There is no protection 'photogaurd'; did you mean 'photoguard'? Known: aspl, photoguard.")

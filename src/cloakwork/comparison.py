@@ -143,12 +143,15 @@ def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: 
         steps.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), bench)
     if bench.progress:
         bench.progress("thieves", len(cells), len(cells))
-    rows = [_row(subjects, thief, metric, seeds, bench) for thief in thieves for metric in metrics]
+    rows = [_row(thief, metric, *scores(subjects, thief, metric, seeds, bench)) for thief in thieves for metric in metrics]
     found = Audit(rows, _stealth(subjects, bench), [], [s.name for s in subjects], seeds)
     return replace(found, sentences=list(conclusions(found)))
 
 
-def _row(subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench) -> Row:
+def scores(
+    subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench
+) -> tuple[dict[str, Scores], str | None]:
+    """Of one thief's pictures by one metric: arm -> scores, and why some could not be scored."""
     module = methods.load("metrics", metric)
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
@@ -157,11 +160,12 @@ def _row(subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, ben
         found = steps.score(score_step(attack, subject, metric, module.Config()), bench)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
-    return _compare(thief, metric, module, tables, reasons[0] if reasons else None)
+    return dict(tables), reasons[0] if reasons else None
 
 
-def _compare(thief: Thief, metric: str, module: Any, tables: Mapping[str, Scores], reason: str | None) -> Row:
+def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | None) -> Row:
     """One row of the audit's table."""
+    module = methods.load("metrics", metric)
     return Row(thief.name, thief.victim, metric, module.BETTER, module.UNIT,
                {arm: intervals.estimate(table) for arm, table in tables.items()},
                intervals.difference(tables[PROTECTED], tables[CLEAN]),

@@ -28,8 +28,7 @@ EMBEDDED = {"tiny": "model", "tiny-b": "model-b"}
 
 def listing(kind: str) -> list[tuple[str, str]]:
     """Name and first docstring line of every method of a kind, by name. Imports none of them."""
-    files = sorted((Path(__file__).parent / kind).glob("[!_]*.py"))
-    return [(file.stem, _help(file)) for file in files]
+    return [(file.stem, _help(file)) for file in _files(kind)]
 
 
 def load(kind: str, name: str) -> ModuleType:
@@ -39,7 +38,7 @@ def load(kind: str, name: str) -> ModuleType:
     """
     if "." in name:
         return _foreign(kind, name)
-    known = [known for known, _ in listing(kind)]
+    known = [file.stem for file in _files(kind)]
     if name not in known:
         raise unknown(kind.removesuffix("s"), name, known, "A method of your own goes by its module, such as my_lab.mine.")
     return importlib.import_module(f"cloakwork.{kind}.{name}")
@@ -65,6 +64,10 @@ def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:
     guess = f"; did you mean '{near[0]}'?" if near else "."
     choice = f"Known: {', '.join(known)}." if known else "There is none."
     return UserError(" ".join([f"There is no {what} '{name}'{guess}", choice, *advice]))
+
+
+def _files(kind: str) -> list[Path]:
+    return sorted((Path(__file__).parent / kind).glob("[!_]*.py"))
 
 
 def _help(file: Path) -> str:
