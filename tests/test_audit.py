@@ -168,8 +168,7 @@ def test_a_protection_step_keeps_the_budget_on_eight_bits(folders: tuple[Path, P
 
 def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:
     flat = {"a": {0: [0.0, 0.0, 1.0, 0.0]}}
-    module = methods.load("metrics", "match")
-    row = comparison._compare(thief_of_nobody(), "match", module, {"clean": flat, "noise": flat, "protected": flat}, None)
+    row = comparison._row(thief_of_nobody(), "match", {"clean": flat, "noise": flat, "protected": flat}, None)
     said = comparison._sentence(row)
     assert "fails on clean photos already, so nothing is shown" in said
 
@@ -178,22 +177,19 @@ def test_the_sentence_says_what_was_beaten() -> None:
     def match(rate: float) -> dict:
         return {f"s{i}": {0: [1.0] * round(16 * rate) + [0.0] * round(16 - 16 * rate)} for i in range(6)}
 
-    module = methods.load("metrics", "match")
     tables = {"clean": match(0.875), "noise": match(0.75), "protected": match(0.25)}
-    said = comparison._sentence(comparison._compare(thief_of_nobody(), "match", module, tables, None))
+    said = comparison._sentence(comparison._row(thief_of_nobody(), "match", tables, None))
     assert "match rate 0.88 clean, 0.75 noise, 0.25 protected" in said
     assert said.endswith("less than from clean photos and than from noise of the same budget.")
     tables["protected"] = match(0.75)
-    said = comparison._sentence(comparison._compare(thief_of_nobody(), "match", module, tables, None))
+    said = comparison._sentence(comparison._row(thief_of_nobody(), "match", tables, None))
     assert said.endswith("less than from clean alone.")
 
 
 def test_unscored_identity_is_said_once() -> None:
     nothing = {"a": {0: [math.nan] * 4}}
     arms, why = {"clean": nothing, "noise": nothing, "protected": nothing}, "No face was found in the clean photos."
-    rows = [
-        comparison._compare(thief_of_nobody(), name, methods.load("metrics", name), arms, why) for name in ("match", "identity")
-    ]
+    rows = [comparison._row(thief_of_nobody(), name, arms, why) for name in ("match", "identity")]
     said = list(comparison.conclusions(comparison.Audit(rows, {}, [], ["a"], 1)))
     assert said[0] == f"match and identity are unscored: {why}" and " ".join(said).count(why) == 1
     assert any("unscored" in s for s in said[1:]) and all(math.isnan(row.against_clean.mean) for row in rows)
