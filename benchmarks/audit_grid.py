@@ -16,6 +16,7 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -42,7 +43,7 @@ from cloakwork.comparison import (
 )
 from cloakwork.intervals import Estimate, Scores, difference
 from cloakwork.records import surroundings, write_json
-from cloakwork.steps import Bench, Step, source
+from cloakwork.steps import Bench, Source, Step, source
 
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
@@ -63,6 +64,11 @@ class Cell:
     """largest change of a pixel, 1/255"""
     things: tuple[str, ...] = ()
     """subjects that are no people; empty: people"""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What pictures are scored by, the one that tables are sorted by first."""
+        return THINGS if self.things else FACES
 
 
 EVERY = (
@@ -134,6 +140,12 @@ def subjects(cell: Cell, protection: str, root: Path) -> list[Subject]:
     return found
 
 
+def photo_sets(cell: Cell, name: str, root: Path, seed: int) -> Iterator[tuple[Subject, Source | Step]]:
+    """Each photo set under a protection, or under the audits' random "noise" of the cell's budget."""
+    for subject in subjects(cell, "none" if name == "noise" else name, root):
+        yield subject, arms(subject, seed)["noise"] if name == "noise" else subject.protected
+
+
 def work(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> None:
     """This part's photo sets: photos that cost nothing first, then a protection after the other."""
     mine, of = (int(x) for x in args.part.split("/"))
@@ -144,7 +156,7 @@ def work(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> None
             attack = attack_step(arms(subject, seed)[arm], subject, thief(label, args), seed)
             new = not steps.cached(attack, bench)
             steps.pictures(attack, bench)
-            for metric in THINGS if cell.things else FACES:
+            for metric in cell.metrics:
                 steps.score(score_step(attack, subject, metric, methods.load("metrics", metric).Config()), bench)
             trained += new
             if new:
@@ -154,17 +166,19 @@ def work(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> None
 
 def compare(cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> dict[str, Audit]:
     """An audit for each protection."""
-    who, metrics = [thief(label, args) for label in cell.thieves], THINGS if cell.things else FACES
-    return {p: compare_all(subjects(cell, p, root), who, metrics, cell.seeds, bench) for p in cell.protections}
+    who = [thief(label, args) for label in cell.thieves]
+    return {p: compare_all(subjects(cell, p, root), who, cell.metrics, cell.seeds, bench) for p in cell.protections}
 
 
-def against(other: str, cell: Cell, metric: str, root: Path, args: argparse.Namespace, bench: Bench) -> dict[str, list[Estimate]]:
+def against(other: str, cell: Cell, root: Path, args: argparse.Namespace, bench: Bench) -> dict[str, list[Estimate]]:
     """What each protection leaves to each thief beyond what an `other` one leaves: the same batches, the same noise."""
 
-    def protected(name: str, label: str) -> Scores:
-        return scores(subjects(cell, name, root), thief(label, args), metric, cell.seeds, bench)[0][PROTECTED]
+    def protected(name: str) -> list[Scores]:
+        who, some = [thief(label, args) for label in cell.thieves], subjects(cell, name, root)
+        return [scores(some, one, cell.metrics[0], cell.seeds, bench)[0][PROTECTED] for one in who]
 
-    return {p: [difference(protected(p, t), protected(other, t)) for t in cell.thieves] for p in cell.protections if p != other}
+    theirs = protected(other)
+    return {p: [difference(*pair) for pair in zip(protected(p), theirs, strict=True)] for p in cell.protections if p != other}
 
 
 def table(found: dict[str, Audit], beyond: dict[str, list[Estimate]], first: str, *others: str) -> list[str]:
@@ -226,8 +240,8 @@ def main() -> None:
         cell = replace(cell, protections=tuple(args.only))
     if args.part:
         return work(cell, root, args, bench)
-    found, metrics = compare(cell, root, args, bench), (THINGS if cell.things else FACES)[:3]
-    beyond = against(OURS, cell, metrics[0], root, args, bench) if OURS in cell.protections else {}
+    found = compare(cell, root, args, bench)
+    beyond = against(OURS, cell, root, args, bench) if OURS in cell.protections else {}
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     write_json(args.out, kept | {args.cell: {
         "weights": {m: bench.model(m).weights for m in sorted({THIEVES[t][1] for t in cell.thieves} | {"tiny"})},
@@ -235,10 +249,10 @@ def main() -> None:
         "protections": {p: asdict(specs.parse("protections", p)[1]) for p in cell.protections},
         "thieves": [asdict(thief(t, args)) for t in cell.thieves],
         "audits": {p: asdict(a) for p, a in found.items()},
-        f"{metrics[0]}_beyond_ours": {p: dict(zip(cell.thieves, map(asdict, b), strict=True)) for p, b in beyond.items()},
+        f"{cell.metrics[0]}_beyond_ours": {p: dict(zip(cell.thieves, map(asdict, b), strict=True)) for p, b in beyond.items()},
         "surroundings": surroundings(torch.device("cpu")),
     }})  # fmt: skip
-    lines = table(found, beyond, *metrics)
+    lines = table(found, beyond, *cell.metrics[:3])
     print("\n".join(lines))
     tables.write(args.doc, args.cell, lines)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import tables
 import torch
-from audit_grid import CELLS, Cell, subjects
+from audit_grid import CELLS, Cell, photo_sets
 
 from cloakwork import methods, steps
 from cloakwork.cli import specs
-from cloakwork.comparison import Subject, arms
+from cloakwork.comparison import Subject
 from cloakwork.intervals import Estimate, difference, estimate
 from cloakwork.metrics import lpips, ssim
 from cloakwork.records import surroundings, write_json
@@ -72,8 +72,7 @@ def main() -> None:
     bench, cell = Bench(args.store, "cpu"), Cell(tuple(args.only), ())
     scores: dict[str, dict[str, Scores]] = {}  # protection -> metric -> edit -> ...
     for name in ("noise", *cell.protections):
-        for subject in subjects(cell, "none" if name == "noise" else name, args.people):
-            photos = arms(subject, args.seed)["noise"] if name == "noise" else subject.protected
+        for subject, photos in photo_sets(cell, name, args.people, args.seed):
             for metric, by_edit in apart(photos, subject, bench, args).items():
                 for edit, values in by_edit.items():
                     scores.setdefault(name, {}).setdefault(metric, {}).setdefault(edit, {})[subject.name] = {args.seed: values}

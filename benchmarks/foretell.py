@@ -1,4 +1,4 @@
-"""Do photos foretell what a thief gets from them? Three measures of every photo set against match rates of the audit grid.
+"""Do photos foretell what a thief gets from them? Four measures of every photo set against match rates of the audit grid.
 
     python benchmarks/foretell.py --people PEOPLE --store STORE
 
@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from audit_grid import CELLS, Cell, subjects, thief
+from audit_grid import CELLS, Cell, photo_sets, thief
 
 from cloakwork import eot, loading, methods, steps
-from cloakwork.comparison import Subject, arms, attack_step, score_step
+from cloakwork.comparison import Subject, attack_step, score_step
 from cloakwork.intervals import DRAWS
 from cloakwork.ldm import LDM
 from cloakwork.metrics import identity, lpips
@@ -62,8 +62,7 @@ def rows(args: argparse.Namespace, bench: Bench, ldm: LDM) -> list[dict[str, Any
     """One a protection and person."""
     found = []
     for name in ("none", "noise", *CELLS["methods"].protections):
-        for subject in subjects(Cell((name,), ()), "none" if name == "noise" else name, args.people):
-            photos = arms(subject, 0)["noise"] if name == "noise" else subject.protected
+        for subject, photos in photo_sets(Cell((name,), ()), name, args.people, 0):
             rates = {label: match(photos, subject, label, args, bench) for label in THIEVES}
             if any(rate is not None for rate in rates.values()):
                 seen = measured(*(steps.photos(p, bench) for p in (photos, subject.clean, subject.references)), ldm)

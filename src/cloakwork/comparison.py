@@ -150,7 +150,7 @@ def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: 
 
 def scores(
     subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench
-) -> tuple[dict[str, Scores], str | None]:
+) -> tuple[Mapping[str, Scores], str | None]:
     """Of one thief's pictures by one metric: arm -> scores, and why some could not be scored."""
     module = methods.load("metrics", metric)
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
@@ -160,7 +160,7 @@ def scores(
         found = steps.score(score_step(attack, subject, metric, module.Config()), bench)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
-    return dict(tables), reasons[0] if reasons else None
+    return tables, reasons[0] if reasons else None
 
 
 def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | None) -> Row:

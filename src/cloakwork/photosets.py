@@ -16,7 +16,7 @@ from cloakwork.decoding import EXTENSIONS
 from cloakwork.errors import UserError
 from cloakwork.images import FORMATS, check_target, load
 
-NOWHERE = Path("/nonexistent-output")
+NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
 
 
 @dataclass(frozen=True)
