@@ -1,4 +1,4 @@
-"""Glaze, SimAC, CAAT, PID and ACE: first steps against independent statements of the losses, schedules, and what is special."""
+"""Glaze, SimAC, CAAT, PID, ACE and ours: first steps against independent statements of the losses, and what is special."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from cloakwork import dryrun, eot, loading, pgd, targets, timesteps
 from cloakwork.ldm import LDM
 from cloakwork.nets.lpips import load_lpips
 from cloakwork.personalize import weights_of
-from cloakwork.protections import ace, caat, glaze, pid, simac
+from cloakwork.protections import ace, caat, cloakwork, glaze, pid, simac
 from cloakwork.state import State
 from cloakwork.types import Photos
 
 LEARNERS: dict[str, tuple[Any, Any]] = {
     "ace": (ace, replace(ace.PRESETS["tiny"], outer=3, steps=1, lora_steps=1, prior_weight=0)),
+    "cloakwork": (
+        cloakwork,
+        replace(cloakwork.PRESETS["tiny"], steps=3, outer=3, clean_steps=1, pgd_steps=1, adv_steps=1, class_images=0),
+    ),
     "simac": (simac, replace(simac.PRESETS["tiny"], steps=3, outer=3, clean_steps=1, pgd_steps=1, adv_steps=1, class_images=0)),
     "caat": (caat, replace(caat.PRESETS["tiny"], steps=4)),
 }
@@ -39,6 +43,10 @@ def error_against(step: Step, loss: Callable[[torch.Tensor], torch.Tensor]) -> f
 def posterior(model: LDM, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     mean, log_var = model.vae.quant_conv(model.vae.encoder(2 * x - 1)).chunk(2, dim=1)
     return mean, log_var.clamp(-30, 20)
+
+
+def latent(model: LDM, x: torch.Tensor) -> torch.Tensor:
+    return posterior(model, x)[0] * 0.18215
 
 
 def text(model: LDM, prompt: str, n: int) -> torch.Tensor:
@@ -193,36 +201,37 @@ def test_caat_counts() -> None:
 # SimAC
 
 
+def disturbance(model: LDM, z: torch.Tensor, square: Photos, g: torch.Generator, weight: float) -> torch.Tensor:
+    """The denoising error and the distance of features, for latents z and a generator as a step of PGD found it."""
+    skip_crops(g, 3)
+    t = torch.multinomial(torch.ones(3, 1000), 1, generator=g)[:, 0]
+    noise, c = torch.randn(3, 4, 16, 16, generator=g), text(model, "a photo of <sks> person", 3)
+    blocks = model.unet.up_blocks[-1].resnets
+
+    def features(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The UNet's output, and each residual block's output less its input as it is added."""
+        seen: list[torch.Tensor] = []
+        hooks = [b.register_forward_hook(lambda b, a, out: seen.append(out - b.conv_shortcut(a[0]))) for b in blocks]
+        out = model.unet(noised(model, z, noise, t), t, encoder_hidden_states=c).sample
+        for hook in hooks:
+            hook.remove()
+        return out, torch.stack(seen)
+
+    (out, f), (_, f_0) = features(z), features(latent(model, torch.stack(square)))
+    return ((out - noise) ** 2).mean() + weight * ((f - f_0.detach()) ** 2).mean()
+
+
 def test_simac_second_step_has_a_live_feature_loss(tiny: LDM, square: Photos, steps: list[Step]) -> None:
     """At the photo itself its features do not differ, so the first step is ASPL's; the second is where the release fails."""
     cfg = simac.Config(steps=0, outer=1, clean_steps=0, pgd_steps=2, adv_steps=0, class_images=0)
     run(simac, square, tiny, cfg)
     assert len(steps) == 2
-    blocks, c = tiny.unet.up_blocks[-1].resnets, text(tiny, "a photo of <sks> person", 3)
 
-    def features(z_t: torch.Tensor, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The UNet's output, and each residual block's output less its input as it is added."""
-        seen: list[torch.Tensor] = []
-        hooks = [b.register_forward_hook(lambda b, a, out: seen.append(out - b.conv_shortcut(a[0]))) for b in blocks]
-        out = tiny.unet(z_t, t, encoder_hidden_states=c).sample
-        for hook in hooks:
-            hook.remove()
-        return out, torch.stack(seen)
+    def error(step: Step, weight: float) -> float:
+        return error_against(step, lambda x: disturbance(tiny, latent(tiny, x), square, step.again(), weight))
 
-    for weight, step in enumerate(steps):
-        g = step.again()
-        skip_crops(g, 3)
-        t = torch.multinomial(torch.ones(3, 1000), 1, generator=g)[:, 0]
-        noise = torch.randn(3, 4, 16, 16, generator=g)
-
-        def loss(x: torch.Tensor, w: float, t: torch.Tensor = t, noise: torch.Tensor = noise) -> torch.Tensor:
-            out, f = features(noised(tiny, posterior(tiny, x)[0] * 0.18215, noise, t), t)
-            f_0 = features(noised(tiny, posterior(tiny, torch.stack(square))[0] * 0.18215, noise, t), t)[1].detach()
-            return ((out - noise) ** 2).mean() + w * ((f - f_0) ** 2).mean()
-
-        assert error_against(step, lambda x: loss(x, 1.0)) < 1e-4
-        if weight:
-            assert error_against(step, lambda x: loss(x, 0.0)) > 0.01, "the feature loss does nothing"
+    assert all(error(step, 1.0) < 1e-4 for step in steps)
+    assert error(steps[1], 0.0) > 0.01, "the feature loss does nothing"
 
 
 def test_simac_keeps_timesteps_of_large_gradients(tiny: LDM, square: Photos) -> None:
@@ -257,6 +266,34 @@ def test_simac_counts() -> None:
     paper = simac.PRESETS["paper"]
     assert (paper.outer, paper.clean_steps, paper.pgd_steps, paper.adv_steps, paper.steps) == (50, 3, 6, 3, 50)
     assert (paper.budget, paper.step, paper.lr) == (8, 0.64, 5e-7)
+
+
+# ours
+
+
+@pytest.mark.parametrize(("feature_weight", "unlikeness"), [(1.0, 0.0), (0.5, 1.0), (1.0, 2.0)])
+def test_ours_second_step(feature_weight: float, unlikeness: float, tiny: LDM, square: Photos, steps: list[Step]) -> None:
+    """The first in which photos differ from originals: two gradients by a photo's latent, as long as their weights say."""
+    short = {"steps": 0, "outer": 1, "clean_steps": 0, "pgd_steps": 2, "adv_steps": 0, "class_images": 0}
+    run(cloakwork, square, tiny, cloakwork.Config(feature_weight=feature_weight, unlikeness=unlikeness, **short))
+    x = torch.stack(steps[1].x).requires_grad_(True)
+    z = latent(tiny, x)
+    again = (tiny.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
+    disturbed = disturbance(tiny, z, square, steps[1].again(), feature_weight)
+    terms = [disturbed, load_lpips()(again, torch.stack(square)).sum()]
+    ways = [torch.autograd.grad(term, z, retain_graph=True)[0] for term in terms]
+    ways = [way / way.square().sum((1, 2, 3), keepdim=True).sqrt() for way in ways]
+    (theirs,) = torch.autograd.grad(z, x, ways[0] + unlikeness * ways[1])
+    assert relative_error(steps[1].grads, theirs) < 1e-4
+
+
+def test_ours_counts() -> None:
+    """At most a tenth of released MetaCloak's 14,400 PGD steps; a PGD step is SimAC's with a pass through the decoder."""
+    cfg = cloakwork.PRESETS["paper"]
+    assert cfg.outer * cfg.pgd_steps + cfg.steps <= 1440
+    ours, theirs = (dryrun.count(module, replace(module.PRESETS["paper"], outer=2, steps=4)) for module in (cloakwork, simac))
+    assert ours.vae_decode == theirs.vae_decode + 2 * 6
+    assert (ours.unet_backward, ours.training_steps) == (theirs.unet_backward, theirs.training_steps)
 
 
 # ACE

@@ -8,9 +8,11 @@ peak of memory that is the larger of the two graphs, not their sum).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork import eot, pgd
@@ -38,6 +40,45 @@ def differentiated(loss: Callable[[Tensor], Tensor]) -> Term:
 def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> Term:
     """L_S, the denoising error under text c, by the denoiser's own backward; a timestep and a noise for each photo."""
     return differentiated(lambda z: ldm.latent_loss(z, c, rng, t))
+
+
+def disturbance(ldm: LDM, c: Tensor, z_0: Tensor, t: Tensor, rng: torch.Generator, *, weight: float = 1.0) -> Term:
+    """L_S + weight * || f(z_t) - f(z_0t) ||^2, SimAC's loss (Wang et al., arXiv 2312.07865), with a live gradient in both terms.
+
+    f is what the residual blocks of the UNet's last up-block compute inside; both latents meet it under the same noise.
+
+    Args:
+        ldm, c: the denoiser and the text it is given.
+        z_0: the originals' latents, n x c x h x w.
+        t: the timesteps, n.
+        rng: for the noise.
+        weight: of the features' distance, a mean over elements and blocks.
+    """
+
+    def loss(z: Tensor) -> Tensor:
+        at, noise = t.to(z.device), ldm.noise(z.shape, rng)
+        z_t, target = ldm.diffuse(z, noise, at)
+        with _features(ldm) as f:
+            error = F.mse_loss(ldm.predict(z_t, at, c), target)
+        with torch.no_grad(), _features(ldm) as f_0:
+            ldm.predict(ldm.diffuse(z_0, noise, at)[0], at, c)
+        apart = torch.stack([F.mse_loss(a, b) for a, b in zip(f, f_0, strict=True)]).mean()
+        return error + weight * apart
+
+    return differentiated(loss)
+
+
+@contextmanager
+def _features(ldm: LDM) -> Iterator[list[Tensor]]:
+    """Fills with what the last up-block's residual blocks compute inside."""
+    seen: list[Tensor] = []
+    hooks = [block.conv2.register_forward_hook(lambda _, __, out: seen.append(out.float()))
+             for block in ldm.unet.up_blocks[-1].resnets]  # fmt: skip
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None) -> Term:

@@ -66,6 +66,20 @@ def search(
     return allowed
 
 
+def searched(
+    surrogates: list[LDM], photos: Photos, prompt: str, *, budget: float, step: float | None, rounds: int, rng: torch.Generator,
+    state: State,
+) -> dict[str, Tensor]:  # fmt: skip
+    """A search for each surrogate as it was given, by "T 0", "T 1" and so on; what an interrupted protection found, it keeps."""
+    _, saved = state.resume(rng)
+    return {
+        f"T {j}": saved[f"T {j}"] if saved else search(
+            ldm, photos, prompt, budget=budget, step=step, rounds=rounds, rng=rng, progress=state.progress
+        )
+        for j, ldm in enumerate(surrogates)
+    }  # fmt: skip
+
+
 def draw(allowed: Tensor, rng: torch.Generator) -> Tensor:
     """One of the allowed timesteps for each photo, all alike likely; allowed is n x timesteps."""
     return torch.multinomial(allowed.float(), 1, generator=rng)[:, 0]

@@ -26,13 +26,10 @@ Departures:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork import eot, latents, pgd, timesteps
@@ -85,47 +82,22 @@ def protect(
     """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
     how = Training(lr=cfg.lr)
     plan = Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
-    saved, kept = state.resume(rng)[1], {}
-    for j, ldm in enumerate(surrogates):
-        kept[f"T {j}"] = saved[f"T {j}"] if saved else timesteps.search(
-            ldm, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng, progress=state.progress
-        )  # fmt: skip
+    kept = timesteps.searched(
+        surrogates, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng, state=state
+    )
     with students(surrogates) as thetas:
         opponents = []
         for theta, allowed in zip(thetas, kept.values(), strict=True):
             subject, kind = lessons(theta, eot.view(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
-            opponents.append(Opponent(theta, subject, kind, partial(_disturbance, photos, allowed, cfg, rng)))
+            opponents.append(Opponent(theta, subject, kind, partial(_ascent, photos, allowed, cfg, rng)))
         return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, kept=kept,
                          rng=rng, state=state)  # fmt: skip
 
 
-def _disturbance(photos: Photos, allowed: Tensor, cfg: Config, rng: torch.Generator, theta: LDM) -> pgd.Gradient:
+def _ascent(photos: Photos, allowed: Tensor, cfg: Config, rng: torch.Generator, theta: LDM) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
     def disturbed(view: Images, z_0: Tensor, which: list[int]) -> latents.Term:
-        def loss(z: Tensor) -> Tensor:
-            t, noise = timesteps.draw(allowed[which], rng).to(z.device), theta.noise(z.shape, rng)
-            z_t, target = theta.diffuse(z, noise, t)
-            with _features(theta) as f:
-                error = F.mse_loss(theta.predict(z_t, t, c), target)
-            with torch.no_grad(), _features(theta) as f_0:
-                theta.predict(theta.diffuse(z_0, noise, t)[0], t, c)
-            apart = torch.stack([F.mse_loss(a, b) for a, b in zip(f, f_0, strict=True)]).mean()
-            return error + cfg.feature_weight * apart
-
-        return latents.differentiated(loss)
+        return latents.disturbance(theta, c, z_0, timesteps.draw(allowed[which], rng), rng, weight=cfg.feature_weight)
 
     return latents.gradient_beside(theta, photos, disturbed, rng)
-
-
-@contextmanager
-def _features(theta: LDM) -> Iterator[list[Tensor]]:
-    """Fills with what the last up-block's residual blocks compute inside."""
-    seen: list[Tensor] = []
-    hooks = [block.conv2.register_forward_hook(lambda _, __, out: seen.append(out.float()))
-             for block in theta.unet.up_blocks[-1].resnets]  # fmt: skip
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
