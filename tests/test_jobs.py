@@ -21,7 +21,7 @@ from PIL import Image
 from cloakwork import jobs, worksize
 from cloakwork.errors import UserError
 from cloakwork.protections import aspl, noise, photoguard
-from cloakwork.records import contact_sheet, thumbnail
+from cloakwork.records import before_and_after, thumbnail
 
 QUICK = noise.Config(budget=7)
 
@@ -246,7 +246,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(sample_file
 
 def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:
     before = thumbnail(torch.full((3, 600, 900), 0.5))
-    contact_sheet(["a"], [before], [before + 8 / 255], 8, tmp_path / "s.png")
+    before_and_after(["a"], [before], [before + 8 / 255], 8, tmp_path / "s.png")
     sheet = pixels_of(tmp_path / "s.png")
     assert before.shape == (3, 171, 256) and sheet[150, 650].min() > 245  # +8 of 8 fills the range
 

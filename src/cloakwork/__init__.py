@@ -1,6 +1,6 @@
 """Protects photos from being learned or edited by text-to-image diffusion models, and attacks that protection.
 
-`load`, `protect`, `attack`, `score` and `audit` are imported on first use, so that `import cloakwork` imports no torch.
+`load`, `protect`, `purify`, `attack`, `score` and `audit` are imported on first use, so that `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from cloakwork.auditing import audit
     from cloakwork.jobs import protect
     from cloakwork.loading import load
+    from cloakwork.purifying import purify
     from cloakwork.theft import attack, score
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "attack", "audit", "load", "protect", "score"]
+__all__ = ["UserError", "attack", "audit", "load", "protect", "purify", "score"]
 
 _HOME = {
     "attack": "cloakwork.theft",
     "audit": "cloakwork.auditing",
     "load": "cloakwork.loading",
     "protect": "cloakwork.jobs",
+    "purify": "cloakwork.purifying",
     "score": "cloakwork.theft",
 }
 

@@ -16,7 +16,8 @@ from cloakwork import methods, steps
 from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
 from cloakwork.errors import UserError
 from cloakwork.files import whole
-from cloakwork.records import surroundings, to_pil, write_json
+from cloakwork.images import to_pil
+from cloakwork.records import surroundings, write_json
 from cloakwork.state import Progress
 from cloakwork.steps import Bench
 from cloakwork.subjects import find_subjects

@@ -102,9 +102,7 @@ def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int
     """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training, sampling."""
     if thief.clean_share:
         photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
-    for name, config in thief.purifiers:
-        needs_model = getattr(methods.load("purifiers", name), "USES_MODEL", False)
-        photos = Step("purify", name, config, (photos,), seed, (thief.victim,) if needs_model else (), dtype=thief.dtype)
+    photos = steps.purified(photos, thief.purifiers, thief.victim, seed=seed, dtype=thief.dtype)
     prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
     config = about(thief.config, subject.noun)
     return Step("attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype)

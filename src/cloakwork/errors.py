@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class UserError(Exception):
     """A mistake that the user can mend: what was given, what is allowed, what to do next, one sentence a fault.
@@ -23,3 +25,19 @@ class Unscored(Exception):
     @property
     def reason(self) -> str:
         return str(self)
+
+
+def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
+    """Bounds of a Config's fields, lowest and highest allowed; an infinite highest is none.
+
+    Raises:
+        UserError: one sentence for each field that is out of bounds, all together.
+    """
+    faults = []
+    for name, (low, high) in allowed.items():
+        value = getattr(config, name)
+        if not low <= value <= high:
+            span = f"{low:g} to {high:g}" if high < math.inf else f"numbers of {low:g} or more"
+            faults.append(f"The field {name} is {value}; allowed are {span}.")
+    if faults:
+        raise UserError(*faults)

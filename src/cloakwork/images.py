@@ -94,6 +94,16 @@ def unit(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
+def to_pil(picture: Tensor) -> Image.Image:
+    """3 x H x W in [0, 1] as an 8-bit Pillow image."""
+    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """A Pillow image as 3 x H x W in [0, 1]."""
+    return unit(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
+
+
 def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
     """Round float pixels to 8 bits, towards the original, such that max |result - original| <= budget.
 

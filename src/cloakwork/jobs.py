@@ -22,7 +22,7 @@ from cloakwork.records import (
     ROWS,
     PhotoRecord,
     SetRecord,
-    contact_sheet,
+    before_and_after,
     peak_memory_mb,
     read_result,
     result_json,
@@ -120,7 +120,7 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
         photo = images.load(file)
         kept.append(_save(job, photo, output, delta))
         rows.append(_measure(photo, output, before, after))
-    contact_sheet([r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png")
+    before_and_after([r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png")
     result = SetRecord(
         name=task.name,
         out=task.photos[0][1].parent,
@@ -225,7 +225,7 @@ def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
     first = [r.photos[0] for r in results[:ROWS]]
     before, after = ([thumbnail(images.unit(images.load(f).pixels)) for f in files]
                      for files in ([p.original for p in first], [p.output for p in first]))  # fmt: skip
-    contact_sheet([str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path)
+    before_and_after([str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path)
 
 
 def _settings(job: Job) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import json
 import math
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cloakwork import __version__
 from cloakwork.files import whole
+from cloakwork.images import to_pil
 from cloakwork.types import Photos
 
 FOLDER = ".cloakwork"
@@ -131,26 +132,33 @@ def peak_memory_mb() -> int:
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
-def contact_sheet(names: Sequence[str], originals: Photos, protected: Photos, budget: float, path: Path) -> None:
-    """A PNG with a row for each photo: original, protected, difference around mid-grey, amplified to fill the range.
+def contact_sheet(names: Sequence[str], columns: Mapping[str, Photos], gain: float, path: Path) -> None:
+    """A PNG with a row for each photo: the columns, then what the last has that the first has not, around mid-grey, amplified.
 
-    Photos are 3 x H x W in [0, 1], already thumbnails (see `thumbnail`).
+    Args:
+        names: of the photos.
+        columns: title -> photos, each 3 x H x W in [0, 1], already thumbnails (see `thumbnail`).
+        gain: how far the difference is amplified; 127.5 / budget fills the range.
+        path: of the PNG.
     """
-    gain = 127.5 / max(budget, 1)
     cell, head, pad = THUMBNAIL + 12, 34, 12
-    rows = list(zip(names, originals, protected, strict=True))[:ROWS]
-    sheet = Image.new("RGB", (3 * cell + pad, head + len(rows) * (cell + 18)), "white")
+    rows = list(zip(names, *columns.values(), strict=True))[:ROWS]
+    sheet = Image.new("RGB", ((len(columns) + 1) * cell + pad, head + len(rows) * (cell + 18)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for column, title in enumerate(("original", "protected", f"difference x {gain:.0f}")):
+    for column, title in enumerate((*columns, f"difference x {gain:.0f}")):
         draw.text((pad + column * cell, 10), title, "black", font)
-    for row, (name, before, after) in enumerate(rows):
+    for row, (name, *pictures) in enumerate(rows):
         top = head + row * (cell + 18)
-        for column, picture in enumerate((before, after, ((after - before) * gain + 0.5).clamp(0, 1))):
-            thumb = to_pil(picture)
-            sheet.paste(thumb, (pad + column * cell, top))
-        draw.text((pad, top + before.shape[-2] + 1), name, "black", font)
+        for column, picture in enumerate((*pictures, ((pictures[-1] - pictures[0]) * gain + 0.5).clamp(0, 1))):
+            sheet.paste(to_pil(picture), (pad + column * cell, top))
+        draw.text((pad, top + pictures[0].shape[-2] + 1), name, "black", font)
     with whole(path) as part:
         sheet.save(part, "PNG")
+
+
+def before_and_after(names: Sequence[str], originals: Photos, protected: Photos, budget: float, path: Path) -> None:
+    """The contact sheet of protected photos."""
+    contact_sheet(names, {"original": originals, "protected": protected}, 127.5 / max(budget, 1), path)
 
 
 def thumbnail(photo: Tensor) -> Tensor:
@@ -163,8 +171,3 @@ def thumbnail(photo: Tensor) -> Tensor:
     height, width = photo.shape[-2:]
     top, left = max(0, (height - THUMBNAIL) // 2), max(0, (width - THUMBNAIL) // 2)
     return photo[..., top : top + THUMBNAIL, left : left + THUMBNAIL].clamp(0, 1)
-
-
-def to_pil(picture: Tensor) -> Image.Image:
-    """3 x H x W in [0, 1] as an 8-bit Pillow image."""
-    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())

@@ -81,6 +81,16 @@ class Step:
     dtype: str = "float32"
 
 
+def purified(
+    photos: Source | Step, purifiers: Iterable[tuple[str, Any]], model: str, *, seed: int = 0, dtype: str = "float32"
+) -> Source | Step:
+    """Photos after purifiers (names and Configs) in order, those that need a model with this one."""
+    for name, config in purifiers:
+        models = (model,) if getattr(methods.load("purifiers", name), "USES_MODEL", False) else ()
+        photos = Step("purify", name, config, (photos,), seed, models, dtype=dtype)
+    return photos
+
+
 @dataclass
 class Bench:
     """Where steps run: the store of results, the models kept warm, the device."""

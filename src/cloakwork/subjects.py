@@ -93,11 +93,7 @@ def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Pa
 
 def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[Path, Path]]], dict[str, float]]:
     """Pairs and budgets as the records beside the photos have them; the folder may have been moved since."""
-    known: dict[tuple[str, str], tuple[Path, float]] = {}
-    for path in sorted((root / FOLDER).rglob("record.json")):
-        record = json.loads(path.read_text())
-        for photo in record["photos"]:
-            known[record["name"], Path(photo["output"]).name] = Path(photo["original"]), record["config"]["budget"]
+    known = _records(root)
     faults, pairs, budgets = [], {}, {}
     for s in sets:
         for file in s.files:
@@ -111,3 +107,31 @@ def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[P
     if faults:
         raise UserError(*faults)
     return pairs, budgets
+
+
+def _records(root: Path) -> dict[tuple[str, str], tuple[Path, float]]:
+    """What the records in a folder know: photo set and file name -> original and budget."""
+    known = {}
+    for path in sorted((root / FOLDER).rglob("record.json")):
+        record = json.loads(path.read_text())
+        for photo in record["photos"]:
+            known[record["name"], Path(photo["output"]).name] = Path(photo["original"]), record["config"]["budget"]
+    return known
+
+
+def originals(sets: list[PhotoSet], root: Path, clean: Path | str | None) -> dict[Path, Path]:
+    """The originals of photos as far as they are known: photo -> original.
+
+    Args:
+        sets: of one folder.
+        root: that folder; without `clean`, the records in it say where originals are, and what they do not know is left out.
+        clean: folder of the originals, by the same names.
+
+    Raises:
+        UserError: photos and those of `clean` do not pair up.
+    """
+    if clean:
+        return {photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs}
+    known = _records(root)
+    found = {file: known[s.name, file.name][0] for s in sets for file in s.files if (s.name, file.name) in known}
+    return {photo: original for photo, original in found.items() if original.is_file()}

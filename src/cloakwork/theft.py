@@ -11,10 +11,11 @@ from typing import Any
 from cloakwork import images, measure, methods, photosets
 from cloakwork.errors import UserError
 from cloakwork.files import whole
+from cloakwork.images import to_pil
 from cloakwork.masking import load_masks
-from cloakwork.records import FOLDER, surroundings, to_pil, write_json
+from cloakwork.records import FOLDER, surroundings, write_json
 from cloakwork.state import Progress, State, write_grid
-from cloakwork.steps import Bench, Step, key, source, steal
+from cloakwork.steps import Bench, Step, key, purified, source, steal
 from cloakwork.types import Images, Photos
 
 COLUMNS = 8  # pictures side by side on a sheet
@@ -68,10 +69,9 @@ def attack(
         )
     config = methods.config(methods.load("attackers", attacker), None, [victim]) if config is None else config
     bench = Bench(out / FOLDER, device, progress)
-    photos_step = originals = source(sets[0].files)
-    for name, purifier in purifiers:
-        photos_step = Step("purify", name, purifier, (photos_step,), seed, (victim,), dtype=dtype)
-    step = Step("attack", attacker, config, (photos_step,), seed, (victim,), tuple(prompts), dtype)
+    originals = source(sets[0].files)
+    loot = purified(originals, purifiers, victim, seed=seed, dtype=dtype)
+    step = Step("attack", attacker, config, (loot,), seed, (victim,), tuple(prompts), dtype)
     state = State(
         out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress, sample_every=sample_every,
         samples=out / FOLDER / "training", keep_model=Path(keep_model) if keep_model else None,

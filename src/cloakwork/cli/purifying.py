@@ -1,0 +1,74 @@
+"""`purify`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+
+from cloakwork.cli import specs
+from cloakwork.cli.bars import bars
+
+SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
+FROM_RECORDS = "(default: those that the records beside the photos name)"
+
+
+@dataclass(frozen=True)
+class PurifyFlags:
+    """Which photos, which purifiers."""
+
+    photos: Annotated[Positional[Path], arg(metavar="PHOTOS")]
+    """folder of photos; its subfolders are mirrored"""
+    out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")]
+    """folder for the purified photos; sheets and records go to FOLDER/.cloakwork"""
+    purifier: Annotated[str, arg(metavar=SPEC)] = "jpeg"
+    """purifiers in order, joined by +, such as jpeg:quality=75+resize:scale=0.5"""
+    clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
+    """folder of the originals, by the same names, to say how near to them the photos come"""
+    model: str = "tiny"
+    """what purifiers that need a model use: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
+    seed: int = 0
+    """same seed, same machine, same bytes"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps"""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """what the model computes in"""
+    format: Literal["png", "jpg", "webp", "tiff", "bmp"] = "png"
+    """file format of the output"""
+    quality: int = 95
+    """quality of lossy formats, 1 to 100"""
+    force: bool = False
+    """overwrite photos in the output folder; originals are never overwritten"""
+    skip_bad: bool = False
+    """go on without the photos that cannot be read"""
+
+
+def purify_command(words: list[str]) -> None:
+    """`cloakwork purify`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cloakwork.purifying import purify
+    from cloakwork.records import FOLDER
+
+    flags = tyro.cli(PurifyFlags, prog="cloakwork purify", description="Try to remove a protection from photos.", args=words,
+                     config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
+    with bars() as progress:
+        found = purify(
+            flags.photos, flags.out, purifiers=specs.chain("purifiers", flags.purifier), clean=flags.clean, model=flags.model,
+            seed=flags.seed, device=flags.device, dtype=flags.dtype, suffix=f".{flags.format}", quality=flags.quality,
+            force=flags.force, skip_bad=flags.skip_bad, progress=progress,
+        )  # fmt: skip
+    table = Table()
+    table.add_column("photo", overflow="fold")
+    for name in ("size", "LPIPS to the original before", "after", "seconds"):
+        table.add_column(name, justify="right")
+    for row in found:
+        distances = ("" if value is None else f"{value:.3f}" for value in (row.lpips_before, row.lpips_after))
+        table.add_row(row.name, f"{row.width} x {row.height}", *distances, f"{row.seconds:.1f}")
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(table)
+    console.print(f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, for each photo set.")

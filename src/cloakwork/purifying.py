@@ -1,0 +1,201 @@
+"""Whole jobs of purification: photos in, purified photos, a record and a contact sheet out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cloakwork import images, loading, methods, photosets
+from cloakwork.errors import UserError
+from cloakwork.images import Photo
+from cloakwork.ldm import LDM
+from cloakwork.metrics import lpips
+from cloakwork.photosets import PhotoSet
+from cloakwork.plan import hash_of
+from cloakwork.records import FOLDER, contact_sheet, sha256, surroundings, thumbnail, write_json
+from cloakwork.state import Progress
+from cloakwork.subjects import originals
+from cloakwork.types import Photos
+
+GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
+
+
+@dataclass(frozen=True)
+class Purified:
+    """One photo, and how far it is from its original before and after, where that is known."""
+
+    name: str
+    digest: str
+    """sha256 of the pixels it was given with"""
+    output: Path
+    sha256: str
+    """of the output file"""
+    width: int
+    height: int
+    original: Path | None
+    lpips_before: float | None
+    """between the photo as it was given and its original"""
+    lpips_after: float | None
+    """between the purified photo and the original"""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that decides a purified photo's bytes, beside the photo."""
+
+    purifiers: list[tuple[str, ModuleType, Any]]
+    model: LDM | None
+    seed: int
+    quality: int
+
+    @property
+    def key(self) -> str:
+        """Hash of all that."""
+        methods_used = [(name, module.VERSION, asdict(config)) for name, module, config in self.purifiers]
+        model = self.model and (self.model.weights, str(self.model.dtype), self.model.device.type)
+        return hash_of([methods_used, model, self.seed, self.quality, torch.__version__, torch.get_num_threads()])
+
+    def purify(self, photo: Photo) -> Tensor:
+        """One photo through all purifiers, each with draws of its own; 3 x H x W, uint8."""
+        x = images.unit(photo.pixels).to(self.model.device if self.model else "cpu")
+        for k, (_, module, config) in enumerate(self.purifiers):
+            rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
+            (x,) = module.purify([x], self.model, config, rng=rng)
+        return x.clamp(0, 1).mul(255).round().byte().cpu()
+
+
+def purify(
+    photos: Path | str,
+    out: Path | str,
+    *,
+    purifiers: Sequence[tuple[str, Any]] = (("jpeg", None),),
+    clean: Path | str | None = None,
+    model: str = "tiny",
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    suffix: str = ".png",
+    quality: int = 95,
+    force: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+) -> list[Purified]:
+    """Runs photos of any size through purifiers, one photo after the other, at the photos' own size.
+
+    Args:
+        photos: a folder (subfolders are mirrored), a file or a pattern.
+        out: folder for the purified photos; records and sheets go to its `.cloakwork`.
+        purifiers: names (or importable modules such as "my_lab.mine") and Configs in order; None takes the method's own.
+        clean: folder of the originals, by the same names; None: those that the records beside the photos name.
+        model: what purifiers that need a model use: "tiny", "tiny-b", a folder or a hub id.
+        seed: with the photo's content it decides everything random.
+        device, dtype: where the model runs and what its arithmetic is autocast to.
+        suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
+        force: overwrite existing outputs (never originals).
+        skip_bad: leave out photos that cannot be read.
+        progress: called with a label, photos done and their total.
+
+    Returns:
+        The photos, set by set. What the same job has written before stays as it is.
+
+    Raises:
+        UserError: every fault found in the input, before anything is written.
+    """
+    out = Path(out).expanduser().absolute()
+    modules = [(name, methods.load("purifiers", name), config) for name, config in purifiers]
+    if not modules:
+        raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
+    chosen = [(name, module, methods.config(module, None, [model]) if c is None else c) for name, module, c in modules]
+    sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
+    known = originals(sets, Path(photos), clean)
+    needs_model = any(getattr(module, "USES_MODEL", False) for _, module, _ in chosen)
+    job = Job(chosen, loading.load(model, device, dtype) if needs_model else None, seed, quality)
+    done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
+    wrote = {row.output for rows in done.values() for row in rows.values()}
+    there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
+    if there:
+        raise UserError(*[f"{o} exists already; give --force to overwrite it, or another output folder." for o in there])
+    total, rows = sum(len(s.files) for s in sets), []
+    for s in sets:
+        tell = partial(_tell, progress, len(rows), total)
+        rows += _purify_set(job, s, out / FOLDER / s.name, known, done.get(s.name, {}), tell)
+    return rows
+
+
+def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:
+    if progress:
+        progress("purified", before + done, total)
+
+
+def _purify_set(
+    job: Job, photos: PhotoSet, folder: Path, known: dict[Path, Path], done: dict[str, Purified], tell: Callable[[int], None]
+) -> list[Purified]:
+    """One photo set; its record grows with every photo, so that an interrupted job goes on."""
+    rows: list[Purified] = []
+    shown: dict[str, Photos] = {"as given": [], "purified": []}
+    if all(file in known for file in photos.files):
+        shown = {"original": []} | shown
+    for file, output in zip(photos.files, photos.outputs, strict=True):
+        photo = images.load(file)
+        original = images.load(known[file]) if file in known else None
+        rows.append(done.get(photo.digest) or _purify(job, photo, output, original))
+        write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in rows]})
+        for column, pixels in zip(reversed(shown.values()), (images.load(output), photo, original), strict=False):
+            assert pixels
+            column.append(thumbnail(images.unit(pixels.pixels)))
+        tell(len(rows))
+    contact_sheet([row.name for row in rows], shown, GAIN, folder / "sheet.png")
+    return rows
+
+
+def _purify(job: Job, photo: Photo, output: Path, original: Photo | None) -> Purified:
+    """One photo from file to file."""
+    begun = time.monotonic()
+    images.save(job.purify(photo), photo, output, quality=job.quality, force=True)
+    seconds = time.monotonic() - begun
+    same = original if original and original.pixels.shape == photo.pixels.shape else None
+    before, after = (_apart(x, same) if same else None for x in (photo, images.load(output)))
+    return Purified(
+        photo.path.name, photo.digest, output, sha256(output), photo.pixels.shape[2], photo.pixels.shape[1],
+        original.path if original else None, before, after, round(seconds, 2),
+    )  # fmt: skip
+
+
+def _apart(photo: Photo, original: Photo) -> float:
+    """LPIPS."""
+    return lpips.score([images.unit(photo.pixels)], [images.unit(original.pixels)], None, lpips.Config()).item()
+
+
+def _done(job: Job, folder: Path) -> dict[str, Purified]:
+    """What the very same job has written into a set already and is still as it was: digest -> photo."""
+    path = folder / "purified.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    if kept.get("key") != job.key:
+        return {}
+    rows = [
+        Purified(**r | {"output": Path(r["output"]), "original": r["original"] and Path(r["original"])}) for r in kept["photos"]
+    ]
+    return {row.digest: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256}
+
+
+def _settings(job: Job) -> dict[str, Any]:
+    """Everything needed to do the same again."""
+    return {
+        "key": job.key,
+        "purifiers": [
+            {"name": name, "version": module.VERSION, "config": asdict(config)} for name, module, config in job.purifiers
+        ],
+        "model": job.model and {"name": job.model.name, "weights": job.model.weights, "dtype": str(job.model.dtype)},
+        "seed": job.seed,
+        "surroundings": surroundings(job.model.device if job.model else torch.device("cpu")),
+    }

@@ -1,0 +1,208 @@
+"""What every purifier must keep, and what each of those without a model does, against independent statements of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from kornia.filters import gaussian_blur2d
+from PIL import Image
+
+from cloakwork import cli, methods
+from cloakwork.cli import specs
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM
+from cloakwork.metrics import linf, lpips
+from cloakwork.purifiers import bilateral_guided, blur, jpeg, median, noise, quantise, resize, tvm
+from cloakwork.types import Photos
+
+NAMES = [name for name, _ in methods.listing("purifiers")]
+# what a purifier may take from a clean photo (LPIPS, mean of the three samples); more is a defect
+HARM = {"none": 0.0, "quantise": 0.01, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
+        "resize": 0.2, "blur": 0.4}  # fmt: skip
+
+
+def run(name: str, photos: Photos, model: LDM | None = None, seed: int = 3, **fields: Any) -> Photos:
+    module = methods.load("purifiers", name)
+    cfg = module.Config(**fields) if fields else methods.config(module)
+    return module.purify(photos, model, cfg, rng=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_photos_keep_their_sizes_and_range(name: str, photos: Photos, tiny: LDM) -> None:
+    odd = torch.rand(3, 77, 131, generator=torch.Generator().manual_seed(0))
+    given = [*photos, odd, torch.zeros(3, 64, 64), torch.ones(3, 65, 70)]
+    before = [p.clone() for p in given]
+    got = run(name, given, tiny)
+    assert [p.shape for p in got] == [p.shape for p in given]
+    assert all(p.dtype == torch.float32 and p.min() >= 0 and p.max() <= 1 for p in got)
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True)), "the photos it was given were written to"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_photos(name: str, photos: Photos, tiny: LDM) -> None:
+    once, again = (run(name, photos[:1], tiny) for _ in range(2))
+    assert torch.equal(once[0], again[0])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_clean_photos_lose_no_more_than_stated(name: str, photos: Photos, tiny: LDM) -> None:
+    lost = lpips.score(run(name, photos, tiny), photos, None, lpips.Config()).mean().item()
+    assert lost <= HARM[name]
+    assert (lost > 0) == (name != "none")
+
+
+def test_jpeg_is_the_codec_that_others_use(photos: Photos, tmp_path: Any) -> None:
+    pixels = photos[0].mul(255).round().byte().permute(1, 2, 0).numpy()
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=60, subsampling=2)
+    theirs = torch.from_numpy(np.array(Image.open(tmp_path / "a.jpg"))).permute(2, 0, 1) / 255
+    assert torch.equal(jpeg.purify(photos[:1], None, jpeg.Config(quality=60), rng=torch.Generator())[0], theirs)
+
+
+def test_jpeg_loses_more_at_lower_quality(photos: Photos) -> None:
+    lost = [linf.score(run("jpeg", photos, quality=q), photos, None, linf.Config()).mean() for q in (95, 75, 30)]
+    assert lost[0] < lost[1] < lost[2]
+
+
+def test_resize_passes_through_the_small_size(photos: Photos) -> None:
+    """A checkerboard of single pixels is gone at half the size; blocks of 16 px stay."""
+    at = torch.arange(128)
+    fine, coarse = ((((at[:, None] // n) + (at[None] // n)) % 2).float().expand(3, -1, -1) for n in (1, 16))
+    got = resize.purify([fine, coarse], None, resize.Config(scale=0.5), rng=torch.Generator())
+    assert (got[0] - 0.5)[:, 4:-4, 4:-4].abs().max() < 0.01
+    assert (got[1] - coarse).abs().mean() < 0.06
+    same = resize.purify(photos, None, resize.Config(scale=1), rng=torch.Generator())
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(same, photos, strict=True))
+
+
+def test_blur_is_a_gaussian_with_that_sigma(photos: Photos) -> None:
+    (ours,) = blur.purify(photos[:1], None, blur.Config(sigma=2, kernel=9), rng=torch.Generator())
+    (theirs,) = gaussian_blur2d(photos[0][None], 9, (2.0, 2.0), border_type="replicate")
+    assert torch.allclose(ours, theirs, atol=1e-5)
+    point = torch.zeros(3, 101, 101)
+    point[:, 50, 50] = 1
+    (spread,) = blur.purify([point], None, blur.Config(sigma=5), rng=torch.Generator())
+    away = (torch.arange(101.0) - 50) ** 2
+    assert (spread[0].sum(0) * away).sum().sqrt() == pytest.approx(5, rel=0.01)  # the standard deviation, not the width
+
+
+def test_noise_is_as_loud_as_said() -> None:
+    grey = torch.full((3, 200, 200), 0.5)
+    (got,) = noise.purify([grey], None, noise.Config(sigma=0.05), rng=torch.Generator().manual_seed(1))
+    assert (got - grey).std().item() == pytest.approx(0.05, rel=0.02)
+    assert abs((got - grey).mean().item()) < 1e-3
+
+
+def test_median_is_the_median(photos: Photos) -> None:
+    (got,) = median.purify(photos[:1], None, median.Config(kernel=5), rng=torch.Generator())
+    around = photos[0].unfold(1, 5, 1).unfold(2, 5, 1).flatten(3)
+    assert torch.allclose(got[:, 2:-2, 2:-2], around.median(-1).values, atol=1e-6)
+
+
+def test_quantise_has_so_many_levels(photos: Photos) -> None:
+    got = quantise.purify(photos, None, quantise.Config(bits=3), rng=torch.Generator())
+    assert all(len(p.unique()) <= 8 for p in got)
+    assert all((a - b).abs().max() <= 0.5 / 7 + 1e-6 for a, b in zip(got, photos, strict=True))
+
+
+def test_tvm_finds_the_minimum_that_can_be_written_down() -> None:
+    """Two flat halves draw together: by 2 weight / (width sqrt 3), where all three colours step alike."""
+    x = torch.full((3, 12, 16), 0.2)
+    x[:, :, 8:] = 0.8
+    z = tvm.smoothest(x, torch.ones(12, 16), tvm.Config(weight=0.5, steps=4000))
+    s = 2 * 0.5 / (16 * 3**0.5)
+    assert torch.allclose(z[:, :, :8], torch.full((3, 12, 8), 0.2 + s), atol=1e-4)
+    assert torch.allclose(z[:, :, 8:], torch.full((3, 12, 8), 0.8 - s), atol=1e-4)
+
+
+def objective(z: torch.Tensor, x: torch.Tensor, kept: torch.Tensor, weight: float) -> float:
+    down, right = torch.zeros_like(z), torch.zeros_like(z)
+    down[:, :-1], right[:, :, :-1] = z.diff(dim=1), z.diff(dim=2)
+    variation = (down**2 + right**2).sum(0).sqrt().sum()
+    return (0.5 * (kept * (z - x) ** 2).sum() + weight * variation).item()
+
+
+def test_tvm_is_nearly_there_after_its_default_steps(photos: Photos) -> None:
+    x, kept = photos[2], (torch.rand(128, 128, generator=torch.Generator().manual_seed(2)) > 0.02).float()
+    cfg = tvm.Config()
+    best = objective(tvm.smoothest(x, kept, tvm.Config(steps=2000)), x, kept, cfg.weight)
+    assert best <= objective(tvm.smoothest(x, kept, cfg), x, kept, cfg.weight) < 1.01 * best < objective(x, x, kept, cfg.weight)
+
+
+def test_tvm_fills_dropped_pixels_from_those_around() -> None:
+    grey, kept = torch.full((3, 20, 20), 0.5), torch.ones(20, 20)
+    grey[:, 7, 9], kept[7, 9] = 1.0, 0.0
+    assert (tvm.smoothest(grey, kept, tvm.Config(weight=0.01, steps=2000)) - 0.5).abs().max() < 0.01
+
+
+def test_bilateral_filter_against_its_definition() -> None:
+    y = torch.rand(3, 9, 11, generator=torch.Generator().manual_seed(5)) * 60
+    cfg, want = bilateral_guided.Config(), torch.zeros_like(y)
+    disc = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if i * i + j * j <= 4]
+    for r in range(9):
+        for c in range(11):
+            near = [(r + i, c + j, i * i + j * j) for i, j in disc if 0 <= r + i < 9 and 0 <= c + j < 11]
+            weights = torch.stack([
+                torch.exp(-((y[:, a, b] - y[:, r, c]).abs().sum() ** 2) / (2 * 8**2) - d / (2 * 8**2)) for a, b, d in near
+            ])  # fmt: skip
+            want[:, r, c] = (torch.stack([y[:, a, b] for a, b, _ in near]) * weights[:, None]).sum(0) / weights.sum()
+    assert torch.allclose(bilateral_guided.bilateral(y, cfg), want, atol=1e-4)
+
+
+def test_guided_filter_is_least_squares_in_every_square() -> None:
+    g = torch.Generator().manual_seed(6)
+    x, y = torch.rand(3, 7, 8, generator=g) * 255, torch.rand(3, 7, 8, generator=g) * 255
+    cfg = bilateral_guided.Config(guided_steps=1, guided_radius=1, eps=20)
+    squares = {}
+    for r in range(7):
+        for c in range(8):
+            here = [(a, b) for a in range(r - 1, r + 2) for b in range(c - 1, c + 2) if 0 <= a < 7 and 0 <= b < 8]
+            guide, goal = (torch.stack([v[:, a, b] for a, b in here]).double() for v in (x, y))
+            ones = torch.ones(len(here), 1, dtype=torch.double)
+            ridge = len(here) * torch.diag(torch.tensor([20.0, 20, 20, 0], dtype=torch.double))
+            full = torch.cat([guide, ones], 1)
+            squares[r, c] = torch.linalg.solve(full.mT @ full + ridge, full.mT @ goal), here
+    want = torch.zeros(3, 7, 8, dtype=torch.double)
+    for (r, c), (_, here) in squares.items():
+        fit = torch.stack([squares[at][0] for at in here]).mean(0)
+        want[:, r, c] = torch.cat([x[:, r, c].double(), torch.ones(1, dtype=torch.double)]) @ fit
+    assert torch.allclose(bilateral_guided.guided(x, y, cfg).double(), want, atol=0.02)
+
+
+def test_cleaners_smooth_noise_and_keep_edges() -> None:
+    g, edge = torch.Generator().manual_seed(0), torch.full((3, 40, 40), 0.2)
+    edge[:, :, 20:] = 0.8
+    noisy = (edge + 0.02 * torch.randn(edge.shape, generator=g)).clamp(0, 1)
+    for name in ("tvm", "bilateral_guided"):
+        (got,) = run(name, [noisy])
+        assert (got - edge).square().mean() < 0.5 * (noisy - edge).square().mean()
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("jpeg:quality=0", "The field quality is 0; allowed are 1 to 100."),
+        ("jpeg+resize:scale=2", "The field scale is 2.0; allowed are 0.001 to 1."),
+        ("blur:kernel=4", "The kernel 4 has no middle; give an odd number of pixels, or 0 for as many as needed."),
+        ("median:kernel=2", "The kernel 2 has no middle; give an odd number of pixels."),
+        (
+            "tvm:steps=0,weight=-1",
+            "The field weight is -1.0; allowed are 0 to 100.\nThe field steps is 0; allowed are 1 to 100000.",
+        ),
+        ("jpeg+jpg", "There is no purifier 'jpg'; did you mean 'jpeg'?"),
+    ],
+)
+def test_mistakes_get_one_clear_sentence(word: str, sentence: str) -> None:
+    with pytest.raises(UserError) as error:
+        specs.chain("purifiers", word)
+    assert str(error.value).startswith(sentence)
+
+
+def test_a_mistake_in_the_command_writes_nothing(
+    sample_files: list[Any], tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["purify", str(sample_files[0]), "-o", str(tmp_path / "out"), "--purifier", "jpeg:quality=101"]) == 2
+    assert capsys.readouterr().err == "The field quality is 101; allowed are 1 to 100.\n"
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,116 @@
+"""`cloakwork purify`: folders in, folders out, at the photos' own size, and how near the originals they come."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cloakwork import cli, images, jobs
+from cloakwork.errors import UserError
+from cloakwork.purifiers import jpeg, noise, resize
+from cloakwork.purifying import purify
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sample_files: list[Path]) -> Path:
+    found = tmp_path / "photos"
+    (found / "more").mkdir(parents=True)
+    for file, place in zip(sample_files, (found, found, found / "more"), strict=True):
+        (place / file.name).write_bytes(file.read_bytes())
+    return found
+
+
+def test_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "pure"
+    assert cli.main(["purify", str(folder), "-o", str(out), "--purifier", "jpeg:quality=50+resize:scale=0.5"]) == 0
+    assert "LPIPS" in capsys.readouterr().out
+    for file in folder.rglob("*.png"):
+        pixels = images.unit(images.load(file).pixels)
+        pixels = jpeg.purify([pixels], None, jpeg.Config(quality=50), rng=torch.Generator())
+        (want,) = resize.purify(pixels, None, resize.Config(scale=0.5), rng=torch.Generator())
+        assert torch.allclose(images.unit(images.load(out / file.relative_to(folder)).pixels), want, atol=1e-6)
+    record = json.loads((out / ".cloakwork" / "purified.json").read_text())
+    assert [p["name"] for p in record["purifiers"]] == ["jpeg", "resize"] and len(record["photos"]) == 2
+    assert (out / ".cloakwork" / "more" / "sheet.png").is_file()
+
+
+def test_originals_are_known_from_the_records(folder: Path, tmp_path: Path) -> None:
+    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    for rows in (
+        purify(tmp_path / "safe", tmp_path / "a", purifiers=[("tvm", None)]),
+        purify(tmp_path / "safe", tmp_path / "b", purifiers=[("tvm", None)], clean=folder),
+    ):
+        assert len(rows) == 3 and all(row.original for row in rows)
+        before, after = (
+            sum(v or 0 for v in values) for values in zip(*((r.lpips_before, r.lpips_after) for r in rows), strict=True)
+        )
+        assert 0 < after < before, "tvm takes noise away"
+
+
+def test_without_originals_nothing_is_claimed(folder: Path, tmp_path: Path) -> None:
+    rows = purify(folder, tmp_path / "pure")
+    assert all(row.original is row.lpips_before is row.lpips_after is None for row in rows)
+
+
+def test_an_interrupted_job_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, works = [], noise.purify
+
+    def fails(photos, *rest, **more):
+        calls.append(photos[0].shape)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return works(photos, *rest, **more)
+
+    monkeypatch.setattr(noise, "purify", fails)
+    with pytest.raises(KeyboardInterrupt):
+        purify(folder, tmp_path / "a", purifiers=[("noise", None)])
+    purify(folder, tmp_path / "a", purifiers=[("noise", None)])
+    assert len(calls) == 4, "the first photo was done before"
+    again = purify(folder, tmp_path / "a", purifiers=[("noise", None)])
+    assert len(calls) == 4 and len(again) == 3
+    monkeypatch.undo()
+    whole = purify(folder, tmp_path / "b", purifiers=[("noise", None)])
+    assert [r.sha256 for r in whole] == [r.sha256 for r in again]
+
+
+def test_other_settings_do_not_overwrite(folder: Path, tmp_path: Path) -> None:
+    purify(folder, tmp_path / "pure")
+    kept = {f: f.read_bytes() for f in (tmp_path / "pure").rglob("*.png")}
+    with pytest.raises(UserError, match=r"exists already; give --force"):
+        purify(folder, tmp_path / "pure", purifiers=[("noise", None)])
+    assert {f: f.read_bytes() for f in kept} == kept
+    purify(folder, tmp_path / "pure", purifiers=[("noise", None)], force=True)
+    assert any(f.read_bytes() != b for f, b in kept.items())
+
+
+def test_photos_are_purified_each_by_itself(folder: Path, tmp_path: Path) -> None:
+    """Neither its neighbours nor its name change what becomes of a photo."""
+    together = {r.digest: r.sha256 for r in purify(folder, tmp_path / "a", purifiers=[("noise", None), ("noise", None)])}
+    alone = purify(sorted(folder.rglob("*.png"))[-1], tmp_path / "b", purifiers=[("noise", None), ("noise", None)])
+    assert together[alone[0].digest] == alone[0].sha256
+
+
+def test_two_steps_of_a_chain_draw_for_themselves(tmp_path: Path) -> None:
+    Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(tmp_path / "grey.png")
+    one, two = (purify(tmp_path / "grey.png", tmp_path / str(n), purifiers=[("noise", None)] * n)[0].output for n in (1, 2))
+    loud = [images.unit(images.load(f).pixels).std().item() for f in (one, two)]
+    assert loud[1] == pytest.approx(loud[0] * 2**0.5, rel=0.05), "the same noise twice would be twice as loud"
+
+
+def test_transparency_and_large_photos_keep_their_pixels(tmp_path: Path) -> None:
+    rgba = np.zeros((40, 1200, 4), np.uint8)
+    rgba[..., 3], rgba[:, ::2, 0] = 77, 200
+    Image.fromarray(rgba).resize((1200, 1100)).save(tmp_path / "large.png")
+    (row,) = purify(tmp_path / "large.png", tmp_path / "out")
+    photo = images.load(row.output)
+    assert (row.width, row.height) == (1200, 1100) and photo.alpha is not None and (photo.alpha == 77).all()
+
+
+def test_no_purifier(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No purifier was named"):
+        purify(folder, tmp_path / "out", purifiers=[])
