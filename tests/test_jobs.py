@@ -269,7 +269,7 @@ def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "limit"), [("photoguard", 60), ("aspl", 360)])
+@pytest.mark.parametrize(("name", "limit"), [("photoguard", 60), ("aspl", 360), ("cloakwork", 720)])
 def test_five_portraits_cost_no_more_than(name: str, limit: float, tmp_path: Path) -> None:
     """CPU seconds on two threads, at the full laptop preset: 100 steps, or 50 x (3 + 6 + 3) with its class pictures."""
     (tmp_path / "in").mkdir()

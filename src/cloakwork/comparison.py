@@ -50,6 +50,8 @@ class Thief:
     """share of the photos that the thief got hold of before they were protected"""
     purifiers: tuple[tuple[str, Any], ...] = ()
     """what it runs the photos through first: names and Configs"""
+    denoiser: str = "tiny"
+    """what purifiers that diffuse pixels use"""
     dtype: str = "float32"
     """what the victim computes in"""
     label: str = ""
@@ -102,7 +104,7 @@ def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int
     """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training, sampling."""
     if thief.clean_share:
         photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
-    photos = steps.purified(photos, thief.purifiers, thief.victim, seed=seed, dtype=thief.dtype)
+    photos = steps.purified(photos, thief.purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype)
     prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
     config = about(thief.config, subject.noun)
     return Step("attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype)

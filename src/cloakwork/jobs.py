@@ -42,7 +42,7 @@ def protect(
     photos: Sequence[Path | str] | Path | str,
     out: Path | str,
     *,
-    protection: str = "aspl",
+    protection: str = methods.DEFAULT_PROTECTION,
     config: Any = None,
     preset: str | None = None,
     surrogates: Sequence[str] | str = ("tiny",),

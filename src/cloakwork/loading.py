@@ -133,7 +133,7 @@ def _check_family(index: Any, name: str) -> None:
 
 
 def _read_pipeline(folder: Path, name: str) -> Any:
-    _quiet()
+    quiet()
     from diffusers import StableDiffusionPipeline
 
     try:
@@ -147,7 +147,7 @@ def _read_pipeline(folder: Path, name: str) -> Any:
         ) from error
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """No progress bars for files that are here, and no advice about the optional torchvision."""
     from diffusers.utils import logging as diffusers_logging
     from transformers.utils import logging as transformers_logging

@@ -21,6 +21,7 @@ from cloakwork.errors import UserError
 # kind (a folder of this package) -> the function that a method of that kind has
 FUNCTIONS = {"protections": "protect", "attackers": "attack", "purifiers": "purify", "metrics": "score"}
 KINDS = tuple(FUNCTIONS)
+DEFAULT_PROTECTION = "cloakwork"  # what docs/protections.md has at the top, over all thieves tried
 METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
 # the embedded models, for which methods have a preset of their own, and their folders under tiny/
 EMBEDDED = {"tiny": "model", "tiny-b": "model-b"}

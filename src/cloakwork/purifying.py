@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import images, loading, methods, photosets
+from cloakwork import ddpm, images, loading, methods, photosets
+from cloakwork.ddpm import PixelDDPM
 from cloakwork.errors import UserError
 from cloakwork.images import Photo
 from cloakwork.ldm import LDM
@@ -23,6 +24,7 @@ from cloakwork.photosets import PhotoSet
 from cloakwork.plan import hash_of
 from cloakwork.records import FOLDER, contact_sheet, sha256, surroundings, thumbnail, write_json
 from cloakwork.state import Progress
+from cloakwork.steps import uses
 from cloakwork.subjects import originals
 from cloakwork.types import Photos
 
@@ -54,23 +56,28 @@ class Job:
     """Everything that decides a purified photo's bytes, beside the photo."""
 
     purifiers: list[tuple[str, ModuleType, Any]]
-    model: LDM | None
+    models: dict[str, LDM | PixelDDPM]
+    """by kind, those that are needed"""
     seed: int
     quality: int
+
+    @property
+    def device(self) -> torch.device:
+        return next((m.device for m in self.models.values()), torch.device("cpu"))
 
     @property
     def key(self) -> str:
         """Hash of all that."""
         methods_used = [(name, module.VERSION, asdict(config)) for name, module, config in self.purifiers]
-        model = self.model and (self.model.weights, str(self.model.dtype), self.model.device.type)
-        return hash_of([methods_used, model, self.seed, self.quality, torch.__version__, torch.get_num_threads()])
+        weights = [(m.weights, str(m.dtype), m.device.type) for m in self.models.values()]
+        return hash_of([methods_used, weights, self.seed, self.quality, torch.__version__, torch.get_num_threads()])
 
     def purify(self, photo: Photo) -> Tensor:
         """One photo through all purifiers, each with draws of its own; 3 x H x W, uint8."""
-        x = images.unit(photo.pixels).to(self.model.device if self.model else "cpu")
-        for k, (_, module, config) in enumerate(self.purifiers):
+        x = images.unit(photo.pixels).to(self.device)
+        for k, (name, module, config) in enumerate(self.purifiers):
             rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
-            (x,) = module.purify([x], self.model, config, rng=rng)
+            (x,) = module.purify([x], self.models.get(uses(name)), config, rng=rng)
         return x.clamp(0, 1).mul(255).round().byte().cpu()
 
 
@@ -81,6 +88,7 @@ def purify(
     purifiers: Sequence[tuple[str, Any]] = (("jpeg", None),),
     clean: Path | str | None = None,
     model: str = "tiny",
+    denoiser: str = "tiny",
     seed: int = 0,
     device: str = "auto",
     dtype: str = "float32",
@@ -97,7 +105,8 @@ def purify(
         out: folder for the purified photos; records and sheets go to its `.cloakwork`.
         purifiers: names (or importable modules such as "my_lab.mine") and Configs in order; None takes the method's own.
         clean: folder of the originals, by the same names; None: those that the records beside the photos name.
-        model: what purifiers that need a model use: "tiny", "tiny-b", a folder or a hub id.
+        model: what purifiers that work in latents use: "tiny", "tiny-b", a folder or a hub id.
+        denoiser: what purifiers that diffuse pixels use: "tiny", a folder (diffusers' DDPMPipeline) or a hub id.
         seed: with the photo's content it decides everything random.
         device, dtype: where the model runs and what its arithmetic is autocast to.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
@@ -118,8 +127,13 @@ def purify(
     chosen = [(name, module, methods.config(module, None, [model]) if c is None else c) for name, module, c in modules]
     sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, Path(photos), clean)
-    needs_model = any(getattr(module, "USES_MODEL", False) for _, module, _ in chosen)
-    job = Job(chosen, loading.load(model, device, dtype) if needs_model else None, seed, quality)
+    kinds = {uses(name) for name, _, _ in chosen}
+    models: dict[str, LDM | PixelDDPM] = {}
+    if "latent" in kinds:
+        models["latent"] = loading.load(model, device, dtype)
+    if "pixels" in kinds:
+        models["pixels"] = ddpm.load(denoiser, device, dtype)
+    job = Job(chosen, models, seed, quality)
     done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
     wrote = {row.output for rows in done.values() for row in rows.values()}
     there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
@@ -195,7 +209,7 @@ def _settings(job: Job) -> dict[str, Any]:
         "purifiers": [
             {"name": name, "version": module.VERSION, "config": asdict(config)} for name, module, config in job.purifiers
         ],
-        "model": job.model and {"name": job.model.name, "weights": job.model.weights, "dtype": str(job.model.dtype)},
+        "models": {k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for k, m in job.models.items()},
         "seed": job.seed,
-        "surroundings": surroundings(job.model.device if job.model else torch.device("cpu")),
+        "surroundings": surroundings(job.device),
     }

@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import images, loading, measure, methods
+from cloakwork import ddpm, images, loading, measure, methods
+from cloakwork.ddpm import PixelDDPM
 from cloakwork.ldm import LDM
 from cloakwork.plan import hash_of
 from cloakwork.records import write_json
@@ -82,13 +83,24 @@ class Step:
 
 
 def purified(
-    photos: Source | Step, purifiers: Iterable[tuple[str, Any]], model: str, *, seed: int = 0, dtype: str = "float32"
+    photos: Source | Step,
+    purifiers: Iterable[tuple[str, Any]],
+    *,
+    model: str,
+    denoiser: str = "tiny",
+    seed: int = 0,
+    dtype: str = "float32",
 ) -> Source | Step:
-    """Photos after purifiers (names and Configs) in order, those that need a model with this one."""
+    """Photos after purifiers (names and Configs) in order, each with the model of the kind that it needs, if any."""
     for name, config in purifiers:
-        models = (model,) if getattr(methods.load("purifiers", name), "USES_MODEL", False) else ()
-        photos = Step("purify", name, config, (photos,), seed, models, dtype=dtype)
+        needed = {"latent": (model,), "pixels": (denoiser,)}.get(uses(name), ())
+        photos = Step("purify", name, config, (photos,), seed, needed, dtype=dtype)
     return photos
+
+
+def uses(purifier: str) -> str:
+    """The kind of model that a purifier needs: "latent" (an LDM), "pixels" (a PixelDDPM) or "" (none)."""
+    return getattr(methods.load("purifiers", purifier), "USES_MODEL", "")
 
 
 @dataclass
@@ -99,12 +111,24 @@ class Bench:
     device: str = "auto"
     progress: Progress | None = None
     _models: dict[tuple[str, str], LDM] = field(default_factory=dict, repr=False)
+    _denoisers: dict[tuple[str, str], PixelDDPM] = field(default_factory=dict, repr=False)
 
     def model(self, name: str, dtype: str = "float32") -> LDM:
         """A model by name, loaded once."""
         if (name, dtype) not in self._models:
             self._models[name, dtype] = loading.load(name, self.device, dtype)
         return self._models[name, dtype]
+
+    def denoiser(self, name: str, dtype: str = "float32") -> PixelDDPM:
+        """A denoiser of pixels by name, loaded once."""
+        if (name, dtype) not in self._denoisers:
+            self._denoisers[name, dtype] = ddpm.load(name, self.device, dtype)
+        return self._denoisers[name, dtype]
+
+    def models(self, step: Step) -> list[Any]:
+        """Those that a step asks, of the kind that it needs."""
+        get = self.denoiser if step.kind == "purify" and uses(step.name) == "pixels" else self.model
+        return [get(name, step.dtype) for name in step.models]
 
     @cached_property
     def torch_device(self) -> torch.device:
@@ -116,7 +140,7 @@ def key(step: Step | Source, bench: Bench) -> str:
     if isinstance(step, Source):
         return hash_of(["photos", step.digests])
     module = None if step.kind == "mix" else methods.load(FOLDERS[step.kind], step.name)
-    models = [bench.model(name, step.dtype) for name in step.models]
+    models = bench.models(step)
     return hash_of({
         "step": [step.kind, step.name, getattr(module, "VERSION", 1), asdict(step.config), step.seed, step.prompts],
         "inputs": [key(i, bench) for i in step.inputs],
@@ -186,7 +210,7 @@ def _make_photos(step: Step, bench: Bench, path: Path) -> Photos:
         n = round(step.config.share * len(first))
         return rest[0][:n] + first[n:]
     first = [p.to(bench.torch_device) for p in first]
-    models = [bench.model(name, step.dtype) for name in step.models]
+    models = bench.models(step)
     rng = _rng([step.seed, [key(i, bench) for i in step.inputs]])
     module = methods.load(FOLDERS[step.kind], step.name)
     if step.kind == "purify":

@@ -30,6 +30,7 @@ def attack(
     victim: str = "tiny",
     prompts: Sequence[str] = ("a photo of sks person",),
     purifiers: Sequence[tuple[str, Any]] = (),
+    denoiser: str = "tiny",
     seed: int = 0,
     mask: Path | str | None = None,
     keep_model: Path | str | None = None,
@@ -48,6 +49,7 @@ def attack(
         victim: the model it uses.
         prompts: what it asks for.
         purifiers: what the photos go through first: names and Configs.
+        denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
         seed: decides everything random.
         mask: for attackers that repaint, a picture of the photos' size that is white there, or a folder with one for each photo.
         keep_model: folder for the trained model or adapter.
@@ -70,7 +72,7 @@ def attack(
     config = methods.config(methods.load("attackers", attacker), None, [victim]) if config is None else config
     bench = Bench(out / FOLDER, device, progress)
     originals = source(sets[0].files)
-    loot = purified(originals, purifiers, victim, seed=seed, dtype=dtype)
+    loot = purified(originals, purifiers, model=victim, denoiser=denoiser, seed=seed, dtype=dtype)
     step = Step("attack", attacker, config, (loot,), seed, (victim,), tuple(prompts), dtype)
     state = State(
         out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress, sample_every=sample_every,

@@ -40,6 +40,8 @@ class Circumstances:
     """text file with a prompt a line; blank lines are passed over"""
     purifier: Annotated[str, arg(metavar="SPEC+...")] = ""
     """what the thief runs the photos through first, in order"""
+    denoiser: Annotated[str, arg(metavar="MODEL")] = "tiny"
+    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id; others use the victim"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -102,7 +104,9 @@ def _thieves(flags: AuditFlags, how: Circumstances) -> list[Thief]:
     thieves = []
     for spec in _words(flags.attacker or ("dreambooth",)):
         name, config = specs.parse("attackers", spec, [how.victim])
-        thieves.append(Thief(name, config, how.victim, read_prompts(how), flags.clean_share, purifiers, how.dtype, spec))
+        thieves.append(
+            Thief(name, config, how.victim, read_prompts(how), flags.clean_share, purifiers, how.denoiser, how.dtype, spec)
+        )
     return thieves
 
 
@@ -183,7 +187,8 @@ def attack_command(words: list[str]) -> None:
     with bars() as progress:
         files = attack(
             flags.photos, flags.out, attacker=name, config=config, victim=how.victim, prompts=read_prompts(how),
-            purifiers=specs.chain("purifiers", how.purifier), seed=flags.seed, mask=flags.mask, keep_model=flags.keep_model,
+            purifiers=specs.chain("purifiers", how.purifier), denoiser=how.denoiser, seed=flags.seed,
+            mask=flags.mask, keep_model=flags.keep_model,
             sample_every=flags.sample_every, device=how.device, dtype=how.dtype, progress=progress,
         )  # fmt: skip
     print(f"{len(files)} pictures in {flags.out}; all at a glance: {flags.out / '.cloakwork' / 'sheet.png'}")

@@ -69,7 +69,7 @@ class Sample:
 class How:
     """Which protection, against what."""
 
-    protection: Annotated[str, arg(metavar="NAME")] = "aspl"
+    protection: Annotated[str, arg(metavar="NAME")] = methods.DEFAULT_PROTECTION
     """the method: a name from `cloakwork list`, or a module of your own such as my_lab.mine"""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""

@@ -28,8 +28,10 @@ class PurifyFlags:
     """purifiers in order, joined by +, such as jpeg:quality=75+resize:scale=0.5"""
     clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
     """folder of the originals, by the same names, to say how near to them the photos come"""
-    model: str = "tiny"
-    """what purifiers that need a model use: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
+    model: Annotated[str, arg(metavar="MODEL")] = "tiny"
+    """what purifiers that work in latents use: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
+    denoiser: Annotated[str, arg(metavar="MODEL")] = "tiny"
+    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id"""
     seed: int = 0
     """same seed, same machine, same bytes"""
     device: str = "auto"
@@ -59,6 +61,7 @@ def purify_command(words: list[str]) -> None:
     with bars() as progress:
         found = purify(
             flags.photos, flags.out, purifiers=specs.chain("purifiers", flags.purifier), clean=flags.clean, model=flags.model,
+            denoiser=flags.denoiser,
             seed=flags.seed, device=flags.device, dtype=flags.dtype, suffix=f".{flags.format}", quality=flags.quality,
             force=flags.force, skip_bad=flags.skip_bad, progress=progress,
         )  # fmt: skip

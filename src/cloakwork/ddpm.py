@@ -1,0 +1,161 @@
+"""Diffusion models of pixels: what purifiers diffuse photos with. Unconditional, in diffusers' DDPMPipeline format."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from cloakwork import windows
+from cloakwork.errors import UserError
+from cloakwork.loading import DTYPES, hash_weights, pick_device, quiet
+from cloakwork.nets import hub
+from cloakwork.types import Images
+
+EMBEDDED = {"tiny": "pixels"}  # name -> folder under tiny/
+WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in ("unet", "scheduler") for end in ("json", "safetensors"))]
+MICRO_BATCH = 16  # windows at a time
+
+
+@dataclass(frozen=True)
+class PixelDDPM:
+    """An unconditional denoiser of pictures in [-1, 1] (Ho et al., arXiv 2006.11239).
+
+    Attributes:
+        name: what the user asked for: "tiny", a folder, a hub id.
+        weights: first 12 hex digits of the sha256 over weights and configs.
+        size: side of the square it was trained on, pixels.
+        dtype: what the arithmetic is autocast to; weights stay in fp32.
+    """
+
+    name: str
+    unet: Any
+    scheduler: Any
+    weights: str
+    size: int
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    def abar(self, t: int) -> Tensor:
+        """Share of the picture in the variance at timestep t; that of a clean picture at -1."""
+        return self.scheduler.alphas_cumprod[t] if t >= 0 else torch.ones(())
+
+    @torch.no_grad()
+    def predict(self, x_t: Images, t: int) -> Tensor:
+        """The noise in pictures (n x 3 x S x S) at timestep t."""
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            parts = [self.unet(part, torch.tensor(t, device=self.device)).sample for part in x_t.split(MICRO_BATCH)]
+        return torch.cat(parts)[:, :3].float()  # those that learned a variance give it in further channels
+
+    def step(self, x_t: Images, t: int, s: int, noise: Tensor) -> Images:
+        """From timestep t to an earlier s (-1: clean), by ancestral sampling with the posterior's variance."""
+        a_t, a_s = self.abar(t), self.abar(s)
+        x_0 = ((x_t - (1 - a_t).sqrt() * self.predict(x_t, t)) / a_t.sqrt()).clamp(-1, 1)
+        beta = 1 - a_t / a_s
+        mean = (a_s.sqrt() * beta * x_0 + (a_t / a_s).sqrt() * (1 - a_s) * x_t) / (1 - a_t)
+        return mean + ((1 - a_s) / (1 - a_t) * beta).sqrt() * noise
+
+
+def regenerate(
+    model: PixelDDPM, photo: Tensor, t: int, steps: int, rng: torch.Generator, *, range: Literal["model", "released"] = "model"
+) -> Tensor:
+    """DiffPure's step (Nie et al., arXiv 2205.07460) on windows: noise of timestep t, then all the way back.
+
+    Windows overlap by half, are denoised side by side under one noise for the whole photo, and are joined at the end.
+
+    Args:
+        model: the denoiser.
+        photo: 3 x H x W in [0, 1], at least as large as the model's square.
+        t: how many of the schedule's timesteps to go up.
+        steps: how many to take on the way down, spread evenly; 0: all t.
+        rng: for the noise.
+        range: what the model is fed: its own [-1, 1], or [0, 1] as released code does by mistake.
+
+    Returns:
+        The photo anew, 3 x H x W in [0, 1].
+
+    Raises:
+        UserError: t or steps that the schedule does not have; a photo smaller than the model's square.
+    """
+    most = model.scheduler.config.num_train_timesteps
+    if not (1 <= t <= most and 0 <= steps <= t):
+        raise UserError(f"t is {t} and steps {steps}; allowed are 1 to {most} for t, and 0 (all) to t for steps.")
+    height, width = photo.shape[-2:]
+    at = windows.places(height, width, model.size, model.size // 2)
+    scale, shift = (2, -1) if range == "model" else (1, 0)
+
+    def noise() -> Tensor:
+        return windows.cut(torch.randn(3, height, width, generator=rng), at, model.size).to(photo)
+
+    way = torch.linspace(t - 1, -1, (steps or t) + 1).round().int().tolist()
+    a = model.abar(way[0])
+    x = a.sqrt() * (scale * windows.cut(photo, at, model.size) + shift) + (1 - a).sqrt() * noise()
+    for t_now, t_next in pairwise(way):
+        x = model.step(x, t_now, t_next, noise())
+    return ((windows.join(x, at, height, width) - shift) / scale).clamp(0, 1)
+
+
+def load(name: str = "tiny", device: str = "auto", dtype: str = "float32") -> PixelDDPM:
+    """A PixelDDPM from "tiny", a diffusers folder (DDPMPipeline: unet, scheduler) or a hub id.
+
+    Raises:
+        UserError: unknown dtype or device, no such model, pickled weights, another kind of model.
+    """
+    if dtype not in DTYPES:
+        raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
+    target, base = pick_device(device), _load_cpu(str(name))
+    unet = base.unet if base.device == target else deepcopy(base.unet).to(target)
+    return replace(base, unet=unet, dtype=DTYPES[dtype])
+
+
+@lru_cache(maxsize=2)
+def _load_cpu(name: str) -> PixelDDPM:
+    from diffusers import DDPMScheduler, UNet2DModel
+
+    folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
+    _check(folder, name)
+    quiet()
+    try:
+        unet: Any = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
+        scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
+    except Exception as error:
+        raise UserError(
+            f"The denoiser in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
+    if unet.config.in_channels != 3 or scheduler.config.prediction_type != "epsilon":
+        raise UserError(
+            f"The denoiser in '{name}' takes {unet.config.in_channels} channels and predicts "
+            f"'{scheduler.config.prediction_type}'; one of pictures (3) that predicts the noise (epsilon) is needed."
+        )
+    unet.eval().requires_grad_(False)
+    return PixelDDPM(name, unet, scheduler, hash_weights(folder), unet.config.sample_size)
+
+
+def _resolve(name: str) -> Path:
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or path.parent.is_dir() or not hub.is_id(name):
+        raise UserError(
+            f"There is no denoiser '{name}'; give tiny, a diffusers folder (DDPMPipeline) or a hub id like owner/name."
+        )
+    return hub.fetch(name, WANTED, what="pipeline", failure=UserError, unwanted=["*.fp16.*", "*non_ema*"])
+
+
+def _check(folder: Path, name: str) -> None:
+    index = folder / "model_index.json"
+    kind = json.loads(index.read_text()).get("_class_name") if index.is_file() else "nothing that model_index.json names"
+    if kind not in ("DDPMPipeline", "DDIMPipeline"):
+        raise UserError(f"The folder '{name}' holds {kind}; a denoiser of pixels (DDPMPipeline) is needed.")
+    if not list((folder / "unet").glob("*.safetensors")):
+        raise UserError(f"The folder '{name}' has no safetensors weights in unet/; pickled weights are not read.")
