@@ -13,6 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cloakwork import adapters, loading, methods, personalize, trainers
+from cloakwork.attackers import dreambooth
+from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM, Sampling
@@ -31,9 +33,9 @@ def thieves(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
     made: list[LDM] = []
     original = trainers.drawer
 
-    def spy(thief: LDM, *rest: Any) -> Any:
+    def spy(thief: LDM, *rest: Any, **more: Any) -> Any:
         made.append(thief)
-        return original(thief, *rest)
+        return original(thief, *rest, **more)
 
     monkeypatch.setattr(trainers, "drawer", spy)
     return made
@@ -352,6 +354,48 @@ def test_all_faults_are_told_before_any_work(name: str, photos: Photos, tiny: LD
         "steps is 0; it must be at least 1.", "batch is 0; it must be at least 1.", "sampling.n is 0; it must be at least 1.",
         f"{tmp_path} exists already; name a new folder for the model.",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+@pytest.mark.parametrize("on", [(), ("train",), ("suffix",), ("negative",), ("train", "suffix", "negative")])
+def test_each_part_of_decoupling_changes_its_own_words(
+    name: str, on: tuple[str, ...], photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: dict[str, Any] = {"learned": set()}
+    sample, errors, pictures = LDM.sample, personalize.weighted_error, personalize.class_pictures
+
+    def spy_sample(self: LDM, prompts: list[str], *rest: Any, **how: Any) -> Images:
+        said["asked"], said["negative"] = list(prompts), how["negative"]
+        return sample(self, prompts, *rest, **how)
+
+    def spy_errors(ldm: LDM, latents: list[torch.Tensor], prompts: list[str], *rest: Any) -> torch.Tensor:
+        said["learned"] |= set(prompts)
+        return errors(ldm, latents, prompts, *rest)
+
+    def spy_pictures(ldm: LDM, prompt: str, *rest: Any, **how: Any) -> Images:
+        said["class pictures"] = prompt
+        with monkeypatch.context() as m:
+            m.setattr(LDM, "sample", sample)
+            return pictures(ldm, prompt, *rest, **how)
+
+    monkeypatch.setattr(LDM, "sample", spy_sample)
+    monkeypatch.setattr(personalize, "weighted_error", spy_errors)
+    monkeypatch.setattr(trainers, "class_pictures", spy_pictures)
+    run(name, photos[:2], tiny, cdl=CDL(**dict.fromkeys(on, True)), instance_prompt="a photo of sks person", steps=1)
+    noise = "bhj noisy pattern"
+    assert all(p.endswith(f", without {noise}") == ("suffix" in on) for p in said["asked"])
+    assert said["negative"] == ("noisy, abstract, pattern, low quality" if "negative" in on else "")
+    kind = "a photo of person" + f", without {noise}" * ("train" in on)
+    if name != "textual_inversion":  # which has no class pictures
+        assert said["class pictures"] == "a photo of person" and kind in said["learned"]
+    (instance,) = said["learned"] - {kind}
+    assert instance.endswith(f"person, {noise}" if "train" in on else "person")
+
+
+def test_an_option_that_came_later_leaves_old_keys_alone() -> None:
+    settings = methods.settings(dreambooth.PRESETS["tiny"])
+    assert "cdl" not in settings and settings["sampling"]["guidance"] == 5
+    assert methods.settings(dreambooth.PRESETS["cdl"])["cdl"]["train"] is True
 
 
 def test_a_training_that_bursts(photos: Photos, tiny: LDM) -> None:

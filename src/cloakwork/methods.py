@@ -11,7 +11,7 @@ import difflib
 import importlib
 import sys
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +22,8 @@ from cloakwork.errors import UserError
 FUNCTIONS = {"protections": "protect", "attackers": "attack", "purifiers": "purify", "metrics": "score"}
 KINDS = tuple(FUNCTIONS)
 DEFAULT_PROTECTION = "cloakwork"  # what docs/protections.md has at the top, over all thieves tried
+# of a Config's field that came after results had been kept under the others: where it is at its default they stay valid
+LATE = {"late": True}
 METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
 # the embedded models, for which methods have a preset of their own, and their folders under tiny/
 EMBEDDED = {"tiny": "model", "tiny-b": "model-b"}
@@ -57,6 +59,12 @@ def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[s
         name = module.__name__
         raise unknown(f"{name.rpartition('.')[2] if name.startswith('cloakwork.') else name} preset", preset, sorted(presets))
     return presets[preset]
+
+
+def settings(config: Any) -> dict[str, Any]:
+    """A Config as plain data for a key: without what came later (`LATE`) and is at its default."""
+    later = {f.name for f in fields(config) if f.metadata.get("late") and getattr(config, f.name) == f.default}
+    return {name: value for name, value in asdict(config).items() if name not in later}
 
 
 def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:

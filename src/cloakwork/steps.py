@@ -142,7 +142,7 @@ def key(step: Step | Source, bench: Bench) -> str:
     module = None if step.kind == "mix" else methods.load(FOLDERS[step.kind], step.name)
     models = bench.models(step)
     return hash_of({
-        "step": [step.kind, step.name, getattr(module, "VERSION", 1), asdict(step.config), step.seed, step.prompts],
+        "step": [step.kind, step.name, getattr(module, "VERSION", 1), methods.settings(step.config), step.seed, step.prompts],
         "inputs": [key(i, bench) for i in step.inputs],
         "weights": [(m.weights, str(m.dtype)) for m in models],
         "instrument": measure.instrument(step.name, step.config) if step.kind == "score" else "",

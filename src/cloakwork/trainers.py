@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import eot
+from cloakwork import decoupling, eot
+from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM, Sampling
@@ -42,8 +43,14 @@ def seed_of(rng: torch.Generator) -> int:
     return int(torch.randint(2**62, (), generator=rng))
 
 
-def drawer(thief: LDM, prompts: Sequence[str], how: Sampling, seed: int) -> Draw:
-    """A function from n to n pictures for each prompt, in the prompts' order, in [0, 1]; the same noise every time."""
+def drawer(
+    thief: LDM, prompts: Sequence[str], how: Sampling, seed: int, *, token: str = SUBJECT, cdl: CDL = decoupling.NONE
+) -> Draw:
+    """A function from n to n pictures for each prompt, in the prompts' order, in [0, 1]; the same noise every time.
+
+    Prompts call the subject "sks", which becomes the thief's own `token`.
+    """
+    prompts, how = [call(cdl.asked(p), token) for p in prompts], cdl.sampling(how)
 
     def draw(n: int) -> Images:
         rng = torch.Generator().manual_seed(seed)
@@ -71,12 +78,17 @@ def call_by(words: str, instance_prompt: str, token: str) -> str:
     return prompt
 
 
-def prior(victim: LDM, prompt: str, most: int, how: Training, steps: int, state: State) -> Lesson | None:
-    """Pictures of the class by the victim itself, at most `most` and only as many as the training uses; None without a weight."""
+def prior(
+    victim: LDM, prompt: str, most: int, how: Training, steps: int, state: State, *, under: str | None = None
+) -> Lesson | None:
+    """Pictures of the class by the victim itself, at most `most` and only as many as the training uses; None without a weight.
+
+    They are drawn for `prompt` and learned `under` other words, where some are given.
+    """
     n = min(most, steps * how.batch)
     if not how.prior_weight or n < 1:
         return None
-    return lesson(victim, class_pictures(victim, prompt, n, progress=state.progress), prompt)
+    return lesson(victim, class_pictures(victim, prompt, n, progress=state.progress), under or prompt)
 
 
 def feeder(ldm: LDM, photos: Photos, loader: Loader, batch: int, rng: torch.Generator, *, buckets: bool = False) -> Feed:

@@ -19,8 +19,10 @@ from dataclasses import dataclass, field
 import torch
 
 from cloakwork import adapters, trainers
+from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
+from cloakwork.methods import LATE
 from cloakwork.personalize import Training, train
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -56,6 +58,8 @@ class Config:
     """less memory for more time, the same bytes"""
     sampling: Sampling = field(default_factory=Sampling)
     """how pictures are drawn at the end"""
+    cdl: CDL = field(default=CDL(), metadata=LATE)
+    """contrastive decoupling learning: a name for the noise, and pictures asked for without it"""
 
 
 PRESETS = {
@@ -88,11 +92,11 @@ def attack(
     trainers.check(photos, prompts, cfg.steps, cfg.batch, cfg.sampling, state)
     seed = trainers.seed_of(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, 1, cfg.initial_word)
-    instance = trainers.call_by(words, cfg.instance_prompt, cfg.token)
+    instance = trainers.call_by(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)
     how = Training(lr=cfg.lr, batch=cfg.batch, prior_weight=cfg.prior_weight, gradient_checkpointing=cfg.gradient_checkpointing)
     feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng)
-    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state)
-    draw = trainers.drawer(theta, [trainers.call(p, words) for p in prompts], cfg.sampling, seed)
+    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    draw = trainers.drawer(theta, prompts, cfg.sampling, seed, token=words, cdl=cfg.cdl)
     train(theta, feed, instance, kind, how, cfg.steps, rng, state, draw, only=adapters.is_custom)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:

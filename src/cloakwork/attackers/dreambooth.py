@@ -24,9 +24,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from cloakwork import adapters, trainers
+from cloakwork import adapters, decoupling, trainers
+from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
+from cloakwork.methods import LATE
 from cloakwork.personalize import Training, train
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -66,6 +68,8 @@ class Config:
     """optimizer moments in 8 bits (package bitsandbytes)"""
     sampling: Sampling = field(default_factory=Sampling)
     """how pictures are drawn at the end"""
+    cdl: CDL = field(default=CDL(), metadata=LATE)
+    """contrastive decoupling learning: a name for the noise, and pictures asked for without it"""
 
 
 TINY = Config(lr=3e-4, steps=300, batch=4, class_images=16, sampling=Sampling(guidance=5))
@@ -76,6 +80,7 @@ PRESETS = {
         TINY, lr=6e-4, final_lr=0.02, loader=Loader(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
     ),
     "jpeg": replace(TINY, loader=Loader(jpeg=(75, 75))),
+    "cdl": replace(TINY, cdl=decoupling.ALL),
     "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
 }
 
@@ -105,9 +110,9 @@ def attack(
     )  # fmt: skip
     theta = victim.copy()
     feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng)
-    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state)
-    draw = trainers.drawer(theta, [trainers.call(p, cfg.token) for p in prompts], cfg.sampling, seed)
-    train(theta, feed, trainers.call(cfg.instance_prompt, cfg.token), kind, how, cfg.steps, rng, state, draw)
+    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    draw = trainers.drawer(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
+    train(theta, feed, trainers.call(cfg.cdl.instance(cfg.instance_prompt), cfg.token), kind, how, cfg.steps, rng, state, draw)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
         adapters.keep_pipeline(theta, state.keep_model)

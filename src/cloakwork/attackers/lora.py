@@ -22,9 +22,11 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from cloakwork import adapters, trainers
+from cloakwork import adapters, decoupling, trainers
+from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
+from cloakwork.methods import LATE
 from cloakwork.personalize import Training, train
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -68,6 +70,8 @@ class Config:
     """optimizer moments in 8 bits (package bitsandbytes)"""
     sampling: Sampling = field(default_factory=Sampling)
     """how pictures are drawn at the end"""
+    cdl: CDL = field(default=CDL(), metadata=LATE)
+    """contrastive decoupling learning: a name for the noise, and pictures asked for without it"""
 
 
 # `tiny` has no attention at its finest level, and LoRA on attention alone learns nobody there
@@ -77,6 +81,7 @@ TINY = Config(
 PRESETS = {
     "tiny": TINY,
     "service": replace(TINY, buckets=True, loader=Loader(jpeg=(90, 90), flip=0.5)),
+    "cdl": replace(TINY, cdl=decoupling.ALL),
     "paper": Config(),
 }
 
@@ -108,9 +113,9 @@ def attack(
     theta = victim.copy()
     adapters.add_lora(theta, cfg.rank, cfg.layers, rng, text_encoder=cfg.text_encoder)
     feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng, buckets=cfg.buckets)
-    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state)
-    draw = trainers.drawer(theta, [trainers.call(p, cfg.token) for p in prompts], cfg.sampling, seed)
-    instance = trainers.call(cfg.instance_prompt, cfg.token)
+    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    draw = trainers.drawer(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
+    instance = trainers.call(cfg.cdl.instance(cfg.instance_prompt), cfg.token)
     train(theta, feed, instance, kind, how, cfg.steps, rng, state, draw, only=lambda name: ".lora_" in name)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:

@@ -1,0 +1,53 @@
+"""Contrastive decoupling learning (CDL): a thief gives the perturbation a name of its own, and asks for pictures without it.
+
+Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944. A trainer
+that reads protected photos under "a photo of sks person" takes the perturbation for part of the person. So the photos are learned
+under "..., bhj noisy pattern", and class pictures (drawn under the plain prompt) under "..., without bhj noisy pattern"; pictures
+are asked for "without" it too, and led away from a negative prompt. No term is added to the loss.
+
+Checked against the authors' DiffShortcut, where the words at sampling come whether the rest is on or not; here the three parts
+are switches of their own, so that each can be measured. The negative prompt is the paper's (the code: "noisy, lowres, artifact,
+pattern").
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from cloakwork.ldm import Sampling
+
+
+@dataclass(frozen=True)
+class CDL:
+    """Which parts a thief uses; none by default."""
+
+    train: bool = False
+    """name the noise under the photos, and its absence under class pictures"""
+    suffix: bool = False
+    """ask for pictures without the noise"""
+    negative: bool = False
+    """lead away from the negative prompt"""
+    noise: str = "bhj noisy pattern"
+    """name of the noise"""
+    negative_prompt: str = "noisy, abstract, pattern, low quality"
+    """what pictures are led away from, in place of the sampling's own negative prompt"""
+
+    def instance(self, prompt: str) -> str:
+        """The words under the photos."""
+        return f"{prompt}, {self.noise}" if self.train else prompt
+
+    def kind(self, prompt: str) -> str:
+        """The words under class pictures."""
+        return f"{prompt}, without {self.noise}" if self.train else prompt
+
+    def asked(self, prompt: str) -> str:
+        """The words for which pictures are drawn."""
+        return f"{prompt}, without {self.noise}" if self.suffix else prompt
+
+    def sampling(self, how: Sampling) -> Sampling:
+        """How pictures are drawn."""
+        return replace(how, negative=self.negative_prompt) if self.negative else how
+
+
+NONE = CDL()
+ALL = CDL(train=True, suffix=True, negative=True)
