@@ -37,7 +37,7 @@ def sample(name: str) -> Tensor:
 
 
 def face_at(x: float, y: float, *, area: float = 1, score: float = 1) -> Face:
-    return Face(area, score, torch.tensor([x, y], dtype=torch.float32))
+    return Face(area, score, torch.tensor([x, y], dtype=torch.float32), (0, 0, 1, 1))
 
 
 @pytest.fixture

