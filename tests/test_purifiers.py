@@ -24,10 +24,16 @@ from cloakwork.types import Photos
 NAMES = [name for name, _ in methods.listing("purifiers")]
 # what a purifier may take from a clean photo (LPIPS, mean of the three samples); more is a defect
 HARM = {"none": 0.0, "quantise": 0.01, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
-        "resize": 0.2, "blur": 0.4, "impress": 0.5, "latent_diffpure": 0.5, "codesr": 0.5}  # fmt: skip
+        "resize": 0.2, "blur": 0.4, "impress": 0.5, "latent_diffpure": 0.5, "codesr": 0.5, "diffpure": 0.15,
+        "gridpure": 0.15}  # fmt: skip
 
 
-QUICK = {"impress": {"steps": 2}, "latent_diffpure": {"steps": 20}}  # laptop presets but for these
+QUICK = {
+    "impress": {"steps": 2},
+    "diffpure": {"steps": 3},
+    "gridpure": {"steps": 1, "iterations": 2},
+    "latent_diffpure": {"steps": 20},
+}  # laptop presets but for these
 
 
 def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
@@ -213,6 +219,32 @@ def test_latent_diffpure_paints_more_the_more_noise(photos: Photos) -> None:
         lpips.score(run("latent_diffpure", photos[:1], strength=s), photos[:1], None, lpips.Config()).mean() for s in (0.1, 0.6)
     ]
     assert lost[0] < lost[1]
+
+
+def test_the_embedded_denoiser_denoises(photos: Photos) -> None:
+    """Normal noise of 25/255 on photos it has never seen: nearer to the photo than the best blur of it."""
+    model, g, sigma = ddpm.load("tiny", "cpu"), torch.Generator().manual_seed(0), 25 / 255
+    clean = torch.stack([p[:, i : i + 64, i : i + 64] for p in photos for i in (0, 32, 64)])
+    noisy = clean + sigma * torch.randn(clean.shape, generator=g)
+    a = model.scheduler.alphas_cumprod
+    t = int(((1 - a) / a - (2 * sigma) ** 2).abs().argmin())
+    x_t = a[t].sqrt() * (2 * noisy - 1)
+    guess = ((x_t - (1 - a[t]).sqrt() * model.predict(x_t, t)) / a[t].sqrt()) / 2 + 0.5
+
+    def error(x: torch.Tensor) -> float:
+        return (x.clamp(0, 1) - clean).square().mean().item()
+
+    blurred = min(error(gaussian_blur2d(noisy, 13, (w, w))) for w in (0.5, 0.7, 0.9, 1.1, 1.4))
+    assert error(guess) < 0.6 * blurred
+
+
+@pytest.mark.parametrize(("name", "t"), [("diffpure", 30), ("gridpure", 20)])
+def test_diffusion_takes_noise_away(name: str, t: int, photos: Photos) -> None:
+    g = torch.Generator().manual_seed(0)
+    noisy = [(p + 11 / 255 * (torch.randint(0, 2, p.shape, generator=g) * 2 - 1)).clamp(0, 1) for p in photos]
+    got = run(name, noisy, t=t)
+    off = [sum((a - b).square().mean().item() for a, b in zip(x, photos, strict=True)) for x in (got, noisy)]
+    assert off[0] < 0.7 * off[1]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if uses(name)])

@@ -4,6 +4,7 @@ Writes complete `StableDiffusionPipeline` folders (bf16, safetensors) that any d
 
     OUT/model       AutoencoderKL    + UNet        OUT/clip            the whole CLIP and its tokenizer
     OUT/model-b     AutoencoderTiny  + small UNet  OUT/manifest.json   sha256 and size of each weight file, steps of each part
+    OUT/pixels      the unconditional denoiser of pixels, a DDPMPipeline
 
 EMA weights are taken where a training keeps them. A part without a checkpoint is named and left as it is in OUT.
 
@@ -26,7 +27,17 @@ import torch
 from clip import PATCH
 from clip import build as build_clip
 from clip_pairs import PATCH as FINE_PATCH
-from diffusers import AutoencoderKL, AutoencoderTiny, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from ddpm import build as build_ddpm
+from ddpm import schedule as ddpm_schedule
+from diffusers import (
+    AutoencoderKL,
+    AutoencoderTiny,
+    DDIMScheduler,
+    DDPMPipeline,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 from fold import read_vae, trained
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -34,9 +45,9 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from unet import build as build_unet
 
 PIPELINES = {"model": "tiny", "model-b": "tiny-b"}
-LIMIT = 50e6  # bytes of all weight files
+LIMITS = {"pixels": 12e6, "": 50e6}  # bytes of weight files: of the denoiser of pixels, of all others
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
-PARTS = {"clip": "clip", "clip-pairs": "clip"} | {
+PARTS = {"clip": "clip", "clip-pairs": "clip", "ddpm": "pixels"} | {
     f"{net}-{name}": f"{place} of {name}" for name in PIPELINES.values() for net, place in NETS.items()
 }
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -49,6 +60,21 @@ def read_unet(work: Path, name: str) -> UNet2DConditionModel | None:
     unet = build_unet(name)
     unet.load_state_dict(weights)
     return unet.bfloat16()
+
+
+def write_ddpm(work: Path, folder: Path) -> bool:
+    """The denoiser of pixels; False where it has no checkpoint."""
+    weights = trained(work / "ddpm")
+    if weights is None:
+        return False
+    unet = build_ddpm()
+    unet.load_state_dict(weights)
+    save_net(unet.bfloat16(), folder / "unet")
+    ddpm_schedule().save_pretrained(folder / "scheduler")
+    index = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__,
+             "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}  # fmt: skip
+    (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    return True
 
 
 def read_clip(work: Path, stage: str) -> tuple[CLIPModel, CLIPTokenizer] | None:
@@ -73,7 +99,9 @@ def write_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
     (folder / "added_tokens.json").write_text(json.dumps(added))
 
 
-def save_net(net: AutoencoderKL | AutoencoderTiny | UNet2DConditionModel | CLIPModel | CLIPTextModel, folder: Path) -> None:
+def save_net(
+    net: AutoencoderKL | AutoencoderTiny | UNet2DConditionModel | UNet2DModel | CLIPModel | CLIPTextModel, folder: Path
+) -> None:
     """bf16 weights beside a config that loads as fp32 everywhere and in silence."""
     net.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
@@ -136,12 +164,12 @@ def stage(work: Path, folder: Path) -> list[str]:
             write_tokenizer(clip[1], folder / place / "tokenizer")
         scheduler().save_pretrained(folder / place / "scheduler")
         write_index(folder / place, "AutoencoderKL" if name == "tiny" else "AutoencoderTiny")
-    return missing
+    return missing if write_ddpm(work, folder / "pixels") else [*missing, "pixels"]
 
 
 def install(staged: Path, out: Path) -> None:
     """Replace in `out` the component folders that were staged, each by a rename; the others stay."""
-    for source in [staged / "clip", *(staged / place / c for place in PIPELINES for c in COMPONENTS)]:
+    for source in [staged / "clip", staged / "pixels", *(staged / place / c for place in PIPELINES for c in COMPONENTS)]:
         if source.exists():
             target = out / source.relative_to(staged)
             shutil.rmtree(target, ignore_errors=True)
@@ -190,6 +218,9 @@ def check(out: Path) -> None:
         if tuple(picture.shape) != (1, 3, 128, 128) or not torch.isfinite(picture).all():
             raise SystemExit(f"{folder} does not sample: pictures of shape {tuple(picture.shape)}")
         print(f"{folder} loads and samples")
+    if (out / "pixels").exists():
+        pixels = DDPMPipeline.from_pretrained(out / "pixels")(num_inference_steps=2, output_type="np").images
+        print(f"{out / 'pixels'} loads and samples, {pixels.shape[1:]}")
 
 
 def resume(out: Path, work: Path) -> None:
@@ -210,6 +241,8 @@ def resume(out: Path, work: Path) -> None:
             nets |= {f"encoder-{name}": vae.encoder, f"decoder-{name}": vae.decoder}
         if (out / place / "unet").exists():
             nets[f"unet-{name}"] = UNet2DConditionModel.from_pretrained(out / place / "unet")
+    if (out / "pixels").exists():
+        nets["ddpm"] = UNet2DModel.from_pretrained(out / "pixels" / "unet")
     CLIPTokenizer.from_pretrained(out / "clip").save_pretrained(work / "tokenizer")
     for part, net in nets.items():
         folder = work / part
@@ -242,9 +275,11 @@ def main() -> None:
     check(args.out)
     if missing:
         print("no checkpoint yet: " + ", ".join(missing))
-    print(f"{args.out}: {total / 1e6:.1f} MB of weights")
-    if total >= LIMIT:
-        raise SystemExit(f"{total / 1e6:.1f} MB of weights; less than {LIMIT / 1e6:.0f} MB may be committed.")
+    pixels = sum(f.stat().st_size for f in (args.out / "pixels").rglob("*.safetensors"))
+    print(f"{args.out}: {total / 1e6:.1f} MB of weights, {pixels / 1e6:.1f} of them the denoiser of pixels")
+    for size, limit in ((pixels, LIMITS["pixels"]), (total - pixels, LIMITS[""])):
+        if size >= limit:
+            raise SystemExit(f"{size / 1e6:.1f} MB of weights; less than {limit / 1e6:.0f} MB may be committed.")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from assemble import PARTS
 from matplotlib import pyplot as plt
 
 HERE = Path(__file__).parent
-TITLES = {"clip": "CLIP, first stage", "clip-pairs": "CLIP, second stage"}
+TITLES = {"clip": "CLIP, first stage", "clip-pairs": "CLIP, second stage", "ddpm": "denoiser of pixels"}
 
 
 def collect(work: Path) -> dict[str, dict]:

@@ -3,6 +3,7 @@
     vae      round trips beside TAESD: PSNR, LPIPS, latents, and whether dlib still knows the person
     samples  whether a classifier trained on real photos sees in a sample what the prompt asked for
     clip     zero-shot: clean against degraded, people against everything else
+    ddpm     PSNR of noisy patches denoised, against the best blur
 
 Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the repository: they show people.
 
@@ -24,6 +25,7 @@ TOUCHED = {
     "vae": ("encoder", "decoder"),
     "samples": ("clip", "decoder", "unet"),
     "clip": ("clip",),
+    "ddpm": ("ddpm",),
 }  # trainings that a part measures
 
 
@@ -84,11 +86,22 @@ def clip_rows(clip: dict) -> list[list[str]]:
     return [[label, shown(value, 3), "the same CLIP", "0.9 (chance: 0.5)"] for label, value in rows.items()]
 
 
+def ddpm_rows(levels: dict) -> list[list[str]]:
+    """What the denoiser of pixels gains over the best blur."""
+    rows = []
+    for level, found in levels.items():
+        if level.isdigit():
+            noisy, blur, new = (f"{found[name]['mean']:.1f}" for name in ("noisy", "blur", "denoiser"))
+            label = f"denoiser of pixels: PSNR gain over the best blur at noise {level}/255, dB, {found['gain']['n']} photos"
+            rows.append([label, shown(found["gain"]), "-", f"over 0 (noisy {noisy}, blur {blur}, denoised {new})"])
+    return rows
+
+
 def card(model: Path, path: Path) -> None:
     """Replace the numbers between the two marks of the model card by those of the results and of manifest.json."""
     results, manifest = json.loads(path.read_text()) if path.exists() else {}, json.loads((model / "manifest.json").read_text())
     rows = [["measured", *MODELS, "target"], ["---"] * 4]
-    for part, make in (("vae", vae_rows), ("samples", sample_rows), ("clip", clip_rows)):
+    for part, make in (("vae", vae_rows), ("samples", sample_rows), ("clip", clip_rows), ("ddpm", ddpm_rows)):
         rows += make(results[part]) if part in results else [[f"{part}: not measured yet", "-", "-", "-"]]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     dates = ", ".join(f"{part} {value['date']}" for part, value in results.items()) or "nothing yet"
@@ -114,6 +127,10 @@ def measure(args: argparse.Namespace) -> None:
         import judge_clip
 
         merge("clip", judge_clip.measure(args.work, args.model, args.shared), args.model, args.results)
+    if args.part in ("ddpm", "all"):
+        import judge_ddpm
+
+        merge("ddpm", judge_ddpm.measure(args.model, args.shared, args.sheets), args.model, args.results)
     if args.part in ("samples", "all"):
         import judge_samples
 
@@ -125,7 +142,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder written by assemble.py")
     parser.add_argument("--work", type=Path, help="folder with the cached views")
     parser.add_argument("--shared", type=Path, help="folder with data/identities, data/subjects and weights/taesd")
-    parser.add_argument("--part", choices=("vae", "samples", "clip", "all"))
+    parser.add_argument("--part", choices=("vae", "samples", "clip", "ddpm", "all"))
     parser.add_argument("--sheets", type=Path, help="folder outside the repository for sheets of pictures")
     parser.add_argument("--dlib", type=Path, help="folder with dlib's networks; otherwise the package face_recognition_models")
     parser.add_argument("--minutes", type=float, default=5, help="longest training of the classifier that judges samples")
