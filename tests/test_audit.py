@@ -15,6 +15,7 @@ from PIL import Image
 from cloakwork import auditing, comparison, eot, methods, steps, subjects
 from cloakwork.comparison import CLEAN, PROTECTED, Subject, Thief
 from cloakwork.errors import UserError
+from cloakwork.state import State
 from cloakwork.steps import Bench, Mix, Step
 
 THIEF = '''"""A thief that copies: what it gets are the photos as the victim sees them, and a little noise of its own."""
@@ -164,6 +165,20 @@ def test_a_protection_step_keeps_the_budget_on_eight_bits(folders: tuple[Path, P
     noise = steps.photos(comparison.arms(subject, 3)["noise"], bench)
     gaps = [(a - b).abs().max() * 255 for a, b in zip(noise, steps.photos(subject.clean, bench), strict=True)]
     assert max(gaps).item() == pytest.approx(20, abs=1e-3)
+
+
+def test_a_finished_step_leaves_no_checkpoint(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thief's is larger than its model; an audit has dozens."""
+    kept = []
+    state = type("Impatient", (State,), {"keep": lambda *a: kept.append(a[0].path) or State.keep(*a)})
+    monkeypatch.setattr(steps, "State", lambda path, label, progress: state(path, label, progress, every=0))
+    bench = Bench(tmp_path / "store", "cpu")
+    config = methods.load("protections", "photoguard").Config(steps=3)
+    steps.photos(Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench)
+    assert len(kept) == 3 and kept[0].name.endswith(".part.safetensors")
+    assert not list((tmp_path / "store").rglob("*.part.safetensors"))
 
 
 def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:

@@ -167,7 +167,7 @@ def photos(step: Step | Source, bench: Bench) -> Photos:
     path = where(step, bench)
     if not path.is_file():
         made = [p.mul(255).round().byte() for p in _make_photos(step, bench, path)]
-        write_tensors(path, {f"{i:04}": p for i, p in enumerate(made)})
+        _finish(path, {f"{i:04}": p for i, p in enumerate(made)})
     return [images.unit(p) for _, p in sorted(load_file(path).items())]
 
 
@@ -175,7 +175,7 @@ def pictures(step: Step, bench: Bench) -> Images:
     """What a thief gets, n x 3 x S x S in [0, 1]."""
     path = where(step, bench)
     if not path.is_file():
-        write_tensors(path, {"pictures": steal(step, bench, _state(step, bench, path)).mul(255).round().byte()})
+        _finish(path, {"pictures": steal(step, bench, _state(step, bench, path)).mul(255).round().byte()})
     return load_file(path)["pictures"].float() / 255
 
 
@@ -222,8 +222,18 @@ def _make_photos(step: Step, bench: Bench, path: Path) -> Photos:
     return [images.unit(p) for p in saved]
 
 
+def _finish(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Writes a result and drops its checkpoint, which is larger than a model."""
+    write_tensors(path, tensors)
+    _checkpoint(path).unlink(missing_ok=True)
+
+
+def _checkpoint(path: Path) -> Path:
+    return path.with_suffix(".part.safetensors")
+
+
 def _state(step: Step, bench: Bench, path: Path) -> State:
-    return State(path.with_suffix(".part.safetensors"), step.name, bench.progress)
+    return State(_checkpoint(path), step.name, bench.progress)
 
 
 def _rng(parts: list) -> torch.Generator:
