@@ -1,0 +1,127 @@
+"""A first screen of purifiers, without a thief: what each leaves of each protection, and what it takes from a clean photo.
+
+    python benchmarks/screen.py --people PEOPLE --store STORE [--purifiers jpeg codesr ...] [--protections aspl ...]
+
+With P the purifier, x' the protected photo, x the clean one and E the latents of `tiny`:
+
+    left  |E(P(x')) - E(P(x))| / |E(x') - E(x)|      off  |E(P(x')) - E(x)| / |E(x)|      harm  |E(P(x)) - E(x)| / |E(x)|
+
+and LPIPS of P(x') and of P(x) to x. Protected photos come from the store of the audit grid, where they are there. Rows are added
+to results/screen.json as they are found, so that it goes on where it was stopped; the tables go into docs/red-team.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import tables
+import torch
+from audit_grid import CELLS, Cell, photo_sets
+from folders import within
+
+from cloakwork import eot, steps
+from cloakwork.cli import specs
+from cloakwork.intervals import Estimate, estimate
+from cloakwork.metrics import lpips
+from cloakwork.records import surroundings, write_json
+from cloakwork.steps import Bench, Source, Step
+from cloakwork.types import Photos
+
+PURIFIERS = (
+    "none", "jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided", "jpeg+resize", "codesr",
+    "codesr:noisy", "diffpure", "gridpure", "latent_diffpure", "impress",
+)  # fmt: skip
+PROTECTIONS = ("noise", *CELLS["best"].protections, "aspl", "metacloak", "advdm", "photoguard", "glaze")
+COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
+
+
+def latents(photos: Photos, bench: Bench) -> torch.Tensor:
+    ldm = bench.model("tiny")
+    with torch.no_grad():
+        return ldm.encode(eot.view(photos, ldm.size)).flatten(1)
+
+
+def purified(photos: Source | Step, word: str, bench: Bench) -> tuple[Photos, float]:
+    """Photos after a chain of purifiers, and the CPU seconds that it took (0 where the store had them)."""
+    step = steps.purified(photos, specs.chain("purifiers", word), model="tiny")
+    before = time.process_time()
+    got = steps.photos(step, bench)
+    return got, time.process_time() - before
+
+
+def rows(word: str, protection: str, people: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
+    """One a person, with numbers for each photo."""
+    found = []
+    for subject, photos in photo_sets(Cell((protection,), ()), protection, people, 0):
+        if subject.name in skip:
+            continue
+        clean, protected = steps.photos(subject.clean, bench), steps.photos(photos, bench)
+        (pure, seconds), (harmed, _) = purified(photos, word, bench), purified(subject.clean, word, bench)
+        z, z_given, z_pure, z_harmed = (latents(p, bench) for p in (clean, protected, pure, harmed))
+        size = z.norm(dim=1)
+        found.append({
+            "purifier": word, "protection": protection, "person": subject.name,
+            "left": ((z_pure - z_harmed).norm(dim=1) / (z_given - z).norm(dim=1)).tolist(),
+            "off": ((z_pure - z).norm(dim=1) / size).tolist(),
+            "harm": ((z_harmed - z).norm(dim=1) / size).tolist(),
+            "lpips": lpips.score(pure, clean, None, lpips.Config()).tolist(),
+            "lpips_harm": lpips.score(harmed, clean, None, lpips.Config()).tolist(),
+            "seconds": seconds / len(pure),
+        })  # fmt: skip
+    return found
+
+
+def mean(found: list[dict[str, Any]], column: str) -> Estimate:
+    return estimate({r["person"]: {0: r[column]} for r in found})
+
+
+def table(found: list[dict[str, Any]], column: str, harm: str | None) -> list[str]:
+    """Purifiers by protections, those that leave least on average at the top."""
+    protections = list(dict.fromkeys(r["protection"] for r in found))
+    lines = []
+    for word in dict.fromkeys(r["purifier"] for r in found):
+        of = {p: [r for r in found if (r["purifier"], r["protection"]) == (word, p)] for p in protections}
+        means = [mean(some, column).mean if some else float("nan") for some in of.values()]
+        clean = [f"{mean([r for some in of.values() for r in some], harm).mean:.3f}"] if harm else []
+        cells = [word, *clean, *(f"{m:.2f}" if m == m else "" for m in means)]
+        lines.append((sum(m for m in means if m == m), f"| {' | '.join(cells)} |"))
+    heads = ["purifier", *(["clean photos"] if harm else []), *protections]
+    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(line for _, line in sorted(lines))]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=Path, required=True)
+    parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
+    parser.add_argument("--purifiers", nargs="*", default=PURIFIERS)
+    parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
+    parser.add_argument("--only", nargs="*", help="people")
+    parser.add_argument("--out", type=Path, default=Path("results/screen.json"))
+    parser.add_argument("--doc", type=Path, default=Path("docs/red-team.md"))
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    bench = Bench(args.store, "cpu")
+    kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    for word in args.purifiers:
+        for protection in args.protections:
+            done = {r["person"] for r in kept if (r["purifier"], r["protection"]) == (word, protection)}
+            unwanted = {folder.name for folder in within(args.people)} - set(args.only) if args.only else set()
+            some = rows(word, protection, args.people, done | unwanted, bench)
+            if not some:
+                continue
+            kept += some
+            weights = {"tiny": bench.model("tiny").weights, "denoiser": bench.denoiser("tiny").weights}
+            write_json(args.out, {"rows": kept, "weights": weights, "surroundings": surroundings(bench.torch_device)})
+            said = ", ".join(f"{name} {mean(some, column).mean:.3f}" for column, name in COLUMNS.items())
+            print(f"{word}, {protection}: {said}, {some[0]['seconds']:.1f} s a photo", flush=True)
+    if args.doc.exists():
+        for column, harm in (("left", None), ("off", "harm"), ("lpips", "lpips_harm")):
+            tables.write(args.doc, f"screen {column}", table(kept, column, harm))
+
+
+if __name__ == "__main__":
+    main()
