@@ -88,6 +88,25 @@ def test_other_settings_do_not_overwrite(folder: Path, tmp_path: Path) -> None:
     assert any(f.read_bytes() != b for f, b in kept.items())
 
 
+def test_two_photos_alike_are_two_photos(folder: Path, tmp_path: Path) -> None:
+    first = sorted(folder.glob("*.png"))[0]
+    (folder / "again.png").write_bytes(first.read_bytes())
+    purify(folder, tmp_path / "out")
+    (tmp_path / "out" / "again.png").unlink()
+    purify(folder, tmp_path / "out")
+    assert (tmp_path / "out" / "again.png").is_file()
+
+
+def test_an_original_of_another_size_is_not_compared_with(folder: Path, tmp_path: Path) -> None:
+    for file in folder.rglob("*.png"):
+        target = tmp_path / "clean" / file.relative_to(folder)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as picture:
+            picture.resize((99, 98)).save(target)
+    rows = purify(folder, tmp_path / "out", clean=tmp_path / "clean")
+    assert all(row.lpips_before is None for row in rows)
+
+
 def test_photos_are_purified_each_by_itself(folder: Path, tmp_path: Path) -> None:
     """Neither its neighbours nor its name change what becomes of a photo."""
     together = {r.digest: r.sha256 for r in purify(folder, tmp_path / "a", purifiers=[("noise", None), ("noise", None)])}

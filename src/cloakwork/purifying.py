@@ -138,7 +138,7 @@ def purify(
         models["pixels"] = ddpm.load(denoiser, device, dtype)
     job = Job(chosen, models, seed, quality)
     done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
-    wrote = {row.output for rows in done.values() for row in rows.values()}
+    wrote = {output for rows in done.values() for output in rows}
     there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
     if there:
         raise UserError(*[f"{o} exists already; give --force to overwrite it, or another output folder." for o in there])
@@ -155,24 +155,33 @@ def _tell(progress: Progress | None, before: int, total: int, done: int) -> None
 
 
 def _purify_set(
-    job: Job, photos: PhotoSet, folder: Path, known: dict[Path, Path], done: dict[str, Purified], tell: Callable[[int], None]
+    job: Job, photos: PhotoSet, folder: Path, known: dict[Path, Path], done: dict[Path, Purified], tell: Callable[[int], None]
 ) -> list[Purified]:
     """One photo set; its record grows with every photo, so that an interrupted job goes on."""
     rows: list[Purified] = []
-    shown: dict[str, Photos] = {"as given": [], "purified": []}
-    if all(file in known for file in photos.files):
-        shown = {"original": []} | shown
+    shown: list[tuple[Tensor, ...]] = []  # original where it is known, the photo as given, the photo purified
     for file, output in zip(photos.files, photos.outputs, strict=True):
         photo = images.load(file)
-        original = images.load(known[file]) if file in known else None
-        rows.append(done.get(photo.digest) or _purify(job, photo, output, original))
+        original = _alike(known.get(file), photo)
+        before = done.get(output)
+        rows.append(before if before and before.digest == photo.digest else _purify(job, photo, output, original))
         write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in rows]})
-        for column, pixels in zip(reversed(shown.values()), (images.load(output), photo, original), strict=False):
-            assert pixels
-            column.append(thumbnail(images.unit(pixels.pixels)))
+        stages = ([original] if original else []) + [photo, images.load(output)]
+        shown.append(tuple(thumbnail(images.unit(stage.pixels)) for stage in stages))
         tell(len(rows))
-    contact_sheet([row.name for row in rows], shown, GAIN, folder / "sheet.png")
+    count = min(len(stages) for stages in shown)
+    titles = ("original", "as given", "purified")[-count:]
+    columns: dict[str, Photos] = {
+        title: [stages[i] for stages in shown] for i, title in zip(range(-count, 0), titles, strict=True)
+    }
+    contact_sheet([row.name for row in rows], columns, GAIN, folder / "sheet.png")
     return rows
+
+
+def _alike(file: Path | None, photo: Photo) -> Photo | None:
+    """The original, where it is known and of the photo's size."""
+    original = images.load(file) if file else None
+    return original if original and original.pixels.shape == photo.pixels.shape else None
 
 
 def _purify(job: Job, photo: Photo, output: Path, original: Photo | None) -> Purified:
@@ -183,8 +192,7 @@ def _purify(job: Job, photo: Photo, output: Path, original: Photo | None) -> Pur
         pixels = job.purify(photo)
     images.save(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
-    same = original if original and original.pixels.shape == photo.pixels.shape else None
-    before, after = (_apart(x, same) if same else None for x in (photo, images.load(output)))
+    before, after = (_apart(x, original) if original else None for x in (photo, images.load(output)))
     return Purified(
         photo.path.name, photo.digest, output, sha256(output), photo.pixels.shape[2], photo.pixels.shape[1],
         original.path if original else None, before, after, round(seconds, 2),
@@ -197,8 +205,8 @@ def _apart(photo: Photo, original: Photo) -> float:
     return lpips.score([images.unit(photo.pixels)], [images.unit(original.pixels)], None, lpips.Config()).item()
 
 
-def _done(job: Job, folder: Path) -> dict[str, Purified]:
-    """What the very same job has written into a set already and is still as it was: digest -> photo."""
+def _done(job: Job, folder: Path) -> dict[Path, Purified]:
+    """What the very same job has written into a set already and is still as it was, by output."""
     path = folder / "purified.json"
     kept = json.loads(path.read_text()) if path.is_file() else {}
     if kept.get("key") != job.key:
@@ -206,7 +214,7 @@ def _done(job: Job, folder: Path) -> dict[str, Purified]:
     rows = [
         Purified(**r | {"output": Path(r["output"]), "original": r["original"] and Path(r["original"])}) for r in kept["photos"]
     ]
-    return {row.digest: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256}
+    return {row.output: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256}
 
 
 def _settings(job: Job) -> dict[str, Any]:
