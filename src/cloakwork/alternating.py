@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from cloakwork import eot, pgd
+from cloakwork import eot, pgd, timesteps
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Lesson, Training, borrowed, learn, learnable, lesson, set_weights
-from cloakwork.pool import Schedule, Turn, resident
+from cloakwork.pool import Schedule, Turn, Wording, lessons, resident, students
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -82,6 +83,52 @@ def alternate(
         x = each[-1] if ensemble == "turns" else [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
         state.keep(k + 1, len(plan.turns), rng, lambda: _tensors(x, opponents) | dict(kept or {}))  # noqa: B023 - called at once
     return x
+
+
+class Chosen(Wording, Protocol):
+    """What a Config says of turns at timesteps that were searched beforehand."""
+
+    @property
+    def budget(self) -> float: ...
+    @property
+    def step(self) -> float | None: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def outer(self) -> int: ...
+    @property
+    def clean_steps(self) -> int: ...
+    @property
+    def pgd_steps(self) -> int: ...
+    @property
+    def adv_steps(self) -> int: ...
+    @property
+    def lr(self) -> float: ...
+
+
+def alternate_at_chosen(
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Chosen,
+    ascent: Callable[[Tensor, LDM], pgd.Gradient],
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: State,
+) -> Photos:
+    """`alternate` after SimAC's search: photos have timesteps of their own (n x timesteps a surrogate), given to `ascent`."""
+    how = Training(lr=cfg.lr)
+    plan = Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
+    kept = timesteps.searched(
+        surrogates, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng, state=state
+    )
+    with students(surrogates) as thetas:
+        opponents = []
+        for theta, allowed in zip(thetas, kept.values(), strict=True):
+            subject, kind = lessons(theta, eot.view(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
+            opponents.append(Opponent(theta, subject, kind, partial(ascent, allowed)))
+        return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, kept=kept,
+                         rng=rng, state=state)  # fmt: skip
 
 
 @contextmanager

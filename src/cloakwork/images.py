@@ -101,7 +101,11 @@ def to_pil(picture: Tensor) -> Image.Image:
 
 def from_pil(picture: Image.Image) -> Tensor:
     """A Pillow image as 3 x H x W in [0, 1]."""
-    return unit(torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1))
+    return unit(_pixels(picture))
+
+
+def _pixels(picture: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
@@ -176,7 +180,7 @@ def save(
 def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:
     """What a file at `path` would hold of these pixels (3 x H x W, uint8), without writing it."""
     content = _encode(pixels, photo, path, quality, True)
-    return torch.from_numpy(np.array(Image.open(io.BytesIO(content)).convert("RGB"))).permute(2, 0, 1)
+    return _pixels(Image.open(io.BytesIO(content)))
 
 
 def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:

@@ -10,10 +10,10 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from cloakwork.cli import specs
+from cloakwork.cli.auditing import FROM_RECORDS
 from cloakwork.cli.bars import bars
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
-FROM_RECORDS = "(default: those that the records beside the photos name)"
 
 
 @dataclass(frozen=True)

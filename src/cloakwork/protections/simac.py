@@ -32,11 +32,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cloakwork import eot, latents, pgd, timesteps
-from cloakwork.alternating import Opponent, alternate
+from cloakwork import latents, pgd, timesteps
+from cloakwork.alternating import alternate_at_chosen
 from cloakwork.ldm import LDM
-from cloakwork.personalize import Training
-from cloakwork.pool import Schedule, Turn, lessons, students
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -80,21 +78,10 @@ def protect(
     photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
-    how = Training(lr=cfg.lr)
-    plan = Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
-    kept = timesteps.searched(
-        surrogates, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng, state=state
-    )
-    with students(surrogates) as thetas:
-        opponents = []
-        for theta, allowed in zip(thetas, kept.values(), strict=True):
-            subject, kind = lessons(theta, eot.view(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
-            opponents.append(Opponent(theta, subject, kind, partial(_ascent, photos, allowed, cfg, rng)))
-        return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, kept=kept,
-                         rng=rng, state=state)  # fmt: skip
+    return alternate_at_chosen(photos, surrogates, cfg, partial(_ascent, photos, cfg, rng), clean=clean, rng=rng, state=state)
 
 
-def _ascent(photos: Photos, allowed: Tensor, cfg: Config, rng: torch.Generator, theta: LDM) -> pgd.Gradient:
+def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
     def disturbed(view: Images, z_0: Tensor, which: list[int]) -> latents.Term:
