@@ -1,6 +1,7 @@
 """Protects photos from being learned or edited by text-to-image diffusion models, and attacks that protection.
 
-`load`, `protect`, `purify`, `attack`, `score` and `audit` are imported on first use, so that `import cloakwork` imports no torch.
+Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`) are imported on first use: `import cloakwork`
+imports no torch.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
     from cloakwork.auditing import audit
+    from cloakwork.inspecting import inspect
     from cloakwork.jobs import protect
     from cloakwork.loading import load
     from cloakwork.purifying import purify
     from cloakwork.theft import attack, score
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "attack", "audit", "load", "protect", "purify", "score"]
+__all__ = ["UserError", "attack", "audit", "inspect", "load", "protect", "purify", "score"]
 
 _HOME = {
     "attack": "cloakwork.theft",
     "audit": "cloakwork.auditing",
+    "inspect": "cloakwork.inspecting",
     "load": "cloakwork.loading",
     "protect": "cloakwork.jobs",
     "purify": "cloakwork.purifying",

@@ -38,6 +38,16 @@ class Sampling:
     """sampler"""
 
 
+def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None = None) -> Tensor:
+    """Pictures (n x 3 x S x S in [0, 1]) to an autoencoder's scaled latents: its posterior's mean, or with `noise` a sample."""
+    encoded, scale = vae.encode(2 * x - 1), vae.config.scaling_factor
+    if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
+        return encoded.latents.float() * scale
+    posterior = encoded.latent_dist
+    z = posterior.mean.float()
+    return (z + posterior.std.float() * noise(z.shape) if noise else z) * scale
+
+
 @dataclass
 class LDM:
     """A latent diffusion model: a thin face on the parts of a diffusers pipeline.
@@ -87,14 +97,7 @@ class LDM:
         `rng` is used only when `sample_posterior` is on.
         """
         with self.autocast():
-            encoded = self.vae.encode(2 * x - 1)
-        if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
-            return encoded.latents.float() * self.vae.config.scaling_factor
-        posterior = encoded.latent_dist
-        z = posterior.mean.float()
-        if self.sample_posterior:
-            z = z + posterior.std.float() * self.noise(z.shape, rng)
-        return z * self.vae.config.scaling_factor
+            return encode(self.vae, x, (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None)
 
     def decode(self, z: Tensor) -> Images:
         """Scaled latents to pictures, n x 3 x S x S in [0, 1]."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from cloakwork.files import whole
 
 Progress = Callable[[str, int, int], None]  # label, done, total
+Watch = Callable[[int, Tensor], None]  # steps done, pictures
 
 
 class State:
@@ -29,15 +30,16 @@ class State:
         progress: told the label, the steps done and their total.
         every: seconds between two checkpoints.
         samples: a folder for pictures drawn along a training, one grid (PNG) each `sample_every` steps. They change nothing.
+        watch: given the same pictures, with the steps done.
         keep_model: a new folder for what a thief has trained, in the format that diffusers loads.
     """
 
     def __init__(
         self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float = 15,
-        *, sample_every: int = 0, samples: Path | None = None, keep_model: Path | None = None,
+        *, sample_every: int = 0, samples: Path | None = None, watch: Watch | None = None, keep_model: Path | None = None,
     ) -> None:  # fmt: skip
         self.path, self.label, self.progress, self.every = path, label, progress, every
-        self.sample_every, self.samples, self.keep_model = sample_every, samples, keep_model
+        self.sample_every, self.samples, self.watch, self.keep_model = sample_every, samples, watch, keep_model
         self.trace: list[float] = []
         self._kept, self._cost = time.monotonic(), 0.0
 
@@ -68,9 +70,14 @@ class State:
         self._cost = self._kept - begun  # large models take seconds to write: no more than a twentieth of the time
 
     def show(self, done: int, draw: Callable[[], Tensor], columns: int) -> None:
-        """Writes a grid of pictures (n x 3 x S x S in [0, 1]) to `samples` when step `done` is one for it; draws only then."""
-        if self.samples is not None and self.sample_every and done % self.sample_every == 0:
-            write_grid(self.samples / f"{done:06d}.png", draw(), columns)
+        """Shows pictures (n x 3 x S x S in [0, 1]) when step `done` is one for it, as a grid and to `watch`; draws only then."""
+        if (self.samples is None and self.watch is None) or not self.sample_every or done % self.sample_every:
+            return
+        pictures = draw()
+        if self.samples is not None:
+            write_grid(self.samples / f"{done:06d}.png", pictures, columns)
+        if self.watch is not None:
+            self.watch(done, pictures)
 
 
 def write_grid(path: Path, pictures: Tensor, columns: int) -> None:

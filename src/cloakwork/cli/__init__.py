@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cloakwork import __version__, methods
 from cloakwork.cli.auditing import attack_command, audit_command, score_command
+from cloakwork.cli.inspecting import inspect_command
 from cloakwork.cli.protecting import demo_command, protect_command
 from cloakwork.cli.purifying import purify_command
 from cloakwork.errors import UserError
@@ -22,6 +23,7 @@ commands:
   demo      protect the sample photos that come with cloakwork
   audit     how well a protection holds:  cloakwork audit safe/ -o report/
   purify    try to remove a protection:  cloakwork purify safe/ -o pure/ --purifier jpeg+resize
+  inspect   see it from inside:  cloakwork inspect safe/ -o inside/
   attack    what a thief gets from photos:  cloakwork attack safe/ -o loot/
   score     measure pictures:  cloakwork score loot/ --clean photos/
   list      the methods there are, one line each
@@ -50,6 +52,7 @@ def _run(words: list[str]) -> int:
         "demo": demo_command,
         "audit": audit_command,
         "purify": purify_command,
+        "inspect": inspect_command,
         "attack": attack_command,
         "score": score_command,
         "list": _list,

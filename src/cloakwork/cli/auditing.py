@@ -78,7 +78,7 @@ def audit_command(words: list[str]) -> None:
     """`cloakwork audit`."""
     from cloakwork.auditing import METRICS, audit
 
-    flags, how = _parse("audit", "Train thieves on clean, noisy and protected photos alike, and compare.", AuditFlags, words)
+    flags, how = parse("audit", "Train thieves on clean, noisy and protected photos alike, and compare.", AuditFlags, words)
     if not 0 <= flags.clean_share <= 1:
         raise UserError(f"The clean share {flags.clean_share:g} is out of range; allowed are 0 to 1.")
     metrics = tuple(m for m in flags.metrics.split(",") if m) or METRICS
@@ -90,7 +90,8 @@ def audit_command(words: list[str]) -> None:
     _report(found, flags.out)
 
 
-def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, Circumstances]:
+def parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, Circumstances]:
+    """A command's own flags, and who attacks; `what` is the command's help."""
     parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", Circumstances)]
     parsed = tyro.cli(make_dataclass("Flags", parts, frozen=True), prog=f"cloakwork {command}", description=what, args=words,
                       config=(OmitArgPrefixes,))  # fmt: skip
@@ -182,7 +183,7 @@ def attack_command(words: list[str]) -> None:
     """`cloakwork attack`."""
     from cloakwork.theft import attack
 
-    flags, how = _parse("attack", "Do to photos what a thief would do.", AttackFlags, words)
+    flags, how = parse("attack", "Do to photos what a thief would do.", AttackFlags, words)
     name, config = specs.parse("attackers", flags.attacker, [how.victim])
     with bars() as progress:
         files = attack(

@@ -1,0 +1,121 @@
+"""Which half of a latent diffusion model gives way: how far each carries a change in what it is given.
+
+Xue et al., "Toward effective protection against diffusion based mimicry through score distillation", arXiv 2311.12832, call the
+encoder the bottleneck: a small change in the photo moves its latent far, while the denoiser, attacked on its own in the space
+of latents, hardly errs. Changes are said in shares of the *spread* of the clean thing, the deviation of its elements from their
+mean, so that pixels and latents of any autoencoder compare. A half *amplifies* when its answer moves by a larger share than
+what it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cloakwork.autoencoders import Autoencoder
+from cloakwork.ldm import LDM
+from cloakwork.types import Images
+
+LOOKS = 8  # timesteps and noises for each photo that an error is averaged over
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How far an autoencoder carries a change, for each photo."""
+
+    pixels: list[float]
+    """root mean square of the change, in shares of the clean photo's spread"""
+    latents: list[float]
+    """the same of the change in the latent"""
+
+    @property
+    def amplified(self) -> list[float]:
+        """Latents over pixels; 0 where nothing changed."""
+        return [z / x if x else 0.0 for x, z in zip(self.pixels, self.latents, strict=True)]
+
+
+def moved(coder: Autoencoder, clean: Images, other: Images) -> Moved:
+    """Of photos as a model sees them (n x 3 x S x S in [0, 1]), pair by pair."""
+    shares = [change(a, b) for a, b in ((clean, other), (coder.encode(clean), coder.encode(other)))]
+    return Moved(*(share.tolist() for share in shares))
+
+
+def change(clean: Tensor, other: Tensor) -> Tensor:
+    """Root mean square of other - clean in shares of the clean one's spread; n values from n x c x h x w."""
+    return rms(other - clean) / spread(clean)
+
+
+def spread(x: Tensor) -> Tensor:
+    """Deviation of the elements from their channel's mean over places; n values from n x c x h x w."""
+    return rms(x - x.mean((2, 3), keepdim=True))
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square of each of n."""
+    return x.flatten(1).square().mean(1).sqrt()
+
+
+@dataclass(frozen=True)
+class Erred:
+    """What the denoiser makes of latents that were moved; means over timesteps and noises, for each photo."""
+
+    latents: list[float]
+    """how far they were moved, in shares of the clean latent's spread"""
+    error: list[float]
+    """denoising error"""
+    answers: list[float]
+    """how far the predicted noise moved, in shares of its own spread"""
+
+
+@torch.no_grad()
+def erred(ldm: LDM, c: Tensor, clean: Tensor, others: Mapping[str, Tensor], rng: torch.Generator) -> dict[str, Erred]:
+    """Of latents (each n x c x h x w) beside the clean ones, under the same timesteps and noises; c is the text, 1 x L x d."""
+    errors: dict[str, list[Tensor]] = {name: [] for name in others}
+    answers: dict[str, list[Tensor]] = {name: [] for name in others}
+    for _ in range(LOOKS):
+        t, noise = ldm.timesteps(len(clean), rng), ldm.noise(clean.shape, rng)
+        before = ldm.predict(ldm.diffuse(clean, noise, t)[0], t, c)
+        for name, other in others.items():
+            z_t, target = ldm.diffuse(other, noise, t)
+            after = ldm.predict(z_t, t, c)
+            errors[name].append((after - target).square().flatten(1).mean(1))
+            answers[name].append(change(before, after))
+    means = {name: [torch.stack(found[name]).mean(0).tolist() for found in (errors, answers)] for name in others}
+    return {name: Erred(change(clean, other).tolist(), *means[name]) for name, other in others.items()}
+
+
+def attack_denoiser(ldm: LDM, c: Tensor, z: Tensor, share: float, rng: torch.Generator, *, steps: int = 40) -> Tensor:
+    """Latents near z that the denoiser errs on most: an attack on this half alone, no encoder between.
+
+    Gradient ascent on the denoising error in a ball around each latent, whose radius is `share` of the latent's spread (root mean
+    square), with normalised steps of an eighth of it. Latents have no pixels, hence a ball and not `pgd`'s box.
+
+    Args:
+        ldm: whose denoiser it is.
+        c: the text it is given, 1 x L x d.
+        z: clean latents, n x c x h x w.
+        share: radius, in shares of each latent's spread.
+        rng: for a fresh timestep and noise in every step.
+        steps: of the ascent.
+    """
+    radius = (share * spread(z))[:, None, None, None]
+    delta = torch.zeros_like(z)
+    for _ in range(steps):
+        leaf = delta.requires_grad_(True)
+        (g,) = torch.autograd.grad(ldm.latent_loss(z + leaf, c, rng), leaf)
+        delta = delta.detach() + radius / 8 * unit(g)
+        delta = delta * (radius / rms(delta).clamp(min=1e-12)[:, None, None, None]).clamp(max=1)
+    return z + delta
+
+
+def scatter(z: Tensor, share: float, rng: torch.Generator) -> Tensor:
+    """Latents moved by as much in a random direction: the control of `attack_denoiser`."""
+    return z + (share * spread(z))[:, None, None, None] * unit(torch.randn(z.shape, generator=rng).to(z))
+
+
+def unit(x: Tensor) -> Tensor:
+    """Each of n at a root mean square of 1."""
+    return x / rms(x).clamp(min=1e-12)[:, None, None, None]

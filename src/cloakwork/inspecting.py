@@ -1,0 +1,288 @@
+"""What a protection does, seen from inside: whether CLIP takes it for noise, and which half of the model carries it.
+
+Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944, explain
+protections by a shortcut: to CLIP a protected portrait is rather noise than a person, and a trainer learns this noise in place
+of the person. `inspect` asks the same of any photos and any CLIP, follows thieves along their training, and measures both
+halves of the model (see bottleneck.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from cloakwork import autoencoders, bottleneck, decoupling, eot, figures, steps, watching
+from cloakwork.autoencoders import Autoencoder
+from cloakwork.bottleneck import Moved
+from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork.errors import Unscored, UserError
+from cloakwork.intervals import Estimate, estimate
+from cloakwork.nets.clip import Clip, load_clip
+from cloakwork.personalize import PREVIEW
+from cloakwork.records import surroundings, write_json
+from cloakwork.state import Progress
+from cloakwork.steps import Bench, Source, Step
+from cloakwork.subjects import find_subjects
+from cloakwork.types import Images, Photos
+
+TEXTS = ("a photo of a person", "a noisy photo of a person")
+SHARES = (0.05, 0.1, 0.2, 0.4, 0.8)  # of the latents' spread, by which the denoiser's latents are moved
+CLEAN_PURIFIED, PURIFIED = "clean, purified", "protected, purified"
+METRICS = ("match", "clip_i", "clip_iqa")
+
+Found = dict[str, Estimate]  # arm -> mean over photo sets and their photos
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A thief who is looked at while it trains."""
+
+    thief: Thief
+    """its purifiers are those of the inspection"""
+    every: int
+    """training steps between two looks"""
+    metrics: tuple[str, ...] = METRICS
+    """what its pictures are scored by"""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found. Arms: clean, noise, protected, and with purifiers both purified."""
+
+    texts: tuple[str, str]
+    zero_shot: Found
+    """how likely the first text is to CLIP, against the second"""
+    embeddings: dict[str, list[list[float]]]
+    """arm -> a point for each photo, in the plane of the two directions in which CLIP's embeddings of all arms differ most"""
+    pixels: Found
+    """how far photos, as a model sees them, were moved, in shares of their spread"""
+    latents: dict[str, Found]
+    """autoencoder -> the same of their latents"""
+    amplified: dict[str, Found]
+    """autoencoder -> latents over pixels"""
+    denoiser: dict[str, dict[str, Estimate]]
+    """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in `bottleneck.Erred`"""
+    training: dict[str, dict[str, dict[int, Estimate]]]
+    """metric -> thief -> training steps -> score; empty where none was watched"""
+    sentences: list[str]
+
+
+def inspect(
+    protected: Path | str,
+    out: Path | str,
+    *,
+    clean: Path | str | None = None,
+    purifiers: Sequence[tuple[str, Any]] = (),
+    clip: str = "tiny",
+    texts: tuple[str, str] = TEXTS,
+    coders: Sequence[str] = ("tiny", "tiny-b"),
+    victim: str = "tiny",
+    denoiser: str = "tiny",
+    watched: Watched | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str = "float32",
+    store: Path | str | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Clean, noisy, protected and purified photos as CLIP, autoencoders, a denoiser and a thief in training see them.
+
+    Args:
+        protected: a folder of protected photos.
+        out: folder for inspection.json and the figures (each an SVG and a PNG).
+        clean: folder of the originals; None takes those that the records beside the protected photos name.
+        purifiers: names and Configs, in order; clean photos go through them too.
+        clip: the CLIP that looks: "tiny", a folder, a hub id.
+        texts: what a photo shows, and what it shows if it is taken for noise.
+        coders: autoencoders, as `autoencoders.load` takes them.
+        victim: the model at whose size photos are seen, and whose denoiser is attacked in the space of its latents.
+        denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
+        watched: a thief in training, who doubles the time many times over; None: nobody.
+        seed: decides everything random.
+        device, dtype: where models run and what the victim's arithmetic is autocast to.
+        store: folder of finished steps; None keeps them in `out`.
+        progress: called with a label, steps done and their total.
+
+    Raises:
+        UserError: photos that do not pair up, unknown models or methods, a thief that does not train.
+    """
+    out = Path(out)
+    if out.is_file():
+        raise UserError(f"The folder for the inspection {out} is a file; name another folder.")
+    if watched:
+        _check(watched)
+    eyes, halves = _eyes(clip), [autoencoders.load(name, device) for name in coders]
+    bench = Bench(Path(store) if store else out / ".cloakwork", device, progress)
+    subjects = find_subjects(protected, clean)
+    how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
+    sources = {s.name: _arms(s, purifiers, how) for s in subjects}
+    photos = {arm: {s: steps.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
+    size = bench.model(victim, dtype).size
+    squares = {arm: {s: eot.view(some, size) for s, some in of.items()} for arm, of in photos.items()}
+    found = Inspection(
+        texts, *_seen_by_clip(photos, eyes, texts), *_seen_by_halves(squares, halves),
+        _seen_by_denoiser(squares, bench, victim, dtype, texts[0], seed),
+        _along_training(subjects, watched, tuple(purifiers), seed, bench) if watched else {}, [],
+    )  # fmt: skip
+    found = replace(found, sentences=_sentences(found, eyes, victim))
+    write_json(out / "inspection.json", asdict(found) | {
+        "clip": str(eyes), "autoencoders": {half.name: half.weights for half in halves},
+        "victim": {"name": victim, "weights": bench.model(victim, dtype).weights}, "seed": seed,
+        "purifiers": [[name, asdict(config)] for name, config in purifiers], "photo_sets": [s.name for s in subjects],
+        "surroundings": surroundings(bench.torch_device),
+    })  # fmt: skip
+    draw(found, out)
+    return found
+
+
+def _check(watched: Watched) -> None:
+    trains = "cdl" in {f.name for f in fields(watched.thief.config)}
+    if not trains:
+        raise UserError(f"'{watched.thief.attacker}' does not train, so there is no training to watch; name a trainer.")
+    if not 1 <= watched.every <= watched.thief.config.steps:
+        most = watched.thief.config.steps
+        raise UserError(f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}.")
+
+
+def _eyes(name: str) -> Clip:
+    try:
+        return load_clip(name)
+    except Unscored as error:
+        raise UserError(error.reason) from None
+
+
+def _arms(subject: Subject, purifiers: Sequence[tuple[str, Any]], how: dict[str, Any]) -> dict[str, Source | Step]:
+    """All that is looked at of one photo set."""
+    found = arms(subject, how["seed"])
+    if purifiers:
+        found[CLEAN_PURIFIED] = steps.purified(subject.clean, purifiers, **how)
+        found[PURIFIED] = steps.purified(subject.protected, purifiers, **how)
+    return found
+
+
+def _seen_by_clip(
+    photos: Mapping[str, Mapping[str, Photos]], eyes: Clip, texts: tuple[str, str]
+) -> tuple[Found, dict[str, list[list[float]]]]:
+    """Of each arm how likely the first text is, and its points in a plane."""
+    c = F.normalize(eyes.texts(texts), dim=-1)
+    seen = {arm: {s: F.normalize(eyes.pictures(some), dim=-1) for s, some in of.items()} for arm, of in photos.items()}
+    likely = {
+        arm: estimate({s: {0: (eyes.scale * e @ c.T).softmax(-1)[:, 0].tolist()} for s, e in of.items()})
+        for arm, of in seen.items()
+    }
+    together = torch.cat([e for of in seen.values() for e in of.values()])
+    middle = together.mean(0)
+    _, _, directions = torch.linalg.svd(together - middle, full_matrices=False)
+    plane = {arm: ((torch.cat(list(of.values())) - middle) @ directions[:2].T).tolist() for arm, of in seen.items()}
+    return likely, plane
+
+
+def _seen_by_halves(
+    squares: Mapping[str, Mapping[str, Images]], halves: Sequence[Autoencoder]
+) -> tuple[Found, dict[str, Found], dict[str, Found]]:
+    """How far pixels were moved, and for each autoencoder how far latents were, and the ratio."""
+    pixels: Found = {}
+    latents: dict[str, Found] = {}
+    amplified: dict[str, Found] = {}
+    for half in halves:
+        found = {
+            arm: {s: bottleneck.moved(half, squares[CLEAN][s], x) for s, x in of.items()}
+            for arm, of in squares.items()
+            if arm != CLEAN
+        }
+        pixels = _means(found, lambda m: m.pixels)
+        latents[half.name], amplified[half.name] = _means(found, lambda m: m.latents), _means(found, lambda m: m.amplified)
+    return pixels, latents, amplified
+
+
+def _means(found: Mapping[str, Mapping[str, Moved]], what: Callable[[Moved], list[float]]) -> Found:
+    return {arm: estimate({s: {0: what(m)} for s, m in of.items()}) for arm, of in found.items()}
+
+
+def _seen_by_denoiser(
+    squares: Mapping[str, Mapping[str, Images]], bench: Bench, victim: str, dtype: str, text: str, seed: int
+) -> dict[str, dict[str, Estimate]]:
+    """Every arm's latents, and clean latents that were moved for the denoiser alone, met by the same noises."""
+    ldm = bench.model(victim, dtype)
+    c, asked = ldm.embed([text]), {}
+    for subject in squares[CLEAN]:
+        with torch.no_grad():
+            latents = {arm: ldm.encode(of[subject].to(ldm.device)) for arm, of in squares.items()}
+        z = latents[CLEAN]
+        for share in SHARES:
+            rng = torch.Generator().manual_seed(seed + 1)  # other noises than they are met under afterwards
+            latents[f"attacked by {share:g}"] = bottleneck.attack_denoiser(ldm, c, z, share, rng)
+            latents[f"scattered by {share:g}"] = bottleneck.scatter(z, share, rng)
+        asked[subject] = bottleneck.erred(ldm, c, z, latents, torch.Generator().manual_seed(seed))
+    labels = next(iter(asked.values()))
+    return {
+        label: {f.name: estimate({s: {0: getattr(e[label], f.name)} for s, e in asked.items()}) for f in fields(bottleneck.Erred)}
+        for label in labels
+    }
+
+
+def _along_training(
+    subjects: Sequence[Subject], watched: Watched, purifiers: tuple[tuple[str, Any], ...], seed: int, bench: Bench
+) -> dict[str, dict[str, dict[int, Estimate]]]:
+    """Thieves of clean, of protected, of purified photos, and one who decouples the noise as well."""
+    config = watched.thief.config
+    few = replace(config, sampling=replace(config.sampling, n=PREVIEW))
+    plain, decoupled = (replace(watched.thief, config=c, purifiers=()) for c in (few, replace(few, cdl=decoupling.ALL)))
+    thieves = {CLEAN: (plain, CLEAN), PROTECTED: (plain, PROTECTED)}
+    if purifiers:
+        thieves[PURIFIED] = replace(plain, purifiers=purifiers), PROTECTED
+    thieves[f"{PURIFIED if purifiers else PROTECTED}, + CDL"] = replace(decoupled, purifiers=purifiers), PROTECTED
+    found: dict[str, dict[str, dict[int, Estimate]]] = {m: {} for m in watched.metrics}
+    for label, (thief, arm) in thieves.items():
+        courses = {
+            s.name: watching.course(attack_step(arms(s, seed)[arm], s, thief, seed), s, watched.every, watched.metrics, bench)
+            for s in subjects
+        }
+        for metric in watched.metrics:
+            found[metric][label] = watching.estimates(courses, metric)
+    return found
+
+
+def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
+    """What it means, in words."""
+    said = ", ".join(f"{arm} {e.mean:.2f}" for arm, e in found.zero_shot.items())
+    sentences = [f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' by this much: {said}."]
+    for half, arms_found in found.amplified.items():
+        ours, noise = arms_found[PROTECTED], arms_found[NOISE]
+        sentences.append(
+            f"The encoder of {half} carries the protection {ours.mean:.1f} times as far as it is in the photo "
+            f"[{ours.low:.1f}, {ours.high:.1f}], random noise {noise.mean:.1f} times."
+        )
+    clean, share = found.denoiser[CLEAN]["error"].mean, max(SHARES)
+    attacked, scattered = (found.denoiser[f"{how} by {share:g}"]["error"].mean for how in ("attacked", "scattered"))
+    sentences.append(
+        f"The denoiser of {victim}, attacked alone by {share:g} of the latents' spread, errs {attacked / clean:.1f} times as "
+        f"much as on clean latents ({scattered / clean:.1f} times if they are moved as far at random); "
+        f"on protected photos {found.denoiser[PROTECTED]['error'].mean / clean:.1f} times."
+    )
+    return [*sentences, "None of this says what a thief gets; an audit does."]
+
+
+def draw(found: Inspection, out: Path) -> None:
+    """The figures of an inspection; an arm has the same colour in all of them."""
+    (seen, taken_for), order = found.texts, list(found.zero_shot)
+    figures.dots(out / "zero-shot", {"": found.zero_shot}, line=0.5, order=order,
+                 title=f"What CLIP sees: '{seen}', or '{taken_for}'", axis="how likely the first is")  # fmt: skip
+    figures.points(out / "embeddings", found.embeddings, title="CLIP's embeddings; a photo's lead back to the clean one",
+                   axes=("first main direction", "second main direction"))  # fmt: skip
+    if found.amplified:
+        figures.dots(out / "encoders", {Path(name).name: of for name, of in found.amplified.items()}, line=1, order=order,
+                     title="How far encoders carry a change in the photo",
+                     axis="change of the latent over that of the photo, in shares of their spread")  # fmt: skip
+    courses = {arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order}
+    courses |= {how: {s: found.denoiser[f"{how} by {s:g}"]["error"] for s in SHARES} for how in ("attacked", "scattered")}
+    figures.lines(out / "denoiser", {"": courses}, title="How much the denoiser errs on latents that were moved",
+                  axis="change of the latent, in shares of its spread")  # fmt: skip
+    if found.training:
+        figures.lines(out / "training", found.training, order=order, axis="training steps",
+                      title="What the thief's pictures score, along its training")  # fmt: skip

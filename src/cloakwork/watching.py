@@ -1,0 +1,59 @@
+"""A thief's training, looked at along the way: what its pictures score after every so many steps."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from cloakwork import measure, steps
+from cloakwork.comparison import Subject
+from cloakwork.intervals import Estimate, estimate
+from cloakwork.records import write_json
+from cloakwork.state import State
+from cloakwork.steps import Bench, Step
+
+Course = dict[int, dict[str, list[float]]]  # training steps -> metric -> one score a picture (NaN: unscored)
+
+
+def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], bench: Bench) -> Course:
+    """Scores of a few pictures a prompt (`personalize.PREVIEW`) after every `every` steps of a trainer's attack.
+
+    All looks draw from the same noise. What is found is kept in the store at once: a training that was stopped goes on, and one
+    that is done is not done again.
+
+    Args:
+        attack: of a trainer.
+        subject: whose clean photos pictures are compared with.
+        every: training steps between two looks, at least 1.
+        metrics: names of metrics that score pictures.
+        bench: where it runs.
+    """
+    path = bench.store / "course" / f"{steps.key(attack, bench)[:32]}-{every}.json"
+    looks = range(every, attack.config.steps + 1, every)
+    kept = _read(path)
+    if not all(metric in kept.get(k, {}) for k in looks for metric in metrics):
+        references, checkpoint = steps.photos(subject.references, bench), path.with_suffix(".part.safetensors")
+
+        def look(done: int, pictures: Tensor) -> None:
+            prompts = [p for p in attack.prompts for _ in range(len(pictures) // len(attack.prompts))]
+            kept[done] = kept.get(done, {}) | {m: measure.measure(m, pictures, references, prompts).values for m in metrics}
+            write_json(path, {"looks": {str(k): found for k, found in kept.items()}})
+
+        steps.steal(attack, bench, State(checkpoint, subject.name, bench.progress, sample_every=every, watch=look))
+        checkpoint.unlink(missing_ok=True)
+    return {k: {m: kept[k][m] for m in metrics} for k in looks}
+
+
+def _read(path: Path) -> Course:
+    looks = json.loads(path.read_text())["looks"] if path.is_file() else {}
+    return {int(k): {m: [math.nan if v is None else v for v in vs] for m, vs in at.items()} for k, at in looks.items()}
+
+
+def estimates(courses: dict[str, Course], metric: str) -> dict[int, Estimate]:
+    """Training steps -> the mean of a metric over photo sets; `courses` has one for each set."""
+    looks = next(iter(courses.values()))
+    return {k: estimate({name: {0: at[k][metric]} for name, at in courses.items()}) for k in looks}

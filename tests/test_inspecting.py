@@ -1,0 +1,241 @@
+"""`cloakwork inspect`: what CLIP, encoders, the denoiser and a thief in training make of a protection."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderTiny
+from PIL import Image
+from safetensors.torch import save_file
+
+from cloakwork import autoencoders, bottleneck, cli, eot, inspecting, intervals, jobs, loading, steps, watching
+from cloakwork.attackers import dreambooth, sdedit
+from cloakwork.comparison import Thief, attack_step
+from cloakwork.errors import UserError
+from cloakwork.inspecting import Watched, inspect
+from cloakwork.ldm import LDM, Sampling
+from cloakwork.nets.clip import load_clip
+from cloakwork.purifiers import jpeg
+from cloakwork.steps import Bench
+from cloakwork.subjects import find_subjects
+from cloakwork.types import Photos
+
+SHORT = replace(dreambooth.TINY, steps=4, batch=1, class_images=2, sampling=Sampling(n=1, steps=2))
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory, sample_files: list[Path]) -> Path:
+    folder = tmp_path_factory.mktemp("clean")
+    for file in sample_files:
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def safe(tmp_path_factory: pytest.TempPathFactory, clean: Path) -> Path:
+    """Protected by a few steps of an encoder attack."""
+    from cloakwork.protections import pid
+
+    out = tmp_path_factory.mktemp("safe")
+    jobs.protect(clean, out, protection="pid", config=replace(pid.PRESETS["tiny"], steps=8))
+    return out
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer attacks and fewer draws: what is found is the same in kind."""
+    monkeypatch.setattr(inspecting, "SHARES", (0.1, 0.8))
+    monkeypatch.setattr(intervals, "DRAWS", 50)
+
+
+class TestAutoencoders:
+    def test_of_the_embedded_models(self, tiny: LDM, square: Photos) -> None:
+        x = torch.stack(square)
+        with torch.no_grad():
+            assert torch.equal(autoencoders.load("tiny").encode(x), tiny.encode(x))
+            assert torch.equal(autoencoders.load("tiny-b").encode(x), loading.load("tiny-b", "cpu").encode(x))
+
+    def test_taesd_as_its_author_publishes_it(self, tmp_path: Path, square: Photos, rng: torch.Generator) -> None:
+        vae = AutoencoderTiny(latent_channels=16).eval()
+        with torch.no_grad():
+            for p in vae.parameters():
+                p.copy_(0.1 * torch.randn(p.shape, generator=rng))
+        for part, shift in (("encoder", 0), ("decoder", 1)):  # the decoder's layer 0 is the clamp, without weights
+            numbered = {}
+            for k, v in getattr(vae, part).layers.state_dict().items():
+                n, _, rest = k.partition(".")
+                numbered[f"{int(n) + shift}.{rest}"] = v
+            save_file(numbered, tmp_path / f"taesd3_{part}.safetensors")
+        found = autoencoders.load(str(tmp_path))
+        x = torch.stack(square)
+        with torch.no_grad():
+            want = vae.encode(2 * x - 1).latents
+            assert torch.equal(found.encode(x), want) and want.shape[1] == 16
+            assert torch.equal(found.vae.decode(want).sample, vae.decode(want).sample)
+
+    def test_on_its_own_and_in_a_pipeline(self, tmp_path: Path, tiny: LDM, square: Photos) -> None:
+        x = torch.stack(square)
+        tiny.vae.save_pretrained(tmp_path / "alone")
+        tiny.vae.save_pretrained(tmp_path / "whole" / "vae")
+        (tmp_path / "whole" / "model_index.json").write_text('{"_class_name": "AnyPipeline"}')
+        alone, whole = (autoencoders.load(str(tmp_path / name)) for name in ("alone", "whole"))
+        with torch.no_grad():
+            assert torch.equal(alone.encode(x), tiny.encode(x)) and torch.equal(whole.encode(x), tiny.encode(x))
+
+    @pytest.mark.parametrize(
+        ("files", "says"),
+        [
+            ({}, "no config.json"),
+            ({"config.json": "{}"}, "pickled weights are not read"),
+            ({"config.json": '{"_class_name": "VQModel"}', "diffusion_pytorch_model.safetensors": ""}, "VQModel; allowed are"),
+            (
+                {"config.json": '{"_class_name": "AutoencoderTiny"}', "diffusion_pytorch_model.safetensors": "x"},
+                "could not be read",
+            ),
+        ],
+    )
+    def test_folders_that_hold_none(self, tmp_path: Path, files: dict[str, str], says: str) -> None:
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        with pytest.raises(UserError, match=says):
+            autoencoders.load(str(tmp_path))
+
+    def test_files_of_another_layout(self, tmp_path: Path) -> None:
+        for part in ("encoder", "decoder"):
+            save_file({"0.weight": torch.zeros(4, 3, 3, 3)}, tmp_path / f"x_{part}.safetensors")
+        with pytest.raises(UserError, match="do not hold TAESD's layers"):
+            autoencoders.load(str(tmp_path))
+
+    def test_a_typing_mistake(self) -> None:
+        with pytest.raises(UserError, match="There is no autoencoder 'tiyn'"):
+            autoencoders.load("tiyn")
+
+
+class TestBottleneck:
+    def test_change_in_shares_of_the_spread(self, tiny: LDM, square: Photos, rng: torch.Generator) -> None:
+        x = torch.stack(square)
+        other = (x + 0.05 * torch.randn(x.shape, generator=rng)).clamp(0, 1)
+        found = bottleneck.moved(autoencoders.load("tiny"), x, other)
+        with torch.no_grad():
+            z, moved = tiny.encode(x).numpy(), tiny.encode(other).numpy()
+        for i in range(len(x)):  # a plain statement: numpy, photo by photo
+            for values, a, b in ((found.pixels, x[i].numpy(), other[i].numpy()), (found.latents, z[i], moved[i])):
+                spread = np.sqrt(np.mean([channel.var() for channel in a]))
+                assert values[i] == pytest.approx(np.sqrt(((b - a) ** 2).mean()) / spread, rel=1e-4)
+        assert found.amplified == pytest.approx([z / x for x, z in zip(found.pixels, found.latents, strict=True)])
+
+    def test_what_did_not_move(self, tiny: LDM, square: Photos, rng: torch.Generator) -> None:
+        x = torch.stack(square)
+        assert bottleneck.moved(autoencoders.load("tiny"), x, x).amplified == [0, 0, 0]
+        with torch.no_grad():
+            z = tiny.encode(x)
+        asked = bottleneck.erred(tiny, tiny.embed(["a photo"]), z, {"same": z}, rng)["same"]
+        assert asked.latents == asked.answers == [0, 0, 0] and min(asked.error) > 0
+
+    def test_an_attack_on_the_denoiser_alone(self, tiny: LDM, square: Photos) -> None:
+        c, share = tiny.embed(["a photo of a person"]), 0.4
+        with torch.no_grad():
+            z = tiny.encode(torch.stack(square))
+
+        def rng(seed: int) -> torch.Generator:
+            return torch.Generator().manual_seed(seed)
+
+        attacked = bottleneck.attack_denoiser(tiny, c, z, share, rng(1), steps=12)
+        scattered = bottleneck.scatter(z, share, rng(1))
+        assert bottleneck.change(z, scattered) == pytest.approx([share] * 3, rel=1e-4)
+        assert max(bottleneck.change(z, attacked)) <= share * 1.0001
+        found = bottleneck.erred(tiny, c, z, {"clean": z, "scattered": scattered, "attacked": attacked}, rng(2))
+        errors = {name: sum(e.error) for name, e in found.items()}
+        assert errors["clean"] < errors["scattered"] < errors["attacked"]
+
+
+class TestInspection:
+    def test_from_the_command_line(self, safe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        out = tmp_path / "inside"
+        assert cli.main(["inspect", str(safe), "-o", str(out), "--purifier", "jpeg", "--autoencoder", "tiny"]) == 0
+        said = capsys.readouterr().out
+        assert "The encoder of tiny carries the protection" in said and "an audit does" in said
+        found = json.loads((out / "inspection.json").read_text())
+        every = ["clean", "noise", "protected", "clean, purified", "protected, purified"]
+        assert list(found["zero_shot"]) == list(found["embeddings"]) == every
+        assert list(found["amplified"]["tiny"]) == every[1:] and found["training"] == {}
+        assert {"attacked by 0.1", "scattered by 0.8", *every} <= set(found["denoiser"])
+        for name in ("zero-shot", "embeddings", "encoders", "denoiser"):
+            assert "http://www.w3.org" in (out / f"{name}.svg").read_text()
+            assert Image.open(out / f"{name}.png").width > 600
+        assert not (out / "training.svg").exists()
+
+    def test_numbers_are_those_of_the_parts(self, safe: Path, clean: Path, tmp_path: Path) -> None:
+        found = inspect(safe, tmp_path / "a", coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))])
+        (subject,) = find_subjects(safe)
+        bench, eyes = Bench(tmp_path / "store", "cpu"), load_clip()
+        x, protected = steps.photos(subject.clean, bench), steps.photos(subject.protected, bench)
+        likely = eyes.choose(protected, ["a photo of a person", "a noisy photo of a person"])[:, 0]
+        assert found.zero_shot["protected"].mean == pytest.approx(likely.mean().item(), rel=1e-4)
+        pure = jpeg.purify(protected, None, jpeg.Config(quality=30), rng=torch.Generator())
+        views = eot.view(x, 128), eot.view(pure, 128)
+        moved = bottleneck.moved(autoencoders.load("tiny-b"), *views)
+        assert found.latents["tiny-b"]["protected, purified"].mean == pytest.approx(np.mean(moved.latents), rel=1e-4)
+        assert found.denoiser["clean"]["answers"].mean == 0
+        assert found.amplified["tiny-b"]["protected"].mean > found.amplified["tiny-b"]["noise"].mean
+        again = inspect(safe, tmp_path / "b", clean=clean, coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))])
+        assert again == found, "same seed, same numbers, whoever says what the originals are"
+        assert (tmp_path / "a" / "encoders.svg").read_bytes() == (tmp_path / "b" / "encoders.svg").read_bytes()
+
+    def test_thieves_are_watched(self, safe: Path, tmp_path: Path) -> None:
+        watched = Watched(Thief("dreambooth", SHORT), every=2, metrics=("clip_i",))
+        found = inspect(safe, tmp_path / "a", coders=[], purifiers=[("jpeg", jpeg.Config())], watched=watched)
+        thieves = ["clean", "protected", "protected, purified", "protected, purified, + CDL"]
+        assert list(found.training) == ["clip_i"] and list(found.training["clip_i"]) == thieves
+        for course in found.training["clip_i"].values():
+            assert list(course) == [2, 4] and course[4].pictures == 4
+        assert found.training["clip_i"]["clean"] != found.training["clip_i"]["protected"]
+        assert (tmp_path / "a" / "training.png").is_file()
+
+    @pytest.mark.parametrize(
+        ("thief", "every", "says"),
+        [
+            (Thief("dreambooth", SHORT), 0, "looked at every 0; allowed are 1 to 4"),
+            (Thief("dreambooth", SHORT), 5, "allowed are 1 to 4"),
+            (Thief("sdedit", sdedit.Config()), 1, "'sdedit' does not train"),
+        ],
+    )
+    def test_what_cannot_be_watched(self, safe: Path, tmp_path: Path, thief: Thief, every: int, says: str) -> None:
+        with pytest.raises(UserError, match=says):
+            inspect(safe, tmp_path / "out", watched=Watched(thief, every))
+        assert not (tmp_path / "out").exists()
+
+    def test_what_cannot_look(self, safe: Path, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("")
+        with pytest.raises(UserError, match="is a file"):
+            inspect(safe, tmp_path / "file")
+        with pytest.raises(UserError, match="no config"):
+            inspect(safe, tmp_path / "out", clip=str(tmp_path))
+
+
+def test_a_course_goes_on_where_it_was_stopped(safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: LDM) -> None:
+    (subject,) = find_subjects(safe)
+    attack = attack_step(subject.clean, subject, Thief("dreambooth", SHORT), 0)
+    whole = watching.course(attack, subject, 1, ["clip_i"], Bench(tmp_path / "a", "cpu"))
+    assert list(whole) == [1, 2, 3, 4] and len(whole[1]["clip_i"]) == 4
+    looks, measure = [], watching.measure.measure
+
+    def stops(*args, **more):
+        looks.append(args[0])
+        if len(looks) == 3:
+            raise KeyboardInterrupt
+        return measure(*args, **more)
+
+    bench = Bench(tmp_path / "b", "cpu")
+    monkeypatch.setattr(watching.measure, "measure", stops)
+    with pytest.raises(KeyboardInterrupt):
+        watching.course(attack, subject, 1, ["clip_i"], bench)
+    assert watching.course(attack, subject, 1, ["clip_i"], bench) == whole
+    seen = len(looks)
+    assert watching.course(attack, subject, 1, ["clip_i"], bench) == whole and len(looks) == seen, "nothing is done again"
+    assert not list((tmp_path / "b").rglob("*.part.safetensors"))
