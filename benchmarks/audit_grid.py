@@ -25,8 +25,7 @@ import tables
 import torch
 from folders import files, halves, noun, within
 
-from cloakwork import methods, steps
-from cloakwork.cli import specs
+from cloakwork import methods, specs, steps
 from cloakwork.comparison import (
     ARMS,
     PROTECTED,

@@ -17,8 +17,7 @@ import tables
 import torch
 from audit_grid import CELLS, Cell, photo_sets
 
-from cloakwork import methods, steps
-from cloakwork.cli import specs
+from cloakwork import methods, specs, steps
 from cloakwork.comparison import Subject
 from cloakwork.intervals import Estimate, difference, estimate
 from cloakwork.metrics import lpips, ssim

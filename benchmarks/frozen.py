@@ -19,8 +19,7 @@ from audit_grid import CELLS, PROMPTS
 from folders import files, within
 from safetensors.torch import load_file
 
-from cloakwork import eot, loading, steps
-from cloakwork.cli import specs
+from cloakwork import eot, loading, specs, steps
 from cloakwork.intervals import estimate
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.metrics import match

@@ -23,8 +23,7 @@ import torch
 from audit_grid import CELLS, Cell, photo_sets
 from folders import within
 
-from cloakwork import eot, steps
-from cloakwork.cli import specs
+from cloakwork import eot, specs, steps
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.metrics import lpips
 from cloakwork.records import surroundings, write_json

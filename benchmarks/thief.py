@@ -24,8 +24,7 @@ import torch
 from folders import files, halves, noun, within
 from torch import Tensor
 
-from cloakwork import steps, trainers
-from cloakwork.cli import specs
+from cloakwork import specs, steps, trainers
 from cloakwork.comparison import about
 from cloakwork.metrics import clip_i, match
 from cloakwork.nets.faces import load_faces

@@ -23,11 +23,11 @@ LEARNED = [n for n in NAMES if n not in ("none", "noise")]
 GOLDEN = Path(__file__).with_name("golden.json")
 LEAN = {"steps": 10, "outer": 3, "class_images": 2, "surrogate_steps": 6}
 # what a method does to the denoising error of the model that it was computed against: up (1) or down (-1)
-ERROR = {"advdm": 1, "aspl": 1, "cloakwork": 1, "fsmg": 1, "metacloak": 1, "simac": 1, "caat": 1, "sds": -1}
+ERROR = {"adaptive": 1, "advdm": 1, "aspl": 1, "cloakwork": 1, "fsmg": 1, "metacloak": 1, "simac": 1, "caat": 1, "sds": -1}
 # how far latents must move, in multiples of what noise does to them; AdvDM sees one timestep a step and wants the error alone
-SHIFT = {"advdm": 1.0}
-# twenty steps, shared by the members of a pool, are too few for MetaCloak: it gets what its laptop preset has
-LONGER = {"metacloak": {"steps": 60, "surrogate_steps": 120}}
+SHIFT = {"advdm": 1.0, "adaptive": 1.0}
+# twenty steps, shared by the members of a pool or by chains of purifiers, are too few: these get what their laptop presets have
+LONGER = {"metacloak": {"steps": 60, "surrogate_steps": 120}, "adaptive": {"steps": 50}}
 
 
 def lean(name: str, **more: Any) -> Any:

@@ -63,12 +63,12 @@ def test_jpeg_is_near_the_real_one(photos: Photos, quality: int) -> None:
     image = Image.fromarray(photo.mul(255).round().byte().permute(1, 2, 0).numpy())
     image.save(buffer, "JPEG", quality=quality)
     real = torch.from_numpy(np.asarray(Image.open(buffer)).copy()).permute(2, 0, 1) / 255
-    from cloakwork.eot import _jpeg
+    from cloakwork.eot import jpeg
 
-    ours = _jpeg(photo[None], torch.tensor([float(quality)]))[0]
+    ours = jpeg(photo[None], torch.tensor([float(quality)]))[0]
     assert ours.shape == photo.shape
     loss_of = lambda x: (x - photo).square().mean()  # noqa: E731
     assert (ours - real).square().mean() < 0.5 * loss_of(real) + 2e-5
     leaf = photo.clone().requires_grad_(True)
-    (grad,) = torch.autograd.grad(_jpeg(leaf[None], torch.tensor([float(quality)])).square().sum(), leaf)
+    (grad,) = torch.autograd.grad(jpeg(leaf[None], torch.tensor([float(quality)])).square().sum(), leaf)
     assert torch.isfinite(grad).all() and grad.abs().mean() > 0

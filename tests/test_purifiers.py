@@ -11,8 +11,7 @@ import torch
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
-from cloakwork import cli, ddpm, eot, loading, methods
-from cloakwork.cli import specs
+from cloakwork import cli, ddpm, eot, loading, methods, specs
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, lpips

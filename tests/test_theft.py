@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cloakwork import cli, theft
-from cloakwork.cli import specs
+from cloakwork import cli, specs, theft
 from cloakwork.cli.auditing import Circumstances, read_prompts
 from cloakwork.errors import UserError
 
@@ -97,10 +96,10 @@ def test_mistyped_specs_get_a_suggestion(spec: str) -> None:
         specs.parse("attackers", spec)
 
 
-def test_an_unknown_field_of_a_spec_ends_with_status_2() -> None:
-    with pytest.raises(SystemExit) as ended:
-        specs.parse("attackers", "dreambooth:stepps=3")
-    assert ended.value.code == 2
+@pytest.mark.parametrize("setting", ["stepps=3", "steps=many", "sampling.m=3"])
+def test_a_wrong_setting_of_a_spec_is_one_sentence(setting: str) -> None:
+    with pytest.raises(UserError, match=r"cannot be read as dreambooth with its fields \(lr, final_lr, steps"):
+        specs.parse("attackers", f"dreambooth:{setting}")
 
 
 def test_prompts_files_with_blank_lines(tmp_path: Path) -> None:

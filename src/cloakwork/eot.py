@@ -54,7 +54,7 @@ def degrade(x: Images, how: Loader, rng: torch.Generator | None = None) -> Image
     if how.blur:
         x = _blur(x, how.blur, _uniform(len(x), how.blur_sigma, rng).to(x.device))
     if how.jpeg:
-        x = _jpeg(x, _uniform(len(x), how.jpeg, rng).to(x.device))
+        x = jpeg(x, _uniform(len(x), how.jpeg, rng).to(x.device))
     return x
 
 
@@ -100,8 +100,11 @@ def _blur(x: Images, kernel: int, sigma: Tensor) -> Images:
     return gaussian_blur2d(x, kernel, sigma[:, None].expand(-1, 2))
 
 
-def _jpeg(x: Images, quality: Tensor) -> Images:
-    """JPEG with straight-through rounding (kornia); sides are padded to the 16 px that chroma subsampling needs."""
+def jpeg(x: Images, quality: Tensor) -> Images:
+    """JPEG of n pictures, a quality each, with straight-through rounding (kornia).
+
+    Sides are padded to the 16 px that chroma subsampling needs.
+    """
     from kornia.enhance import jpeg_codec_differentiable
 
     height, width = x.shape[-2:]

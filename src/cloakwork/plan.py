@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import images, pgd, photosets, targets
+from cloakwork import images, methods, pgd, photosets, targets
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.photosets import PhotoSet
@@ -57,7 +57,8 @@ class Job:
         return {
             "protection": self.protection,
             "version": self.module.VERSION,
-            "config": asdict(self.config),
+            "config": methods.settings(self.config),
+            "instrument": instrument(self.config) if (instrument := getattr(self.module, "instrument", None)) else "",
             "target": targets.digest(self.config),
             "surrogates": [(m.weights, str(m.dtype), m.device.type, m.sample_posterior) for m in self.surrogates],
             "seed": self.seed,

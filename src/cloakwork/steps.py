@@ -145,9 +145,16 @@ def key(step: Step | Source, bench: Bench) -> str:
         "step": [step.kind, step.name, getattr(module, "VERSION", 1), methods.settings(step.config), step.seed, step.prompts],
         "inputs": [key(i, bench) for i in step.inputs],
         "weights": [(m.weights, str(m.dtype)) for m in models],
-        "instrument": measure.instrument(step.name, step.config) if step.kind == "score" else "",
+        "instrument": _instrument(step, module),
         "where": [bench.torch_device.type, torch.__version__, torch.get_num_threads(), WORK_SIDE],
     })  # fmt: skip
+
+
+def _instrument(step: Step, module: Any) -> str:
+    """The network beside the models that a step asks: what a metric measures with, a protection's denoiser."""
+    if step.kind == "score":
+        return measure.instrument(step.name, step.config)
+    return module.instrument(step.config) if hasattr(module, "instrument") else ""
 
 
 def where(step: Step, bench: Bench) -> Path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from cloakwork.cli import specs
+from cloakwork import specs
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
 

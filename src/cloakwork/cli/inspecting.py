@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from cloakwork.cli import specs
+from cloakwork import specs
 from cloakwork.cli.auditing import FROM_RECORDS, SPEC, parse, read_prompts
 from cloakwork.cli.bars import bars
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from cloakwork.cli import specs
+from cloakwork import specs
 from cloakwork.cli.auditing import FROM_RECORDS
 from cloakwork.cli.bars import bars
 

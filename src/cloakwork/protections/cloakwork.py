@@ -16,20 +16,22 @@ rests on; it costs a pass forward and back through the decoder.
 
 Departures (from SimAC, there being no paper of this; see there for its own):
 - the term of the autoencoder; both terms' gradients are of length 1, so the sizes of their values do not matter;
+- with `purifiers`, PGD looks through them as in `adaptive`;
 - the surrogate learns at the thief's rate in the laptop preset; the search has at most 30 rounds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from cloakwork import latents, pgd, timesteps
+from cloakwork import bpda, latents, pgd, timesteps
 from cloakwork.alternating import alternate_at_chosen
 from cloakwork.ldm import LDM
+from cloakwork.methods import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -66,9 +68,22 @@ class Config:
     """what the thief is thought to write under the photos"""
     class_prompt: str = "a photo of person"
     """what the class pictures show"""
+    purifiers: str = field(default="", metadata=LATE)
+    """chains of purifiers that PGD looks through, parted by blanks, one drawn a step (see `adaptive`)"""
+    denoiser: str = field(default="tiny", metadata=LATE)
+    """what those of them that diffuse pixels use"""
+
+    def __post_init__(self) -> None:
+        if self.purifiers:
+            bpda.chains(self.purifiers)
 
 
-PRESETS = {"tiny": Config(lr=3e-4, class_images=16), "paper": Config()}
+TINY = Config(lr=3e-4, class_images=16)
+PRESETS = {
+    "tiny": TINY,
+    "adaptive": replace(TINY, budget=16, purifiers="none jpeg blur resize tvm codesr"),
+    "paper": Config(),
+}
 
 
 def protect(
@@ -86,4 +101,8 @@ def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, 
         disturbed = latents.disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
         return latents.balanced((1, disturbed), (cfg.unlikeness, latents.unlikeness(theta, view)))
 
-    return latents.gradient_beside(theta, photos, both, rng)
+    inner = latents.gradient_beside(theta, photos, both, rng)
+    if not cfg.purifiers:
+        return inner
+    some = bpda.chains(cfg.purifiers)
+    return bpda.gradient(inner, some, bpda.models(some, theta, cfg.denoiser), rng)

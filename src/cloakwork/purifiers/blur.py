@@ -49,3 +49,6 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         return F.conv2d(F.conv2d(x, w), w.mT)[:, 0].clamp(0, 1)
 
     return [blurred(p) for p in photos]
+
+
+smooth = purify  # every step of it has a gradient

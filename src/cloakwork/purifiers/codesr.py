@@ -29,6 +29,7 @@ from cloakwork.images import from_pil, to_pil
 from cloakwork.ldm import LDM
 from cloakwork.nets import codeformer, enlarging
 from cloakwork.nets.faces import load_faces
+from cloakwork.purifiers import resize
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -80,6 +81,13 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         return _resized(enlarge(small, rng), height, width)
 
     return [pure(p) for p in photos]
+
+
+def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
+    """A stand-in with a graph: made small and large again, which takes what the networks take and invents nothing."""
+    if cfg.noise:
+        photos = [(p + cfg.noise * torch.randn(p.shape, generator=rng).to(p)).clamp(0, 1) for p in photos]
+    return resize.smooth(photos, ldm, resize.Config(scale=cfg.scale), rng=rng)
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:

@@ -7,8 +7,10 @@ Lanczos after JPEG 75 is what arXiv 2604.23688 found enough against several prot
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -47,3 +49,25 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         return from_pil(to_pil(photo).resize(small, down).resize((width, height), up)).to(photo)
 
     return [resized(p) for p in photos]
+
+
+def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
+    """The same with a graph: Pillow's kernels as matrices, without rounding to 8 bits."""
+
+    def resized(photo: torch.Tensor) -> torch.Tensor:
+        height, width = photo.shape[-2:]
+        h, w = (max(1, round(side * cfg.scale)) for side in (height, width))
+        # in Pillow's order, and what overshoots is clipped every time
+        for kernel, (rows, columns) in ((cfg.down, (h, w)), (cfg.up, (height, width))):
+            photo = (photo @ _weights(photo.shape[-1], columns, kernel).to(photo).mT).clamp(0, 1)
+            photo = (_weights(photo.shape[-2], rows, kernel).to(photo) @ photo).clamp(0, 1)
+        return photo
+
+    return [resized(p) for p in photos]
+
+
+@lru_cache(maxsize=64)
+def _weights(size: int, new: int, kernel: Kernel) -> torch.Tensor:
+    """new x size: what each pixel of the result takes from each of the source."""
+    each = Image.fromarray(np.eye(size, dtype=np.float32))
+    return torch.from_numpy(np.array(each.resize((size, new), Image.Resampling[kernel.upper()])))

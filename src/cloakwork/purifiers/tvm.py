@@ -28,6 +28,7 @@ from cloakwork.ldm import LDM
 from cloakwork.types import Photos
 
 VERSION = 1
+TAIL = 10  # steps of the solver that a gradient goes back through; the earlier ones are taken for constant
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,21 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
     return [smoothest(p, (torch.rand(p.shape[-2:], generator=rng) >= cfg.drop).to(p), cfg).clamp(0, 1) for p in photos]
 
 
+smooth = purify  # its last steps have a gradient
+
+
 def smoothest(x: Tensor, kept: Tensor, cfg: Config) -> Tensor:
     """The minimiser z for one photo (3 x H x W); kept (H x W) is 1 - X."""
     tau = sigma = 8**-0.5  # their product times the squared norm of grad, 8, must not exceed 1
-    z, ahead, dual = x.clone(), x.clone(), torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
-    for _ in range(cfg.steps):
-        dual += sigma * _grad(ahead)
-        length = dual.square().sum((0, 1)).sqrt()  # over directions and colours
-        dual /= (length / cfg.weight).clamp(min=1) if cfg.weight else torch.inf
-        before, z = z, z + tau * _div(dual)
-        z = (z + tau * kept * x) / (1 + tau * kept)
-        ahead = 2 * z - before
+    z, ahead, dual = x.detach().clone(), x.detach().clone(), torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
+    for step in range(cfg.steps):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and step >= cfg.steps - TAIL):
+            dual = dual + sigma * _grad(ahead)
+            length = dual.square().sum((0, 1)).sqrt()  # over directions and colours
+            dual = dual / (length / cfg.weight).clamp(min=1) if cfg.weight else torch.zeros_like(dual)
+            before, z = z, z + tau * _div(dual)
+            z = (z + tau * kept * x) / (1 + tau * kept)
+            ahead = 2 * z - before
     return z
 
 

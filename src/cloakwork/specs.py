@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import fields
 from typing import Any
 
 import tyro
 from tyro.conf import FlagConversionOff
 
 from cloakwork import methods
+from cloakwork.errors import UserError
 
 
 def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str, Any]:
     """`NAME[:PRESET][:FIELD=VALUE,...]` -> name and Config; nested fields are dotted, as in `sampling.n=4`.
 
     Raises:
-        UserError: unknown name or preset. An unknown field ends the program as a wrong flag does.
+        UserError: unknown name, preset or field, or a value that the field cannot have.
     """
     name, *parts = text.split(":")
     preset = parts.pop(0) if parts and "=" not in parts[0] else None
@@ -23,9 +25,13 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
     config = methods.config(module, preset, models)
     flags = [f"--{field.strip().replace('_', '-')}={value}" for field, _, value in
              (setting.partition("=") for part in parts for setting in part.split(",") if setting)]  # fmt: skip
-    return name, tyro.cli(
-        type(config), default=config, args=flags, prog=f"{name}:", config=(FlagConversionOff,)
-    ) if flags else config
+    if not flags:
+        return name, config
+    try:
+        return name, tyro.cli(type(config), default=config, args=flags, config=(FlagConversionOff,), console_outputs=False)
+    except SystemExit:
+        known = ", ".join(f.name for f in fields(config))
+        raise UserError(f"'{text}' cannot be read as {name} with its fields ({known}).") from None
 
 
 def chain(kind: str, text: str) -> tuple[tuple[str, Any], ...]:

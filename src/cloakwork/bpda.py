@@ -1,0 +1,74 @@
+"""Gradients through purifiers, for protections that know what a thief will do to the photos first.
+
+Where a purifier has a differentiable form of itself (`smooth`), the gradient goes through that; where it has none, its result is
+used and its gradient taken for that of the identity: backward pass differentiable approximation (Athalye et al., arXiv
+1802.00420). Drawing one of several chains in every step is expectation over transformation (arXiv 1707.07397).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from cloakwork import ddpm, methods, pgd, specs
+from cloakwork.ddpm import PixelDDPM
+from cloakwork.errors import UserError
+from cloakwork.ldm import LDM
+from cloakwork.types import Photos
+
+Chain = tuple[tuple[str, Any], ...]  # names and Configs, in order
+
+
+def chains(text: str) -> tuple[Chain, ...]:
+    """Chains of purifiers from words parted by blanks, as in "none jpeg:quality=60 blur+resize".
+
+    Raises:
+        UserError: no word, an unknown purifier or field.
+    """
+    found = tuple(specs.chain("purifiers", word) for word in text.split())
+    if not found:
+        raise UserError("No purifier was named to go through; give words such as 'none jpeg resize', parted by blanks.")
+    return found
+
+
+def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
+    """What the chains need, by kind; `denoiser` is loaded only if one of them diffuses pixels."""
+    kinds = {kind_of(name) for chain in some for name, _ in chain}
+    pixels = {"pixels": ddpm.load(denoiser, str(ldm.device))} if "pixels" in kinds else {}
+    return {"latent": ldm} | pixels
+
+
+def kind_of(purifier: str) -> str:
+    """The kind of model that it needs: "latent", "pixels" or ""."""
+    return getattr(methods.load("purifiers", purifier), "USES_MODEL", "")
+
+
+def through(photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator) -> Photos:
+    """Photos (each 3 x H x W in [0, 1]) after a chain, with a graph that leads back to them."""
+    for name, config in chain:
+        module, model = methods.load("purifiers", name), known.get(kind_of(name))
+        if hasattr(module, "smooth"):
+            photos = module.smooth(photos, model, config, rng=rng)
+            continue
+        plain = [p.detach() for p in photos]
+        with torch.no_grad():
+            pure = module.purify(plain, model, config, rng=rng)
+        photos = [p + (b - a) for p, a, b in zip(photos, plain, pure, strict=True)]
+    return photos
+
+
+def gradient(
+    inner: pgd.Gradient, some: Sequence[Chain], known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator
+) -> pgd.Gradient:
+    """A gradient by purified photos as one by the photos: each call draws a chain, and `inner` sees what it makes of them."""
+
+    def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        chain = some[int(torch.randint(len(some), (), generator=rng))]
+        leaves = [p.detach().requires_grad_(True) for p in x]
+        seen = through(leaves, chain, known, rng)
+        value, grads = inner([p.detach() for p in seen], which)
+        return value, list(torch.autograd.grad(seen, leaves, grads))
+
+    return of
