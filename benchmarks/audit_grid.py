@@ -17,12 +17,13 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 
 import tables
 import torch
+from cells import CELLS, OURS, THIEVES, Cell
 from folders import files, halves, noun, within
 
 from cloakwork import methods, specs, steps
@@ -44,92 +45,25 @@ from cloakwork.intervals import Estimate, Scores, difference
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Source, Step, source
 
-FACES = ("match", "face_missing", "identity", "clip_t")
-THINGS = ("clip_i", "clip_t")
 HEADS = {"match": "match rate", "face_missing": "no face", "identity": "distance", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
 PROMPTS = ("a photo of sks person", "a dslr portrait of sks person")
 
 
-@dataclass(frozen=True)
-class Cell:
-    """Protections and thieves that stand in one table."""
-
-    protections: tuple[str, ...]
-    """written as after `cloakwork protect --protection`, with a preset behind a colon; none and noise are arms of every audit"""
-    thieves: tuple[str, ...]
-    """labels of THIEVES"""
-    seeds: int = 1
-    budget: float = 11
-    """largest change of a pixel, 1/255"""
-    things: tuple[str, ...] = ()
-    """subjects that are no people; empty: people"""
-
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """What pictures are scored by, the one that tables are sorted by first."""
-        return THINGS if self.things else FACES
-
-
-EVERY = (
-    "pid", "fsmg", "simac", "ace", "metacloak", "caat", "photoguard", "aspl", "advdm", "mist", "sdst", "sds", "glaze",
-    "photoguard:tiny-diffusion", "advdm:tiny-minus", "sds:tiny-plus",
-)  # fmt: skip
-# MetaCloak's released loop at a tenth of its schedule, with surrogates that stay as they are, move as little as the released ones
-# do, and learn as the thief does
-FROZEN = tuple(
-    f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
-)
-OURS = "cloakwork"
-BEST = (OURS, "pid", "simac", "fsmg")
-THREE = ("plain", "with transformations", "JPEG 75")
-CELLS = {
-    "methods": Cell((*EVERY, OURS), ("with transformations",)),
-    "first": Cell(("photoguard", "aspl"), ("plain", "with transformations"), seeds=2),
-    "best": Cell(BEST, THREE, seeds=2),
-    "small budget": Cell(BEST, THREE, budget=6.4),
-    "mismatch": Cell(
-        ("aspl", OURS), ("other victim", "other token", "other prompt", "half clean", "three quarters clean", "service")
-    ),
-    "other attackers": Cell(BEST, ("LoRA", "textual inversion")),
-    "things": Cell(BEST, ("plain",), things=("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")),
-    "frozen": Cell(FROZEN, ("plain", "with transformations")),
-    "ablation": Cell(
-        (
-            "metacloak",
-            *(f"metacloak:tiny:{change}" for change in ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")),
-        ),
-        ("with transformations",),
-    ),
-    **{f"radius {r}": Cell(("metacloak",), ("with transformations",), budget=r) for r in (4, 8, 16)},
-}
-# label -> an attacker with its settings, its victim, the share of clean photos it got hold of
-THIEVES = {
-    "plain": ("dreambooth", "tiny", 0),
-    "with transformations": ("dreambooth:transformed", "tiny", 0),
-    "JPEG 75": ("dreambooth:jpeg", "tiny", 0),
-    "LoRA": ("lora", "tiny", 0),
-    "textual inversion": ("textual_inversion", "tiny", 0),
-    "other victim": ("dreambooth", "tiny-b", 0),
-    "other token": ("dreambooth:token=t@t", "tiny", 0),
-    "other prompt": ("dreambooth:instance_prompt=a dslr portrait of sks person", "tiny", 0),
-    "half clean": ("dreambooth", "tiny", 0.5),
-    "three quarters clean": ("dreambooth", "tiny", 0.75),
-    "service": ("lora:service", "tiny-b", 0),
-}
-
-
 def thief(label: str, args: argparse.Namespace) -> Thief:
-    word, victim, clean_share = THIEVES[label]
-    attacker, config = specs.parse("attackers", word, [victim])
+    habit = THIEVES[label]
+    attacker, config = specs.parse("attackers", habit.attacker, [habit.victim])
     config = replace(config, sampling=replace(config.sampling, n=args.n))
-    return Thief(attacker, config, victim, PROMPTS, clean_share, dtype=args.dtype, label=label)
+    purifiers = specs.chain("purifiers", habit.purifiers)
+    return Thief(attacker, config, habit.victim, PROMPTS, habit.clean_share, purifiers, dtype=args.dtype, label=label)
 
 
 def subjects(cell: Cell, protection: str, root: Path) -> list[Subject]:
     """The photo sets in a folder: of all people there, or of the cell's things."""
-    name, config = specs.parse("protections", protection)
+    word, _, surrogates = protection.partition("@")
+    name, config = specs.parse("protections", word)
     config = replace(config, budget=0 if name == "none" else cell.budget)
-    models = ("tiny",) if getattr(methods.load("protections", name), "USES_SURROGATES", True) else ()
+    used = tuple(surrogates.split("+")) if surrogates else ("tiny",)
+    models = used if getattr(methods.load("protections", name), "USES_SURROGATES", True) else ()
     found = []
     for folder in [root / thing for thing in cell.things] or within(root):
         learned, others = halves(folder) if cell.things else (files(folder / "set_B"), files(folder / "set_A"))
@@ -243,7 +177,7 @@ def main() -> None:
     beyond = against(OURS, cell, root, args, bench) if OURS in cell.protections else {}
     kept = json.loads(args.out.read_text()) if args.out.exists() else {}
     write_json(args.out, kept | {args.cell: {
-        "weights": {m: bench.model(m).weights for m in sorted({THIEVES[t][1] for t in cell.thieves} | {"tiny"})},
+        "weights": {m: bench.model(m).weights for m in sorted({THIEVES[t].victim for t in cell.thieves} | {"tiny"})},
         "dtype": args.dtype, "cell": asdict(cell), "prompts": PROMPTS, "pictures_a_prompt": args.n,
         "protections": {p: asdict(specs.parse("protections", p)[1]) for p in cell.protections},
         "thieves": [asdict(thief(t, args)) for t in cell.thieves],

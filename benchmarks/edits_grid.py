@@ -15,7 +15,8 @@ from pathlib import Path
 
 import tables
 import torch
-from audit_grid import CELLS, Cell, photo_sets
+from audit_grid import photo_sets
+from cells import CELLS, Cell
 
 from cloakwork import methods, specs, steps
 from cloakwork.comparison import Subject

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from audit_grid import CELLS, Cell, photo_sets, thief
+from audit_grid import photo_sets, thief
+from cells import CELLS, Cell
 
 from cloakwork import eot, loading, methods, steps
 from cloakwork.comparison import Subject, attack_step, score_step

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audit_grid import CELLS, PROMPTS
+from audit_grid import PROMPTS
+from cells import CELLS
 from folders import files, within
 from safetensors.torch import load_file
 

@@ -20,7 +20,8 @@ from typing import Any
 
 import tables
 import torch
-from audit_grid import CELLS, Cell, photo_sets
+from audit_grid import photo_sets
+from cells import CELLS, PURIFIERS, Cell
 from folders import within
 
 from cloakwork import eot, specs, steps
@@ -30,10 +31,6 @@ from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Source, Step
 from cloakwork.types import Photos
 
-PURIFIERS = (
-    "none", "jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided", "jpeg+resize", "codesr",
-    "codesr:noisy", "diffpure", "gridpure", "latent_diffpure", "impress",
-)  # fmt: skip
 PROTECTIONS = ("noise", *CELLS["best"].protections, "aspl", "metacloak", "advdm", "photoguard", "glaze")
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
@@ -96,7 +93,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
-    parser.add_argument("--purifiers", nargs="*", default=PURIFIERS)
+    parser.add_argument("--purifiers", nargs="*", default=("none", *PURIFIERS))
     parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
     parser.add_argument("--only", nargs="*", help="people")
     parser.add_argument("--out", type=Path, default=Path("results/screen.json"))
