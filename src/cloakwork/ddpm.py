@@ -118,12 +118,23 @@ def load(name: str = "tiny", device: str = "auto", dtype: str = "float32") -> Pi
     return replace(base, unet=unet, dtype=DTYPES[dtype])
 
 
+@lru_cache
+def weights(name: str) -> str:
+    """`PixelDDPM.weights` of a model by name, without loading it; raises as `load` does."""
+    return hash_weights(_folder(name))
+
+
+def _folder(name: str) -> Path:
+    folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
+    _check(folder, name)
+    return folder
+
+
 @lru_cache(maxsize=2)
 def _load_cpu(name: str) -> PixelDDPM:
     from diffusers import DDPMScheduler, UNet2DModel
 
-    folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
-    _check(folder, name)
+    folder = _folder(name)
     quiet()
     try:
         unet: Any = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
@@ -138,7 +149,7 @@ def _load_cpu(name: str) -> PixelDDPM:
             f"'{scheduler.config.prediction_type}'; one of pictures (3) that predicts the noise (epsilon) is needed."
         )
     unet.eval().requires_grad_(False)
-    return PixelDDPM(name, unet, scheduler, hash_weights(folder), unet.config.sample_size)
+    return PixelDDPM(name, unet, scheduler, weights(name), unet.config.sample_size)
 
 
 def _resolve(name: str) -> Path:

@@ -57,17 +57,32 @@ def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_post
     return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
 
 
-@lru_cache(maxsize=4)
-def _load_cpu(name: str) -> LDM:
+@lru_cache
+def weights(name: str) -> str:
+    """`LDM.weights` of a model by name, without loading it.
+
+    Raises:
+        UserError: no such model, another family, pickled weights.
+    """
+    return hash_weights(_folder(name))
+
+
+def _folder(name: str) -> Path:
     folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
     _check_folder(folder, name)
+    return folder
+
+
+@lru_cache(maxsize=4)
+def _load_cpu(name: str) -> LDM:
+    folder = _folder(name)
     pipe = _read_pipeline(folder, name)
     for part in (pipe.vae, pipe.unet, pipe.text_encoder):
         part.eval().requires_grad_(False)
     _check_parts(pipe, name)
     scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     return LDM(name=name, vae=pipe.vae, unet=pipe.unet, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer,
-               scheduler=pipe.scheduler, weights=hash_weights(folder), size=pipe.unet.config.sample_size * scale)  # fmt: skip
+               scheduler=pipe.scheduler, weights=weights(name), size=pipe.unet.config.sample_size * scale)  # fmt: skip
 
 
 def _check_parts(pipe: Any, name: str) -> None:

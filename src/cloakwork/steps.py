@@ -1,16 +1,18 @@
 """Steps by content: protect, purify, mix, attack, score. What was once computed is not computed again.
 
 A step's key is the hash of all that decides its result: its method, VERSION and config, its seed, the keys of what goes in
-and the weights of the models it asks. A result is a file named by that key and appears by a rename, so a step that was
-killed leaves nothing, and the audit of a second protection finds the thieves of clean photos and of noise already there.
+and the weights of the models it asks. A result is a file in the store, named by that key (see store.py): a step that was killed
+leaves nothing, several processes may share the work, and the audit of a second protection finds the thieves of clean photos and
+of noise already there.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +27,12 @@ from cloakwork.ldm import LDM
 from cloakwork.plan import hash_of
 from cloakwork.records import write_json
 from cloakwork.state import Progress, State, write_tensors
+from cloakwork.store import Store, open_store
 from cloakwork.types import Images, Photos
 from cloakwork.worksize import WORK_SIDE, finish, work_copy
 
 Kind = Literal["protect", "purify", "mix", "attack", "score"]
+POLL = 0.5  # seconds between two looks whether somebody else has finished a step
 FOLDERS = {"protect": "protections", "purify": "purifiers", "attack": "attackers", "score": "metrics"}
 
 
@@ -105,11 +109,12 @@ def uses(purifier: str) -> str:
 
 @dataclass
 class Bench:
-    """Where steps run: the store of results, the models kept warm, the device."""
+    """Where steps run: the store of results (a folder or an fsspec URL), the models kept warm, the device."""
 
-    store: Path
+    store: Path | str
     device: str = "auto"
     progress: Progress | None = None
+    _keys: dict[int, tuple[Step | Source, str]] = field(default_factory=dict, repr=False)
     _models: dict[tuple[str, str], LDM] = field(default_factory=dict, repr=False)
     _denoisers: dict[tuple[str, str], PixelDDPM] = field(default_factory=dict, repr=False)
 
@@ -130,6 +135,15 @@ class Bench:
         get = self.denoiser if step.kind == "purify" and uses(step.name) == "pixels" else self.model
         return [get(name, step.dtype) for name in step.models]
 
+    def weights(self, step: Step) -> list[tuple[str, str]]:
+        """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded for it."""
+        of = ddpm.weights if step.kind == "purify" and uses(step.name) == "pixels" else loading.weights
+        return [(of(name), str(loading.DTYPES[step.dtype])) for name in step.models]
+
+    @cached_property
+    def results(self) -> Store:
+        return open_store(self.store)
+
     @cached_property
     def torch_device(self) -> torch.device:
         return loading.pick_device(self.device)
@@ -137,17 +151,21 @@ class Bench:
 
 def key(step: Step | Source, bench: Bench) -> str:
     """sha256, hex, over everything that decides the step's result."""
-    if isinstance(step, Source):
-        return hash_of(["photos", step.digests])
+    if id(step) not in bench._keys:  # by identity, since a Config of somebody's may hold what cannot be hashed
+        parts = ["photos", step.digests] if isinstance(step, Source) else _parts(step, bench)
+        bench._keys[id(step)] = step, hash_of(parts)
+    return bench._keys[id(step)][1]
+
+
+def _parts(step: Step, bench: Bench) -> dict[str, Any]:
     module = None if step.kind == "mix" else methods.load(FOLDERS[step.kind], step.name)
-    models = bench.models(step)
-    return hash_of({
+    return {
         "step": [step.kind, step.name, getattr(module, "VERSION", 1), methods.settings(step.config), step.seed, step.prompts],
         "inputs": [key(i, bench) for i in step.inputs],
-        "weights": [(m.weights, str(m.dtype)) for m in models],
+        "weights": bench.weights(step),
         "instrument": _instrument(step, module),
         "where": [bench.torch_device.type, torch.__version__, torch.get_num_threads(), WORK_SIDE],
-    })  # fmt: skip
+    }
 
 
 def _instrument(step: Step, module: Any) -> str:
@@ -157,33 +175,64 @@ def _instrument(step: Step, module: Any) -> str:
     return module.instrument(step.config) if hasattr(module, "instrument") else ""
 
 
-def where(step: Step, bench: Bench) -> Path:
-    """The file that holds, or will hold, the step's result."""
-    return bench.store / step.kind / f"{key(step, bench)[:32]}.{'json' if step.kind == 'score' else 'safetensors'}"
+def name_of(step: Step, bench: Bench) -> str:
+    """What the store calls the step's result."""
+    return f"{step.kind}/{key(step, bench)[:32]}.{'json' if step.kind == 'score' else 'safetensors'}"
 
 
 def cached(step: Step, bench: Bench) -> bool:
     """Whether the result is there already."""
-    return where(step, bench).is_file()
+    return bench.results.has(name_of(step, bench))
+
+
+def make(step: Step, bench: Bench) -> Path:
+    """The file of a step's result. Where there is none, all that it rests on is made first, then it, by whoever claims it."""
+    name = name_of(step, bench)
+    while True:
+        if found := bench.results.find(name):
+            return found
+        for before in step.inputs:
+            if isinstance(before, Step):
+                make(before, bench)
+        with bench.results.claimed(name) as ours:
+            if ours:
+                return bench.results.find(name) or _compute(step, bench, name)
+        time.sleep(POLL)  # somebody else is at it
+
+
+def _compute(step: Step, bench: Bench, name: str) -> Path:
+    checkpoint = (bench.results.folder / name).with_suffix(".part.safetensors")
+    wall, cpu = time.monotonic(), time.process_time()
+    if step.kind == "score":
+        content = asdict(_measure(step, bench))
+        write = partial(write_json, content=content | {"values": [str(v) for v in content["values"]]})  # JSON has no NaN
+    else:
+        state = State(checkpoint, step.name, bench.progress)
+        made = {"pictures": steal(step, bench, state)} if step.kind == "attack" else _make_photos(step, bench, state)
+        write = partial(write_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()})
+    seconds = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+    about = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed} | seconds
+    path = bench.results.keep(name, write, about)
+    checkpoint.unlink(missing_ok=True)  # it is larger than a model
+    return path
 
 
 def photos(step: Step | Source, bench: Bench) -> Photos:
     """The photos that a source, a protection, a purifier or a mix gives, each 3 x H x W in [0, 1], of any size."""
     if isinstance(step, Source):
         return [work_copy(images.load(f).pixels) for f in step.files]
-    path = where(step, bench)
-    if not path.is_file():
-        made = [p.mul(255).round().byte() for p in _make_photos(step, bench, path)]
-        _finish(path, {f"{i:04}": p for i, p in enumerate(made)})
-    return [images.unit(p) for _, p in sorted(load_file(path).items())]
+    return [images.unit(p) for _, p in sorted(load_file(make(step, bench)).items())]
 
 
 def pictures(step: Step, bench: Bench) -> Images:
     """What a thief gets, n x 3 x S x S in [0, 1]."""
-    path = where(step, bench)
-    if not path.is_file():
-        _finish(path, {"pictures": steal(step, bench, _state(step, bench, path)).mul(255).round().byte()})
-    return load_file(path)["pictures"].float() / 255
+    return load_file(make(step, bench))["pictures"].float() / 255
+
+
+def score(step: Step, bench: Bench) -> measure.Measurement:
+    """One metric of a thief's pictures, or of photos, against the references."""
+    kept = json.loads(make(step, bench).read_text())
+    return measure.Measurement(**kept | {"values": [float(v) for v in kept["values"]]})
 
 
 def steal(step: Step, bench: Bench, state: State, masks: list[Tensor] | None = None) -> Images:
@@ -197,50 +246,34 @@ def steal(step: Step, bench: Bench, state: State, masks: list[Tensor] | None = N
     return module.attack(loot, victim, step.config, list(step.prompts), masks=masks, rng=rng, state=state)
 
 
-def score(step: Step, bench: Bench) -> measure.Measurement:
-    """One metric of a thief's pictures, or of photos, against the references."""
-    path = where(step, bench)
-    if not path.is_file():
-        what, *references = step.inputs
-        seen = pictures(what, bench) if isinstance(what, Step) and what.kind == "attack" else photos(what, bench)
-        against = photos(references[0], bench) if references else None
-        share = len(seen) // max(1, len(step.prompts))
-        found = measure.measure(step.name, seen, against, [p for p in step.prompts for _ in range(share)] or None, step.config)
-        write_json(path, asdict(found) | {"values": [str(v) for v in found.values]})  # JSON has neither NaN nor infinity
-    kept = json.loads(path.read_text())
-    return measure.Measurement(**kept | {"values": [float(v) for v in kept["values"]]})
+def _measure(step: Step, bench: Bench) -> measure.Measurement:
+    what, *references = step.inputs
+    seen = pictures(what, bench) if isinstance(what, Step) and what.kind == "attack" else photos(what, bench)
+    against = photos(references[0], bench) if references else None
+    share = len(seen) // max(1, len(step.prompts))
+    return measure.measure(step.name, seen, against, [p for p in step.prompts for _ in range(share)] or None, step.config)
 
 
-def _make_photos(step: Step, bench: Bench, path: Path) -> Photos:
+def _make_photos(step: Step, bench: Bench, state: State) -> dict[str, Tensor]:
     first, *rest = [photos(i, bench) for i in step.inputs]
     if step.kind == "mix":
         n = round(step.config.share * len(first))
-        return rest[0][:n] + first[n:]
+        return _numbered(rest[0][:n] + first[n:])
     first = [p.to(bench.torch_device) for p in first]
     models = bench.models(step)
     rng = _rng([step.seed, [key(i, bench) for i in step.inputs]])
     module = methods.load(FOLDERS[step.kind], step.name)
     if step.kind == "purify":
-        return [p.cpu() for p in module.purify(first, models[0] if models else None, step.config, rng=rng)]
+        return _numbered([p.cpu() for p in module.purify(first, models[0] if models else None, step.config, rng=rng)])
     clean = [p.to(bench.torch_device) for p in rest[0]] if rest else None
-    made = module.protect(first, models, step.config, clean=clean, rng=rng, state=_state(step, bench, path))
+    made = module.protect(first, models, step.config, clean=clean, rng=rng, state=state)
     whole = [p.mul(255).round().byte().cpu() for p in first]
     saved = [finish(w, (a - b).detach().cpu(), step.config.budget) for w, a, b in zip(whole, made, first, strict=True)]
-    return [images.unit(p) for p in saved]
+    return _numbered([images.unit(p) for p in saved])
 
 
-def _finish(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Writes a result and drops its checkpoint, which is larger than a model."""
-    write_tensors(path, tensors)
-    _checkpoint(path).unlink(missing_ok=True)
-
-
-def _checkpoint(path: Path) -> Path:
-    return path.with_suffix(".part.safetensors")
-
-
-def _state(step: Step, bench: Bench, path: Path) -> State:
-    return State(_checkpoint(path), step.name, bench.progress)
+def _numbered(photos: Photos) -> dict[str, Tensor]:
+    return {f"{i:04}": p for i, p in enumerate(photos)}
 
 
 def _rng(parts: list) -> torch.Generator:

@@ -32,7 +32,7 @@ def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], b
         metrics: names of metrics that score pictures.
         bench: where it runs.
     """
-    path = bench.store / "course" / f"{steps.key(attack, bench)[:32]}-{every}.json"
+    path = bench.results.folder / "course" / f"{steps.key(attack, bench)[:32]}-{every}.json"
     looks = range(every, attack.config.steps + 1, every)
     kept = _read(path)
     if not all(metric in kept.get(k, {}) for k in looks for metric in metrics):

@@ -61,7 +61,7 @@ PRESETS = {"tiny": Config(steps=50, step=None, purifiers="none jpeg blur resize 
 def instrument(cfg: Config) -> str:
     """The denoiser of pixels and its weights, if there is one."""
     kinds = {bpda.kind_of(name) for chain in bpda.chains(cfg.purifiers) for name, _ in chain}
-    return ddpm.load(cfg.denoiser, "cpu").weights if "pixels" in kinds else ""
+    return ddpm.weights(cfg.denoiser) if "pixels" in kinds else ""
 
 
 def protect(

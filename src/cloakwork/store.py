@@ -1,0 +1,273 @@
+"""Where results lie: a folder, on a disk that several machines may share, or any place that fsspec reaches.
+
+A result is a file that appears whole, beside a record with its hash, its cost and where it was made. A file that is not what its
+record says is thrown away and made again. Who makes a result claims it first; a claim whose owner has stopped giving signs of
+life is taken over, so that any number of processes may work on one store, and one that dies costs no more than its own step.
+
+    store.json                      the format
+    attack/1f0c....safetensors      a result
+    attack/1f0c....record.json      its record
+    attack/1f0c....claim            while it is being made
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cloakwork import __version__
+from cloakwork.errors import UserError
+from cloakwork.files import whole
+from cloakwork.records import sha256, write_json
+from cloakwork.state import cache_folder
+
+FORMAT = 1
+BEAT = 10.0  # seconds between two signs of life
+LOST = 6 * BEAT  # without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less
+
+
+@dataclass(frozen=True)
+class Store:
+    """A place for results; names are relative paths such as "attack/1f0c.safetensors".
+
+    Attributes:
+        folder: local; of a remote store it is the mirror.
+        url: of a remote store, as fsspec takes it, else "".
+    """
+
+    folder: Path
+    url: str = ""
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        """The file system that all who share the store see, and the folder in it."""
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(self.url or str(self.folder))
+
+    def find(self, name: str) -> Path | None:
+        """The local file of a result, checked against its record; None when there is none, or none that can be trusted."""
+        path, record = self.folder / name, _record(self.folder / name)
+        if self.url and not path.is_file() and self._fetch(record.relative_to(self.folder).as_posix()):
+            self._fetch(name)
+        if not path.is_file():
+            return None
+        if not record.is_file() or json.loads(record.read_text()).get("sha256") == sha256(path):
+            return path
+        warnings.warn(f"{path} is not what its record says, so it is made again.", stacklevel=2)
+        self.drop(name)
+        return None
+
+    def has(self, name: str) -> bool:
+        """Whether a result is there, without a look inside."""
+        return (self.folder / name).is_file() or bool(self.url and self._place[0].exists(f"{self._place[1]}/{name}"))
+
+    def keep(self, name: str, write: Callable[[Path], None], about: dict[str, Any]) -> Path:
+        """Makes a result visible: `write` is given a path; the record, with `about` in it, comes first.
+
+        Raises:
+            UserError: the disk is full, or the like.
+        """
+        path = self.folder / name
+        made = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write(made)
+            host = {"host": platform.node(), "made_by": __version__, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+            write_json(_record(path), {"sha256": sha256(made)} | about | host)
+            if self.url:
+                self._send(_record(path), _record(path).relative_to(self.folder).as_posix())
+                self._send(made, name)
+            os.replace(made, path)
+        except OSError as error:
+            raise UserError(
+                f"{path} could not be written ({error.strerror or error}); make room, or name another store."
+            ) from None
+        finally:
+            made.unlink(missing_ok=True)
+        return path
+
+    def drop(self, name: str) -> None:
+        """Takes a result and its record away."""
+        for path in (self.folder / name, _record(self.folder / name)):
+            path.unlink(missing_ok=True)
+            if self.url:
+                with suppress(FileNotFoundError):
+                    self._place[0].rm_file(f"{self._place[1]}/{path.relative_to(self.folder).as_posix()}")
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What is known of how a result was made; empty when nothing is."""
+        path = _record(self.folder / name)
+        if self.url and not path.is_file():
+            self._fetch(path.relative_to(self.folder).as_posix())
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Of all results here."""
+        for path in sorted(self.folder.glob("*/*.record.json")):
+            yield json.loads(path.read_text())
+
+    @contextmanager
+    def claimed(self, name: str) -> Iterator[bool]:
+        """Inside, a result is ours to make (True), or somebody else is making it (False)."""
+        token = json.dumps({"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex})
+        claim = _Claim(self, Path(name).with_suffix(".claim").as_posix(), token)
+        if not claim.take():
+            yield False
+            return
+        stop = threading.Event()
+        beats = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
+        beats.start()
+        try:
+            yield True
+        finally:
+            stop.set()
+            beats.join()
+            claim.release()
+
+    def _fetch(self, name: str) -> bool:
+        fs, root = self._place
+        if not fs.exists(f"{root}/{name}"):
+            return False
+        with whole(self.folder / name) as part:
+            fs.get_file(f"{root}/{name}", str(part))
+        return True
+
+    def _send(self, path: Path, name: str) -> None:
+        fs, root = self._place
+        target = f"{root}/{name}"
+        fs.makedirs(target.rpartition("/")[0], exist_ok=True)
+        part = f"{target}.{uuid.uuid4().hex[:8]}.part"
+        fs.put_file(str(path), part)
+        fs.mv(part, target)
+
+
+def open_store(where: Path | str) -> Store:
+    """A store in a folder, or at an fsspec URL such as s3://bucket/folder; made if it is not there.
+
+    Raises:
+        UserError: a newer version has written it, or it cannot be reached.
+    """
+    url = str(where) if "://" in str(where) else ""
+    folder = cache_folder() / "stores" / uuid.uuid5(uuid.NAMESPACE_URL, url).hex if url else Path(where).absolute()
+    store, name = Store(folder, url.rstrip("/")), "store.json"
+    path = folder / name
+    try:
+        there = store._fetch(name) if url else path.is_file()
+        if not there:
+            write_json(path, {"format": FORMAT, "made_by": __version__})
+            if url:
+                store._send(path, name)
+        said = json.loads(path.read_text())
+    except (ImportError, ValueError, OSError) as error:
+        raise UserError(f"The store {where} cannot be reached ({error}); check the spelling and what you may write.") from error
+    if said["format"] > FORMAT:
+        raise UserError(
+            f"The store {where} was written by cloakwork {said['made_by']} (format {said['format']}; this one reads {FORMAT}); "
+            "update cloakwork, or name another store."
+        )
+    return store
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """Somebody's word that a result is being made: a file that holds a token of theirs."""
+
+    store: Store
+    name: str
+    token: str
+
+    def take(self) -> bool:
+        """Whether it is ours; a dead owner's is taken over."""
+        for _ in range(2):
+            if self._create():
+                return self._read() == self.token  # of two who came at once, only one wrote last
+            if not self._lost():
+                return False
+            self._remove()
+        return False
+
+    def release(self) -> None:
+        if self._read() == self.token:
+            self._remove()
+
+    def beat(self) -> None:
+        """A sign of life."""
+        if self._read() == self.token:
+            fs, path = self._at()
+            fs.pipe_file(path, self.token.encode())
+
+    def _at(self) -> tuple[Any, str]:
+        fs, root = self.store._place
+        return fs, f"{root}/{self.name}"
+
+    def _create(self) -> bool:
+        fs, path = self._at()
+        try:
+            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
+            if self.store.url:
+                fs.pipe_file(path, self.token.encode(), mode="create")
+            else:
+                with open(path, "x") as file:
+                    file.write(self.token)
+        except FileExistsError:
+            return False
+        return True
+
+    def _read(self) -> str | None:
+        fs, path = self._at()
+        with suppress(FileNotFoundError):
+            return fs.cat_file(path).decode()
+        return None
+
+    def _lost(self) -> bool:
+        """Whether the owner is dead, as far as can be told."""
+        fs, path = self._at()
+        fs.invalidate_cache()
+        try:
+            said, age = fs.cat_file(path).decode(), time.time() - fs.modified(path).timestamp()
+        except FileNotFoundError:
+            return True
+        if age > LOST or not said:  # an empty one is being written, or its writer died over it
+            return age > LOST
+        owner = json.loads(said)
+        return owner["host"] == platform.node() and not _alive(owner["pid"])
+
+    def _remove(self) -> None:
+        fs, path = self._at()
+        with suppress(FileNotFoundError):
+            fs.rm_file(path)
+
+
+def _beat(claim: _Claim, stop: threading.Event) -> None:
+    while not stop.wait(BEAT):
+        with suppress(OSError):
+            claim.beat()
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process of this machine runs; yes where that cannot be asked (on Windows asking would end it)."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _record(path: Path) -> Path:
+    return path.with_suffix(".record.json")

@@ -1,0 +1,165 @@
+"""The store: results with records, claims, several processes at once, what is damaged, what is newer."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from cloakwork import store
+from cloakwork.errors import UserError
+from cloakwork.store import open_store
+
+NAME = "attack/0123.safetensors"
+
+
+@pytest.fixture(params=["folder", "url"])
+def two(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[store.Store, store.Store]:
+    """The same store as two machines see it."""
+    if request.param == "folder":
+        return open_store(tmp_path / "store"), open_store(tmp_path / "store")
+    url, found = f"memory://{tmp_path.name}/store", []
+    for machine in ("a", "b"):
+        monkeypatch.setenv("CLOAKWORK_CACHE", str(tmp_path / machine))
+        found.append(open_store(url))
+    return found[0], found[1]
+
+
+def put(place: store.Store, text: str = "result") -> Path:
+    return place.keep(NAME, lambda path: path.write_text(text) and None, {"seconds": 3})
+
+
+def test_a_result_and_its_record(two: tuple[store.Store, store.Store]) -> None:
+    here, there = two
+    assert here.find(NAME) is None and not there.has(NAME) and there.record(NAME) == {}
+    put(here)
+    assert there.has(NAME)
+    found = there.find(NAME)
+    assert found and found.read_text() == "result"
+    record = there.record(NAME)
+    assert record["seconds"] == 3 and {"sha256", "host", "made_by", "when"} <= set(record)
+    assert [r["sha256"] for r in there.records()] == [record["sha256"]]
+
+
+def test_what_is_damaged_is_thrown_away(two: tuple[store.Store, store.Store]) -> None:
+    here, there = two
+    put(here)
+    found = there.find(NAME)
+    assert found
+    found.write_text("resulx")
+    with pytest.warns(UserWarning, match="is made again"):
+        assert there.find(NAME) is None
+    assert not here.has(NAME) or here.url, "a remote store's other mirrors keep what they have"
+    assert put(there, "result").read_text() == "result"
+
+
+def test_results_without_a_record_are_taken(tmp_path: Path) -> None:
+    place = open_store(tmp_path)
+    (tmp_path / "attack").mkdir()
+    (tmp_path / NAME).write_text("old")
+    found = place.find(NAME)
+    assert found and found.read_text() == "old"
+
+
+def test_a_claim_is_one_processs(two: tuple[store.Store, store.Store]) -> None:
+    here, there = two
+    with here.claimed(NAME) as ours, there.claimed(NAME) as theirs:
+        assert ours and not theirs
+    with there.claimed(NAME) as ours:
+        assert ours, "it was given back"
+    with pytest.raises(RuntimeError), here.claimed(NAME):
+        raise RuntimeError
+    with there.claimed(NAME) as ours:
+        assert ours, "failures give it back too"
+
+
+def test_a_dead_owners_claim_is_taken_over(tmp_path: Path) -> None:
+    place = open_store(tmp_path)
+    code = (
+        "import os, sys; from cloakwork.store import open_store\n"
+        f"with open_store({str(tmp_path)!r}).claimed({NAME!r}) as ours: print(ours, flush=True); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    claim = tmp_path / "attack/0123.claim"
+    assert done.stdout == "True\n" and claim.is_file()
+    with place.claimed(NAME) as ours:
+        assert ours and json.loads(claim.read_text())["pid"] == os.getpid()
+
+
+def test_without_signs_of_life_a_claim_is_lost(two: tuple[store.Store, store.Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The owner lives, as a process that hangs, or on a machine that is gone."""
+    here, there = two
+    with here.claimed(NAME):
+        monkeypatch.setattr(store, "LOST", -1)
+        with there.claimed(NAME) as theirs:
+            assert theirs
+            monkeypatch.setattr(store, "LOST", 60)
+            with here.claimed(NAME) as again:
+                assert not again
+    with there.claimed(NAME) as ours:
+        assert ours
+
+
+def test_an_owner_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BEAT", 0.05)
+    place, claim = open_store(tmp_path), tmp_path / "attack/0123.claim"
+    with place.claimed(NAME):
+        os.utime(claim, (1, 1))
+        time.sleep(0.5)
+        assert time.time() - claim.stat().st_mtime < 10
+    assert not claim.exists()
+
+
+def test_of_many_who_come_at_once_one_gets_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from cloakwork.store import open_store\n"
+        f"place = open_store({str(tmp_path)!r})\n"
+        "while time.time() < float(sys.argv[1]): pass\n"
+        f"with place.claimed({NAME!r}) as ours: print(ours); time.sleep(3)"
+    )
+    start = str(time.time() + 4)
+    run = [subprocess.Popen([sys.executable, "-c", code, start], stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    said = [process.communicate()[0].strip() for process in run]
+    assert sorted(said) == ["False"] * 5 + ["True"]
+
+
+def test_a_newer_versions_store_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text('{"format": 2, "made_by": "9.0"}')
+    with pytest.raises(UserError, match=r"was written by cloakwork 9\.0 \(format 2; this one reads 1\)"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["nosuch://bucket/store", "file"])
+def test_what_cannot_be_a_store(where: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be reached|could not be written"):
+        open_store(where if "://" in where else tmp_path / where)
+
+
+def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    place = open_store(tmp_path)
+    put(place, "before")
+
+    def full(path: Path) -> None:
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UserError, match="No space left on device"):
+        place.keep("attack/4567.safetensors", full, {})
+    assert [p.name for p in sorted((tmp_path / "attack").iterdir())] == ["0123.record.json", "0123.safetensors"]
+
+
+def test_remote_results_appear_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = open_store(f"memory://{tmp_path.name}/whole")
+    fs = fsspec.filesystem("memory")
+    monkeypatch.setattr(type(fs), "mv", lambda *a, **k: (_ for _ in ()).throw(OSError("cut off")))
+    with pytest.raises(UserError, match="cut off"):
+        put(place)
+    assert not place.has(NAME) and place.find(NAME) is None
