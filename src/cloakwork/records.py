@@ -98,9 +98,14 @@ def sha256(path: Path) -> str:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN) become null."""
-    text = json.dumps(_finite(content), indent=2, default=str, allow_nan=False)
     with whole(path) as part:
-        part.write_text(text + "\n", encoding="utf-8")
+        save_json(part, content)
+
+
+def save_json(path: Path, content: dict[str, Any]) -> None:
+    """The same in place."""
+    text = json.dumps(_finite(content), indent=2, default=str, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def _finite(value: Any) -> Any:

@@ -98,10 +98,15 @@ def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
 def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file that appears whole or not at all."""
     with whole(path) as part:
-        try:
-            save_file({k: v.contiguous() for k, v in tensors.items()}, part)
-        except SafetensorError as error:  # how safetensors says that the disk is full
-            raise OSError(str(error)) from error
+        save_tensors(part, tensors)
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """A safetensors file; OSError if the disk is full."""
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
+    except SafetensorError as error:  # how safetensors says so
+        raise OSError(str(error)) from error
 
 
 def cache_folder() -> Path:

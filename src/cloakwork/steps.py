@@ -25,8 +25,8 @@ from cloakwork import ddpm, images, loading, measure, methods
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.ldm import LDM
 from cloakwork.plan import hash_of
-from cloakwork.records import write_json
-from cloakwork.state import Progress, State, write_tensors
+from cloakwork.records import save_json
+from cloakwork.state import Progress, State, save_tensors
 from cloakwork.store import Store, open_store
 from cloakwork.types import Images, Photos
 from cloakwork.worksize import WORK_SIDE, finish, work_copy
@@ -185,19 +185,45 @@ def cached(step: Step, bench: Bench) -> bool:
     return bench.results.has(name_of(step, bench))
 
 
+def graph(targets: Iterable[Step], bench: Bench, *, missing: bool = False) -> dict[str, Step]:
+    """Targets and all that they rest on: name -> step, each once, what a step rests on before it.
+
+    With `missing` only what has to be made for the targets' sake: what a result rests on is not needed once it is there.
+    """
+    found: dict[str, Step] = {}
+
+    def visit(step: Step) -> None:
+        name = name_of(step, bench)
+        if name in found or (missing and bench.results.has(name)):
+            return
+        for before in step.inputs:
+            if isinstance(before, Step):
+                visit(before)
+        found[name] = step
+
+    for target in targets:
+        visit(target)
+    return found
+
+
 def make(step: Step, bench: Bench) -> Path:
-    """The file of a step's result. Where there is none, all that it rests on is made first, then it, by whoever claims it."""
-    name = name_of(step, bench)
+    """The file of a step's result. Where there is none, all that it rests on is made first; what others are at is waited for."""
     while True:
-        if found := bench.results.find(name):
+        if found := bench.results.find(name_of(step, bench)):
             return found
         for before in step.inputs:
             if isinstance(before, Step):
                 make(before, bench)
-        with bench.results.claimed(name) as ours:
-            if ours:
-                return bench.results.find(name) or _compute(step, bench, name)
-        time.sleep(POLL)  # somebody else is at it
+        if made := attempt(step, bench):
+            return made
+        time.sleep(POLL)
+
+
+def attempt(step: Step, bench: Bench) -> Path | None:
+    """The file of a step's result, made here unless somebody else is at it: then None."""
+    name = name_of(step, bench)
+    with bench.results.claimed(name) as ours:
+        return (bench.results.find(name) or _compute(step, bench, name)) if ours else None
 
 
 def _compute(step: Step, bench: Bench, name: str) -> Path:
@@ -205,11 +231,11 @@ def _compute(step: Step, bench: Bench, name: str) -> Path:
     wall, cpu = time.monotonic(), time.process_time()
     if step.kind == "score":
         content = asdict(_measure(step, bench))
-        write = partial(write_json, content=content | {"values": [str(v) for v in content["values"]]})  # JSON has no NaN
+        write = partial(save_json, content=content | {"values": [str(v) for v in content["values"]]})  # JSON has no NaN
     else:
         state = State(checkpoint, step.name, bench.progress)
         made = {"pictures": steal(step, bench, state)} if step.kind == "attack" else _make_photos(step, bench, state)
-        write = partial(write_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()})
+        write = partial(save_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()})
     seconds = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
     about = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed} | seconds
     path = bench.results.keep(name, write, about)

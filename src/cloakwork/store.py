@@ -74,28 +74,21 @@ class Store:
         return (self.folder / name).is_file() or bool(self.url and self._place[0].exists(f"{self._place[1]}/{name}"))
 
     def keep(self, name: str, write: Callable[[Path], None], about: dict[str, Any]) -> Path:
-        """Makes a result visible: `write` is given a path; the record, with `about` in it, comes first.
+        """Makes a result visible, which must have been claimed: `write` is given a path; a record with `about` comes first.
 
         Raises:
             UserError: the disk is full, or the like.
         """
         path = self.folder / name
-        made = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}{path.suffix}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        for file in (path, _record(path)):  # what one left who died over it: results are claimed before
+            file.with_name(f".{file.name}.part").unlink(missing_ok=True)
+        host = {"host": platform.node(), "made_by": __version__, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        with whole(path) as made:
             write(made)
-            host = {"host": platform.node(), "made_by": __version__, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
             write_json(_record(path), {"sha256": sha256(made)} | about | host)
             if self.url:
                 self._send(_record(path), _record(path).relative_to(self.folder).as_posix())
                 self._send(made, name)
-            os.replace(made, path)
-        except OSError as error:
-            raise UserError(
-                f"{path} could not be written ({error.strerror or error}); make room, or name another store."
-            ) from None
-        finally:
-            made.unlink(missing_ok=True)
         return path
 
     def drop(self, name: str) -> None:

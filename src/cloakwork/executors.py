@@ -1,0 +1,95 @@
+"""Where steps run: here, one after the other, beside whoever else works on the same store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+from cloakwork import steps
+from cloakwork.steps import Bench, Step
+
+Tell = Callable[[int, int, str], None]  # steps done, of how many, what was done last
+
+
+@dataclass
+class Outcome:
+    """What became of a run."""
+
+    made: list[str] = field(default_factory=list)
+    """names of the results that were made here"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """name -> why there is no such result: what the step said, or which step before it failed"""
+
+
+def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> Outcome:
+    """Makes what is missing for the targets, in this process.
+
+    Steps that other processes are at are passed over and come again later, if need be after those others have died. A step
+    that raises has failed, with all that rests on it; the others go on.
+
+    Args:
+        targets: steps whose results are wanted.
+        bench: store, device and models.
+        tell: called after every step.
+    """
+    waiting = steps.graph(targets, bench, missing=True)
+    outcome, total, done = Outcome(), len(waiting), 0
+    while waiting:
+        later = {}
+        for name, step in waiting.items():
+            before = [steps.name_of(i, bench) for i in step.inputs if isinstance(i, Step)]
+            if lost := next((b for b in before if b in outcome.failed), None):
+                outcome.failed[name] = f"{lost}, which it rests on, failed"
+            elif any(b in later for b in before) or not _done(step, name, bench, outcome):
+                later[name] = step
+                continue
+            done += 1
+            if tell:
+                tell(done, total, name)
+        if len(later) == len(waiting):
+            time.sleep(steps.POLL)
+        waiting = later
+    return outcome
+
+
+def _done(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
+    """Whether nothing is left to do for a step: somebody has made it, or it has failed."""
+    there = bench.results.has(name)
+    try:
+        if steps.attempt(step, bench) is None:
+            return False
+        outcome.made += [] if there else [name]
+    except Exception as error:  # a recipe's other steps are worth having whatever went wrong in this one
+        outcome.failed[name] = f"{type(error).__name__}: {error}"
+    return True
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the steps of one method would cost."""
+
+    kind: str
+    name: str
+    steps: int
+    cached: int
+    seconds: float | None
+    """for one, as the store's records have it (median); None where it has not been run"""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds for those that are not cached."""
+        todo = self.steps - self.cached
+        return 0.0 if not todo else None if self.seconds is None else todo * self.seconds
+
+
+def expect(targets: Iterable[Step], bench: Bench) -> list[Expected]:
+    """All steps of a run by kind and method, how many of them are cached, and what the others may take; computes nothing."""
+    taken: dict[tuple[str, str], list[float]] = {}
+    for record in bench.results.records():
+        taken.setdefault((record["kind"], record["name"]), []).append(record["seconds"])
+    counts: dict[tuple[str, str], list[bool]] = {}
+    for name, step in steps.graph(targets, bench).items():
+        counts.setdefault((step.kind, step.name), []).append(bench.results.has(name))
+    return [Expected(*of, len(there), sum(there), median(taken[of]) if of in taken else None) for of, there in counts.items()]
