@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -103,10 +104,19 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file; OSError if the disk is full."""
+    # the library writes to a random name first, which a killed process leaves: in a folder of its own it is found again
+    beside = path.with_name(f"{path.name}.d")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, path)
-    except SafetensorError as error:  # how safetensors says so
+        save_file({k: v.contiguous() for k, v in tensors.items()}, beside / "tensors")
+        if path.exists():
+            shutil.copymode(path, beside / "tensors")  # readable to those who share the folder, as other files are
+        os.replace(beside / "tensors", path)
+    except SafetensorError as error:  # how the library says that the disk is full
         raise OSError(str(error)) from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def cache_folder() -> Path:
