@@ -127,13 +127,11 @@ def test_two_processes_share_the_work(sample_files: list[Path], tmp_path: Path, 
 
 
 def test_killed_and_resumed_is_the_same(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
-    for wanted in (2, 9):
+    for wanted in (1, 5):
         process, begun = child(tmp_path, sample_files), time.monotonic()
-        while (
-            len([*tmp_path.glob("*/[!.]*[0-9a-f].json"), *tmp_path.glob("*/[!.]*.safetensors")]) < wanted
-            and process.poll() is None
-            and time.monotonic() - begun < 60
-        ):
+        while process.poll() is None and time.monotonic() - begun < 60:
+            if len(list(tmp_path.glob("*/[!.]*.safetensors"))) >= wanted:
+                break
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
