@@ -48,16 +48,29 @@ def test_a_result_and_its_record(two: tuple[store.Store, store.Store]) -> None:
     assert [r["sha256"] for r in there.records()] == [record["sha256"]]
 
 
-def test_what_is_damaged_is_thrown_away(two: tuple[store.Store, store.Store]) -> None:
-    here, there = two
-    put(here)
-    found = there.find(NAME)
-    assert found
-    found.write_text("resulx")
+@pytest.mark.parametrize("damaged", ["result", "record"])
+def test_what_is_damaged_is_thrown_away(tmp_path: Path, damaged: str) -> None:
+    place = open_store(tmp_path)
+    path = put(place)
+    (path if damaged == "result" else path.with_suffix(".record.json")).write_text("resulx")
     with pytest.warns(UserWarning, match="is made again"):
-        assert there.find(NAME) is None
-    assert not here.has(NAME) or here.url, "a remote store's other mirrors keep what they have"
-    assert put(there, "result").read_text() == "result"
+        assert place.find(NAME) is None
+    assert not place.has(NAME) and place.record(NAME) == {}
+    assert put(place).read_text() == "result" and place.find(NAME)
+
+
+def test_a_damaged_mirror_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLOAKWORK_CACHE", str(tmp_path / "a"))
+    place = open_store(f"memory://{tmp_path.name}/mirror")
+    path = put(place)
+    path.write_text("resulx")
+    found = place.find(NAME)
+    assert found and found.read_text() == "result"
+    fsspec.filesystem("memory").pipe_file(f"/{tmp_path.name}/mirror/{NAME}", b"resulx")
+    path.unlink()
+    with pytest.warns(UserWarning, match="is made again"):
+        assert place.find(NAME) is None
+    assert not place.has(NAME), "damaged at its source"
 
 
 def test_results_without_a_record_are_taken(tmp_path: Path) -> None:

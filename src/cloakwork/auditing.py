@@ -51,7 +51,7 @@ def audit(
         metrics: names of metrics.
         seeds: how many of 0, 1, 2 ...; each trains every thief anew.
         device: where the models run.
-        store: folder of finished steps, to share between audits; None keeps them in `out`.
+        store: folder or fsspec URL of finished steps, to share between audits; None keeps them in `out`.
         progress: called with a label, steps done and their total.
 
     Raises:
@@ -61,7 +61,7 @@ def audit(
     if out.is_file():
         raise UserError(f"The report folder {out} is a file; name another folder.")
     subjects = find_subjects(protected, clean, reference)
-    bench = Bench(Path(store) if store else out / ".cloakwork", device, progress)
+    bench = Bench(store or out / ".cloakwork", device, progress)
     thieves = thieves or (default_thief(),)
     found = compare_all(subjects, thieves, metrics, seeds, bench)
     for thief, subject in product(thieves, subjects):

@@ -105,7 +105,7 @@ def inspect(
         watched: a thief in training, who doubles the time many times over; None: nobody.
         seed: decides everything random.
         device, dtype: where models run and what the victim's arithmetic is autocast to.
-        store: folder of finished steps; None keeps them in `out`.
+        store: folder or fsspec URL of finished steps; None keeps them in `out`.
         progress: called with a label, steps done and their total.
 
     Raises:
@@ -117,7 +117,7 @@ def inspect(
     if watched:
         _check(watched)
     eyes, halves = _eyes(clip), [autoencoders.load(name, device) for name in coders]
-    bench = Bench(Path(store) if store else out / ".cloakwork", device, progress)
+    bench = Bench(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
     how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
     sources = {s.name: _arms(s, purifiers, how) for s in subjects}
@@ -281,7 +281,7 @@ def draw(found: Inspection, out: Path) -> None:
                      axis="change of the latent over that of the photo, in shares of their spread")  # fmt: skip
     courses = {arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order}
     courses |= {how: {s: found.denoiser[f"{how} by {s:g}"]["error"] for s in SHARES} for how in ("attacked", "scattered")}
-    figures.lines(out / "denoiser", {"": courses}, title="How much the denoiser errs on latents that were moved",
+    figures.lines(out / "denoiser", {"denoising error": courses}, title="How much the denoiser errs on latents that were moved",
                   axis="change of the latent, in shares of its spread")  # fmt: skip
     if found.training:
         figures.lines(out / "training", found.training, order=order, axis="training steps",

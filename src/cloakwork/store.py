@@ -58,15 +58,16 @@ class Store:
 
     def find(self, name: str) -> Path | None:
         """The local file of a result, checked against its record; None when there is none, or none that can be trusted."""
-        path, record = self.folder / name, _record(self.folder / name)
-        if self.url and not path.is_file() and self._fetch(record.relative_to(self.folder).as_posix()):
-            self._fetch(name)
-        if not path.is_file():
-            return None
-        if not record.is_file() or json.loads(record.read_text()).get("sha256") == sha256(path):
+        path = self.folder / name
+        if path.is_file() and _sound(path):
             return path
-        warnings.warn(f"{path} is not what its record says, so it is made again.", stacklevel=2)
-        self.drop(name)
+        if self.url and self._fetch(name):  # the mirror has nothing yet, or nothing that can be trusted
+            self._fetch(_record(path).relative_to(self.folder).as_posix())
+            if _sound(path):
+                return path
+        if path.is_file():
+            warnings.warn(f"{path} is not what its record says, so it is made again.", stacklevel=2)
+            self.drop(name)
         return None
 
     def has(self, name: str) -> bool:
@@ -260,6 +261,15 @@ def _alive(pid: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def _sound(path: Path) -> bool:
+    """Whether a result is what its record says; one without a record is taken as it is."""
+    record = _record(path)
+    try:
+        return not record.is_file() or json.loads(record.read_text())["sha256"] == sha256(path)
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def _record(path: Path) -> Path:

@@ -70,7 +70,9 @@ class AuditFlags:
     """trainings of each thief, with seeds 0, 1, 2 ..."""
     clean_share: float = 0.0
     """share of the photos that the thief has unprotected, 0 to 1"""
-    store: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: .cloakwork in the report's folder)")] = None
+    store: Annotated[str | None, arg(metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the report's folder)")] = (
+        None
+    )
     """finished steps, to share between audits"""
 
 

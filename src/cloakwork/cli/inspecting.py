@@ -43,7 +43,9 @@ class InspectFlags:
     """what its pictures are scored by"""
     seed: int = 0
     """same seed, same machine, same numbers"""
-    store: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: .cloakwork in the output folder)")] = None
+    store: Annotated[str | None, arg(metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the output folder)")] = (
+        None
+    )
     """finished steps, to share with audits"""
 
 
