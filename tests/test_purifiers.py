@@ -17,7 +17,6 @@ from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, lpips
 from cloakwork.nets import enlarging
 from cloakwork.purifiers import bilateral_guided, blur, jpeg, median, noise, quantise, resize, tvm
-from cloakwork.steps import uses
 from cloakwork.types import Photos
 
 NAMES = [name for name, _ in methods.listing("purifiers")]
@@ -39,7 +38,7 @@ def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
     module = methods.load("purifiers", name)
     cfg = replace(methods.config(module, None, ["tiny"]), **QUICK.get(name, {}) | fields)
     model = {"latent": lambda: loading.load("tiny", "cpu"), "pixels": lambda: ddpm.load("tiny", "cpu"), "": lambda: None}[
-        uses(name)
+        methods.asks(name)
     ]()
     try:
         return module.purify(photos, model, cfg, rng=torch.Generator().manual_seed(seed))
@@ -246,7 +245,7 @@ def test_diffusion_takes_noise_away(name: str, t: int, photos: Photos) -> None:
     assert off[0] < 0.7 * off[1]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if uses(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if methods.asks(name)])
 def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"A photo is 60 x 200 px, smaller than the window of \d+ px"):
         run(name, [torch.rand(3, 200, 60)])

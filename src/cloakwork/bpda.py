@@ -35,20 +35,15 @@ def chains(text: str) -> tuple[Chain, ...]:
 
 def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
     """What the chains need, by kind; `denoiser` is loaded only if one of them diffuses pixels."""
-    kinds = {kind_of(name) for chain in some for name, _ in chain}
+    kinds = {methods.asks(name) for chain in some for name, _ in chain}
     pixels = {"pixels": ddpm.load(denoiser, str(ldm.device))} if "pixels" in kinds else {}
     return {"latent": ldm} | pixels
-
-
-def kind_of(purifier: str) -> str:
-    """The kind of model that it needs: "latent", "pixels" or ""."""
-    return getattr(methods.load("purifiers", purifier), "USES_MODEL", "")
 
 
 def through(photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) after a chain, with a graph that leads back to them."""
     for name, config in chain:
-        module, model = methods.load("purifiers", name), known.get(kind_of(name))
+        module, model = methods.load("purifiers", name), known.get(methods.asks(name))
         if hasattr(module, "smooth"):
             photos = module.smooth(photos, model, config, rng=rng)
             continue

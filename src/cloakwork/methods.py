@@ -61,6 +61,11 @@ def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[s
     return presets[preset]
 
 
+def asks(purifier: str) -> str:
+    """The kind of model that a purifier asks for: "latent" (an LDM), "pixels" (a PixelDDPM) or "" (none)."""
+    return getattr(load("purifiers", purifier), "USES_MODEL", "")
+
+
 def settings(config: Any) -> dict[str, Any]:
     """A Config as plain data for a key: without what came later (`LATE`) and is at its default."""
     later = {f.name for f in fields(config) if f.metadata.get("late") and getattr(config, f.name) == f.default}

@@ -25,7 +25,6 @@ from cloakwork.photosets import PhotoSet
 from cloakwork.plan import hash_of
 from cloakwork.records import FOLDER, contact_sheet, sha256, surroundings, thumbnail, write_json
 from cloakwork.state import Progress
-from cloakwork.steps import uses
 from cloakwork.subjects import originals
 from cloakwork.types import Photos
 
@@ -80,7 +79,7 @@ class Job:
         x = images.unit(photo.pixels).to(self.device)
         for k, (name, module, config) in enumerate(self.purifiers):
             rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
-            (x,) = module.purify([x], self.models.get(uses(name)), config, rng=rng)
+            (x,) = module.purify([x], self.models.get(methods.asks(name)), config, rng=rng)
         return x.clamp(0, 1).mul(255).round().byte().cpu()
 
 
@@ -130,7 +129,7 @@ def purify(
     chosen = [(name, module, methods.config(module, None, [model]) if c is None else c) for name, module, c in modules]
     sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, Path(photos), clean)
-    kinds = {uses(name) for name, _, _ in chosen}
+    kinds = {methods.asks(name) for name, _, _ in chosen}
     models: dict[str, LDM | PixelDDPM] = {}
     if "latent" in kinds:
         models["latent"] = loading.load(model, device, dtype)

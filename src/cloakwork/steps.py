@@ -97,14 +97,9 @@ def purified(
 ) -> Source | Step:
     """Photos after purifiers (names and Configs) in order, each with the model of the kind that it needs, if any."""
     for name, config in purifiers:
-        needed = {"latent": (model,), "pixels": (denoiser,)}.get(uses(name), ())
+        needed = {"latent": (model,), "pixels": (denoiser,)}.get(methods.asks(name), ())
         photos = Step("purify", name, config, (photos,), seed, needed, dtype=dtype)
     return photos
-
-
-def uses(purifier: str) -> str:
-    """The kind of model that a purifier needs: "latent" (an LDM), "pixels" (a PixelDDPM) or "" (none)."""
-    return getattr(methods.load("purifiers", purifier), "USES_MODEL", "")
 
 
 @dataclass
@@ -132,12 +127,12 @@ class Bench:
 
     def models(self, step: Step) -> list[Any]:
         """Those that a step asks, of the kind that it needs."""
-        get = self.denoiser if step.kind == "purify" and uses(step.name) == "pixels" else self.model
+        get = self.denoiser if step.kind == "purify" and methods.asks(step.name) == "pixels" else self.model
         return [get(name, step.dtype) for name in step.models]
 
     def weights(self, step: Step) -> list[tuple[str, str]]:
         """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded for it."""
-        of = ddpm.weights if step.kind == "purify" and uses(step.name) == "pixels" else loading.weights
+        of = ddpm.weights if step.kind == "purify" and methods.asks(step.name) == "pixels" else loading.weights
         return [(of(name), str(loading.DTYPES[step.dtype])) for name in step.models]
 
     @cached_property

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import bpda, ddpm, latents, pgd
+from cloakwork import bpda, ddpm, latents, methods, pgd
 from cloakwork.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -60,7 +60,7 @@ PRESETS = {"tiny": Config(steps=50, step=None, purifiers="none jpeg blur resize 
 
 def instrument(cfg: Config) -> str:
     """The denoiser of pixels and its weights, if there is one."""
-    kinds = {bpda.kind_of(name) for chain in bpda.chains(cfg.purifiers) for name, _ in chain}
+    kinds = {methods.asks(name) for chain in bpda.chains(cfg.purifiers) for name, _ in chain}
     return ddpm.weights(cfg.denoiser) if "pixels" in kinds else ""
 
 
