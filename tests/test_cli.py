@@ -134,7 +134,8 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         ([], "usage: cloakwork COMMAND"),
         (
             ["protct", "a.png"],
-            "There is no command 'protct'; did you mean 'protect'? Known: protect, demo, audit, purify, attack, score, list.",
+            "There is no command 'protct'; did you mean 'protect'? "
+            "Known: protect, demo, audit, purify, inspect, attack, score, list.",
         ),
         (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
         (["list", "metrics", "purifiers"], "Give one kind"),

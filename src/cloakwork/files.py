@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cloakwork.errors import UserError
 
-QUIET = 60  # seconds: a file that is being written changes more often
-
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yields a hidden neighbour of `path` to write to; pushed to the disk and renamed at the end, removed on any failure.
 
-    Processes that write the same file at once have a neighbour each; what a killed one left is taken over by the next.
+    Its name is always the same, so that what a killed process left is replaced by the next. Of a file that several processes
+    may write at once (`shared`) each has a neighbour of its own.
 
     Raises:
         UserError: the disk is full, the folder cannot be written, or the like.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = _part(path)
+    if shared:
+        part = part.with_name(f"{part.name}-{os.getpid()}-{threading.get_ident()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = _reserved(part)
         try:
             yield part
             with open(part, "rb+") as file:
@@ -39,14 +39,17 @@ def whole(path: Path) -> Iterator[Path]:
         raise UserError(f"{path} could not be written ({reason}); make room, or choose another folder.") from None
 
 
-def _reserved(part: Path) -> Path:
-    """The file itself, now there and empty; or one of this thread's own, while somebody else is writing it."""
-    try:
-        part.open("x").close()
-    except FileExistsError:
-        try:
-            if time.time() - part.stat().st_mtime < QUIET:
-                return part.with_name(f"{part.name}-{os.getpid()}-{threading.get_ident()}")
-        except FileNotFoundError:  # just finished
-            return _reserved(part)
-    return part
+def drop(path: Path) -> None:
+    """Takes a file away, and what a killed process left that was writing it."""
+    for file in (path, _part(path)):
+        file.unlink(missing_ok=True)
+    shutil.rmtree(beside(_part(path)), ignore_errors=True)
+
+
+def beside(path: Path) -> Path:
+    """A folder for libraries that write a file of a random name before they rename it."""
+    return path.with_name(f"{path.name}.d")
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")

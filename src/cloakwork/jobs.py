@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cloakwork import eot, images, loading, methods, pgd, photosets
 from cloakwork.errors import UserError
+from cloakwork.files import drop
 from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, psnr, ssim
@@ -135,8 +136,8 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
     write_json(task.folder / "timings.json", {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()})
     write_json(result.record, {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace})
     (task.folder / "saving.json").unlink(missing_ok=True)
-    for stale in task.folder.glob("state-*.safetensors"):
-        stale.unlink()
+    for left in (*task.folder.glob("state-*.safetensors"), *task.folder.glob(".state-*.safetensors.part*")):
+        drop(task.folder / left.name.removeprefix(".").partition(".part")[0])
     return result
 
 

@@ -271,7 +271,7 @@ def class_pictures(
         path = folder / f"{first}.safetensors"
         if not path.is_file():
             pictures = ldm.sample([prompt], 8, torch.Generator().manual_seed(first), guidance=guidance, steps=steps)
-            write_tensors(path, {"pictures": pictures.mul(255).round().byte()})
+            write_tensors(path, {"pictures": pictures.mul(255).round().byte()}, shared=True)
         batches.append(load_file(path)["pictures"])
         if progress:
             progress("class pictures", min(first + 8, n), n)

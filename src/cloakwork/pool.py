@@ -16,6 +16,7 @@ from torch import Tensor
 from cloakwork import eot, pgd
 from cloakwork.eot import Loader
 from cloakwork.errors import UserError
+from cloakwork.files import drop
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Lesson, Training, learn, learnable, lesson, set_weights, train, turn
 from cloakwork.state import Progress, State, cache_folder, write_tensors
@@ -251,7 +252,7 @@ def snapshots(
 
     def keep(step: int) -> None:
         if step in at:
-            write_tensors(folder / f"{step}.safetensors", {k: p.cpu() for k, p in learnable(theta).items()})
+            write_tensors(folder / f"{step}.safetensors", {k: p.cpu() for k, p in learnable(theta).items()}, shared=True)
 
     def feed(step: int) -> list[Tensor]:
         keep(step)  # a step's pictures are asked for before its update
@@ -261,7 +262,7 @@ def snapshots(
     rng, only = torch.Generator().manual_seed(seed), learnable(theta).__contains__
     train(theta, feed, subject.prompt, kind, how, steps, rng, state, lambda n: torch.empty(0), only=only)
     keep(steps)
-    (folder / "training.safetensors").unlink(missing_ok=True)
+    drop(folder / "training.safetensors")
     return paths
 
 

@@ -96,9 +96,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN) become null."""
-    with whole(path) as part:
+def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:
+    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN) become null.
+
+    `shared` as in `files.whole`.
+    """
+    with whole(path, shared=shared) as part:
         save_json(part, content)
 
 

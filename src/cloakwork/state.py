@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from cloakwork.files import whole
+from cloakwork.files import beside, whole
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
@@ -96,27 +96,27 @@ def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
         Image.fromarray(pixels.numpy()).save(part, "PNG")
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file that appears whole or not at all."""
-    with whole(path) as part:
+def write_tensors(path: Path, tensors: dict[str, Tensor], *, shared: bool = False) -> None:
+    """A safetensors file that appears whole or not at all; `shared` as in `files.whole`."""
+    with whole(path, shared=shared) as part:
         save_tensors(part, tensors)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     """A safetensors file; OSError if the disk is full."""
     # the library writes to a random name first, which a killed process leaves: in a folder of its own it is found again
-    beside = path.with_name(f"{path.name}.d")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
+    place = beside(path)
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, beside / "tensors")
-        if path.exists():
-            shutil.copymode(path, beside / "tensors")  # readable to those who share the folder, as other files are
-        os.replace(beside / "tensors", path)
+        save_file({k: v.contiguous() for k, v in tensors.items()}, place / "tensors")
+        path.touch()
+        shutil.copymode(path, place / "tensors")  # as readable as other files to those who share the folder
+        os.replace(place / "tensors", path)
     except SafetensorError as error:  # how the library says that the disk is full
         raise OSError(str(error)) from error
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def cache_folder() -> Path:

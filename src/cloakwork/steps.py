@@ -23,6 +23,7 @@ from torch import Tensor
 
 from cloakwork import ddpm, images, loading, measure, methods
 from cloakwork.ddpm import PixelDDPM
+from cloakwork.files import drop
 from cloakwork.ldm import LDM
 from cloakwork.plan import hash_of
 from cloakwork.records import save_json
@@ -234,7 +235,7 @@ def _compute(step: Step, bench: Bench, name: str) -> Path:
     seconds = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
     about = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed} | seconds
     path = bench.results.keep(name, write, about)
-    checkpoint.unlink(missing_ok=True)  # it is larger than a model
+    drop(checkpoint)  # it is larger than a model
     return path
 
 

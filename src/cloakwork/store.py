@@ -81,8 +81,6 @@ class Store:
             UserError: the disk is full, or the like.
         """
         path = self.folder / name
-        for file in (path, _record(path)):  # what one left who died over it: results are claimed before
-            file.with_name(f".{file.name}.part").unlink(missing_ok=True)
         host = {"host": platform.node(), "made_by": __version__, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         with whole(path) as made:
             write(made)
@@ -134,7 +132,7 @@ class Store:
         fs, root = self._place
         if not fs.exists(f"{root}/{name}"):
             return False
-        with whole(self.folder / name) as part:
+        with whole(self.folder / name, shared=True) as part:
             fs.get_file(f"{root}/{name}", str(part))
         return True
 
@@ -160,7 +158,7 @@ def open_store(where: Path | str) -> Store:
     try:
         there = store._fetch(name) if url else path.is_file()
         if not there:
-            write_json(path, {"format": FORMAT, "made_by": __version__})
+            write_json(path, {"format": FORMAT, "made_by": __version__}, shared=True)
             if url:
                 store._send(path, name)
         said = json.loads(path.read_text())

@@ -10,7 +10,7 @@ from typing import Any
 
 from cloakwork import images, measure, methods, photosets
 from cloakwork.errors import UserError
-from cloakwork.files import whole
+from cloakwork.files import drop, whole
 from cloakwork.images import to_pil
 from cloakwork.masking import load_masks
 from cloakwork.records import FOLDER, surroundings, write_json
@@ -88,7 +88,7 @@ def attack(
         "surroundings": surroundings(bench.torch_device),
     })  # fmt: skip
     if state.path:
-        state.path.unlink(missing_ok=True)
+        drop(state.path)
     return written
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cloakwork import measure, steps
 from cloakwork.comparison import Subject
+from cloakwork.files import drop
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.records import write_json
 from cloakwork.state import State
@@ -44,7 +45,7 @@ def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], b
             write_json(path, {"looks": {str(k): found for k, found in kept.items()}})
 
         steps.steal(attack, bench, State(checkpoint, subject.name, bench.progress, sample_every=every, watch=look))
-        checkpoint.unlink(missing_ok=True)
+        drop(checkpoint)
     return {k: {m: kept[k][m] for m in metrics} for k in looks}
 
 
