@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -41,32 +40,36 @@ def latents(photos: Photos, bench: Bench) -> torch.Tensor:
         return ldm.encode(eot.view(photos, ldm.size)).flatten(1)
 
 
-def purified(photos: Source | Step, word: str, bench: Bench) -> tuple[Photos, float]:
-    """Photos after a chain of purifiers, and the CPU seconds that it took (0 where the store had them)."""
-    step = steps.purified(photos, specs.chain("purifiers", word), model="tiny")
-    before = time.process_time()
-    got = steps.photos(step, bench)
-    return got, time.process_time() - before
+def apart(photos: Source | Step, clean: Source, bench: Bench) -> list[float]:
+    """LPIPS; a step, so that clean photos after a purifier are compared once and not once a protection."""
+    return steps.score(Step("score", "lpips", lpips.Config(), (photos, clean)), bench).values
+
+
+def seconds(step: Source | Step, bench: Bench) -> float:
+    """CPU seconds of a chain of purifiers, as the store's records have them."""
+    if isinstance(step, Source) or step.kind != "purify":
+        return 0.0
+    taken = bench.results.record(steps.name_of(step, bench)).get("cpu_seconds", float("nan"))
+    return taken + seconds(step.inputs[0], bench)
 
 
 def rows(word: str, protection: str, people: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
-    found = []
-    for subject, photos in photo_sets(Cell((protection,), ()), protection, people, 0):
+    chain, found = specs.chain("purifiers", word), []
+    for subject, given in photo_sets(Cell((protection,), ()), protection, people, 0):
         if subject.name in skip:
             continue
-        clean, protected = steps.photos(subject.clean, bench), steps.photos(photos, bench)
-        (pure, seconds), (harmed, _) = purified(photos, word, bench), purified(subject.clean, word, bench)
-        z, z_given, z_pure, z_harmed = (latents(p, bench) for p in (clean, protected, pure, harmed))
+        pure, harmed = (steps.purified(photos, chain, model="tiny") for photos in (given, subject.clean))
+        z, z_given, z_pure, z_harmed = (latents(steps.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed))
         size = z.norm(dim=1)
         found.append({
             "purifier": word, "protection": protection, "person": subject.name,
             "left": ((z_pure - z_harmed).norm(dim=1) / (z_given - z).norm(dim=1)).tolist(),
             "off": ((z_pure - z).norm(dim=1) / size).tolist(),
             "harm": ((z_harmed - z).norm(dim=1) / size).tolist(),
-            "lpips": lpips.score(pure, clean, None, lpips.Config()).tolist(),
-            "lpips_harm": lpips.score(harmed, clean, None, lpips.Config()).tolist(),
-            "seconds": seconds / len(pure),
+            "lpips": apart(pure, subject.clean, bench),
+            "lpips_harm": apart(harmed, subject.clean, bench),
+            "seconds": seconds(pure, bench) / len(z),
         })  # fmt: skip
     return found
 

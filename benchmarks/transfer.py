@@ -78,7 +78,7 @@ def main() -> None:
                 print(f"{protection} {surrogate} {subject.name}", flush=True)
                 for name, coder in coders.items():
                     row = found.setdefault(protection, {}).setdefault(surrogate, {}).setdefault(name, {})
-                    row[subject.name] = {0: bottleneck.moved(coder, clean, other).latents}
+                    row[subject.name] = {0: bottleneck.moved(coder, clean, {"": other})[""].latents}
     if args.part:
         return
     noise = found["noise"][""]

@@ -120,7 +120,7 @@ class TestBottleneck:
     def test_change_in_shares_of_the_spread(self, tiny: LDM, square: Photos, rng: torch.Generator) -> None:
         x = torch.stack(square)
         other = (x + 0.05 * torch.randn(x.shape, generator=rng)).clamp(0, 1)
-        found = bottleneck.moved(autoencoders.load("tiny"), x, other)
+        found = bottleneck.moved(autoencoders.load("tiny"), x, {"other": other})["other"]
         with torch.no_grad():
             z, moved = tiny.encode(x).numpy(), tiny.encode(other).numpy()
         for i in range(len(x)):  # a plain statement: numpy, photo by photo
@@ -131,7 +131,7 @@ class TestBottleneck:
 
     def test_what_did_not_move(self, tiny: LDM, square: Photos, rng: torch.Generator) -> None:
         x = torch.stack(square)
-        assert bottleneck.moved(autoencoders.load("tiny"), x, x).amplified == [0, 0, 0]
+        assert bottleneck.moved(autoencoders.load("tiny"), x, {"same": x})["same"].amplified == [0, 0, 0]
         with torch.no_grad():
             z = tiny.encode(x)
         asked = bottleneck.erred(tiny, tiny.embed(["a photo"]), z, {"same": z}, rng)["same"]
@@ -178,8 +178,7 @@ class TestInspection:
         likely = eyes.choose(protected, ["a photo of a person", "a noisy photo of a person"])[:, 0]
         assert found.zero_shot["protected"].mean == pytest.approx(likely.mean().item(), rel=1e-4)
         pure = jpeg.purify(protected, None, jpeg.Config(quality=30), rng=torch.Generator())
-        views = eot.view(x, 128), eot.view(pure, 128)
-        moved = bottleneck.moved(autoencoders.load("tiny-b"), *views)
+        moved = bottleneck.moved(autoencoders.load("tiny-b"), eot.view(x, 128), {"pure": eot.view(pure, 128)})["pure"]
         assert found.latents["tiny-b"]["protected, purified"].mean == pytest.approx(np.mean(moved.latents), rel=1e-4)
         assert found.denoiser["clean"]["answers"].mean == 0
         assert found.amplified["tiny-b"]["protected"].mean > found.amplified["tiny-b"]["noise"].mean

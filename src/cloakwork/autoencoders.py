@@ -67,7 +67,8 @@ def load(name: str, device: str = "auto") -> Autoencoder:
 
 @lru_cache(maxsize=8)
 def _load_cpu(name: str) -> Autoencoder:
-    folder = _resolve(name)
+    folder = hub.locate(name, WANTED, what="autoencoder", kind="autoencoder", advice=f"one of {', '.join(EMBEDDED)}, a folder",
+                        embedded=EMBEDDED)  # fmt: skip
     if parts := _numbered(folder):
         return Autoencoder(name, _from_numbered(*parts), hub.digest(parts))
     folder = folder / "vae" if (folder / "model_index.json").is_file() else folder
@@ -85,19 +86,6 @@ def _load_cpu(name: str) -> Autoencoder:
     except Exception as error:
         raise UserError(f"The autoencoder '{name}' could not be read ({str(error).splitlines()[0]}).") from error
     return Autoencoder(name, vae.eval().requires_grad_(False), hub.digest(files))
-
-
-def _resolve(name: str) -> Path:
-    """The folder: an embedded model's, as given, or the hub's snapshot."""
-    folder = Path(name).expanduser()
-    if name in EMBEDDED:
-        return Path(__file__).parent / "tiny" / EMBEDDED[name]
-    if folder.is_dir():
-        return folder
-    if folder.exists() or folder.parent.is_dir() or not hub.is_id(name):
-        known = ", ".join(EMBEDDED)
-        raise UserError(f"There is no autoencoder '{name}'; give one of {known}, a folder or a hub id like owner/name.")
-    return hub.fetch(name, WANTED, what="autoencoder", failure=UserError)
 
 
 def _numbered(folder: Path) -> list[Path]:

@@ -37,10 +37,10 @@ class Moved:
         return [z / x if x else 0.0 for x, z in zip(self.pixels, self.latents, strict=True)]
 
 
-def moved(coder: Autoencoder, clean: Images, other: Images) -> Moved:
-    """Of photos as a model sees them (n x 3 x S x S in [0, 1]), pair by pair."""
-    shares = [change(a, b) for a, b in ((clean, other), (coder.encode(clean), coder.encode(other)))]
-    return Moved(*(share.tolist() for share in shares))
+def moved(coder: Autoencoder, clean: Images, others: Mapping[str, Images]) -> dict[str, Moved]:
+    """Of photos as a model sees them (each n x 3 x S x S in [0, 1]) beside the clean ones, pair by pair."""
+    z = coder.encode(clean)
+    return {name: Moved(change(clean, x).tolist(), change(z, coder.encode(x)).tolist()) for name, x in others.items()}
 
 
 def change(clean: Tensor, other: Tensor) -> Tensor:

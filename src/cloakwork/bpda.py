@@ -33,10 +33,19 @@ def chains(text: str) -> tuple[Chain, ...]:
     return found
 
 
+def instrument(text: str, denoiser: str) -> str:
+    """The weights of the denoiser of pixels, if one of the chains in a text has one: a part of what decides the result."""
+    return ddpm.weights(denoiser) if "pixels" in _kinds(chains(text)) else ""
+
+
+def _kinds(some: Sequence[Chain]) -> set[str]:
+    """Of models that the chains ask for."""
+    return {methods.asks(name) for chain in some for name, _ in chain}
+
+
 def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
     """What the chains need, by kind; `denoiser` is loaded only if one of them diffuses pixels."""
-    kinds = {methods.asks(name) for chain in some for name, _ in chain}
-    pixels = {"pixels": ddpm.load(denoiser, str(ldm.device))} if "pixels" in kinds else {}
+    pixels = {"pixels": ddpm.load(denoiser, str(ldm.device))} if "pixels" in _kinds(some) else {}
     return {"latent": ldm} | pixels
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cloakwork import windows
 from cloakwork.errors import UserError
-from cloakwork.loading import DTYPES, hash_weights, pick_device, quiet
+from cloakwork.loading import DTYPES, UNWANTED, hash_weights, pick_device, quiet
 from cloakwork.nets import hub
 from cloakwork.types import Images
 
@@ -125,7 +125,8 @@ def weights(name: str) -> str:
 
 
 def _folder(name: str) -> Path:
-    folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
+    folder = hub.locate(name, WANTED, what="denoiser", kind="pipeline", advice="tiny, a diffusers folder (DDPMPipeline)",
+                        embedded=EMBEDDED, unwanted=UNWANTED)  # fmt: skip
     _check(folder, name)
     return folder
 
@@ -150,17 +151,6 @@ def _load_cpu(name: str) -> PixelDDPM:
         )
     unet.eval().requires_grad_(False)
     return PixelDDPM(name, unet, scheduler, weights(name), unet.config.sample_size)
-
-
-def _resolve(name: str) -> Path:
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists() or path.parent.is_dir() or not hub.is_id(name):
-        raise UserError(
-            f"There is no denoiser '{name}'; give tiny, a diffusers folder (DDPMPipeline) or a hub id like owner/name."
-        )
-    return hub.fetch(name, WANTED, what="pipeline", failure=UserError, unwanted=["*.fp16.*", "*non_ema*"])
 
 
 def _check(folder: Path, name: str) -> None:

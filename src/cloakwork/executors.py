@@ -39,7 +39,7 @@ def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> O
     while waiting:
         later = {}
         for name, step in waiting.items():
-            before = [steps.name_of(i, bench) for i in step.inputs if isinstance(i, Step)]
+            before = [steps.name_of(other, bench) for other in step.rests_on]
             if lost := next((b for b in before if b in outcome.failed), None):
                 outcome.failed[name] = f"{lost}, which it rests on, failed"
             elif any(b in later for b in before) or not _done(step, name, bench, outcome):
@@ -56,11 +56,12 @@ def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> O
 
 def _done(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
     """Whether nothing is left to do for a step: somebody has made it, or it has failed."""
-    there = bench.results.has(name)
+    if bench.results.has(name):
+        return True
     try:
         if steps.attempt(step, bench) is None:
             return False
-        outcome.made += [] if there else [name]
+        outcome.made.append(name)
     except Exception as error:  # a recipe's other steps are worth having whatever went wrong in this one
         outcome.failed[name] = f"{type(error).__name__}: {error}"
     return True

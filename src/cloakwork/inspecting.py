@@ -190,11 +190,9 @@ def _seen_by_halves(
     latents: dict[str, Found] = {}
     amplified: dict[str, Found] = {}
     for half in halves:
-        found = {
-            arm: {s: bottleneck.moved(half, squares[CLEAN][s], x) for s, x in of.items()}
-            for arm, of in squares.items()
-            if arm != CLEAN
-        }
+        others = [arm for arm in squares if arm != CLEAN]
+        of = {s: bottleneck.moved(half, x, {arm: squares[arm][s] for arm in others}) for s, x in squares[CLEAN].items()}
+        found = {arm: {s: moved[arm] for s, moved in of.items()} for arm in others}
         pixels = _means(found, lambda m: m.pixels)
         latents[half.name], amplified[half.name] = _means(found, lambda m: m.latents), _means(found, lambda m: m.amplified)
     return pixels, latents, amplified

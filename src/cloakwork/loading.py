@@ -20,6 +20,7 @@ from cloakwork.nets import hub
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors"))]
+UNWANTED = ["*.fp16.*", "*non_ema*"]
 # what each part of a pipeline may be; anything else is another family
 CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",), "text_encoder": ("CLIPTextModel",)}
 SMALL = 128  # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
@@ -68,7 +69,8 @@ def weights(name: str) -> str:
 
 
 def _folder(name: str) -> Path:
-    folder = Path(__file__).parent / "tiny" / EMBEDDED[name] if name in EMBEDDED else _resolve(name)
+    advice = f"one of {', '.join(EMBEDDED)}, a diffusers pipeline folder"
+    folder = hub.locate(name, WANTED, what="model", kind="pipeline", advice=advice, embedded=EMBEDDED, unwanted=UNWANTED)
     _check_folder(folder, name)
     return folder
 
@@ -99,19 +101,6 @@ def _use_plain_attention(unet: nn.Module) -> None:
     from diffusers.models.attention_processor import AttnProcessor
 
     unet.set_attn_processor(AttnProcessor())  # type: ignore[operator]  # fused attention's backward is slower on a CPU
-
-
-def _resolve(name: str) -> Path:
-    """The folder of a model: as given, or the hub's snapshot of a hub id."""
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.exists() or path.parent.is_dir() or not hub.is_id(name):
-        known = ", ".join(EMBEDDED)
-        raise UserError(
-            f"There is no model '{name}'; give one of {known}, a diffusers pipeline folder or a hub id like owner/name."
-        )
-    return hub.fetch(name, WANTED, what="pipeline", failure=UserError, unwanted=["*.fp16.*", "*non_ema*"])
 
 
 def _check_folder(folder: Path, name: str) -> None:

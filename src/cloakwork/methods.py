@@ -66,6 +66,11 @@ def asks(purifier: str) -> str:
     return getattr(load("purifiers", purifier), "USES_MODEL", "")
 
 
+def instrument(module: ModuleType | None, config: Any) -> str:
+    """The network beside the models it is given that a method asks, with its weights; "" for none."""
+    return module.instrument(config) if hasattr(module, "instrument") else ""  # type: ignore[union-attr]
+
+
 def settings(config: Any) -> dict[str, Any]:
     """A Config as plain data for a key: without what came later (`LATE`) and is at its default."""
     later = {f.name for f in fields(config) if f.metadata.get("late") and getattr(config, f.name) == f.default}

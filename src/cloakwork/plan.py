@@ -58,7 +58,7 @@ class Job:
             "protection": self.protection,
             "version": self.module.VERSION,
             "config": methods.settings(self.config),
-            "instrument": instrument(self.config) if (instrument := getattr(self.module, "instrument", None)) else "",
+            "instrument": methods.instrument(self.module, self.config),
             "target": targets.digest(self.config),
             "surrogates": [(m.weights, str(m.dtype), m.device.type, m.sample_posterior) for m in self.surrogates],
             "seed": self.seed,

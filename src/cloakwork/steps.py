@@ -1,9 +1,8 @@
 """Steps by content: protect, purify, mix, attack, score. What was once computed is not computed again.
 
 A step's key is the hash of all that decides its result: its method, VERSION and config, its seed, the keys of what goes in
-and the weights of the models it asks. A result is a file in the store, named by that key (see store.py): a step that was killed
-leaves nothing, several processes may share the work, and the audit of a second protection finds the thieves of clean photos and
-of noise already there.
+and the weights of the models it asks. A result is a file in the store, named by that key (see store.py): a killed step leaves
+nothing, processes may share the work, and a second protection's audit finds the thieves of clean photos and of noise there.
 """
 
 from __future__ import annotations
@@ -86,6 +85,16 @@ class Step:
     prompts: tuple[str, ...] = ()
     dtype: str = "float32"
 
+    @property
+    def rests_on(self) -> tuple[Step, ...]:
+        """The steps whose results go in."""
+        return tuple(i for i in self.inputs if isinstance(i, Step))
+
+    @property
+    def denoises_pixels(self) -> bool:
+        """Whether its model is a PixelDDPM, not an LDM."""
+        return self.kind == "purify" and methods.asks(self.name) == "pixels"
+
 
 def purified(
     photos: Source | Step,
@@ -128,12 +137,11 @@ class Bench:
 
     def models(self, step: Step) -> list[Any]:
         """Those that a step asks, of the kind that it needs."""
-        get = self.denoiser if step.kind == "purify" and methods.asks(step.name) == "pixels" else self.model
-        return [get(name, step.dtype) for name in step.models]
+        return [(self.denoiser if step.denoises_pixels else self.model)(name, step.dtype) for name in step.models]
 
     def weights(self, step: Step) -> list[tuple[str, str]]:
         """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded for it."""
-        of = ddpm.weights if step.kind == "purify" and methods.asks(step.name) == "pixels" else loading.weights
+        of = ddpm.weights if step.denoises_pixels else loading.weights
         return [(of(name), str(loading.DTYPES[step.dtype])) for name in step.models]
 
     @cached_property
@@ -154,21 +162,15 @@ def key(step: Step | Source, bench: Bench) -> str:
 
 
 def _parts(step: Step, bench: Bench) -> dict[str, Any]:
-    module = None if step.kind == "mix" else methods.load(FOLDERS[step.kind], step.name)
+    module = methods.load(FOLDERS[step.kind], step.name) if step.kind in FOLDERS else None
+    asked = measure.instrument(step.name, step.config) if step.kind == "score" else methods.instrument(module, step.config)
     return {
         "step": [step.kind, step.name, getattr(module, "VERSION", 1), methods.settings(step.config), step.seed, step.prompts],
         "inputs": [key(i, bench) for i in step.inputs],
         "weights": bench.weights(step),
-        "instrument": _instrument(step, module),
+        "instrument": asked,
         "where": [bench.torch_device.type, torch.__version__, torch.get_num_threads(), WORK_SIDE],
     }
-
-
-def _instrument(step: Step, module: Any) -> str:
-    """The network beside the models that a step asks: what a metric measures with, a protection's denoiser."""
-    if step.kind == "score":
-        return measure.instrument(step.name, step.config)
-    return module.instrument(step.config) if hasattr(module, "instrument") else ""
 
 
 def name_of(step: Step, bench: Bench) -> str:
@@ -192,9 +194,8 @@ def graph(targets: Iterable[Step], bench: Bench, *, missing: bool = False) -> di
         name = name_of(step, bench)
         if name in found or (missing and bench.results.has(name)):
             return
-        for before in step.inputs:
-            if isinstance(before, Step):
-                visit(before)
+        for before in step.rests_on:
+            visit(before)
         found[name] = step
 
     for target in targets:
@@ -207,9 +208,8 @@ def make(step: Step, bench: Bench) -> Path:
     while True:
         if found := bench.results.find(name_of(step, bench)):
             return found
-        for before in step.inputs:
-            if isinstance(before, Step):
-                make(before, bench)
+        for before in step.rests_on:
+            make(before, bench)
         if made := attempt(step, bench):
             return made
         time.sleep(POLL)
@@ -230,11 +230,14 @@ def _compute(step: Step, bench: Bench, name: str) -> Path:
         write = partial(save_json, content=content | {"values": [str(v) for v in content["values"]]})  # JSON has no NaN
     else:
         state = State(checkpoint, step.name, bench.progress)
-        made = {"pictures": steal(step, bench, state)} if step.kind == "attack" else _make_photos(step, bench, state)
+        if step.kind == "attack":
+            made = {"pictures": steal(step, bench, state)}
+        else:
+            made = {f"{i:04}": p for i, p in enumerate(_make_photos(step, bench, state))}
         write = partial(save_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()})
-    seconds = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
-    about = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed} | seconds
-    path = bench.results.keep(name, write, about)
+    taken = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
+    what = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed}
+    path = bench.results.keep(name, write, what | taken)
     drop(checkpoint)  # it is larger than a model
     return path
 
@@ -271,31 +274,26 @@ def steal(step: Step, bench: Bench, state: State, masks: list[Tensor] | None = N
 def _measure(step: Step, bench: Bench) -> measure.Measurement:
     what, *references = step.inputs
     seen = pictures(what, bench) if isinstance(what, Step) and what.kind == "attack" else photos(what, bench)
-    against = photos(references[0], bench) if references else None
-    share = len(seen) // max(1, len(step.prompts))
-    return measure.measure(step.name, seen, against, [p for p in step.prompts for _ in range(share)] or None, step.config)
+    asked = [p for p in step.prompts for _ in range(len(seen) // len(step.prompts))]
+    return measure.measure(step.name, seen, photos(references[0], bench) if references else None, asked or None, step.config)
 
 
-def _make_photos(step: Step, bench: Bench, state: State) -> dict[str, Tensor]:
+def _make_photos(step: Step, bench: Bench, state: State) -> Photos:
     first, *rest = [photos(i, bench) for i in step.inputs]
     if step.kind == "mix":
         n = round(step.config.share * len(first))
-        return _numbered(rest[0][:n] + first[n:])
+        return rest[0][:n] + first[n:]
     first = [p.to(bench.torch_device) for p in first]
     models = bench.models(step)
     rng = _rng([step.seed, [key(i, bench) for i in step.inputs]])
     module = methods.load(FOLDERS[step.kind], step.name)
     if step.kind == "purify":
-        return _numbered([p.cpu() for p in module.purify(first, models[0] if models else None, step.config, rng=rng)])
+        return [p.cpu() for p in module.purify(first, models[0] if models else None, step.config, rng=rng)]
     clean = [p.to(bench.torch_device) for p in rest[0]] if rest else None
     made = module.protect(first, models, step.config, clean=clean, rng=rng, state=state)
     whole = [p.mul(255).round().byte().cpu() for p in first]
-    saved = [finish(w, (a - b).detach().cpu(), step.config.budget) for w, a, b in zip(whole, made, first, strict=True)]
-    return _numbered([images.unit(p) for p in saved])
-
-
-def _numbered(photos: Photos) -> dict[str, Tensor]:
-    return {f"{i:04}": p for i, p in enumerate(photos)}
+    deltas = [(a - b).detach().cpu() for a, b in zip(made, first, strict=True)]
+    return [images.unit(finish(w, delta, step.config.budget)) for w, delta in zip(whole, deltas, strict=True)]
 
 
 def _rng(parts: list) -> torch.Generator:

@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,15 +73,8 @@ def _silent() -> Iterator[None]:
 def _upscaler(name: str) -> Any:
     from diffusers import StableDiffusionUpscalePipeline
 
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        if not hub.is_id(name):
-            raise UserError(
-                f"There is no upscaler '{name}'; give realesrgan, a folder of a StableDiffusionUpscalePipeline or a hub id."
-            )
-        folder = hub.fetch(
-            name, ["**/*.json", "**/*.txt", "**/*.safetensors", "model_index.json"], what="upscaler", failure=UserError
-        )
+    folder = hub.locate(name, ["**/*.json", "**/*.txt", "**/*.safetensors", "model_index.json"], what="upscaler", kind="upscaler",
+                        advice="realesrgan, a folder of a StableDiffusionUpscalePipeline")  # fmt: skip
     try:
         pipe: Any = StableDiffusionUpscalePipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
     except Exception as error:

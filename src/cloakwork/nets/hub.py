@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cloakwork.errors import Unscored
+from cloakwork.errors import Unscored, UserError
 
 WANTED = ["*.json", "*.txt", "*.safetensors"]
 
@@ -28,6 +28,39 @@ def folder(name: str) -> Path:
             f"The model '{name}' has no config.json or no safetensors weights; pickled weights are not read, convert them."
         )
     return path
+
+
+def locate(
+    name: str,
+    wanted: list[str],
+    *,
+    what: str,
+    kind: str,
+    advice: str,
+    embedded: Mapping[str, str] | None = None,
+    unwanted: list[str] | None = None,
+) -> Path:
+    """The folder of a model that a user named: an embedded one's, as given, or the hub's snapshot.
+
+    Args:
+        name: one of `embedded`, a folder or a hub id.
+        wanted, unwanted: patterns of files, to be fetched from the hub or not.
+        what: what the user calls it, such as "model".
+        kind: what a folder of it holds, such as "pipeline".
+        advice: what may be given beside a hub id.
+        embedded: of models that come with the package, name -> folder under tiny/.
+
+    Raises:
+        UserError: neither of the three, or a hub that cannot be reached.
+    """
+    if embedded and name in embedded:
+        return Path(__file__).parents[1] / "tiny" / embedded[name]
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists() or path.parent.is_dir() or not is_id(name):
+        raise UserError(f"There is no {what} '{name}'; give {advice} or a hub id like owner/name.")
+    return fetch(name, wanted, what=kind, failure=UserError, unwanted=unwanted)
 
 
 def is_id(name: str) -> bool:

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import bpda, ddpm, latents, methods, pgd
+from cloakwork import bpda, latents, pgd
 from cloakwork.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -59,9 +59,8 @@ PRESETS = {"tiny": Config(steps=50, step=None, purifiers="none jpeg blur resize 
 
 
 def instrument(cfg: Config) -> str:
-    """The denoiser of pixels and its weights, if there is one."""
-    kinds = {methods.asks(name) for chain in bpda.chains(cfg.purifiers) for name, _ in chain}
-    return ddpm.weights(cfg.denoiser) if "pixels" in kinds else ""
+    """The weights of the denoiser of pixels, if there is one."""
+    return bpda.instrument(cfg.purifiers, cfg.denoiser)
 
 
 def protect(

@@ -86,6 +86,11 @@ PRESETS = {
 }
 
 
+def instrument(cfg: Config) -> str:
+    """The weights of the denoiser of pixels, if there is one."""
+    return bpda.instrument(cfg.purifiers, cfg.denoiser) if cfg.purifiers else ""
+
+
 def protect(
     photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
 ) -> Photos:
