@@ -1,9 +1,9 @@
-"""Do photos foretell what a thief gets from them? Four measures of every photo set against match rates of the audit grid.
+"""Do photos foretell what a thief gets from them? Four measures of every photo set against match rates of the recipe `tiny`.
 
     python benchmarks/foretell.py --people PEOPLE --store STORE
 
-Only thieves that the grid has trained already are looked at. For each thief a least-squares plane through the match rates, with
-a level of its own for each person, so that only differences between protections of the same person count; measures are in
+Only thieves that the benchmark has trained already are looked at. For each a least-squares plane through the match rates, with a
+level of its own for each person, so that only differences between protections of the same person count; measures are in
 standard deviations. Intervals draw protections again. Into results/foretell.json.
 """
 
@@ -15,19 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from audit_grid import photo_sets, thief
-from cells import CELLS, Cell
 
-from cloakwork import eot, loading, methods, steps
-from cloakwork.comparison import Subject, attack_step, score_step
+from cloakwork import eot, loading, steps
+from cloakwork.comparison import Subject, score_step
+from cloakwork.grids import Line, Table, lines, people
 from cloakwork.intervals import DRAWS
 from cloakwork.ldm import LDM
 from cloakwork.metrics import identity, lpips
+from cloakwork.recipes.tiny import EVERY, OURS, THREE
 from cloakwork.records import surroundings, write_json
-from cloakwork.steps import Bench, Source, Step
+from cloakwork.steps import Bench
 from cloakwork.types import Photos
 
-THIEVES = ("plain", "with transformations", "JPEG 75")
 MEASURES = ("displacement", "unlikeness", "error", "strangeness")
 TIMESTEPS = (100, 300, 500, 700, 900)
 NOISES = 2
@@ -50,21 +49,22 @@ def measured(photos: Photos, clean: Photos, references: Photos, ldm: LDM) -> dic
     }
 
 
-def match(photos: Source | Step, subject: Subject, label: str, args: argparse.Namespace, bench: Bench) -> float | None:
-    """Share of a thief's pictures that match (no face: no match); None where the grid has no such thief."""
-    attack = attack_step(photos, subject, thief(label, args), 0)
-    if not steps.cached(attack, bench):
-        return None
-    values = steps.score(score_step(attack, subject, "match", methods.load("metrics", "match").Config()), bench).values
-    return float(np.nan_to_num(values).mean())
+def match(line: Line, subject: Subject, bench: Bench) -> dict[str, float | None]:
+    """Thief -> share of its pictures that match (no face: no match); None where the store has no such thief."""
+    asked = {who.name: score_step(line.arm, subject, who, 0, "match") for who in THREE}
+    return {
+        name: float(np.nan_to_num(steps.score(step, bench).values).mean()) if steps.cached(step, bench) else None
+        for name, step in asked.items()
+    }
 
 
 def rows(args: argparse.Namespace, bench: Bench, ldm: LDM) -> list[dict[str, Any]]:
     """One a protection and person."""
     found = []
-    for name in ("none", "noise", *CELLS["methods"].protections):
-        for subject, photos in photo_sets(Cell((name,), ()), name, args.people, 0):
-            rates = {label: match(photos, subject, label, args, bench) for label in THIEVES}
+    for line in lines(Table("all", (*EVERY, OURS), THREE, people(args.people))):
+        name = line.protection
+        for subject, photos in line.photo_sets():
+            rates = match(line, subject, bench)
             if any(rate is not None for rate in rates.values()):
                 seen = measured(*(steps.photos(p, bench) for p in (photos, subject.clean, subject.references)), ldm)
                 found.append({"protection": name, "person": subject.name, **seen, "match": rates})
@@ -108,15 +108,13 @@ def fitted(found: list[dict[str, Any]], label: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
-    parser.add_argument("--n", type=int, default=8, help="as in the audit grid")
-    parser.add_argument("--dtype", default="bfloat16", help="as in the audit grid")
+    parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
     parser.add_argument("--out", type=Path, default=Path("results/foretell.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     bench, ldm = Bench(args.store, "cpu"), loading.load("tiny", "cpu")
     found = rows(args, bench, ldm)
-    fits = {label: fitted(found, label) for label in THIEVES}
+    fits = {label: fitted(found, label) for label in (who.name for who in THREE)}
     write_json(args.out, {"thieves": fits, "rows": found, "weights": ldm.weights, "surroundings": surroundings(ldm.device)})
     for label, fit in fits.items():
         slopes = ", ".join(f"{m} {s:+.3f} [{a:+.3f}, {b:+.3f}]" for m, (s, a, b) in fit["slopes"].items())

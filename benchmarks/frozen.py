@@ -1,10 +1,10 @@
-"""Do surrogates learn at all? What the members of MetaCloak's pool are, for each arm of the audit grid's cell "frozen".
+"""Do surrogates learn at all? What the members of MetaCloak's pool are, for each arm of the table "frozen" of the recipe `tiny`.
 
     python benchmarks/frozen.py --people PEOPLE --store STORE [--only p01 ...]
 
 For every arm, person and member: the share of weights that left their place, |dw| / |w|, and how many of the member's own
 pictures match the person it was taught (it learned clean photos, so a useful member's rate rises with its steps). Into
-results/frozen.json; the arms' effect on thieves is `audit_grid.py frozen`.
+results/frozen.json; the arms' effect on thieves is in that table.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from audit_grid import PROMPTS
-from cells import CELLS
-from folders import files, within
 from safetensors.torch import load_file
 
 from cloakwork import eot, loading, specs, steps
+from cloakwork.grids import PROMPTS
+from cloakwork.grids import people as people_in
 from cloakwork.intervals import estimate
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.metrics import match
 from cloakwork.personalize import learnable, set_weights
 from cloakwork.pool import members
 from cloakwork.protections.metacloak import pool_steps
+from cloakwork.recipes.tiny import FROZEN
 from cloakwork.records import surroundings, write_json
 from cloakwork.state import State
-from cloakwork.steps import Bench, source
+from cloakwork.steps import Bench
 from cloakwork.trainers import drawer
 from cloakwork.types import Photos
 
@@ -62,7 +62,7 @@ def rows(arm: str, person: str, photos: Photos, references: Photos, ldm: LDM, ar
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
+    parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
     parser.add_argument("--only", nargs="*", help="people")
     parser.add_argument("--n", type=int, default=8, help="pictures for each of the two prompts")
     parser.add_argument("--seed", type=int, default=0)
@@ -72,12 +72,12 @@ def main() -> None:
     bench, ldm = Bench(args.store, "cpu"), loading.load("tiny", "cpu")
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     done = {(r["arm"], r["person"]) for r in kept}
-    for arm in CELLS["frozen"].protections:
-        for folder in within(args.people):
-            if (arm, folder.name) in done or folder.name not in (args.only or [folder.name]):
+    for arm in FROZEN:
+        for person in people_in(args.people):
+            if (arm, person.name) in done or person.name not in (args.only or [person.name]):
                 continue
-            photos = steps.photos(source(files(folder / "set_B")), bench)
-            kept += rows(arm, folder.name, photos, steps.photos(source(files(folder / "set_A")), bench) + photos, ldm, args)
+            photos, references = (steps.photos(source, bench) for source in (person.clean, person.references))
+            kept += rows(arm, person.name, photos, references, ldm, args)
             write_json(
                 args.out, {"rows": kept, "weights": ldm.weights, "seed": args.seed, "surroundings": surroundings(ldm.device)}
             )

@@ -6,8 +6,8 @@ With P the purifier, x' the protected photo, x the clean one and E the latents o
 
     left  |E(P(x')) - E(P(x))| / |E(x') - E(x)|      off  |E(P(x')) - E(x)| / |E(x)|      harm  |E(P(x)) - E(x)| / |E(x)|
 
-and LPIPS of P(x') and of P(x) to x. Protected photos come from the store of the audit grid, where they are there. Rows are added
-to results/screen.json as they are found, so that it goes on where it was stopped; the tables go into docs/red-team.md.
+and LPIPS of P(x') and of P(x) to x. Protected photos come from the store of the recipe `tiny`, where they are there. Rows are
+added to results/screen.json as they are found, so that it goes on where it was stopped; the tables go into docs/red-team.md.
 """
 
 from __future__ import annotations
@@ -19,18 +19,17 @@ from typing import Any
 
 import tables
 import torch
-from audit_grid import photo_sets
-from cells import CELLS, PURIFIERS, Cell
-from folders import within
 
 from cloakwork import eot, specs, steps
+from cloakwork.grids import Table, lines, people
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.metrics import lpips
+from cloakwork.recipes.tiny import BEST, PURIFIERS
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Source, Step
 from cloakwork.types import Photos
 
-PROTECTIONS = ("noise", *CELLS["best"].protections, "aspl", "metacloak", "advdm", "photoguard", "glaze")
+PROTECTIONS = ("noise", *BEST, "aspl", "metacloak", "advdm", "photoguard", "glaze")
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
 
@@ -53,10 +52,11 @@ def seconds(step: Source | Step, bench: Bench) -> float:
     return taken + seconds(step.inputs[0], bench)
 
 
-def rows(word: str, protection: str, people: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
+def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
     chain, found = specs.chain("purifiers", word), []
-    for subject, given in photo_sets(Cell((protection,), ()), protection, people, 0):
+    line = next(row for row in lines(Table("all", (protection,), (), people(folder))) if row.protection == protection)
+    for subject, given in line.photo_sets():
         if subject.name in skip:
             continue
         pure, harmed = (steps.purified(photos, chain, model="tiny") for photos in (given, subject.clean))
@@ -95,7 +95,7 @@ def table(found: list[dict[str, Any]], column: str, harm: str | None) -> list[st
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
+    parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
     parser.add_argument("--purifiers", nargs="*", default=("none", *PURIFIERS))
     parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
     parser.add_argument("--only", nargs="*", help="people")
@@ -108,7 +108,7 @@ def main() -> None:
     for word in args.purifiers:
         for protection in args.protections:
             done = {r["person"] for r in kept if (r["purifier"], r["protection"]) == (word, protection)}
-            unwanted = {folder.name for folder in within(args.people)} - set(args.only) if args.only else set()
+            unwanted = {who.name for who in people(args.people)} - set(args.only) if args.only else set()
             some = rows(word, protection, args.people, done | unwanted, bench)
             if not some:
                 continue

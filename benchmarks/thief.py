@@ -21,11 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from folders import files, halves, noun, within
 from torch import Tensor
 
-from cloakwork import specs, steps, trainers
-from cloakwork.comparison import about
+from cloakwork import grids, specs, steps, trainers
+from cloakwork.comparison import Subject, about
 from cloakwork.metrics import clip_i, match
 from cloakwork.nets.faces import load_faces
 from cloakwork.records import surroundings, write_json
@@ -38,7 +37,7 @@ from cloakwork.types import Images, Photos
 class Group:
     """Photo sets that pictures are told apart by."""
 
-    noun: str
+    nouns: dict[str, str]
     """of the prompts: "a photo of sks NOUN" """
     learned: dict[str, Source]
     known: dict[str, Photos]
@@ -46,15 +45,18 @@ class Group:
 
 
 def people(folder: Path, bench: Bench) -> Group:
-    who = within(folder)
-    known = {p.name: steps.photos(source(files(p / "set_A") + files(p / "set_B")), bench) for p in who}
-    return Group("person", {p.name: source(files(p / "set_B")) for p in who}, known)
+    return _group(grids.people(folder), {who.name: who.references for who in grids.people(folder)}, bench)
 
 
 def subjects(folder: Path, only: Sequence[str], bench: Bench) -> Group:
-    photos = {name: halves(folder / name) for name in only}
-    learned = {name: source(first) for name, (first, _) in photos.items()}
-    return Group("", learned, {name: steps.photos(source(second), bench) for name, (_, second) in photos.items()})
+    some = grids.things(folder, only)
+    others = {thing.name: source(f for f in thing.references.files if f not in thing.clean.files) for thing in some}
+    return _group(some, others, bench)
+
+
+def _group(some: Sequence[Subject], known: dict[str, Source], bench: Bench) -> Group:
+    photos = {name: steps.photos(of, bench) for name, of in known.items()}
+    return Group({s.name: s.noun for s in some}, {s.name: s.clean for s in some}, photos)
 
 
 def faces(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def likeness(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str,
 
 def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: Group, seed: int, bench: Bench) -> Images:
     """The pictures of one thief for "a photo of sks NOUN"; a subject that is no person is called by its own name."""
-    called = group.noun or noun(name)
+    called = group.nouns[name]
     prompts = (f"a photo of sks {called}",)
     word = "dreambooth" if thief == "untuned" else thief
     attacker, config = specs.parse("attackers", word, [victim])

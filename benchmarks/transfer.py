@@ -5,7 +5,7 @@
 Every protection is computed (preset "tiny", budget 11, seed 0) against `tiny` and against `tiny` with TAESD in the place of its
 autoencoder, which was distilled from TAESD. For each of the four autoencoders: root mean square of the change of the latent, in
 shares of the clean latent's spread, photos seen at 128 px (cloakwork.bottleneck). Random signs of the same budget are the
-control. Into results/transfer.json and docs/findings.md. Photos that the audit grid has protected already come from its store.
+control. Into results/transfer.json and docs/findings.md. Photos that the recipe `tiny` has protected already come from its store.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ from pathlib import Path
 
 import tables
 import torch
-from audit_grid import photo_sets
-from cells import Cell
-from folders import within
 
 import cloakwork
 from cloakwork import autoencoders, bottleneck, eot, steps
+from cloakwork.grids import Table, lines
+from cloakwork.grids import people as people_in
 from cloakwork.intervals import difference, estimate
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench
@@ -52,7 +51,7 @@ def main() -> None:
     parser.add_argument("--people", type=Path, required=True)
     parser.add_argument("--taesd", type=Path, required=True)
     parser.add_argument("--taesd3", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True, help="of the audit grid")
+    parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
     parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
     parser.add_argument("--part", help="I/N: only every Nth person, beginning with the Ith, and no table")
     parser.add_argument("--out", type=Path, default=Path("results/transfer.json"))
@@ -64,16 +63,14 @@ def main() -> None:
     seen_by = {"tiny": "tiny", "tiny-b": "tiny-b", "TAESD": str(args.taesd), "TAESD 3": str(args.taesd3)}
     coders = {name: autoencoders.load(where) for name, where in seen_by.items()}
     mine, of = (int(x) for x in args.part.split("/")) if args.part else (0, 1)
-    people = [folder.name for folder in within(args.people)][mine::of]
+    people = people_in(args.people)[mine::of]
     # protection -> surrogate -> autoencoder -> person -> seed -> one number a photo
     found: dict[str, dict[str, dict[str, dict[str, dict[int, list[float]]]]]] = {}
     for protection in ("noise", *args.protections):
         for surrogate, model in surrogates.items() if protection != "noise" else [("", "tiny")]:
             word = f"{protection}@{model}" if surrogate else protection
-            cell = Cell((word,), ())
-            for subject, photos in photo_sets(cell, word, args.people, 0):
-                if subject.name not in people:
-                    continue
+            line = next(row for row in lines(Table("all", (word,), (), people)) if row.protection == word)
+            for subject, photos in line.photo_sets():
                 clean, other = (eot.view(steps.photos(p, bench), SIDE) for p in (subject.clean, photos))
                 print(f"{protection} {surrogate} {subject.name}", flush=True)
                 for name, coder in coders.items():
@@ -86,11 +83,11 @@ def main() -> None:
     means = {key: {n: estimate(x) for n, x in row.items()} for key, row in rows.items()}
     gaps = {key: {n: difference(x, noise[n]) for n, x in row.items()} for key, row in rows.items()}
     heads = ["protection", "computed against", *coders]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    markdown = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for key in rows:
         shown = {n: f"{e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]" for n, e in means[key].items()}
         columns = [f"**{text}**" if gaps[key][n].low > 0 else text for n, text in shown.items()]
-        lines.append(f"| {' | '.join([*key, *columns])} |")
+        markdown.append(f"| {' | '.join([*key, *columns])} |")
     write_json(args.out, {
         "rows": [
             {"protection": p, "computed_against": s, "moved": row, "mean": {n: asdict(e) for n, e in means[p, s].items()},
@@ -99,8 +96,8 @@ def main() -> None:
         ],
         "weights": {n: c.weights for n, c in coders.items()}, "surroundings": surroundings(bench.torch_device),
     })  # fmt: skip
-    print("\n".join(lines))
-    tables.write(args.doc, "transfer", lines)
+    print("\n".join(markdown))
+    tables.write(args.doc, "transfer", markdown)
 
 
 if __name__ == "__main__":

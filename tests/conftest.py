@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from PIL import Image
 from cloakwork import images, ldm, loading, pgd
 from cloakwork.types import Photos
 
+GOLDEN = Path(__file__).with_name("golden.json")
 SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
 
 
@@ -118,3 +121,18 @@ def relative_error(ours: Photos, theirs: torch.Tensor) -> float:
 def pixels_of(path: Path) -> np.ndarray:
     """The RGB bytes of a saved photo, read without the package."""
     return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def golden(name: str, version: int, weights: str, values: list[float], within: float) -> None:
+    """Compares numbers with those that were written for this name with the same VERSION and weights.
+
+    With CLOAKWORK_GOLDEN=write in the environment they are written.
+    """
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if os.environ.get("CLOAKWORK_GOLDEN") == "write":
+        now = {"version": version, "weights": weights, "values": values}
+        GOLDEN.write_text(json.dumps(known | {name: now}, indent=1, sort_keys=True) + "\n")
+        return
+    then = known.get(name, {})
+    assert (version, weights) == (then.get("version"), then.get("weights")), "write new golden values"
+    assert values == pytest.approx(then["values"], abs=within)

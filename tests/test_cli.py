@@ -135,7 +135,7 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         (
             ["protct", "a.png"],
             "There is no command 'protct'; did you mean 'protect'? "
-            "Known: protect, demo, audit, purify, inspect, attack, score, list.",
+            "Known: protect, demo, audit, purify, inspect, attack, score, bench, list.",
         ),
         (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
         (["list", "metrics", "purifiers"], "Give one kind"),

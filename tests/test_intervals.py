@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from cloakwork import intervals
 from cloakwork.intervals import difference, estimate, sign_flip
 
 
@@ -76,3 +77,12 @@ def test_many_units_are_drawn_and_stay_near_the_exact_answer() -> None:
     values = [1.0, 1.0, -1.0] * 5  # 10 against 5: two-sided binomial tail
     exact = 2 * sum(math.comb(15, k) for k in range(10, 16)) / 2**15
     assert sign_flip(values) == pytest.approx(exact, abs=0.02)
+
+
+@pytest.mark.parametrize("shape", [(6, 1, 16), (6, 2, 8), (1, 3, 5), (1, 1, 7), (3, 2, 1)])
+def test_the_quick_way_draws_what_the_slow_one_draws(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = np.random.default_rng(1).normal(0, 1, shape)
+    slow = intervals._means([list(seeds) for seeds in cells])
+    assert np.allclose(intervals._even_means(cells), slow, rtol=0, atol=1e-12)
+    monkeypatch.setattr(intervals, "MOST", 1000)
+    assert np.allclose(intervals._even_means(cells), slow, rtol=0, atol=1e-12), "in parts"

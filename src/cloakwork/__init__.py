@@ -1,7 +1,7 @@
 """Protects photos from being learned or edited by text-to-image diffusion models, and attacks that protection.
 
-Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`) are imported on first use: `import cloakwork`
-imports no torch.
+Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`) are imported on first use: `import
+cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
     from cloakwork.auditing import audit
+    from cloakwork.benching import bench
     from cloakwork.inspecting import inspect
     from cloakwork.jobs import protect
     from cloakwork.loading import load
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
     from cloakwork.theft import attack, score
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "attack", "audit", "inspect", "load", "protect", "purify", "score"]
+__all__ = ["UserError", "attack", "audit", "bench", "inspect", "load", "protect", "purify", "score"]
 
 _HOME = {
     "attack": "cloakwork.theft",
     "audit": "cloakwork.auditing",
+    "bench": "cloakwork.benching",
     "inspect": "cloakwork.inspecting",
     "load": "cloakwork.loading",
     "protect": "cloakwork.jobs",

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from itertools import product
 from typing import Any
 
-from cloakwork import intervals, methods, steps
+from cloakwork import intervals, methods, specs, steps
 from cloakwork.errors import UserError
 from cloakwork.intervals import Estimate, Scores
 from cloakwork.steps import Bench, Mix, Source, Step
@@ -36,6 +37,8 @@ class Subject:
     """clean photos that pictures are compared with"""
     noun: str = "person"
     """what the thief calls it, where prompts say "person" """
+    known: Source | None = None
+    """further clean photos, which the protector may learn from (set A)"""
 
 
 @dataclass(frozen=True)
@@ -116,9 +119,28 @@ def about(config: Any, noun: str) -> Any:
     return replace(config, **{name: getattr(config, name).replace("person", noun) for name in prompts})
 
 
-def score_step(attack: Step, subject: Subject, metric: str, config: Any) -> Step:
-    """One metric of a thief's pictures against the subject's clean photos."""
-    return Step("score", metric, config, (attack, subject.references), prompts=attack.prompts)
+def score_step(arm: str, subject: Subject, thief: Thief, seed: int, metric: str) -> Step:
+    """One metric of what a thief gets from an arm, against the subject's clean photos.
+
+    A metric that compares with originals, such as LPIPS, compares with what the same thief gets from clean photos with the same
+    noise: edits of a photo have no other original.
+    """
+    (name, config), photos = _metric(metric), arms(subject, seed)
+    attack = attack_step(photos[arm], subject, thief, seed)
+    paired = methods.load("metrics", name).REFERENCE == "originals"
+    other = attack_step(photos[CLEAN], subject, thief, seed) if paired else subject.references
+    return Step("score", name, config, (attack, other), prompts=attack.prompts)
+
+
+@cache
+def _metric(word: str) -> tuple[str, Any]:
+    """Name and Config of a metric written as in `specs.parse`; kept, since grids ask for the same few thousands of times."""
+    return specs.parse("metrics", word)
+
+
+def stealth_step(subject: Subject, metric: str) -> Step:
+    """How visible the protection is: protected photos against their originals, at their own size."""
+    return Step("score", metric, methods.load("metrics", metric).Config(), (subject.protected, subject.clean))
 
 
 def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: Sequence[str], seeds: int, bench: Bench) -> Audit:
@@ -152,12 +174,10 @@ def scores(
     subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench
 ) -> tuple[Mapping[str, Scores], str | None]:
     """Of one thief's pictures by one metric: arm -> scores, and why some could not be scored."""
-    module = methods.load("metrics", metric)
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
     for subject, seed, arm in product(subjects, range(seeds), ARMS):
-        attack = attack_step(arms(subject, seed)[arm], subject, thief, seed)
-        found = steps.score(score_step(attack, subject, metric, module.Config()), bench)
+        found = steps.score(score_step(arm, subject, thief, seed, metric), bench)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
     return tables, reasons[0] if reasons else None
@@ -165,7 +185,7 @@ def scores(
 
 def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | None) -> Row:
     """One row of the audit's table."""
-    module = methods.load("metrics", metric)
+    module = methods.load("metrics", metric.partition(":")[0])
     return Row(thief.name, thief.victim, metric, module.BETTER, module.UNIT,
                {arm: intervals.estimate(table) for arm, table in tables.items()},
                intervals.difference(tables[PROTECTED], tables[CLEAN]),
@@ -174,16 +194,10 @@ def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | 
 
 
 def _stealth(subjects: Sequence[Subject], bench: Bench) -> dict[str, Estimate]:
-    """How visible the protection is: protected photos against their originals, at their own size."""
-    found = {}
-    for metric in STEALTH:
-        module = methods.load("metrics", metric)
-        table = {}
-        for s in subjects:
-            step = Step("score", metric, module.Config(), (s.protected, s.clean))
-            table[s.name] = {0: steps.score(step, bench).values}
-        found[metric] = intervals.estimate(table)
-    return found
+    return {
+        metric: intervals.estimate({s.name: {0: steps.score(stealth_step(s, metric), bench).values} for s in subjects})
+        for metric in STEALTH
+    }
 
 
 def conclusions(found: Audit) -> Iterator[str]:

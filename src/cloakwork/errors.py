@@ -41,3 +41,7 @@ def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
             faults.append(f"The field {name} is {value}; allowed are {span}.")
     if faults:
         raise UserError(*faults)
+
+
+class Unwritable(UserError):
+    """A file that could not be written, for want of room or of the right to: what else is to be written will fare no better."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from cloakwork import steps
+from cloakwork.errors import Unwritable
 from cloakwork.steps import Bench, Step
 
 Tell = Callable[[int, int, str], None]  # steps done, of how many, what was done last
@@ -22,6 +23,14 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     """name -> why there is no such result: what the step said, or which step before it failed"""
 
+    def reasons(self) -> dict[str, str]:
+        """What failed -> what was said where it began."""
+        return {name: self._first(name) for name in self.failed}
+
+    def _first(self, name: str) -> str:
+        lost, rests, _ = self.failed[name].partition(", which it rests on, failed")
+        return self._first(lost) if rests and lost in self.failed else self.failed[name]
+
 
 def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> Outcome:
     """Makes what is missing for the targets, in this process.
@@ -35,33 +44,39 @@ def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> O
         tell: called after every step.
     """
     waiting = steps.graph(targets, bench, missing=True)
-    outcome, total, done = Outcome(), len(waiting), 0
+    outcome, total, finished = Outcome(), len(waiting), 0
     while waiting:
         later = {}
         for name, step in waiting.items():
             before = [steps.name_of(other, bench) for other in step.rests_on]
             if lost := next((b for b in before if b in outcome.failed), None):
                 outcome.failed[name] = f"{lost}, which it rests on, failed"
-            elif any(b in later for b in before) or not _done(step, name, bench, outcome):
+            elif any(b in later for b in before) or not done(step, name, bench, outcome):
                 later[name] = step
                 continue
-            done += 1
+            finished += 1
             if tell:
-                tell(done, total, name)
+                tell(finished, total, name)
         if len(later) == len(waiting):
             time.sleep(steps.POLL)
         waiting = later
     return outcome
 
 
-def _done(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
-    """Whether nothing is left to do for a step: somebody has made it, or it has failed."""
+def done(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
+    """Makes a step whose inputs are there, unless somebody else is at it, and notes in `outcome` what became of it.
+
+    Returns:
+        Whether nothing is left to do for it: its result is there, or it has failed.
+    """
     if bench.results.has(name):
         return True
     try:
         if steps.attempt(step, bench) is None:
             return False
         outcome.made.append(name)
+    except Unwritable:  # nothing that comes after could be kept either
+        raise
     except Exception as error:  # a recipe's other steps are worth having whatever went wrong in this one
         outcome.failed[name] = f"{type(error).__name__}: {error}"
     return True

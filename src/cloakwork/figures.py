@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,15 +85,122 @@ def lines(path: Path, panels: Mapping[str, Mapping[str, Course]], *, title: str,
     _save(fig, path, title, max(len(series) for series in panels.values()))
 
 
+def plane(
+    path: Path,
+    points: Mapping[str, tuple[Estimate, Estimate]],
+    *,
+    title: str,
+    axes: tuple[str, str],
+    levels: Mapping[str, Estimate] | None = None,
+    width: float = WIDTH,
+) -> None:
+    """A plane: a named point with its two intervals for each (x, y); `levels` cross it at their y, their intervals as bands."""
+    fig, (ax,) = _figure(1, 0.75 * width, width)
+    for j, (name, (x, y)) in enumerate(points.items()):
+        spans = [[[max(0.0, e.mean - e.low)], [max(0.0, e.high - e.mean)]] for e in (x, y)]
+        ax.errorbar(x.mean, y.mean, xerr=spans[0], yerr=spans[1], linestyle="none", elinewidth=0.9, **_style(name, (), j))
+    for j, (name, y) in enumerate(sorted((levels or {}).items(), key=lambda level: level[1].mean)):
+        ax.axhline(y.mean, color="grey", linewidth=1, linestyle=("--", "-", ":")[j % 3])
+        ax.axhspan(y.low, y.high, color="grey", alpha=0.12, linewidth=0)
+        ax.annotate(_literal(name), (1, y.mean), xycoords=("axes fraction", "data"), xytext=(0, 3 if j else -9), ha="right",
+                    textcoords="offset points", fontsize=8)  # fmt: skip
+    ax.set_xlabel(axes[0])
+    ax.set_ylabel(axes[1])
+    _name_points(fig, ax, {name: (x.mean, y.mean) for name, (x, y) in points.items()})
+    _save(fig, path, title, 1)
+
+
+def _name_points(fig: Figure, ax: Axes, points: Mapping[str, tuple[float, float]], size: float = 8.5) -> None:
+    """Names beside points, each at the nearest place where it covers no point and no other name."""
+    fig.draw_without_rendering()  # so that places on the page are known
+    frame = ax.get_window_extent()
+    at = {name: ax.transData.transform(xy) * 72 / fig.dpi for name, xy in points.items()}
+    taken = [(x - 4, x + 4, y - 4, y + 4) for x, y in at.values()]
+    for name, (x, y) in sorted(at.items(), key=lambda item: item[1][1]):
+        long = 0.6 * size * len(name)
+        for far, (right, up) in product((7, 14, 22, 32, 44, 60), ((1, 0.6), (-1, 0.6), (1, -1.4), (-1, -1.4), (0, 1), (0, -1.6))):
+            start, foot = x + far * right - long * (0.5 - right / 2), y + far * up
+            box = (start, start + long, foot - 0.2 * size, foot + size)
+            inside = frame.x0 < box[0] * fig.dpi / 72 and box[1] * fig.dpi / 72 < frame.x1
+            if inside and not any(box[0] < b and box[1] > a and box[2] < d and box[3] > c for a, b, c, d in taken):
+                break
+        taken.append(box)
+        line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkB": 3} if far > 14 else None
+        ax.annotate(
+            _literal(name), points[name], xytext=(start - x, foot - y), textcoords="offset points", fontsize=size, arrowprops=line
+        )
+
+
+def heat(
+    path: Path,
+    values: Mapping[str, Mapping[str, float]],
+    *,
+    title: str,
+    label: str,
+    words: Mapping[tuple[str, str], str] | None = None,
+    reverse: bool = False,
+    rule: int = 0,
+) -> None:
+    """A grid of coloured fields with their numbers in them; what is NaN is hatched and says "failed".
+
+    Args:
+        path: of the figure, without an ending.
+        values: row -> column -> number; the same columns in every row.
+        title: what is seen.
+        label: of the colours.
+        words: what stands in a field in place of its number.
+        reverse: small numbers take the strong colours.
+        rule: the column that a line stands before; 0: none.
+    """
+    import matplotlib
+    import numpy as np
+
+    columns, said = list(next(iter(values.values()))), words or {}
+    grid = np.array([[row[c] for c in columns] for row in values.values()], float)
+    fig, (ax,) = _figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
+    colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
+    mesh = ax.pcolormesh(np.ma.masked_invalid(grid), cmap=colours, edgecolors="#888888", linewidth=0.5)
+    for (i, row), (j, column) in product(enumerate(values), enumerate(columns)):
+        name = said.get((row, column), "failed" if math.isnan(grid[i, j]) else f"{grid[i, j]:.2f}")
+        _field(ax, i, j, _literal(name), sum(mesh.to_rgba(grid[i, j])[:3]) if not math.isnan(grid[i, j]) else None)
+    ax.set_xticks(np.arange(len(columns)) + 0.5, [_literal(c) for c in columns], rotation=25, ha="left", fontsize=8.5)
+    ax.set_yticks(np.arange(len(values)) + 0.5, [_literal(v) for v in values], fontsize=8.5)
+    if rule:
+        ax.axvline(rule, color="black", linewidth=2.5)
+    ax.xaxis.tick_top()
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    bar = fig.colorbar(mesh, ax=ax, location="bottom", fraction=0.06, pad=0.03, aspect=40)
+    bar.set_label(_literal(label), fontsize=8.5)
+    bar.outline.set_visible(False)  # type: ignore[operator]
+    _save(fig, path, title, 1)
+
+
+def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
+    """What stands in a field, on a colour as light as that (0 to 3; None: no colour, hatched)."""
+    if light is None:
+        ax.fill_between([j, j + 1], i, i + 1, facecolor="none", edgecolor="grey", hatch="///", linewidth=0, alpha=0.35)
+    # fields keep their colours on a dark page, and so must what is written on them
+    ink = "black" if light is None else "#fefefe" if light < 1.5 else "#111111"
+    ax.text(j + 0.5, i + 0.5, name, ha="center", va="center", fontsize=7.5 if "\n" in name else 8, color=ink)
+
+
+def _literal(text: str) -> str:
+    """Text in which dollars are dollars, not the ends of a formula."""
+    return text.replace("$", r"\$")
+
+
 def _style(name: str, order: Sequence[str], j: int) -> dict:
     j = order.index(name) if name in order else j
     return {"color": COLOURS[j % len(COLOURS)], "marker": MARKERS[j % len(MARKERS)], "markersize": 4.5}
 
 
-def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+def _figure(panels: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure  # not pyplot, which keeps every figure and asks for a screen
 
-    fig = Figure(figsize=(WIDTH, height + 0.6), layout="constrained")
+    fig = Figure(figsize=(width, height + 0.6), layout="constrained")
     axes = list(fig.subplots(1, panels, squeeze=False)[0])
     for ax in axes:
         ax.grid(alpha=0.25, linewidth=0.6)
@@ -103,7 +211,8 @@ def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
 def _save(fig: Figure, path: Path, title: str, series: int) -> None:
     from matplotlib import rc_context
 
-    fig.suptitle(title, fontsize=10, x=0.01, ha="left", wrap=True)
+    if title:
+        fig.suptitle(title, fontsize=10, x=0.01, ha="left", wrap=True)
     if series > 1:
         handles, names = fig.axes[0].get_legend_handles_labels()
         fig.legend(handles, names, loc="outside lower center", ncols=min(4, series), frameon=False, fontsize=8)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cloakwork.errors import UserError
+from cloakwork.errors import Unwritable
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
     may write at once (`shared`) each has a neighbour of its own.
 
     Raises:
-        UserError: the disk is full, the folder cannot be written, or the like.
+        Unwritable: the disk is full, the folder cannot be written, or the like.
     """
     part = _part(path)
     if shared:
@@ -36,7 +36,7 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{path} could not be written ({reason}); make room, or choose another folder.") from None
+        raise Unwritable(f"{path} could not be written ({reason}); make room, or choose another folder.") from None
 
 
 def drop(path: Path) -> None:

@@ -95,20 +95,28 @@ def _help(file: Path) -> str:
 
 
 def _foreign(kind: str, name: str) -> ModuleType:
+    module = find_module(name)
+    if lacks := _lacks(module, kind):
+        raise UserError(f"The module '{name}' is not one of the {kind}: it lacks {', '.join(lacks)}.")
+    return module
+
+
+def find_module(name: str) -> ModuleType:
+    """Anybody's module, by its dotted name.
+
+    Raises UserError when it, or what it imports, is not there.
+    """
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(f"'{name}' is not the name of a module: give it as in an import, such as my_lab.mine.")
     # the working folder comes last, so that no file in it takes the place of an installed package
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     try:
-        module = importlib.import_module(name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
             raise UserError(f"There is no module '{name}' here ({Path.cwd()}) or among the installed packages.") from None
         raise UserError(f"The module '{name}' needs '{error.name}', which is not installed.") from error
-    if lacks := _lacks(module, kind):
-        raise UserError(f"The module '{name}' is not one of the {kind}: it lacks {', '.join(lacks)}.")
-    return module
 
 
 def _lacks(module: ModuleType, kind: str) -> list[str]:

@@ -118,6 +118,7 @@ def ascend(
             value, grads = gradient([x[i] for i in which], which)
             if not all(torch.isfinite(g).all() for g in grads):
                 raise UserError("A gradient is not finite, so nothing was protected; try --dtype float32 or another model.")
+            state.dead_steps += not any(g.any() for g in grads)
             total += value * len(which) / len(x)
             for i, g in zip(which, grads, strict=True):
                 if update == "adam":

@@ -113,6 +113,11 @@ def read_only(folder: Path | str) -> list[PhotoSet]:
     return load_all(find_sets([folder], NOWHERE), skip_bad=False)[0]
 
 
+def files(folder: Path) -> list[Path]:
+    """The photos that lie in a folder itself, by name; none where there is no such folder."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS) if folder.is_dir() else []
+
+
 def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path], set[Path]]:
     """Sort the arguments into files and folders, both absolute."""
     files: set[Path] = set()

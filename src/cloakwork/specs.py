@@ -37,3 +37,10 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
 def chain(kind: str, text: str) -> tuple[tuple[str, Any], ...]:
     """Several methods in order, joined by `+`; an empty text is none."""
     return tuple(parse(kind, word) for word in text.split("+") if word)
+
+
+def word(kind: str, name: str, config: Any) -> str:
+    """What `parse` reads as this method: its name, and what differs from what the name alone says."""
+    usual = methods.config(methods.load(kind, name), None, ("tiny",))
+    changed = [f"{f.name}={value}" for f in fields(config) if (value := getattr(config, f.name)) != getattr(usual, f.name)]
+    return ":".join([name, ",".join(changed)]) if changed else name

@@ -42,6 +42,7 @@ class State:
         self.path, self.label, self.progress, self.every = path, label, progress, every
         self.sample_every, self.samples, self.watch, self.keep_model = sample_every, samples, watch, keep_model
         self.trace: list[float] = []
+        self.dead_steps = 0  # steps of PGD whose gradient was zero everywhere
         self._kept, self._cost = time.monotonic(), 0.0
 
     def resume(self, rng: torch.Generator) -> tuple[int, dict[str, Tensor]]:

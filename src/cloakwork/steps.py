@@ -224,12 +224,11 @@ def attempt(step: Step, bench: Bench) -> Path | None:
 
 def _compute(step: Step, bench: Bench, name: str) -> Path:
     checkpoint = (bench.results.folder / name).with_suffix(".part.safetensors")
-    wall, cpu = time.monotonic(), time.process_time()
+    wall, cpu, state = time.monotonic(), time.process_time(), State(checkpoint, step.name, bench.progress)
     if step.kind == "score":
         content = asdict(_measure(step, bench))
         write = partial(save_json, content=content | {"values": [str(v) for v in content["values"]]})  # JSON has no NaN
     else:
-        state = State(checkpoint, step.name, bench.progress)
         if step.kind == "attack":
             made = {"pictures": steal(step, bench, state)}
         else:
@@ -237,6 +236,7 @@ def _compute(step: Step, bench: Bench, name: str) -> Path:
         write = partial(save_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()})
     taken = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
     what = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed}
+    what |= {"dead_steps": state.dead_steps} if state.dead_steps else {}
     path = bench.results.keep(name, write, what | taken)
     drop(checkpoint)  # it is larger than a model
     return path
@@ -272,10 +272,9 @@ def steal(step: Step, bench: Bench, state: State, masks: list[Tensor] | None = N
 
 
 def _measure(step: Step, bench: Bench) -> measure.Measurement:
-    what, *references = step.inputs
-    seen = pictures(what, bench) if isinstance(what, Step) and what.kind == "attack" else photos(what, bench)
-    asked = [p for p in step.prompts for _ in range(len(seen) // len(step.prompts))]
-    return measure.measure(step.name, seen, photos(references[0], bench) if references else None, asked or None, step.config)
+    shown = [pictures(i, bench) if isinstance(i, Step) and i.kind == "attack" else photos(i, bench) for i in step.inputs]
+    asked = [p for p in step.prompts for _ in range(len(shown[0]) // len(step.prompts))]
+    return measure.measure(step.name, shown[0], list(shown[1]) if shown[1:] else None, asked or None, step.config)
 
 
 def _make_photos(step: Step, bench: Bench, state: State) -> Photos:

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 
 from cloakwork import __version__, methods
 from cloakwork.cli.auditing import attack_command, audit_command, score_command
+from cloakwork.cli.benching import bench_command
 from cloakwork.cli.inspecting import inspect_command
 from cloakwork.cli.protecting import demo_command, protect_command
 from cloakwork.cli.purifying import purify_command
 from cloakwork.errors import UserError
 
+LISTED = (*methods.KINDS, "recipes")
 USAGE = """\
 usage: cloakwork COMMAND ...
 
@@ -25,6 +27,7 @@ commands:
   purify    try to remove a protection:  cloakwork purify safe/ -o pure/ --purifier jpeg+resize
   inspect   see it from inside:  cloakwork inspect safe/ -o inside/
   attack    what a thief gets from photos:  cloakwork attack safe/ -o loot/
+  bench     protections against thieves, as a grid:  cloakwork bench quick
   score     measure pictures:  cloakwork score loot/ --clean photos/
   list      the methods there are, one line each
 
@@ -55,6 +58,7 @@ def _run(words: list[str]) -> int:
         "inspect": inspect_command,
         "attack": attack_command,
         "score": score_command,
+        "bench": bench_command,
         "list": _list,
     }
     match words:
@@ -75,14 +79,14 @@ def _run(words: list[str]) -> int:
 def _list(words: list[str]) -> None:
     match words:
         case ["-h" | "--help", *_]:
-            print(f"usage: cloakwork list [KIND]\n\nThe methods there are, one line each. KIND: {', '.join(methods.KINDS)}.")
+            print(f"usage: cloakwork list [KIND]\n\nThe methods there are, one line each. KIND: {', '.join(LISTED)}.")
             return
         case []:
-            kinds = methods.KINDS
-        case [kind] if kind in methods.KINDS:
+            kinds = LISTED
+        case [kind] if kind in LISTED:
             kinds = (kind,)
         case [kind, *more]:
-            raise UserError(f"Give one kind, not {len(words)}.") if more else methods.unknown("kind", kind, list(methods.KINDS))
+            raise UserError(f"Give one kind, not {len(words)}.") if more else methods.unknown("kind", kind, list(LISTED))
     for kind in kinds:
         if rows := methods.listing(kind):
             print("\n".join([kind, *(f"  {name:<18}{text}".rstrip() for name, text in rows)]))

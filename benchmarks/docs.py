@@ -1,0 +1,199 @@
+"""The documents' tables, from what was measured.
+
+    cloakwork bench tiny --data DATA --store STORE --table methods -o OUT
+    python benchmarks/docs.py keep OUT/tiny/findings.json      (its tables into results/tiny/, one file each, and all into docs/)
+    python benchmarks/docs.py                                  (docs/ anew from results/)
+
+A document has a place for a table between `<!-- NAME -->` and `<!-- end -->`, and nobody writes there by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import tables
+
+from cloakwork import report
+from cloakwork.files import whole
+from cloakwork.findings import Cell, Findings, TableFindings
+from cloakwork.intervals import Estimate
+from cloakwork.reporting import plain, rows
+
+RESULTS = Path("results/tiny")
+HEADS = {"match": "match rate", "face_missing": "no face", "identity": "distance", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
+SHOWN = 3  # metrics of a board
+
+
+def keep(findings: Findings, folder: Path = RESULTS) -> None:
+    """Each table of the findings in a file of its own."""
+    for table in findings.tables:
+        told = findings.made["tables"][table.name]
+        made = findings.made | {"tables": {table.name: told}}
+        flags = tuple(f for f in findings.flags if f.where.startswith(f"{table.name}: "))
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole(folder / f"{table.name.replace(' ', '-')}.json") as part:
+            part.write_text(plain.dump(replace(findings, tables=(table,), flags=flags, costs=(), made=made)), encoding="utf-8")
+
+
+def kept(folder: Path = RESULTS) -> dict[str, TableFindings]:
+    """Tables by name."""
+    return {t.name: t for path in sorted(folder.glob("*.json")) for t in report.read(path).tables}
+
+
+def board(table: TableFindings) -> list[str]:
+    """A line a thief and protection: the first metric and what the protection changed in it, then others, then LPIPS."""
+    first, *others = table.metrics[:SHOWN]
+    rival = [f"against {'ours' if table.rival == 'cloakwork' else table.rival}"] if table.rival else []
+    named = [HEADS.get(m, m) for m in others]
+    heads = [
+        "thief",
+        "protection",
+        HEADS.get(first, first),
+        "against clean",
+        "against noise",
+        "less than either",
+        *rival,
+        *named,
+        "LPIPS",
+    ]
+    lines = _head(heads)
+    for thief in table.thieves:
+        for row in rows.board(table, thief):
+            cell = row.cells[first]
+            gaps = [_gap(cell.against_clean), _gap(cell.against_noise)]
+            verdict = {"yes": "yes", "no": "**no**"}.get(row.verdict, "")
+            versus = [_gap(cell.against_rival)] if rival else []
+            lpips = table.stealth.get(row.protection, {}).get("lpips")
+            more = [_mean(row.cells[m]) for m in others]
+            lines.append(
+                _line([thief, row.protection, _mean(cell), *gaps, verdict, *versus, *more, f"{lpips.mean:.3f}" if lpips else ""])
+            )
+    return lines
+
+
+def matrix(table: TableFindings) -> list[str]:
+    """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, beyond chance."""
+    by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+    lines = _head(["protection", *table.thieves])
+    for row in rows.board(table, table.thieves[0]):
+        cells = [by[row.protection, thief] for thief in table.thieves]
+        lines.append(_line([row.protection, *(f"**{_mean(c)}**" if "adaptive thief" in c.flags else _mean(c) for c in cells)]))
+    return lines
+
+
+def edits(table: TableFindings) -> list[str]:
+    """A line a protection, a column an edit; bold: farther from the clean edit than noise throws it, with 95 % confidence."""
+    by = {(c.protection, c.thief, c.metric): c for c in table.cells}
+    lines = _head(["protection", *(f"{thief}: LPIPS, SSIM" for thief in table.thieves)])
+
+    def shown(protection: str, thief: str) -> str:
+        far, alike = by[protection, thief, "lpips"], by[protection, thief, "ssim"]
+        text = f"{_mean(far, 3)}, {_mean(alike).partition(' ')[0]}"
+        return f"**{text}**" if far.against_noise and far.against_noise.low > 0 else text
+
+    def apart(protection: str) -> float:
+        return -sum(c.mean.mean for thief in table.thieves if (c := by[protection, thief, "lpips"]).mean)
+
+    for protection in sorted((p for p in table.protections if p != "none"), key=apart):
+        lines.append(_line([protection, *(shown(protection, thief) for thief in table.thieves)]))
+    return lines
+
+
+def worst(table: TableFindings) -> list[str]:
+    """The matrix, and a sentence for each line: who gets most, what the first thief gets, what clean photos give the same one."""
+    by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+    first, sentences = table.thieves[0], []
+    for protection in table.protections:
+        top = rows.most(by[protection, thief] for thief in table.thieves)
+        if top is None:
+            continue
+        beyond = ", more than chance explains" if "adaptive thief" in top.flags else ""
+        clean = "" if protection == "none" else f"; from clean photos it gets {_mean(by['none', top.thief])}"
+        said = f"the {first} thief {_mean(top)}, and no other more"
+        said = (
+            said if top.thief == first else f"{top.thief} {_mean(top)}{beyond}; the {first} thief {_mean(by[protection, first])}"
+        )
+        sentences.append(f"- **{protection}**: {said}{clean}.")
+    return [*matrix(table), "", *sentences]
+
+
+def mixed(table: TableFindings) -> list[str]:
+    """That, and what to expect if every other photo set is under a protection that knows the purifiers."""
+    by = {(c.protection, c.thief): c.mean for c in table.cells if c.metric == table.metrics[0]}
+    lines = _head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
+    for adaptive, ordinary in (("adaptive", "advdm"), ("cloakwork:adaptive", "cloakwork")):
+        for thief in table.thieves:
+            a, b = by[ordinary, thief], by[adaptive, thief]
+            if a and b:
+                lines.append(_line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
+    return [*worst(table), "", *lines]
+
+
+# document -> table -> how it is shown
+PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
+    "docs/protections.md": {
+        "methods": board, "first": board, "best": board, "small budget": board, "mismatch": board, "other attackers": board,
+        "things": board, "frozen": board, "ablation": board, "edits": edits,
+    },
+    "docs/red-team.md": {"purifiers": worst, "every purifier": worst, "switches": worst, "adaptive": mixed},
+}  # fmt: skip
+
+
+def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tuple[Path, str, list[str]]]:
+    """Document, mark and lines of every table that was measured and has a place."""
+    for doc, shows in PLACES.items():
+        text = (root / doc).read_text() if (root / doc).is_file() else ""
+        for name, show in shows.items():
+            if name in found and f"<!-- {name} -->" in text:
+                yield root / doc, name, show(found[name])
+
+
+def stands(doc: Path, name: str) -> list[str]:
+    """What stands in a document's place for a table."""
+    inside = re.search(rf"<!-- {re.escape(name)} -->\n\n(.*?)\n\n<!-- end -->", doc.read_text(), re.DOTALL)
+    return inside.group(1).split("\n") if inside else []
+
+
+def _head(names: list[str]) -> list[str]:
+    return [_line(names), "|---" * len(names) + "|"]
+
+
+def _line(columns: Iterable[str]) -> str:
+    return f"| {' | '.join(columns)} |"
+
+
+def _mean(cell: Cell, digits: int = 2) -> str:
+    e = cell.mean
+    return (
+        f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
+        if e and rows.known(e)
+        else "failed"
+        if cell.failed
+        else "unscored"
+    )
+
+
+def _gap(e: Estimate | None) -> str:
+    return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}], p {e.p:.3f}" if e and rows.known(e) else ""
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["keep", *paths] if paths:
+            for path in paths:
+                keep(report.read(Path(path)))
+        case []:
+            pass
+        case _:
+            sys.exit(__doc__)
+    for doc, name, lines in place(kept()):
+        tables.write(doc, name, lines)
+        print(f"{doc}: {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Benchmarks: what the command and the Python API call. A report and all numbers as plain data go to a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from cloakwork import executors, report
+from cloakwork.checks import check
+from cloakwork.errors import UserError
+from cloakwork.executors import Expected, Outcome, Tell
+from cloakwork.findings import Findings, collect
+from cloakwork.grids import Grid, targets
+from cloakwork.methods import unknown
+from cloakwork.recipes._reported import beside
+from cloakwork.steps import Bench, Step
+
+Engine = Callable[[Iterable[Step], Bench, Tell | None], Outcome]
+
+
+def bench(
+    grid: Grid,
+    out: Path | str,
+    *,
+    store: Path | str | None = None,
+    device: str = "auto",
+    engine: Engine = executors.serial,
+    tell: Tell | None = None,
+) -> Findings:
+    """Runs what is missing of a grid, distrusts it, and writes the report.
+
+    Results depend on the number of torch's threads; with one, a machine's cores are used by as many processes on one store.
+
+    Args:
+        grid: what a recipe gives.
+        out: folder for report.html, ab.html, findings.json and tables/.
+        store: folder or fsspec URL of finished steps, which benchmarks and processes may share; None keeps them in `out`.
+        device: where the models run.
+        engine: what runs the steps; `executors.serial`, or another of its kind.
+        tell: called after every step with steps done, their total and the last one's name.
+
+    Returns:
+        The findings. Steps that raised are in there as cells without a number, with the reason.
+
+    Raises:
+        UserError: the store cannot be reached, a model is not there, the disk is full.
+    """
+    out = Path(out)
+    if out.is_file():
+        raise UserError(f"The report folder {out} is a file; name another folder.")
+    desk = Bench(store or out / ".cloakwork", device)
+    outcome = engine(list(targets(grid)), desk, tell)
+    found = beside(check(collect(grid, desk, outcome.reasons()), grid, desk))
+    report.write(found, out, grid=grid, bench=desk)
+    return found
+
+
+def expect(grid: Grid, store: Path | str, device: str = "auto") -> list[Expected]:
+    """What a grid's steps are, how many are cached, and what the rest may take; computes nothing."""
+    return executors.expect(targets(grid), Bench(store, device))
+
+
+def only(grid: Grid, names: Iterable[str]) -> Grid:
+    """A grid cut down to some of its tables; all where none is named.
+
+    Raises:
+        UserError: no such table.
+    """
+    known, wanted = [t.name for t in grid.tables], list(names)
+    for name in wanted:
+        if name not in known:
+            raise unknown(f"table of '{grid.name}'", name, known)
+    return replace(grid, tables=tuple(t for t in grid.tables if t.name in (wanted or known)))

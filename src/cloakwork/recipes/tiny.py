@@ -1,0 +1,119 @@
+"""The measured tables of the documents: every protection on `tiny`, and the red team.
+
+`data` holds the folder `identities` (a folder for each person, with set_A and set_B in it) and the folder `subjects` (a folder
+of photos for each thing). All of it takes some days of one core; a table at a time is what --table is for.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+from cloakwork.comparison import Thief
+from cloakwork.errors import UserError
+from cloakwork.grids import THINGS, Grid, Table, people, thief, things
+
+EVERY = (
+    "pid", "fsmg", "simac", "ace", "metacloak", "caat", "photoguard", "aspl", "advdm", "mist", "sdst", "sds", "glaze",
+    "photoguard:tiny-diffusion", "advdm:tiny-minus", "sds:tiny-plus",
+)  # fmt: skip
+# MetaCloak's released loop at a tenth of its schedule, with surrogates that stay as they are, move as little as the released ones
+# do, and learn as the thief does
+FROZEN = tuple(
+    f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
+)
+OURS = "cloakwork"
+BEST = (OURS, "pid", "simac", "fsmg")
+# what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
+ATTACKED = ("fsmg", "aspl", "aspl@tiny+tiny-b", "metacloak", "advdm", "photoguard", "glaze", OURS)
+DIFFUSION = "gridpure"  # the purifier that stands for those by diffusion
+PURIFIERS = (
+    "jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided", "jpeg+resize", "codesr",
+    "codesr:noisy", "diffpure", "gridpure", "latent_diffpure", "impress",
+)  # fmt: skip
+ADAPTIVE = ("adaptive", *(f"adaptive:tiny:purifiers={p}" for p in ("jpeg", "tvm", "codesr", DIFFUSION)), f"{OURS}:adaptive")
+ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
+SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
+EDITS = ("a photo of a person", "a photo of a sunflower")
+
+PLAIN = thief("plain")
+TRANSFORMED = thief("with transformations", "dreambooth:transformed")
+JPEG = thief("JPEG 75", "dreambooth:jpeg")
+THREE = (PLAIN, TRANSFORMED, JPEG)
+
+
+def tiny(data: Path | None) -> Grid:
+    """The grid.
+
+    Raises:
+        UserError: no data, or not as described above.
+    """
+    if data is None:
+        raise UserError(
+            "The recipe 'tiny' needs photo sets: name with --data a folder that holds the folders identities and subjects."
+        )
+    return Grid(
+        "tiny",
+        "Protections and purifiers on tiny, a model of a few million weights at 128 x 128 pixels. None of it says anything about "
+        "Stable Diffusion.",
+        (*_protections(data), *_red_team(data)),
+    )
+
+
+def _protections(data: Path) -> tuple[Table, ...]:
+    who = people(data / "identities")
+    mismatch = (
+        thief("other victim", victim="tiny-b"),
+        thief("other token", "dreambooth:token=t@t"),
+        thief("other prompt", "dreambooth:instance_prompt=a dslr portrait of sks person"),
+        thief("half clean", clean_share=0.5),
+        thief("three quarters clean", clean_share=0.75),
+        thief("service", "lora:service", victim="tiny-b"),
+    )
+    others = (thief("LoRA", "lora"), thief("textual inversion", "textual_inversion"))
+    edits = (
+        *(thief(f"SDEdit {s:g}", f"sdedit:tiny:strengths={s}", prompts=EDITS) for s in (0.1, 0.2, 0.3)),
+        thief("inpainting", "inpaint:tiny:strengths=1.0", prompts=EDITS),
+    )
+    return (
+        Table("methods", (*EVERY, OURS), (TRANSFORMED,), who, rival=OURS),
+        Table("first", ("photoguard", "aspl"), THREE[:2], who, seeds=2),
+        Table("best", BEST, THREE, who, seeds=2, rival=OURS),
+        Table("small budget", BEST, THREE, who, budget=6.4, rival=OURS),
+        Table("mismatch", ("aspl", OURS), mismatch, who, rival=OURS),
+        Table("edits", (*EVERY, OURS), edits, who, ("lpips", "ssim")),
+        Table("other attackers", BEST, others, who, rival=OURS),
+        Table("things", BEST, (PLAIN,), things(data / "subjects", SUBJECTS), THINGS, rival=OURS),
+        Table("frozen", FROZEN, THREE[:2], who),
+        Table("ablation", ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)), (TRANSFORMED,), who),
+        *(Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), who, budget=r) for r in (4, 8, 16)),
+    )  # fmt: skip
+
+
+def _red_team(data: Path) -> tuple[Table, ...]:
+    who = people(data / "identities")
+    settings = [on for r in range(4) for on in combinations(("train", "suffix", "negative"), r)]
+    switches = tuple(
+        thief("+".join(on) or "no CDL", ":".join(["dreambooth:tiny", ",".join(f"cdl.{s}=True" for s in on)]).rstrip(":"))
+        for on in settings
+    )
+    return (
+        Table("purifiers", ATTACKED, _with_and_without_cdl("", "jpeg", "codesr", DIFFUSION), who),
+        Table("every purifier", ("aspl",), _with_and_without_cdl("", *PURIFIERS), who),
+        Table("switches", ("aspl",), switches, who),
+        Table(
+            "adaptive", ("advdm", OURS, *ADAPTIVE), _with_and_without_cdl("", "jpeg", "tvm", "codesr", DIFFUSION), who, budget=16
+        ),
+    )
+
+
+def _with_and_without_cdl(*purifiers: str) -> tuple[Thief, ...]:
+    """Thieves who use each purifier ("": none), without contrastive decoupling learning and with it."""
+    return tuple(
+        one
+        for p in purifiers
+        for one in (
+            thief(p, purifiers=p) if p else PLAIN,
+            thief(f"{p}, CDL" if p else "CDL", "dreambooth:cdl", purifiers=p),
+        )
+    )

@@ -1,0 +1,160 @@
+"""What people answered on the blind page: how often the protected photo was found, how often the clean result was preferred.
+
+An answer is right when the participant found the protected photo (task "seen"), or took the thief's picture from clean photos
+for the one more like the subject (task "likeness"). Half of all answers are right by guessing alone: a protection that nobody
+sees stays near one half in the first task, and one that works rises above it in the second.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cloakwork.errors import UserError
+
+TASKS = {"seen": "the protected photo was found", "likeness": "the result from clean photos looked more like the subject"}
+FORMAT = 1
+FASTEST = 1.0  # seconds; nobody looks at two pictures and decides in less
+Z = 1.959963984540054  # of a normal distribution's 95 %
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often answers were right."""
+
+    task: str
+    protection: str
+    right: int
+    n: int
+    low: float
+    high: float
+    """Wilson's 95 % interval of the share"""
+    p: float
+    """two-sided, exact, of the binomial with one half"""
+
+    @property
+    def share(self) -> float:
+        return self.right / self.n
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a study found."""
+
+    shares: tuple[Share, ...]
+    """by task and protection, all participants together"""
+    participants: dict[str, dict[str, tuple[int, int]]]
+    """participant -> task -> right answers, answers"""
+    notes: tuple[str, ...]
+    """what was left out, and what the numbers do not say"""
+
+    def lines(self) -> Iterator[str]:
+        """For a terminal: what was found, in lines."""
+        for task, meaning in TASKS.items():
+            if found := [s for s in self.shares if s.task == task]:
+                yield f"{meaning[0].upper()}{meaning[1:]} (one half is guessing):"
+                yield from (
+                    f"  {s.protection}: {s.right} of {s.n} = {s.share:.2f} [{s.low:.2f}, {s.high:.2f}], p = {s.p:.2g}"
+                    for s in found
+                )
+        for name, by in self.participants.items():
+            yield f"{name}: " + ", ".join(f"{task} {right} of {n} right" for task, (right, n) in by.items())
+        yield from self.notes
+
+
+def analyse(files: Sequence[Path | str]) -> Answers:
+    """Right answers by task and protection, over the files that participants downloaded from the blind page.
+
+    Args:
+        files: JSON; of two by the same participant for the same page, each pair of pictures counts once.
+
+    Raises:
+        UserError: no file, files that cannot be read as answers (all of them named), or no answer left.
+    """
+    if not files:
+        raise UserError("No answers were given; name the files that participants have downloaded from ab.html.")
+    kept, seconds, pages, faults, again = {}, {}, set(), [], 0
+    for file in files:
+        try:
+            said = _read(Path(file))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            faults.append(
+                f"{file} holds no answers ({type(error).__name__}: {error}); it must be a file downloaded from ab.html."
+            )
+            continue
+        pages.add(said["page"])
+        for a in said["answers"]:
+            key = said["page"], said["participant"], a["pair"]
+            again += key in kept
+            kept[key] = a["task"], a["protection"], a["right"]
+            seconds[key] = a["seconds"]
+    if faults:
+        raise UserError(*faults)
+    slow = {key: a for key, a in kept.items() if seconds[key] >= FASTEST}
+    if not slow:
+        raise UserError(
+            f"No answer is left: {len(kept)} were given, all in under {FASTEST:g} second; ask people to take their time."
+        )
+    return Answers(
+        tuple(_shares(slow.values())), _participants(slow), tuple(_notes(len(kept) - len(slow), again, len(pages), slow))
+    )
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """Wilson's score interval (1927), 95 %, of a share."""
+    centre, spread = right + Z * Z / 2, Z * math.sqrt(right * (n - right) / n + Z * Z / 4)
+    return max(0.0, (centre - spread) / (n + Z * Z)), min(1.0, (centre + spread) / (n + Z * Z))
+
+
+def binomial(right: int, n: int) -> float:
+    """Two-sided exact p of so many right answers or as unlikely a number, when all guess."""
+    tail = sum(math.comb(n, k) for k in range(max(right, n - right), n + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if said["format"] > FORMAT:
+        raise ValueError(f"format {said['format']}, this reads {FORMAT}")
+    for a in said["answers"]:
+        sound = isinstance(a["right"], bool) and isinstance(a["pair"], str) and isinstance(a["protection"], str)
+        if not sound or a["task"] not in TASKS or not math.isfinite(float(a["seconds"])):
+            raise ValueError(f"{a} is no answer")
+    return {"page": str(said["page"]), "participant": str(said["participant"]), "answers": said["answers"]}
+
+
+def _shares(answers: Iterable[tuple[str, str, bool]]) -> Iterator[Share]:
+    found: dict[tuple[str, str], list[bool]] = {}
+    for task, protection, right in answers:
+        found.setdefault((task, protection), []).append(right)
+    for (task, protection), rights in sorted(found.items(), key=lambda f: (list(TASKS).index(f[0][0]), f[0][1])):
+        n, right = len(rights), sum(rights)
+        yield Share(task, protection, right, n, *wilson(right, n), binomial(right, n))
+
+
+def _participants(answers: dict[tuple[str, str, str], tuple[str, str, bool]]) -> dict[str, dict[str, tuple[int, int]]]:
+    found: dict[str, dict[str, tuple[int, int]]] = {}
+    for (_, who, _), (task, _, right) in sorted(answers.items()):
+        before = found.setdefault(who, {}).get(task, (0, 0))
+        found[who][task] = before[0] + right, before[1] + 1
+    return found
+
+
+def _notes(fast: int, again: int, pages: int, answers: dict) -> Iterator[str]:
+    if fast:
+        yield f"Left out: {fast} answer{'s' * (fast > 1)} in under {FASTEST:g} second."
+    if again:
+        yield f"{again} answer{'s' * (again > 1)} stood in more than one file; the last counts."
+    if pages > 1:
+        yield f"The answers are to {pages} different pages, taken together here."
+    people = len({who for _, who, _ in answers})
+    if people < 2:
+        yield "One participant: this says what one pair of eyes saw."
+    yield (
+        "Answers of one participant, and answers to one pair, resemble each other; intervals and p take them for independent, "
+        "so both are too sure."
+    )

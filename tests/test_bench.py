@@ -1,0 +1,300 @@
+"""Grids: what they are made of, what comes out, and what makes it doubtful (each fault planted)."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import own_methods
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from cloakwork import checks, executors, findings, grids, recipes, steps
+from cloakwork.benching import only
+from cloakwork.cli import main
+from cloakwork.comparison import Subject, Thief
+from cloakwork.errors import UserError
+from cloakwork.findings import Findings
+from cloakwork.grids import Grid, Table, lines, targets, thief
+from cloakwork.intervals import Estimate
+from cloakwork.recipes.quick import quick
+from cloakwork.steps import Bench, source
+
+Run = Callable[..., tuple[Findings, Grid, Bench]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def own_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    folder = tmp_path_factory.mktemp("own")
+    own_methods.build(folder)
+    sys.path.insert(0, str(folder))
+    yield
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture
+def people(sample_files: list[Path]) -> tuple[Subject, ...]:
+    """Three photo sets of one photo."""
+    sets = [(f.stem, source([f])) for f in sample_files]
+    return tuple(Subject(name, photos, photos, 0, photos) for name, photos in sets)
+
+
+def copier(label: str = "copier", attacker: str = "lab.copier", **circumstances: object) -> Thief:
+    return thief(label, attacker, prompts=("a photo",), **circumstances)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
+    def of(*protections: str, thieves: tuple[Thief, ...] | None = None, **table: object) -> tuple[Findings, Grid, Bench]:
+        made = Table("lab", protections, thieves or (copier(),), people, ("lab.brightness",), **table)  # type: ignore[arg-type]
+        grid, bench = grids.check(Grid("lab", "A test.", (made,))), Bench(tmp_path / "store", "cpu")
+        outcome = executors.serial(targets(grid), bench)
+        return checks.check(findings.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
+
+    return of
+
+
+def kinds(found: Findings) -> dict[str, list[str]]:
+    """Kind of flag -> where."""
+    said: dict[str, list[str]] = {}
+    for flag in found.flags:
+        said.setdefault(flag.kind, []).append(flag.where)
+    return said
+
+
+def test_a_table_has_its_controls_and_pairs_them(run: Run, people: tuple[Subject, ...]) -> None:
+    found, grid, _ = run("lab.darker", "lab.idle", budget=16, rival="lab.darker")
+    (table,) = found.tables
+    assert table.protections == ("none", "noise", "lab.darker", "lab.idle")
+    cells = {c.protection: c for c in table.cells}
+    darker, none, idle = cells["lab.darker"], cells["none"], cells["lab.idle"]
+    assert none.budget == 0 and none.against_clean is None and darker.budget == 16
+    assert darker.against_clean and darker.against_clean.mean == pytest.approx(-16 / 255, abs=0.02) and darker.works
+    assert darker.against_rival is None and idle.against_rival and idle.against_rival.mean == pytest.approx(16 / 255, abs=0.02)
+    assert idle.works is False and none.works is None
+    assert table.stealth["lab.darker"]["linf"].mean == pytest.approx(16, abs=1e-4)
+    assert {c.kind for c in found.costs} == {"protect", "attack", "score"} and all(c.steps for c in found.costs)
+    assert [s.name for s in grid.tables[0].subjects] == [s.name for s in people]
+
+
+def test_budgets_of_their_own_have_noise_of_their_own(people: tuple[Subject, ...]) -> None:
+    table = Table("t", ("lab.darker", "lab.darker:budget=3"), (copier(),), people, budget=None)
+    assert [(line.protection, line.budget) for line in lines(table)] == [
+        ("none", 0), ("noise 8", 8), ("noise 3", 3), ("lab.darker", 8), ("lab.darker:budget=3", 3),
+    ]  # fmt: skip
+
+
+def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
+    found, _, _ = run("lab.darker", thieves=(copier(), copier("broken", "lab.broken")))
+    broken = [c for c in found.tables[0].cells if c.thief == "broken"]
+    assert len(broken) == 3 and all(c.mean is None and "The kettle is empty" in c.failed for c in broken)
+    assert all(c.mean for c in found.tables[0].cells if c.thief == "copier")
+    assert len(kinds(found)["failed"]) >= 1 and all("failed" in c.flags for c in broken)
+
+
+def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_path: Path) -> None:
+    grid = Grid("lab", "", (Table("lab", (), (copier(),), people, ("lab.blind",)),))
+    bench = Bench(tmp_path / "store", "cpu")
+    assert not executors.serial(targets(grid), bench).failed
+    found = checks.check(findings.collect(grid, bench), grid, bench)
+    assert all(c.unscored and c.mean is None and c.failed == "The metric gave no number." for c in found.tables[0].cells)
+    assert "unscored" in kinds(found) and "failed" not in kinds(found)
+
+
+def test_what_was_never_computed_says_so(people: tuple[Subject, ...], tmp_path: Path) -> None:
+    grid = Grid("lab", "", (Table("lab", ("lab.darker",), (copier(),), people, ("lab.brightness",)),))
+    cells = findings.collect(grid, Bench(tmp_path / "empty", "cpu")).tables[0].cells
+    assert cells and all(c.failed.endswith("it has not been computed.") for c in cells)
+
+
+def test_no_fault_no_flag_but_for_few_photo_sets(run: Run) -> None:
+    found, _, _ = run("lab.darker")
+    assert set(kinds(found)) == {"few photo sets"}
+    assert kinds(run("lab.darker", budget=0)[0]).keys() == {"few photo sets"}, "a budget of 0 is the same as none"
+
+
+def test_six_photo_sets_are_enough(people: tuple[Subject, ...], tmp_path: Path) -> None:
+    six = tuple(replace(s, name=f"{s.name} {i}") for i in range(2) for s in people)
+    grid = Grid("lab", "", (Table("lab", (), (copier(),), six, ("lab.brightness",)),))
+    bench = Bench(tmp_path / "store", "cpu")
+    executors.serial(targets(grid), bench)
+    assert not checks.check(findings.collect(grid, bench), grid, bench).flags
+
+
+def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
+    found, grid, bench = run("lab.darker")
+    low = Estimate(0.1, 0.0, 0.2, 3, 1, 3)
+    (table,) = found.tables
+    cells = tuple(replace(c, metric="match", mean=low) for c in table.cells)
+    planted = checks.check(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
+    assert kinds(planted)["thief fails"] and all("thief fails" in c.flags for c in planted.tables[0].cells)
+    well = tuple(replace(c, mean=replace(low, mean=0.9)) for c in cells)
+    assert "thief fails" not in kinds(checks.check(replace(found, tables=(replace(table, cells=well),)), grid, bench))
+
+
+def test_chance_that_no_seed_rules_is_flagged_at_budget_0(run: Run) -> None:
+    found, _, _ = run("lab.darker", budget=0, thieves=(copier("gambler", "lab.gambler"),))
+    assert kinds(found)["budget 0"] == ["lab: noise / gambler", "lab: lab.darker / gambler"]
+
+
+def test_a_photo_beyond_the_budget_is_flagged(run: Run) -> None:
+    found, grid, bench = run("lab.darker")
+    step = lines(grid.tables[0]).__next__().subjects[0].protected
+    path = bench.results.folder / steps.name_of(step, bench)  # type: ignore[arg-type]
+    photos = {k: (v.int() // 2).to(torch.uint8) for k, v in load_file(path).items()}
+    path.with_suffix(".record.json").unlink()
+    save_file(photos, path)
+    planted = checks.check(found, grid, bench)
+    assert kinds(planted)["over budget"] == ["lab: lab.darker / copier"] and "its budget is 11" in planted.flags[0].text
+
+
+@pytest.mark.parametrize(("protection", "text"), [
+    ("lab.idle", "changed no pixel at a budget of 11"),
+    ("lab.flat", "a gradient of zero in 9 of its PGD steps"),
+    ("lab.nan", "not finite"),
+])  # fmt: skip
+def test_a_gradient_that_leads_nowhere_is_flagged(run: Run, protection: str, text: str) -> None:
+    found, _, _ = run(protection)
+    (flag, *_) = [f for f in found.flags if f.kind == "no gradient"]
+    assert text in flag.text
+
+
+def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
+    found, _, _ = run(
+        "lab.darker", thieves=(copier(), copier("dim", purifiers="lab.dim"), copier("bright", purifiers="lab.brighten"))
+    )
+    assert kinds(found)["harmful purifier"] == ["lab: lab.darker / dim"]
+    assert kinds(found)["adaptive thief"] == ["lab: lab.darker / bright"]
+    flagged = {(c.protection, c.thief): c.flags for c in found.tables[0].cells}
+    assert "harmful purifier" in flagged["lab.darker", "dim"] and "harmful purifier" not in flagged["none", "dim"]
+
+
+def test_tables_that_lack_something_are_refused_together(people: tuple[Subject, ...]) -> None:
+    one = Table("a", (), (copier(), copier()), people)
+    with pytest.raises(UserError) as error:
+        grids.check(Grid("lab", "", (one, replace(one, thieves=()))))
+    assert len(error.value.sentences) == 3
+    with pytest.raises(UserError, match="no table of 'lab' 'x'"):
+        only(Grid("lab", "", (one,)), ["x"])
+
+
+def test_folders_of_people_and_of_things(tmp_path: Path, sample_files: list[Path]) -> None:
+    for folder in ("people/ann/set_A", "people/ann/set_B", "things/rc_car2"):
+        (tmp_path / folder).mkdir(parents=True)
+        for file in sample_files:
+            (tmp_path / folder / file.name).write_bytes(file.read_bytes())
+    (ann,) = grids.sets(tmp_path / "people")
+    assert (ann.name, ann.noun, len(ann.clean.files), len(ann.references.files)) == ("ann", "person", 3, 6)
+    (car,) = grids.sets(tmp_path / "things")
+    assert (car.noun, len(car.clean.files), len(car.references.files)) == ("rc car", 2, 3)
+    for bad, text in ((tmp_path / "none", "no folder"), (tmp_path / "things/rc_car2", "no photos of things")):
+        with pytest.raises(UserError, match=text):
+            grids.sets(bad)
+
+
+def test_quick_has_two_photo_sets_and_a_control(tmp_path: Path) -> None:
+    grid = recipes.build("quick", quick)
+    bench = Bench(tmp_path, "cpu")
+    counted = {(e.kind, e.name): e.steps for e in executors.expect(targets(grid), bench)}
+    assert counted["attack", "dreambooth"] == 20 and counted["attack", "sdedit"] == 8
+    assert not list(tmp_path.rglob("*.safetensors")), "a dry run computes nothing"
+
+
+def write_recipe(folder: Path, module: str, body: str) -> None:
+    (folder / f"{module}.py").write_text(body)
+
+
+@pytest.mark.parametrize(("words", "sentence"), [
+    ([], "No recipe was named; name one of"),
+    (["quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
+    (["tiny"], "The recipe 'tiny' needs photo sets"),
+    (["--recipe", "mine.raises"], "The recipe 'raises' raised ValueError: no luck (mine.py, line 2)"),
+    (["--recipe", "mine.wrong"], "The recipe 'wrong' returned int; it must return a cloakwork.grids.Grid."),
+    (["--recipe", "mine.absent"], "The module 'mine' has no function 'absent'"),
+    (["--recipe", "nowhere.grid"], "There is no module 'nowhere'"),
+    (["--recipe", "mine.raises", "--recipe", "other.raises"], "Two recipes are called 'raises': other.raises and mine.raises"),
+    (["quick", "--recipe", "mine.quick"], "Two recipes are called 'quick'"),
+    (["--recipe", "mine.empty"], "The recipe 'mine' has no table"),
+    (["quick", "--table", "Theives"], "did you mean 'Thieves'?"),
+    (["quick", "--threads", "0"], "There cannot be 0 threads"),
+    (["quick", "--workers", "2"], "The engine serial has neither an address nor workers"),
+    (["quick", "--model", "tiny"], "write --model NAME=OTHER"),
+    (["quick", "--data", "nowhere"], "There is no folder nowhere"),
+])  # fmt: skip
+def test_bad_input_is_one_sentence(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_recipe(tmp_path, "mine", "def raises():\n    raise ValueError('no luck')\ndef wrong(data):\n    return 3\n"
+                 "def quick(): pass\ndef empty():\n    from cloakwork.grids import Grid\n    return Grid('mine', '', ())\n")  # fmt: skip
+    write_recipe(tmp_path, "other", "def raises(): pass\n")
+    assert main(["bench", *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "bench-output").exists(), "nothing is left behind"
+
+
+RECIPE = """
+from pathlib import Path
+from cloakwork.comparison import Subject
+from cloakwork.grids import Grid, Table, thief
+from cloakwork.steps import source
+
+def grid(data):
+    sets = [(f.stem, source([f])) for f in sorted(Path(data).glob("*.png"))]
+    subjects = tuple(Subject(n, s, s, 0, s) for n, s in sets)
+    who = (thief("copier", "lab.copier", prompts=("a photo",)),)
+    return Grid("grid", "Mine.", (Table("lab", ("lab.darker",), who, subjects, ("lab.brightness",)),))
+"""
+
+
+def test_a_recipe_of_ones_own_runs_and_is_found_again(
+    tmp_path: Path, sample_files: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_recipe(tmp_path, "my_lab", RECIPE)
+    words = ["bench", "--recipe", "my_lab.grid", "--data", str(sample_files[0].parent), "-o", "out"]
+    assert main([*words, "--dry-run"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "36 steps, 0 cached" in said and "36 steps more have never been run" in said
+    assert main(words) == 0
+    assert "grid: 3 cells in 1 tables, 0 without a number" in capsys.readouterr().out
+    made = {p: p.read_bytes() for p in (tmp_path / "out/grid").rglob("*") if p.is_file()}
+    assert {"report.html", "findings.json"} <= {p.name for p in made}
+    assert main([*words, "--dry-run"]) == 0 and "36 steps, 36 cached" in capsys.readouterr().out
+    assert main(words) == 0
+    assert {p: p.read_bytes() for p in made} == made, "the same again, byte for byte"
+
+
+def test_a_full_disk_stops_the_grid_with_one_sentence(
+    run: Run, people: tuple[Subject, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = Grid("lab", "", (Table("lab", ("lab.darker",), (copier(),), people, ("lab.brightness",)),))
+    bench, kept = Bench(tmp_path / "store", "cpu"), []
+    real = Path.write_text
+
+    def full(self: Path, *args: object, **kwargs: object) -> int:
+        if "score" in self.parts and ".record." not in self.name:
+            kept.append(self)
+            raise OSError(28, "No space left on device")
+        return real(self, *args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        executors.serial(targets(grid), bench)
+    assert len(kept) == 1, "nothing more was tried"
+    monkeypatch.undo()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*.safetensors")}
+    assert before and not executors.serial(targets(grid), bench).failed
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items()), "what was done is not done again"
+
+
+def test_numbers_of_a_table_say_what_they_are(run: Run) -> None:
+    found, _, _ = run("lab.darker", thieves=(copier(), copier("both", purifiers="lab.dim:by=0.2+jpeg")))
+    cell = next(c for c in found.tables[0].cells if c.thief == "both")
+    assert (cell.purifiers, cell.victim, cell.better) == ("lab.dim:by=0.2+jpeg", "tiny", "higher")
+    assert cell.mean and not math.isnan(cell.mean.mean)
+    assert found.made["weights"].keys() == {"tiny"} and found.made["tables"]["lab"]["protections"]["lab.darker"] == {"budget": 11}

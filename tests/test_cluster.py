@@ -1,0 +1,335 @@
+"""Steps on a Ray cluster of this machine: the same bytes as one process gives, after kills and failures too."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from test_executors import contents, grid
+
+from cloakwork import cluster, executors, needs, steps, working
+from cloakwork.errors import Unwritable, UserError
+from cloakwork.needs import Need
+from cloakwork.protections import noise
+from cloakwork.steps import Bench, Step, source
+from cloakwork.waiting import Queue
+
+ray = pytest.importorskip("ray")
+
+LAB = '''
+"""A purifier that notes who runs it, and may be slow, break or find the disk full."""
+import os, time, torch
+from dataclasses import dataclass
+from pathlib import Path
+from cloakwork.errors import Unwritable, UserError
+
+VERSION = 1
+USES_MODEL = "latent"
+
+@dataclass(frozen=True)
+class Config:
+    notes: str
+    number: int = 0
+    seconds: float = 0
+    fault: str = ""
+
+def purify(photos, ldm, cfg, *, rng):
+    with open(cfg.notes, "a") as file:
+        file.write(f"{os.getpid()} {id(ldm)} {torch.get_num_threads()}\\n")
+    time.sleep(cfg.seconds)
+    if cfg.fault:
+        raise {"full": Unwritable, "kettle": UserError}[cfg.fault]("The kettle is empty.")
+    return photos
+'''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cluster of two worker processes for all tests."""
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOAKWORK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        with cluster.connected(workers=2):
+            yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, sample_files: list[Path]) -> dict[str, bytes]:
+    """What an undisturbed run in one process leaves."""
+    store = tmp_path_factory.mktemp("whole")
+    executors.serial(grid(sample_files), Bench(store, "cpu"))
+    return contents(store)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working folder with a module of the user's in it."""
+    folder = tmp_path_factory.mktemp("lab")
+    (folder / "my_lab").mkdir()
+    (folder / "my_lab" / "odd.py").write_text(LAB)
+    return folder
+
+
+@pytest.fixture
+def notes(lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(lab)
+    return tmp_path / "notes"
+
+
+def odd(files: list[Path], notes: Path, *, number: int = 0, seconds: float = 0.0, fault: str = "", model: bool = False) -> Step:
+    from cloakwork import methods
+
+    config = methods.load("purifiers", "my_lab.odd").Config(str(notes), number, seconds, fault)
+    return Step("purify", "my_lab.odd", config, (source(files),), models=("tiny",) if model else ())
+
+
+def test_several_processes_give_the_bytes_of_one(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
+    bench, told = Bench(tmp_path, "cpu"), []
+    names = list(steps.graph(grid(sample_files), bench))
+    outcome = cluster.run(grid(sample_files), bench, lambda *what: told.append(what))
+    assert sorted(outcome.made) == sorted(names) and not outcome.failed
+    assert [what[:2] for what in told] == [(i, 20) for i in range(1, 21)] and {what[2] for what in told} == set(names)
+    assert contents(tmp_path) == whole and not list(tmp_path.rglob("*.claim"))
+    again = cluster.run(grid(sample_files), Bench(tmp_path, "cpu"))
+    assert not again.made and not again.failed
+
+
+def test_workers_keep_their_models_and_the_drivers_threads(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
+    targets = [odd(sample_files, notes, number=n, seconds=0.1, model=True) for n in range(8)]
+    assert not cluster.run(targets, Bench(tmp_path / "store", "cpu")).failed
+    lines = [line.split() for line in notes.read_text().splitlines()]
+    processes = {pid for pid, *_ in lines}
+    assert len(lines) == 8 and len(processes) == 2 and str(os.getpid()) not in processes
+    assert len({(pid, model) for pid, model, _ in lines}) == 2, "one model a process, whatever the number of its tasks"
+    torch.set_num_threads(2)
+    try:
+        cluster.run([odd(sample_files, notes, number=9)], Bench(tmp_path / "store", "cpu"))
+        assert notes.read_text().splitlines()[-1].endswith(" 2") and {threads for *_, threads in lines} == {"1"}
+        torch.set_num_threads(3)
+        with pytest.raises(UserError, match="needs 3 processors on one machine"):
+            cluster.run(grid(sample_files), Bench(tmp_path / "store", "cpu"))
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_a_killed_worker_costs_no_more_than_its_step(
+    sample_files: list[Path], tmp_path: Path, notes: Path, whole: dict[str, bytes]
+) -> None:
+    slow, killed = odd(sample_files, notes, seconds=2), []
+
+    def kill(*_: object) -> None:
+        if not killed and notes.exists():
+            killed.append(int(notes.read_text().split()[0]))
+            os.kill(killed[0], signal.SIGKILL)
+
+    bench = Bench(tmp_path / "store", "cpu")
+    outcome = cluster.run([slow, *grid(sample_files)], bench, kill)
+    assert killed and len(outcome.made) == 21 and not outcome.failed
+    first, second = (int(line.split()[0]) for line in notes.read_text().splitlines())
+    assert first == killed[0] != second, "begun twice, by two processes"
+    assert steps.cached(slow, bench)
+    bench.results.drop(steps.name_of(slow, bench))
+    assert contents(tmp_path / "store") == whole and not list(tmp_path.rglob("*.claim")) and not list(tmp_path.rglob("*.part*"))
+
+
+def test_a_step_whose_worker_is_lost_too_often_fails(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
+    slow, stop = odd(sample_files, notes, seconds=5), threading.Event()
+
+    def kill() -> None:
+        while not stop.wait(0.1):
+            for line in notes.read_text().splitlines() if notes.exists() else ():
+                if psutil.pid_exists(int(line.split()[0])):
+                    os.kill(int(line.split()[0]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        outcome = cluster.run([slow], Bench(tmp_path / "store", "cpu"), retries=0)
+    finally:
+        stop.set()
+        killer.join()
+    assert next(iter(outcome.failed.values())).startswith("WorkerCrashedError: ") and not outcome.made
+
+
+def test_a_step_that_raises_fails_with_what_rests_on_it(
+    sample_files: list[Path], tmp_path: Path, notes: Path, whole: dict[str, bytes]
+) -> None:
+    broken = odd(sample_files, notes, fault="kettle")
+    targets = [*grid([*sample_files]), Step("protect", "noise", noise.Config(budget=2), (broken,))]
+    there, here = (
+        engine(targets, Bench(tmp_path / name, "cpu")) for name, engine in (("a", cluster.run), ("b", executors.serial))
+    )
+    assert there.failed == here.failed and len(there.failed) == 2
+    assert next(iter(there.failed.values())) == "UserError: The kettle is empty."
+    assert len(there.made) == 20 and contents(tmp_path / "a") == whole
+
+
+def test_a_full_disk_stops_the_run(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
+    with pytest.raises(Unwritable, match=r"^The kettle is empty\.$"):
+        cluster.run([odd(sample_files, notes, fault="full"), *grid(sample_files)], Bench(tmp_path / "store", "cpu"))
+
+
+def test_what_others_are_at_is_waited_for(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
+    bench = Bench(tmp_path, "cpu")
+    name, ready = next(iter(steps.graph(grid(sample_files), bench))), threading.Event()
+
+    def hold() -> None:
+        with bench.results.claimed(name):
+            ready.set()
+            time.sleep(1.5)
+
+    other = threading.Thread(target=hold)
+    other.start()
+    ready.wait()
+    outcome = cluster.run(grid(sample_files), bench)
+    other.join()
+    assert len(outcome.made) == 20 and outcome.made.index(name) > 0 and contents(tmp_path) == whole
+
+
+CHILD = """
+import sys, torch; torch.set_num_threads(1)
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_executors import grid
+from cloakwork import cluster
+from cloakwork.steps import Bench
+address, store, *files = sys.argv[1:]
+print(len(cluster.run(grid([Path(f) for f in files]), Bench(store, "cpu"), address=address or None, workers=2).made))
+"""
+
+
+def child(address: str, store: Path, files: list[Path]) -> subprocess.Popen[str]:
+    """A driver of its own, with a folder for temporary files whose path is too long for a socket."""
+    long = store.parent / ("long" * 30)
+    long.mkdir(exist_ok=True)
+    code, environment = CHILD.format(tests=str(Path(__file__).parent)), os.environ | {"TMPDIR": str(long)}
+    command = [sys.executable, "-c", code, address, str(store), *map(str, files)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_a_cluster_that_runs_already(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
+    process = child(ray.get_runtime_context().gcs_address, tmp_path / "store", sample_files)
+    said, complaints = process.communicate(timeout=120)
+    assert (process.returncode, said, complaints) == (0, "20\n", "") and contents(tmp_path / "store") == whole
+    assert [node["Alive"] for node in ray.nodes()] == [True], "it outlives its guests"
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_driver_that_ends_too_early(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes], sign: signal.Signals
+) -> None:
+    store = tmp_path / "store"
+    process, begun = child("", store, sample_files), time.monotonic()
+    while process.poll() is None and time.monotonic() - begun < 120 and len(list(store.glob("*/[!.]*.safetensors"))) < 3:
+        time.sleep(0.01)
+    # two agents of Ray's, which run no steps, take a minute to notice
+    family = [p for p in psutil.Process(process.pid).children(recursive=True) if not p.name().endswith("Agent")]
+    folders = {Path(f) for p in family for f in re.findall(r"/tmp/cw-[^/]+", " ".join(p.cmdline()))}
+    process.send_signal(sign)
+    process.communicate(timeout=60)
+    assert not psutil.wait_procs(family, timeout=60)[1], "its workers end with it"
+    made = {path: path.stat().st_mtime_ns for path in store.glob("*/*.*") if path.name.removesuffix(".record.json") and
+            path.suffix in (".safetensors", ".json")}  # fmt: skip
+    assert process.returncode and folders and 3 <= len(contents(store)) < 20
+    if sign == signal.SIGKILL:
+        for folder in folders:
+            subprocess.run(["rm", "-rf", str(folder)], check=True)
+    assert not any(folder.exists() for folder in folders)
+    outcome = cluster.run(grid(sample_files), Bench(store, "cpu"))
+    assert contents(store) == whole and not outcome.failed
+    assert all(path.stat().st_mtime_ns == when for path, when in made.items()), "nothing that was done is done again"
+
+
+def test_a_cluster_that_does_not_answer(sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "PATIENCE", 4)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        port = silent.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", "127.0.0.1:9", "nowhere.invalid:6379", "nonsense"):
+            begun = time.monotonic()
+            with pytest.raises(UserError, match=f"No Ray cluster answers at '{address}'") as caught:
+                cluster.run(grid(sample_files), Bench(tmp_path, "cpu"), address=address)
+            assert len(caught.value.sentences) == 1 and time.monotonic() - begun < 10
+    with pytest.raises(UserError, match="with the address auto"):
+        cluster.run(grid(sample_files), Bench(tmp_path, "cpu"), address="ray://127.0.0.1:10001")
+    assert not contents(tmp_path)
+
+
+def test_without_ray(sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r'pip install "cloakwork\[ray\]"'):
+        cluster.run(grid(sample_files), Bench(tmp_path, "cpu"))
+    with pytest.raises(UserError, match="0 workers and -1 retries"):
+        cluster.run(grid(sample_files), Bench(tmp_path, "cpu"), workers=0, retries=-1)
+
+
+def test_a_worker_that_would_make_something_else_says_so(
+    sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench = Bench(tmp_path, "cpu")
+    name, step = next(iter(steps.graph(grid(sample_files), bench).items()))
+    about = working.Circumstances(str(tmp_path), str(tmp_path), "cpu", 1)
+    other = f"protect/{'0' * 32}.safetensors"
+    done, made, why = working.make(other, [ray.put(about), ray.put({other: step})])
+    assert done and not made and why and "would make another result" in why
+    assert working.make(name, [ray.put(about), ray.put({name: step})]) == (True, True, None)
+
+
+def test_what_a_task_asks_of_a_machine(sample_files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy = Step("protect", "noise", noise.Config(), (source(sample_files),))
+    hub = Step("protect", "noise", noise.Config(), (source(sample_files),), models=("somebody/model",))
+    assert needs.of_one(noisy, "cpu", 10**12) == Need(1, 0, 2 * 10**9)
+    assert needs.of_one(noisy, "cuda", 10**9) == Need(1, needs.GPU_SHARE, 10**9)
+    assert needs.of_one(hub, "cuda", 10**12) == Need(1, 1, 8 * 10**9)
+    monkeypatch.setattr(noise, "GPUS", 0.5, raising=False)
+    monkeypatch.setattr(noise, "MEMORY_GB", 3, raising=False)
+    assert needs.of_one(hub, "cuda", 10**12) == Need(1, 0.5, 3 * 10**9)
+    nodes = [{"CPU": 8.0, "GPU": 1.0, "memory": 64e9}, {"CPU": 4.0, "memory": 5e9}]
+    assert [Need(1, 0, 10**9).slots(nodes), Need(1, 0.5, 10**9).slots(nodes), Need(2, 0, 2 * 10**9).slots(nodes)] == [12, 2, 6]
+    assert Need(1, 0, 0).slots([]) == 0
+    with pytest.raises(UserError, match=r"1 processor and 0\.5 GPU on one machine") as caught:
+        needs.of_each([noisy, hub], "cuda", [{"CPU": 8.0, "memory": 64e9}])
+    assert len(caught.value.sentences) == 1
+
+
+def test_the_queue_keeps_order_room_and_count() -> None:
+    # 0 and 1 are free, 2 rests on both, 3 on 2; 4 is of another pool
+    queue = Queue(["a", "b", "c", "d", "e"], [[], [], [0, 1], [2], []], ["p", "p", "p", "p", "q"])
+    room = {"p": 1, "q": 1}
+    assert list(queue.start(room, most=1)) == [0] and list(queue.start(room)) == [4]
+    assert queue.settle(0, (False, False, None), again=0.05) == [] and queue.left == 5
+    assert list(queue.start(room)) == [1], "what others are at rests for a while"
+    time.sleep(0.06)
+    assert list(queue.start({"p": 2, "q": 1})) == [0]
+    assert queue.settle(0, (True, True, None), 0) == [0] and not list(queue.start({"p": 1, "q": 1}))
+    assert queue.settle(1, (True, False, "E: no"), 0) == [1, 2, 3] and queue.settle(4, (True, False, None), 0) == [4]
+    assert not queue.left and queue.outcome.made == ["a"]
+    assert queue.outcome.failed == {"b": "E: no", "c": "b, which it rests on, failed", "d": "c, which it rests on, failed"}
+
+
+def test_the_queue_is_as_quick_for_many_steps() -> None:
+    def cpu(n: int) -> float:
+        begun = time.process_time()
+        queue = Queue([str(i) for i in range(n)], [[i - 1] if i % 10 else [] for i in range(n)], ["p"] * n)
+        while queue.left:
+            for number in list(queue.start({"p": 8})):
+                queue.settle(number, (True, True, None), 0)
+        assert len(queue.outcome.made) == n
+        return time.process_time() - begun
+
+    few = min(cpu(10_000) for _ in range(3))
+    assert cpu(100_000) < 20 * few + 1, "ten times the steps"

@@ -1,0 +1,73 @@
+"""Golden values of purifiers, attackers and metrics (protections have theirs in test_contract.py).
+
+Results are kept by VERSION: outputs may move only together with it, or with the weights. Then run with CLOAKWORK_GOLDEN=write
+and read the diff.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import test_attackers
+import test_purifiers
+import torch
+import torch.nn.functional as F
+from conftest import GOLDEN, golden
+from torch import Tensor
+
+from cloakwork import ddpm, measure, methods
+from cloakwork.ldm import LDM
+from cloakwork.state import State
+from cloakwork.types import Photos
+
+EDITORS = {"sdedit": {"strengths": (0.4,), "steps": 5}, "inpaint": {"strengths": (1.0,), "steps": 3}}
+
+
+def named(kind: str) -> list[str]:
+    return [name for name, _ in methods.listing(kind)]
+
+
+def said(pictures: list[Tensor]) -> list[float]:
+    """Mean and spread of each, 1/255."""
+    return [round(v.item() * 255, 2) for p in pictures for v in (p.mean(), p.std())]
+
+
+@pytest.mark.parametrize("name", named("purifiers"))
+def test_purifier(name: str, photos: Photos, tiny: LDM) -> None:
+    got = test_purifiers.run(name, photos)
+    weights = {"latent": lambda: tiny.weights, "pixels": lambda: ddpm.weights("tiny"), "": lambda: ""}[methods.asks(name)]()
+    changes = [round((a - b).abs().mean().item() * 255, 3) for a, b in zip(got, photos, strict=True)]
+    golden(f"purifiers/{name}", methods.load("purifiers", name).VERSION, weights, changes, within=0.05)
+
+
+@pytest.mark.parametrize("name", named("attackers"))
+def test_attacker(name: str, photos: Photos, tiny: LDM) -> None:
+    if name in EDITORS:
+        module = methods.load("attackers", name)
+        config = replace(module.PRESETS["tiny"], **EDITORS[name])
+        prompts, rng = test_attackers.PROMPTS[:1], torch.Generator().manual_seed(1)
+        got = module.attack(photos, tiny, config, prompts, rng=rng, state=State())
+    else:
+        got = test_attackers.run(name, photos, tiny)
+    golden(f"attackers/{name}", methods.load("attackers", name).VERSION, tiny.weights, said(list(got)), within=1)
+
+
+@pytest.mark.parametrize("name", named("metrics"))
+def test_metric(name: str, photos: Photos) -> None:
+    big = [F.interpolate(p[None], (192, 192))[0] for p in photos]
+    noise = torch.Generator().manual_seed(0)
+    seen = [(p + 0.02 * torch.randn(p.shape, generator=noise)).clamp(0, 1) for p in big]
+    found = measure.measure(name, seen, big, ["a photo of a cat"] * len(seen))
+    if not (values := [v for v in found.values if not math.isnan(v)]):
+        pytest.skip(found.reason or "unscored")
+    golden(f"metrics/{name}", methods.load("metrics", name).VERSION, found.instrument, values, within=0.02 * abs(found.mean))
+
+
+def test_nothing_is_golden_that_is_not_there() -> None:
+    known = {f"{kind}/{name}" for kind in ("purifiers", "attackers", "metrics") for name in named(kind)} | set(
+        named("protections")
+    )
+    assert set(json.loads(GOLDEN.read_text())) <= known
