@@ -5,9 +5,9 @@
 
 Ten steps to a photo set: one after the photos, three after that, two after each of these. Through the whole code path (a
 purifier, this file, that gives the photos back; keys, claims, results and records on the disk) or bare (the scheduler and Ray's
-tasks alone, whose work is the sleep; a hundred thousand results take too long on a busy machine's disk). Every measurement is a
-process of its own. Walls depend on what else the machine does, which the load average tells (runnable processes when the
-measurement began and ended); CPU seconds less so.
+tasks alone, whose work is the sleep). `serial` is spared the hundred thousand. Every measurement is a process of its own. Walls
+depend on what else the machine does, which the load average tells (runnable processes when the measurement began and ended); CPU
+seconds less so.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ METHODS = {
     "darker": ("budget: float = 8", QUIET + "    return [(p - cfg.budget / 255).clamp(0, 1) for p in photos]"),
     "idle": ("budget: float = 8", QUIET + "    return photos"),
     "flat": ("budget: float = 8", QUIET + "    zero = lambda x, which: (0.0, [0 * p for p in x])\n"
-             "    return pgd.ascend(photos, zero, budget=cfg.budget, step=None, steps=3, rng=rng, state=state, random_start=True)"),
-    "nan": ("budget: float = 8", QUIET + "    bad = lambda x, which: (0.0, [torch.full_like(p, float('nan')) for p in x])\n"
+             "    return pgd.ascend(photos, zero, budget=8, step=None, steps=3, rng=rng, state=state, random_start=True)"),
+    "nan": ("budget: float = 8", QUIET + "    bad = lambda x, which: (0.0, [p * float('nan') for p in x])\n"
             "    return pgd.ascend(photos, bad, budget=cfg.budget, step=None, steps=3, rng=rng, state=state)"),
     # purifiers
     "brighten": ("by: float = 0.1", PURE + "    return [(p + cfg.by).clamp(0, 1) for p in photos]"),

@@ -208,6 +208,18 @@ def write_recipe(folder: Path, module: str, body: str) -> None:
     (folder / f"{module}.py").write_text(body)
 
 
+MINE = """def raises():
+    raise ValueError("no luck")
+def wrong(data):
+    return 3
+def quick():
+    pass
+def empty():
+    from cloakwork.grids import Grid
+    return Grid("mine", "", ())
+"""
+
+
 @pytest.mark.parametrize(("words", "sentence"), [
     ([], "No recipe was named; name one of"),
     (["quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
@@ -229,8 +241,7 @@ def test_bad_input_is_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_recipe(tmp_path, "mine", "def raises():\n    raise ValueError('no luck')\ndef wrong(data):\n    return 3\n"
-                 "def quick(): pass\ndef empty():\n    from cloakwork.grids import Grid\n    return Grid('mine', '', ())\n")  # fmt: skip
+    write_recipe(tmp_path, "mine", MINE)
     write_recipe(tmp_path, "other", "def raises(): pass\n")
     assert main(["bench", *words]) == 2
     assert sentence in capsys.readouterr().err

@@ -228,25 +228,22 @@ def _before(todo: dict[str, Step], bench: Bench) -> list[list[int]]:
 
 
 def _drive(queue: Queue, tasks: dict[Need, Any], parts: Parts, most: int | None) -> Outcome:
-    """Keeps as many tasks in flight as there is room for, until nothing is left."""
-    import ray
+    """Keeps as many tasks in flight as there is room for, until nothing is left.
 
+    What is in flight when it raises ends with the connection, or comes to the store later. It is not cancelled: Ray's driver may
+    abort over a task that is cancelled as it ends.
+    """
     flying: dict[Any, int] = {}
     room, looked = {}, -LOOK
-    try:
-        while queue.left:
-            if time.monotonic() - looked > LOOK:  # machines come and go
-                nodes, looked = _nodes(), time.monotonic()
-                room = {need: BACKLOG * max(1, need.slots(nodes)) for need in tasks}
-            for number in queue.start(room, most):
-                flying[tasks[queue.pools[number]].remote(queue.names[number], parts.of(number))] = number
-            for reference in _landed(flying):
-                number = flying.pop(reference)
-                parts.release(queue.settle(number, _answer(reference), steps.POLL))
-    except BaseException:
-        for reference in flying:
-            ray.cancel(reference)
-        raise
+    while queue.left:
+        if time.monotonic() - looked > LOOK:  # machines come and go
+            nodes, looked = _nodes(), time.monotonic()
+            room = {need: BACKLOG * max(1, need.slots(nodes)) for need in tasks}
+        for number in queue.start(room, most):
+            flying[tasks[queue.pools[number]].remote(queue.names[number], parts.of(number))] = number
+        for reference in _landed(flying):
+            number = flying.pop(reference)
+            parts.release(queue.settle(number, _answer(reference), steps.POLL))
     return queue.outcome
 
 

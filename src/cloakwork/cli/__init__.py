@@ -89,4 +89,5 @@ def _list(words: list[str]) -> None:
             raise UserError(f"Give one kind, not {len(words)}.") if more else methods.unknown("kind", kind, list(LISTED))
     for kind in kinds:
         if rows := methods.listing(kind):
-            print("\n".join([kind, *(f"  {name:<18}{text}".rstrip() for name, text in rows)]))
+            width = max(16, *(len(name) for name, _ in rows)) + 2
+            print("\n".join([kind, *(f"  {name:<{width}}{text}".rstrip() for name, text in rows)]))

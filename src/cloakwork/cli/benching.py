@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 class BenchFlags:
     """What is run, and where."""
 
-    names: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE ...")] = ()
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE ...", help_behavior_hint="")] = ()
     """benchmarks of this package; cloakwork list recipes names them"""
     recipe: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="MODULE.FUNCTION", help_behavior_hint="(repeatable)")] = ()
     """one of your own: a function that returns a Grid, such as my_lab.grid"""
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")] = Path("bench-output")
     """folder for the reports, one folder a recipe"""
-    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: quick has sample photos)")] = None
+    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: sample photos, for quick alone)")] = None
     """folder of photo sets, as the recipe wants them"""
     table: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help_behavior_hint="(repeatable, default: all)")] = ()
     """only this table of the recipe"""
@@ -51,7 +51,7 @@ class BenchFlags:
     """of a Ray cluster that runs already; without it Ray is started here"""
     workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
     """of a Ray that is started here: steps at a time"""
-    threads: int = 1
+    threads: Annotated[int, arg(metavar="N")] = 1
     """of each process; another number gives other bytes"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
