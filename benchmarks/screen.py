@@ -24,12 +24,13 @@ from cloakwork import eot, specs, steps
 from cloakwork.grids import Table, lines, people
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.metrics import lpips
-from cloakwork.recipes.tiny import BEST, PURIFIERS
+from cloakwork.recipes.tiny import OURS, PURIFIERS
 from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench, Source, Step
 from cloakwork.types import Photos
 
-PROTECTIONS = ("noise", *BEST, "aspl", "metacloak", "advdm", "photoguard", "glaze")
+PROTECTIONS = ("noise", OURS, "aspl", "photoguard")
+DTYPE = "bfloat16"  # of purifiers with a model: as in the recipe tiny, so that their steps are the same
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
 
@@ -59,7 +60,7 @@ def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench)
     for subject, given in line.photo_sets():
         if subject.name in skip:
             continue
-        pure, harmed = (steps.purified(photos, chain, model="tiny") for photos in (given, subject.clean))
+        pure, harmed = (steps.purified(photos, chain, model="tiny", dtype=DTYPE) for photos in (given, subject.clean))
         z, z_given, z_pure, z_harmed = (latents(steps.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed))
         size = z.norm(dim=1)
         found.append({

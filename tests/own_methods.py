@@ -46,8 +46,8 @@ METHODS = {
 
 
 def build(folder: Path) -> None:
-    """Writes the package `lab` into a folder."""
-    place = folder / "lab"
+    """Writes the package `own_lab` into a folder."""
+    place = folder / "own_lab"
     place.mkdir()
     (place / "__init__.py").write_text("")
     for name, (fields, body) in METHODS.items():

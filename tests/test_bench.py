@@ -43,14 +43,14 @@ def people(sample_files: list[Path]) -> tuple[Subject, ...]:
     return tuple(Subject(name, photos, photos, 0, photos) for name, photos in sets)
 
 
-def copier(label: str = "copier", attacker: str = "lab.copier", **circumstances: object) -> Thief:
+def copier(label: str = "copier", attacker: str = "own_lab.copier", **circumstances: object) -> Thief:
     return thief(label, attacker, prompts=("a photo",), **circumstances)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
     def of(*protections: str, thieves: tuple[Thief, ...] | None = None, **table: object) -> tuple[Findings, Grid, Bench]:
-        made = Table("lab", protections, thieves or (copier(),), people, ("lab.brightness",), **table)  # type: ignore[arg-type]
+        made = Table("lab", protections, thieves or (copier(),), people, ("own_lab.brightness",), **table)  # type: ignore[arg-type]
         grid, bench = grids.check(Grid("lab", "A test.", (made,))), Bench(tmp_path / "store", "cpu")
         outcome = executors.serial(targets(grid), bench)
         return checks.check(findings.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
@@ -67,29 +67,29 @@ def kinds(found: Findings) -> dict[str, list[str]]:
 
 
 def test_a_table_has_its_controls_and_pairs_them(run: Run, people: tuple[Subject, ...]) -> None:
-    found, grid, _ = run("lab.darker", "lab.idle", budget=16, rival="lab.darker")
+    found, grid, _ = run("own_lab.darker", "own_lab.idle", budget=16, rival="own_lab.darker")
     (table,) = found.tables
-    assert table.protections == ("none", "noise", "lab.darker", "lab.idle")
+    assert table.protections == ("none", "noise", "own_lab.darker", "own_lab.idle")
     cells = {c.protection: c for c in table.cells}
-    darker, none, idle = cells["lab.darker"], cells["none"], cells["lab.idle"]
+    darker, none, idle = cells["own_lab.darker"], cells["none"], cells["own_lab.idle"]
     assert none.budget == 0 and none.against_clean is None and darker.budget == 16
     assert darker.against_clean and darker.against_clean.mean == pytest.approx(-16 / 255, abs=0.02) and darker.works
     assert darker.against_rival is None and idle.against_rival and idle.against_rival.mean == pytest.approx(16 / 255, abs=0.02)
     assert idle.works is False and none.works is None
-    assert table.stealth["lab.darker"]["linf"].mean == pytest.approx(16, abs=1e-4)
+    assert table.stealth["own_lab.darker"]["linf"].mean == pytest.approx(16, abs=1e-4)
     assert {c.kind for c in found.costs} == {"protect", "attack", "score"} and all(c.steps for c in found.costs)
     assert [s.name for s in grid.tables[0].subjects] == [s.name for s in people]
 
 
 def test_budgets_of_their_own_have_noise_of_their_own(people: tuple[Subject, ...]) -> None:
-    table = Table("t", ("lab.darker", "lab.darker:budget=3"), (copier(),), people, budget=None)
+    table = Table("t", ("own_lab.darker", "own_lab.darker:budget=3"), (copier(),), people, budget=None)
     assert [(line.protection, line.budget) for line in lines(table)] == [
-        ("none", 0), ("noise 8", 8), ("noise 3", 3), ("lab.darker", 8), ("lab.darker:budget=3", 3),
+        ("none", 0), ("noise 8", 8), ("noise 3", 3), ("own_lab.darker", 8), ("own_lab.darker:budget=3", 3),
     ]  # fmt: skip
 
 
 def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
-    found, _, _ = run("lab.darker", thieves=(copier(), copier("broken", "lab.broken")))
+    found, _, _ = run("own_lab.darker", thieves=(copier(), copier("broken", "own_lab.broken")))
     broken = [c for c in found.tables[0].cells if c.thief == "broken"]
     assert len(broken) == 3 and all(c.mean is None and "The kettle is empty" in c.failed for c in broken)
     assert all(c.mean for c in found.tables[0].cells if c.thief == "copier")
@@ -97,7 +97,7 @@ def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
 
 
 def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_path: Path) -> None:
-    grid = Grid("lab", "", (Table("lab", (), (copier(),), people, ("lab.blind",)),))
+    grid = Grid("lab", "", (Table("lab", (), (copier(),), people, ("own_lab.blind",)),))
     bench = Bench(tmp_path / "store", "cpu")
     assert not executors.serial(targets(grid), bench).failed
     found = checks.check(findings.collect(grid, bench), grid, bench)
@@ -106,27 +106,27 @@ def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_pa
 
 
 def test_what_was_never_computed_says_so(people: tuple[Subject, ...], tmp_path: Path) -> None:
-    grid = Grid("lab", "", (Table("lab", ("lab.darker",), (copier(),), people, ("lab.brightness",)),))
+    grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),))
     cells = findings.collect(grid, Bench(tmp_path / "empty", "cpu")).tables[0].cells
     assert cells and all(c.failed.endswith("it has not been computed.") for c in cells)
 
 
 def test_no_fault_no_flag_but_for_few_photo_sets(run: Run) -> None:
-    found, _, _ = run("lab.darker")
+    found, _, _ = run("own_lab.darker")
     assert set(kinds(found)) == {"few photo sets"}
-    assert kinds(run("lab.darker", budget=0)[0]).keys() == {"few photo sets"}, "a budget of 0 is the same as none"
+    assert kinds(run("own_lab.darker", budget=0)[0]).keys() == {"few photo sets"}, "a budget of 0 is the same as none"
 
 
 def test_six_photo_sets_are_enough(people: tuple[Subject, ...], tmp_path: Path) -> None:
     six = tuple(replace(s, name=f"{s.name} {i}") for i in range(2) for s in people)
-    grid = Grid("lab", "", (Table("lab", (), (copier(),), six, ("lab.brightness",)),))
+    grid = Grid("lab", "", (Table("lab", (), (copier(),), six, ("own_lab.brightness",)),))
     bench = Bench(tmp_path / "store", "cpu")
     executors.serial(targets(grid), bench)
     assert not checks.check(findings.collect(grid, bench), grid, bench).flags
 
 
 def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
-    found, grid, bench = run("lab.darker")
+    found, grid, bench = run("own_lab.darker")
     low = Estimate(0.1, 0.0, 0.2, 3, 1, 3)
     (table,) = found.tables
     cells = tuple(replace(c, metric="match", mean=low) for c in table.cells)
@@ -137,25 +137,25 @@ def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
 
 
 def test_chance_that_no_seed_rules_is_flagged_at_budget_0(run: Run) -> None:
-    found, _, _ = run("lab.darker", budget=0, thieves=(copier("gambler", "lab.gambler"),))
-    assert kinds(found)["budget 0"] == ["lab: noise / gambler", "lab: lab.darker / gambler"]
+    found, _, _ = run("own_lab.darker", budget=0, thieves=(copier("gambler", "own_lab.gambler"),))
+    assert kinds(found)["budget 0"] == ["lab: noise / gambler", "lab: own_lab.darker / gambler"]
 
 
 def test_a_photo_beyond_the_budget_is_flagged(run: Run) -> None:
-    found, grid, bench = run("lab.darker")
+    found, grid, bench = run("own_lab.darker")
     step = lines(grid.tables[0]).__next__().subjects[0].protected
     path = bench.results.folder / steps.name_of(step, bench)  # type: ignore[arg-type]
     photos = {k: (v.int() // 2).to(torch.uint8) for k, v in load_file(path).items()}
     path.with_suffix(".record.json").unlink()
     save_file(photos, path)
     planted = checks.check(found, grid, bench)
-    assert kinds(planted)["over budget"] == ["lab: lab.darker / copier"] and "its budget is 11" in planted.flags[0].text
+    assert kinds(planted)["over budget"] == ["lab: own_lab.darker / copier"] and "its budget is 11" in planted.flags[0].text
 
 
 @pytest.mark.parametrize(("protection", "text"), [
-    ("lab.idle", "changed no pixel at a budget of 11"),
-    ("lab.flat", "a gradient of zero in 9 of its PGD steps"),
-    ("lab.nan", "not finite"),
+    ("own_lab.idle", "changed no pixel at a budget of 11"),
+    ("own_lab.flat", "a gradient of zero in 9 of its PGD steps"),
+    ("own_lab.nan", "not finite"),
 ])  # fmt: skip
 def test_a_gradient_that_leads_nowhere_is_flagged(run: Run, protection: str, text: str) -> None:
     found, _, _ = run(protection)
@@ -165,12 +165,13 @@ def test_a_gradient_that_leads_nowhere_is_flagged(run: Run, protection: str, tex
 
 def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
     found, _, _ = run(
-        "lab.darker", thieves=(copier(), copier("dim", purifiers="lab.dim"), copier("bright", purifiers="lab.brighten"))
+        "own_lab.darker",
+        thieves=(copier(), copier("dim", purifiers="own_lab.dim"), copier("bright", purifiers="own_lab.brighten")),
     )
-    assert kinds(found)["harmful purifier"] == ["lab: lab.darker / dim"]
-    assert kinds(found)["adaptive thief"] == ["lab: lab.darker / bright"]
+    assert kinds(found)["harmful purifier"] == ["lab: own_lab.darker / dim"]
+    assert kinds(found)["adaptive thief"] == ["lab: own_lab.darker / bright"]
     flagged = {(c.protection, c.thief): c.flags for c in found.tables[0].cells}
-    assert "harmful purifier" in flagged["lab.darker", "dim"] and "harmful purifier" not in flagged["none", "dim"]
+    assert "harmful purifier" in flagged["own_lab.darker", "dim"] and "harmful purifier" not in flagged["none", "dim"]
 
 
 def test_tables_that_lack_something_are_refused_together(people: tuple[Subject, ...]) -> None:
@@ -224,13 +225,16 @@ def empty():
     ([], "No recipe was named; name one of"),
     (["quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
     (["tiny"], "The recipe 'tiny' needs photo sets"),
-    (["--recipe", "mine.raises"], "The recipe 'raises' raised ValueError: no luck (mine.py, line 2)"),
-    (["--recipe", "mine.wrong"], "The recipe 'wrong' returned int; it must return a cloakwork.grids.Grid."),
-    (["--recipe", "mine.absent"], "The module 'mine' has no function 'absent'"),
+    (["--recipe", "bench_mine.raises"], "The recipe 'raises' raised ValueError: no luck (bench_mine.py, line 2)"),
+    (["--recipe", "bench_mine.wrong"], "The recipe 'wrong' returned int; it must return a cloakwork.grids.Grid."),
+    (["--recipe", "bench_mine.absent"], "The module 'bench_mine' has no function 'absent'"),
     (["--recipe", "nowhere.grid"], "There is no module 'nowhere'"),
-    (["--recipe", "mine.raises", "--recipe", "other.raises"], "Two recipes are called 'raises': other.raises and mine.raises"),
-    (["quick", "--recipe", "mine.quick"], "Two recipes are called 'quick'"),
-    (["--recipe", "mine.empty"], "The recipe 'mine' has no table"),
+    (
+        ["--recipe", "bench_mine.raises", "--recipe", "other.raises"],
+        "Two recipes are called 'raises': other.raises and bench_mine.raises",
+    ),
+    (["quick", "--recipe", "bench_mine.quick"], "Two recipes are called 'quick'"),
+    (["--recipe", "bench_mine.empty"], "The recipe 'mine' has no table"),
     (["quick", "--table", "Theives"], "did you mean 'Thieves'?"),
     (["quick", "--threads", "0"], "There cannot be 0 threads"),
     (["quick", "--workers", "2"], "The engine serial has neither an address nor workers"),
@@ -241,7 +245,7 @@ def test_bad_input_is_one_sentence(
     words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_recipe(tmp_path, "mine", MINE)
+    write_recipe(tmp_path, "bench_mine", MINE)
     write_recipe(tmp_path, "other", "def raises(): pass\n")
     assert main(["bench", *words]) == 2
     assert sentence in capsys.readouterr().err
@@ -257,8 +261,8 @@ from cloakwork.steps import source
 def grid(data):
     sets = [(f.stem, source([f])) for f in sorted(Path(data).glob("*.png"))]
     subjects = tuple(Subject(n, s, s, 0, s) for n, s in sets)
-    who = (thief("copier", "lab.copier", prompts=("a photo",)),)
-    return Grid("grid", "Mine.", (Table("lab", ("lab.darker",), who, subjects, ("lab.brightness",)),))
+    who = (thief("copier", "own_lab.copier", prompts=("a photo",)),)
+    return Grid("grid", "Mine.", (Table("lab", ("own_lab.darker",), who, subjects, ("own_lab.brightness",)),))
 """
 
 
@@ -266,8 +270,8 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     tmp_path: Path, sample_files: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_recipe(tmp_path, "my_lab", RECIPE)
-    words = ["bench", "--recipe", "my_lab.grid", "--data", str(sample_files[0].parent), "-o", "out"]
+    write_recipe(tmp_path, "bench_lab", RECIPE)
+    words = ["bench", "--recipe", "bench_lab.grid", "--data", str(sample_files[0].parent), "-o", "out"]
     assert main([*words, "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "36 steps, 0 cached" in said and "36 steps more have never been run" in said
@@ -283,7 +287,7 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
 def test_a_full_disk_stops_the_grid_with_one_sentence(
     run: Run, people: tuple[Subject, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = Grid("lab", "", (Table("lab", ("lab.darker",), (copier(),), people, ("lab.brightness",)),))
+    grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),))
     bench, kept = Bench(tmp_path / "store", "cpu"), []
     real = Path.write_text
 
@@ -304,8 +308,10 @@ def test_a_full_disk_stops_the_grid_with_one_sentence(
 
 
 def test_numbers_of_a_table_say_what_they_are(run: Run) -> None:
-    found, _, _ = run("lab.darker", thieves=(copier(), copier("both", purifiers="lab.dim:by=0.2+jpeg")))
+    found, _, _ = run("own_lab.darker", thieves=(copier(), copier("both", purifiers="own_lab.dim:by=0.2+jpeg")))
     cell = next(c for c in found.tables[0].cells if c.thief == "both")
-    assert (cell.purifiers, cell.victim, cell.better) == ("lab.dim:by=0.2+jpeg", "tiny", "higher")
+    assert (cell.purifiers, cell.victim, cell.better) == ("own_lab.dim:by=0.2+jpeg", "tiny", "higher")
     assert cell.mean and not math.isnan(cell.mean.mean)
-    assert found.made["weights"].keys() == {"tiny"} and found.made["tables"]["lab"]["protections"]["lab.darker"] == {"budget": 11}
+    assert found.made["weights"].keys() == {"tiny"} and found.made["tables"]["lab"]["protections"]["own_lab.darker"] == {
+        "budget": 11
+    }

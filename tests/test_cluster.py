@@ -198,7 +198,8 @@ def test_what_others_are_at_is_waited_for(sample_files: list[Path], tmp_path: Pa
 
 
 CHILD = """
-import sys, torch; torch.set_num_threads(1)
+import signal, sys, torch; torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has it ignored
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_executors import grid

@@ -36,6 +36,11 @@ ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
 SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
 EDITS = ("a photo of a person", "a photo of a sunflower")
 
+# the red team's thief: of clean photos .86 of its pictures match (six people, 16 pictures each; the plain one's .91), for 33 CPU
+# seconds in place of 55; with half its learning rate .73
+LEAN = "dreambooth:tiny:steps=150,lr=0.001,final_lr=0.05"
+CDL = ("train", "suffix", "negative")
+
 PLAIN = thief("plain")
 TRANSFORMED = thief("with transformations", "dreambooth:transformed")
 JPEG = thief("JPEG 75", "dreambooth:jpeg")
@@ -92,28 +97,28 @@ def _protections(data: Path) -> tuple[Table, ...]:
 
 def _red_team(data: Path) -> tuple[Table, ...]:
     who = people(data / "identities")
-    settings = [on for r in range(4) for on in combinations(("train", "suffix", "negative"), r)]
-    switches = tuple(
-        thief("+".join(on) or "no CDL", ":".join(["dreambooth:tiny", ",".join(f"cdl.{s}=True" for s in on)]).rstrip(":"))
-        for on in settings
+    switches = tuple(thief("+".join(on) or "no CDL", _lean(on)) for r in range(4) for on in combinations(CDL, r))
+    adaptive = (
+        *(_purified(p) for p in ("", "jpeg", "tvm", "codesr", DIFFUSION)),
+        *(_purified(p, cdl=True) for p in ("", "codesr")),
     )
     return (
         Table("purifiers", ATTACKED, _with_and_without_cdl("", "jpeg", "codesr", DIFFUSION), who),
         Table("every purifier", ("aspl",), _with_and_without_cdl("", *PURIFIERS), who),
         Table("switches", ("aspl",), switches, who),
-        Table(
-            "adaptive", ("advdm", OURS, *ADAPTIVE), _with_and_without_cdl("", "jpeg", "tvm", "codesr", DIFFUSION), who, budget=16
-        ),
+        Table("adaptive", ("advdm", OURS, *ADAPTIVE), adaptive, who, budget=16),
     )
 
 
 def _with_and_without_cdl(*purifiers: str) -> tuple[Thief, ...]:
     """Thieves who use each purifier ("": none), without contrastive decoupling learning and with it."""
-    return tuple(
-        one
-        for p in purifiers
-        for one in (
-            thief(p, purifiers=p) if p else PLAIN,
-            thief(f"{p}, CDL" if p else "CDL", "dreambooth:cdl", purifiers=p),
-        )
-    )
+    return tuple(_purified(p, cdl=cdl) for p in purifiers for cdl in (False, True))
+
+
+def _purified(purifiers: str, *, cdl: bool = False) -> Thief:
+    label = ", ".join([purifiers] * bool(purifiers) + ["CDL"] * cdl) or "lean"
+    return thief(label, _lean(CDL if cdl else ()), purifiers=purifiers)
+
+
+def _lean(switches: tuple[str, ...]) -> str:
+    return ",".join([LEAN, *(f"cdl.{s}=True" for s in switches)])
