@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import finding_tables
 import tables
+from finding_tables import head, line
 
 from cloakwork import report
 from cloakwork.files import whole
@@ -60,7 +62,7 @@ def board(table: TableFindings) -> list[str]:
         *named,
         "LPIPS",
     ]
-    lines = _head(heads)
+    lines = head(heads)
     for thief in table.thieves:
         for row in rows.board(table, thief):
             cell = row.cells[first]
@@ -70,7 +72,7 @@ def board(table: TableFindings) -> list[str]:
             lpips = table.stealth.get(row.protection, {}).get("lpips")
             more = [_mean(row.cells[m]) for m in others]
             lines.append(
-                _line([thief, row.protection, _mean(cell), *gaps, verdict, *versus, *more, f"{lpips.mean:.3f}" if lpips else ""])
+                line([thief, row.protection, _mean(cell), *gaps, verdict, *versus, *more, f"{lpips.mean:.3f}" if lpips else ""])
             )
     return lines
 
@@ -78,17 +80,17 @@ def board(table: TableFindings) -> list[str]:
 def matrix(table: TableFindings) -> list[str]:
     """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, beyond chance."""
     by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
-    lines = _head(["protection", *table.thieves])
+    lines = head(["protection", *table.thieves])
     for row in rows.board(table, table.thieves[0]):
         cells = [by[row.protection, thief] for thief in table.thieves]
-        lines.append(_line([row.protection, *(f"**{_mean(c)}**" if "adaptive thief" in c.flags else _mean(c) for c in cells)]))
+        lines.append(line([row.protection, *(f"**{_mean(c)}**" if "adaptive thief" in c.flags else _mean(c) for c in cells)]))
     return lines
 
 
 def edits(table: TableFindings) -> list[str]:
     """A line a protection, a column an edit; bold: farther from the clean edit than noise throws it, with 95 % confidence."""
     by = {(c.protection, c.thief, c.metric): c for c in table.cells}
-    lines = _head(["protection", *(f"{thief}: LPIPS, SSIM" for thief in table.thieves)])
+    lines = head(["protection", *(f"{thief}: LPIPS, SSIM" for thief in table.thieves)])
 
     def shown(protection: str, thief: str) -> str:
         far, alike = by[protection, thief, "lpips"], by[protection, thief, "ssim"]
@@ -99,7 +101,7 @@ def edits(table: TableFindings) -> list[str]:
         return -sum(c.mean.mean for thief in table.thieves if (c := by[protection, thief, "lpips"]).mean)
 
     for protection in sorted((p for p in table.protections if p != "none"), key=apart):
-        lines.append(_line([protection, *(shown(protection, thief) for thief in table.thieves)]))
+        lines.append(line([protection, *(shown(protection, thief) for thief in table.thieves)]))
     return lines
 
 
@@ -124,15 +126,16 @@ def worst(table: TableFindings) -> list[str]:
 def mixed(table: TableFindings) -> list[str]:
     """That, and what to expect if every other photo set is under a protection that knows the purifiers."""
     by = {(c.protection, c.thief): c.mean for c in table.cells if c.metric == table.metrics[0]}
-    lines = _head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
+    lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
     for adaptive, ordinary in (("adaptive", "advdm"), ("cloakwork:adaptive", "cloakwork")):
         for thief in table.thieves:
             a, b = by[ordinary, thief], by[adaptive, thief]
             if a and b:
-                lines.append(_line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
+                lines.append(line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
     return [*worst(table), "", *lines]
 
 
+FINDINGS = "docs/findings.md"
 # document -> table -> how it is shown
 PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
     "docs/protections.md": {
@@ -150,20 +153,15 @@ def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tupl
         for name, show in shows.items():
             if name in found and f"<!-- {name} -->" in text:
                 yield root / doc, name, show(found[name])
+    for name, make in finding_tables.TABLES.items():
+        if name != "natural" or {"edits", "methods"} <= set(found):
+            yield root / FINDINGS, name, make(root / "results")
 
 
 def stands(doc: Path, name: str) -> list[str]:
     """What stands in a document's place for a table."""
     inside = re.search(rf"<!-- {re.escape(name)} -->\n\n(.*?)\n\n<!-- end -->", doc.read_text(), re.DOTALL)
     return inside.group(1).split("\n") if inside else []
-
-
-def _head(names: list[str]) -> list[str]:
-    return [_line(names), "|---" * len(names) + "|"]
-
-
-def _line(columns: Iterable[str]) -> str:
-    return f"| {' | '.join(columns)} |"
 
 
 def _mean(cell: Cell, digits: int = 2) -> str:

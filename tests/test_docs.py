@@ -20,7 +20,7 @@ def docs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_tables_are_those_of_the_results(docs: ModuleType) -> None:
     kept = docs.kept(ROOT / "results" / "tiny")
     found = list(docs.place(kept, ROOT))
-    assert {"methods", "best"} <= {name for _, name, _ in found}
+    assert {"methods", "best", "denoising", "thieves"} <= {name for _, name, _ in found}
     for doc, name, lines in found:
         assert docs.stands(doc, name) == lines, f"{doc.name}, {name}: run python benchmarks/docs.py"
     places = {name for shows in docs.PLACES.values() for name in shows}

@@ -76,10 +76,10 @@ def page(findings: Findings, found: Sequence[Pair]) -> str:
 
 
 def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, Thief, int]]:
-    """Every line but clean photos with every photo set, and which photo or picture of it: first every line with some set, then
+    """Every line that changes photos with every photo set, and which photo or picture of it: first every line with some set, then
     with the next, then all again with the next photo.
     """
-    lines = [(line, table.thieves[0]) for table in grid.tables for line in grids.lines(table) if line.arm != CLEAN]
+    lines = [(line, table.thieves[0]) for table in grid.tables for line in grids.lines(table) if line.budget]
     most = max((len(line.subjects) for line, _ in lines), default=0)
     for turn in range(most * PAIRS):
         for i, (line, thief) in enumerate(lines):

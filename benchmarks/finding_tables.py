@@ -1,0 +1,111 @@
+"""The tables of docs/findings.md, each from its file in results/; docs.py writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+
+def line(columns: Iterable[str]) -> str:
+    return f"| {' | '.join(columns)} |"
+
+
+def head(names: list[str]) -> list[str]:
+    return [line(names), "|---" * len(names) + "|"]
+
+
+def short(value: float, digits: int = 3, *, signed: bool = False) -> str:
+    """.123, as shares are written here."""
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 and not text.lstrip("+-").startswith("1") else text
+
+
+def span(e: dict[str, Any], digits: int = 3, *, signed: bool = False) -> str:
+    return f"{short(e['mean'], digits, signed=signed)} [{short(e['low'], digits)}, {short(e['high'], digits)}]"
+
+
+def denoising(results: Path) -> list[str]:
+    found = json.loads((results / "denoising.json").read_text())["summary"]
+    lines = head(["error on", "none", "noise", "aspl", "aspl - noise", "aspl - none"])
+    names = {
+        "on_learned": "the photos it learned",
+        "on_unseen_clean": "clean photos of the person that it never saw",
+        "base_on_learned": "(before learning) the photos",
+    }
+    for key, name in names.items():
+        row = found[key]
+        gaps = [f"{span(row[g], signed=True)}, p {short(row[g]['p'])}" for g in ("aspl - noise", "aspl - none")]
+        lines.append(line([name, *(short(row[arm]["mean"]) for arm in ("none", "noise", "aspl")), *gaps]))
+    return lines
+
+
+def encoders(results: Path) -> list[str]:
+    found = json.loads((results / "inspection.json").read_text())["amplified"]
+    lines = head(["encoder", "the protection's change grows by", "random noise's", "the protection's after JPEG 75"])
+    for name, row in found.items():
+        called = f"`{name}`" if name.startswith("tiny") else name
+        lines.append(line([called, *(span(row[arm], 1) for arm in ("protected", "noise", "protected, purified"))]))
+    return lines
+
+
+def denoiser(results: Path) -> list[str]:
+    found = json.loads((results / "inspection.json").read_text())["denoiser"]
+    lines = head(["latents moved by", "denoising error, attacked", "moved at random", "answer moved, attacked"])
+    lines.append(line(["0", span(found["clean"]["error"]), "", ""]))
+    for size in sorted({name.removeprefix("attacked by ") for name in found if name.startswith("attacked by ")}, key=float):
+        attacked, random = found[f"attacked by {size}"], found[f"scattered by {size}"]
+        lines.append(line([size, span(attacked["error"]), span(random["error"]), span(attacked["answers"])]))
+    return lines
+
+
+def foretold(results: Path) -> list[str]:
+    found = json.loads((results / "foretell.json").read_text())["thieves"]
+    measures = ("displacement", "unlikeness", "error", "strangeness")
+    lines = head(["thief", "photo sets, of protections", "all four", *(f"{m} alone" for m in measures)])
+    for thief, fit in found.items():
+        alone = [short(fit["explained_alone"][m], 2) for m in measures]
+        lines.append(line([thief, f"{fit['n']} of {fit['protections']}", short(fit["explained"], 2), *alone]))
+    return lines
+
+
+def thieves(results: Path) -> list[str]:
+    rows = [r for r in json.loads((results / "thieves.json").read_text())["rows"] if "matched" in r]
+    lines = head(["thief (preset)", "victim", "faces found", "matched", "taken for another", "CPU seconds, all in"])
+    for thief, victim in dict.fromkeys((r["thief"], r["victim"]) for r in rows):
+        some = [r for r in rows if (r["thief"], r["victim"]) == (thief, victim)]
+        columns = []
+        for key in ("faces", "matched", "taken_for_another"):
+            values = [r[key] for r in some]
+            low, high = short(min(values), 2), short(max(values), 2)
+            columns.append(short(mean(values), 2) + (f" ({low} to {high})" if low != high else ""))
+        seconds = sorted({round(r["cpu_seconds"]) for r in some})
+        said = f"{seconds[0]} to {seconds[-1]}" if len(seconds) > 1 else str(seconds[0])
+        called = thief if thief == "untuned" else f"{thief} (`tiny`)"
+        lines.append(line([called, f"`{victim.split()[0]}`", *columns, said]))
+    return lines
+
+
+def natural(results: Path) -> list[str]:
+    files = (results / "tiny" / f"{name}.json" for name in ("edits", "methods"))
+    edits, methods = (json.loads(file.read_text())["findings"]["tables"][0] for file in files)
+    names = {"advdm": "AdvDM +", "advdm:tiny-minus": "AdvDM -", "sds:tiny-plus": "SDS +", "sds": "SDS -"}
+    lines = head(["", "edits apart (LPIPS)", "photo: LPIPS", "SSIM", "PSNR", "match rate of a thief"])
+    for protection, name in {"none": "clean photos", **names}.items():
+        of = {(c["thief"], c["metric"]): c["mean"] for c in edits["cells"] if c["protection"] == protection}
+        apart = " ".join(
+            short(e["mean"]) for (thief, metric), e in of.items() if thief.startswith("SDEdit") and metric == "lpips"
+        )
+        seen = methods["stealth"].get(protection)
+        rate = next(c["mean"]["mean"] for c in methods["cells"] if (c["protection"], c["metric"]) == (protection, "match"))
+        looks = [span(seen["lpips"]), span(seen["ssim"]), f"{seen['psnr']['mean']:.1f}"] if seen else ["", "", ""]
+        lines.append(line([name, apart if seen else "", *looks, short(rate, 2)]))
+    return lines
+
+
+TABLES: dict[str, Callable[[Path], list[str]]] = {
+    "denoising": denoising, "natural": natural, "encoders": encoders, "denoiser": denoiser, "foretold": foretold,
+    "thieves": thieves,
+}  # fmt: skip
