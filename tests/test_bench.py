@@ -276,7 +276,7 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     said = " ".join(capsys.readouterr().out.split())
     assert "36 steps, 0 cached" in said and "36 steps more have never been run" in said
     assert main(words) == 0
-    assert "grid: 3 cells in 1 tables, 0 without a number" in capsys.readouterr().out
+    assert "grid: 3 cells in 1 table, 0 without a number" in capsys.readouterr().out
     made = {p: p.read_bytes() for p in (tmp_path / "out/grid").rglob("*") if p.is_file()}
     assert {"report.html", "findings.json"} <= {p.name for p in made}
     assert main([*words, "--dry-run"]) == 0 and "36 steps, 36 cached" in capsys.readouterr().out

@@ -150,7 +150,8 @@ def _summary(found: Findings, out: Path) -> int:
 
     console, cells = Console(markup=False, highlight=False, soft_wrap=True), [c for t in found.tables for c in t.cells]
     without, failed = sum(bool(c.failed) for c in cells), sum(bool(c.failed) and not c.unscored for c in cells)
-    console.print(f"{found.name}: {len(cells)} cells in {len(found.tables)} tables, {without} without a number. {found.about}")
+    where = f"{len(found.tables)} table{'s' * (len(found.tables) > 1)}"
+    console.print(f"{found.name}: {len(cells)} cells in {where}, {without} without a number. {found.about}")
     for flag in found.flags:
         console.print(f"- {flag.kind} ({flag.where}): {flag.text}")
     console.print(f"Report: {out / 'report.html'}; numbers: {out / 'findings.json'}; tables: {out / 'tables'}")
