@@ -60,6 +60,11 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOAKWORK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        plain = [sys.executable, "-c", "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False)"]
+        try:
+            subprocess.run(plain, check=True, capture_output=True, timeout=120)
+        except subprocess.SubprocessError:
+            pytest.skip("Ray itself does not start on this machine, whoever starts it.")
         with cluster.connected(workers=2):
             yield
 
