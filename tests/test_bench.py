@@ -50,7 +50,8 @@ def copier(label: str = "copier", attacker: str = "own_lab.copier", **circumstan
 @pytest.fixture
 def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
     def of(*protections: str, thieves: tuple[Thief, ...] | None = None, **table: object) -> tuple[Findings, Grid, Bench]:
-        made = Table("lab", protections, thieves or (copier(),), people, ("own_lab.brightness",), **table)  # type: ignore[arg-type]
+        table = {"metrics": ("own_lab.brightness",)} | table
+        made = Table("lab", protections, thieves or (copier(),), people, **table)  # type: ignore[arg-type]
         grid, bench = grids.check(Grid("lab", "A test.", (made,))), Bench(tmp_path / "store", "cpu")
         outcome = executors.serial(targets(grid), bench)
         return checks.check(findings.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
@@ -172,6 +173,14 @@ def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
     assert kinds(found)["adaptive thief"] == ["lab: own_lab.darker / bright"]
     flagged = {(c.protection, c.thief): c.flags for c in found.tables[0].cells}
     assert "harmful purifier" in flagged["own_lab.darker", "dim"] and "harmful purifier" not in flagged["none", "dim"]
+
+
+def test_edits_are_not_compared_with_one_another(run: Run) -> None:
+    found, _, _ = run(
+        "own_lab.darker", thieves=(copier(), copier("bright", purifiers="own_lab.brighten:by=0.5")), metrics=("linf",)
+    )
+    assert "adaptive thief" not in kinds(found), "each is compared with its own pictures of clean photos"
+    assert all(c.mean and c.mean.mean == 0 for c in found.tables[0].cells if c.protection == "none")
 
 
 def test_tables_that_lack_something_are_refused_together(people: tuple[Subject, ...]) -> None:

@@ -136,8 +136,8 @@ def adaptive_thief(case: Case) -> Found:
         for line in case.rows:
             more = _gain(case, line, who, case.table.thieves[0], metric) if line.arm == PROTECTED else None
             if more and more.low > 0:
-                text = f"{who.name} gets {more.mean:.3g} [{more.low:.3g}, {more.high:.3g}] more {metric} from {line.protection} "
-                text += f"than {case.table.thieves[0].name}."
+                text = f"By {metric}, {who.name} does better by {more.mean:.3g} [{more.low:.3g}, {more.high:.3g}] on "
+                text += f"{line.protection} than {case.table.thieves[0].name}."
                 yield case.flag("adaptive thief", text, *(c for c in _cells(case, line) if c.thief == who.name))
 
 
@@ -166,9 +166,12 @@ def _changes(case: Case) -> Iterator[tuple[Line, int]]:
 
 
 def _others(case: Case) -> Iterator[tuple[Thief, str]]:
-    """Thieves but the first, by the first metric, if more or less of it is better for them."""
+    """Thieves but the first, by the first metric, if more or less of it is better for them.
+
+    Not by one that compares with originals: each thief's pictures are compared with its own of clean photos then.
+    """
     metric = case.table.metrics[0]
-    if methods.load("metrics", metric.partition(":")[0]).BETTER:
+    if _better(metric) and methods.load("metrics", metric.partition(":")[0]).REFERENCE != "originals":
         yield from product(case.table.thieves[1:], [metric])
 
 
