@@ -68,6 +68,7 @@ def tiny(data: Path | None) -> Grid:
 def _protections(data: Path) -> tuple[Table, ...]:
     who = people(data / "identities")
     mismatch = (
+        PLAIN,
         thief("other victim", victim="tiny-b"),
         thief("other token", "dreambooth:token=t@t"),
         thief("other prompt", "dreambooth:instance_prompt=a dslr portrait of sks person"),
