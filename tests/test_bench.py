@@ -283,7 +283,7 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     words = ["bench", "--recipe", "bench_lab.grid", "--data", str(sample_files[0].parent), "-o", "out"]
     assert main([*words, "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "36 steps, 0 cached" in said and "36 steps more have never been run" in said
+    assert "36 steps, 0 cached" in said and "36 steps have never been run" in said
     assert main(words) == 0
     assert "grid: 3 cells in 1 table, 0 without a number" in capsys.readouterr().out
     made = {p: p.read_bytes() for p in (tmp_path / "out/grid").rglob("*") if p.is_file()}

@@ -133,9 +133,11 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
 def _sum(rows: list[Expected]) -> str:
     """The whole in a sentence, and what it leaves out."""
     unknown = sum(e.steps - e.cached for e in rows if e.left is None)
-    known = sum(e.left or 0 for e in rows)
-    tail = f"; {unknown} steps more have never been run with this store, so nothing is known of their time" if unknown else ""
-    return f"What is left takes about {_time(known)} of one process, as earlier runs have it{tail}."
+    never = f"{unknown} steps have never been run with this store, so nothing is known of their time" if unknown else ""
+    if unknown == sum(e.steps - e.cached for e in rows) and unknown:
+        return f"{never}."
+    known = _time(sum(e.left or 0 for e in rows))
+    return f"What is left takes about {known} of one process, as earlier runs have it{'; ' if never else ''}{never}."
 
 
 def _time(seconds: float | None) -> str:
