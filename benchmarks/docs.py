@@ -166,13 +166,7 @@ def stands(doc: Path, name: str) -> list[str]:
 
 def _mean(cell: Cell, digits: int = 2) -> str:
     e = cell.mean
-    return (
-        f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
-        if e and rows.known(e)
-        else "failed"
-        if cell.failed
-        else "unscored"
-    )
+    return f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]" if e and rows.known(e) else cell.lack
 
 
 def _gap(e: Estimate | None) -> str:

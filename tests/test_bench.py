@@ -93,7 +93,8 @@ def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
     found, _, _ = run("own_lab.darker", thieves=(copier(), copier("broken", "own_lab.broken")))
     broken = [c for c in found.tables[0].cells if c.thief == "broken"]
     assert len(broken) == 3 and all(c.mean is None and "The kettle is empty" in c.failed for c in broken)
-    assert all(c.mean for c in found.tables[0].cells if c.thief == "copier")
+    assert all(c.lack == "failed" for c in broken)
+    assert all(c.mean and not c.lack for c in found.tables[0].cells if c.thief == "copier")
     assert len(kinds(found)["failed"]) >= 1 and all("failed" in c.flags for c in broken)
 
 
@@ -102,7 +103,10 @@ def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_pa
     bench = Bench(tmp_path / "store", "cpu")
     assert not executors.serial(targets(grid), bench).failed
     found = checks.check(findings.collect(grid, bench), grid, bench)
-    assert all(c.unscored and c.mean is None and c.failed == "The metric gave no number." for c in found.tables[0].cells)
+    assert all(
+        c.lack == "unscored" and c.unscored and c.mean is None and c.failed == "The metric gave no number."
+        for c in found.tables[0].cells
+    )
     assert "unscored" in kinds(found) and "failed" not in kinds(found)
 
 

@@ -471,7 +471,10 @@ def opened(path: Path, folder: Path, width: int = 1440, script: str = "") -> tup
         *("--dump-dom", "--enable-logging=stderr", "--host-resolver-rules=MAP * ~NOTFOUND", "--virtual-time-budget=90000"),
         *(f"--user-data-dir={folder / 'profile'}", "--window-size=1600,900", path.as_uri()),
     ]
-    done = subprocess.run([str(BROWSER), *flags], capture_output=True, text=True, timeout=120, check=False)
+    for _ in range(3):  # a browser that is short of time writes the page out before the frame has answered
+        done = subprocess.run([str(BROWSER), *flags], capture_output=True, text=True, timeout=120, check=False)
+        if "<title></title>" not in done.stdout:
+            break
     return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from cloakwork import methods, steps
+from cloakwork import specs, steps
 from cloakwork.comparison import PROTECTED, WORKS, Thief
 from cloakwork.findings import Cell, Findings, Flag, Missing, TableFindings, scores
 from cloakwork.grids import Grid, Line, Table, lines
@@ -66,7 +66,7 @@ def failed(case: Case) -> Found:
     reasons: dict[tuple[str, str], list[Cell]] = {}
     for cell in case.found.cells:
         if cell.failed:
-            reasons.setdefault(("unscored" if cell.unscored else "failed", cell.failed), []).append(cell)
+            reasons.setdefault((cell.lack, cell.failed), []).append(cell)
     for (kind, reason), cells in reasons.items():
         yield case.flag(kind, f"{len(cells)} cell{'s' * (len(cells) > 1)} without a number: {reason}", *cells)
 
@@ -171,7 +171,8 @@ def _others(case: Case) -> Iterator[tuple[Thief, str]]:
     Not by one that compares with originals: each thief's pictures are compared with its own of clean photos then.
     """
     metric = case.table.metrics[0]
-    if _better(metric) and methods.load("metrics", metric.partition(":")[0]).REFERENCE != "originals":
+    module = specs.module("metrics", metric)
+    if module.BETTER and module.REFERENCE != "originals":
         yield from product(case.table.thieves[1:], [metric])
 
 
@@ -186,9 +187,4 @@ def _gain(case: Case, line: Line, who: Thief, than: Thief, metric: str) -> Estim
     a, b = (scores(line, t, metric, case.table.seeds, case.bench) for t in (who, than))
     if isinstance(a, Missing) or isinstance(b, Missing):
         return None
-    return difference(a, b) if methods.load("metrics", metric.partition(":")[0]).BETTER == "higher" else difference(b, a)
-
-
-def _better(metric: str) -> str:
-    """Which way a metric, written with its fields, is better for the thief."""
-    return methods.load("metrics", metric.partition(":")[0]).BETTER
+    return difference(a, b) if specs.module("metrics", metric).BETTER == "higher" else difference(b, a)

@@ -185,7 +185,7 @@ def scores(
 
 def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | None) -> Row:
     """One row of the audit's table."""
-    module = methods.load("metrics", metric.partition(":")[0])
+    module = specs.module("metrics", metric)
     return Row(thief.name, thief.victim, metric, module.BETTER, module.UNIT,
                {arm: intervals.estimate(table) for arm, table in tables.items()},
                intervals.difference(tables[PROTECTED], tables[CLEAN]),

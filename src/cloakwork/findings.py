@@ -9,7 +9,7 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from cloakwork import loading, methods, specs, steps
+from cloakwork import loading, specs, steps
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Thief, score_step, stealth_step
 from cloakwork.grids import Grid, Line, Table, lines, targets
 from cloakwork.intervals import Estimate, Scores, difference, estimate
@@ -76,6 +76,11 @@ class Cell:
     """there are pictures, and the metric cannot score them, which running it again will not mend"""
     flags: tuple[str, ...] = ()
     """kinds of the flags that are about this cell"""
+
+    @property
+    def lack(self) -> str:
+        """What became of the number, in a word: failed, or unscored; "" where there is one."""
+        return "" if self.mean and not self.failed else "failed" if self.failed and not self.unscored else "unscored"
 
     @property
     def works(self) -> bool | None:
@@ -171,7 +176,7 @@ def _table(table: Table, bench: Bench, failed: Mapping[str, str]) -> TableFindin
 def _cell(
     table: Table, line: Line, who: Thief, metric: str, scored: Mapping[str, Scores | Missing], against: Mapping[str, str]
 ) -> Cell:
-    module, mine = methods.load("metrics", metric.partition(":")[0]), scored[line.protection]
+    module, mine = specs.module("metrics", metric), scored[line.protection]
     chain = "+".join(specs.word("purifiers", name, config) for name, config in who.purifiers)
     cell = Cell(
         table.name, line.protection, line.budget, who.name, who.attacker, chain, who.victim, metric, module.BETTER, module.UNIT

@@ -157,7 +157,7 @@ def contact_sheet(names: Sequence[str], columns: Mapping[str, Photos], gain: flo
         draw.text((pad + column * cell, 10), title, "black", font)
     for row, (name, *pictures) in enumerate(rows):
         top = head + row * (cell + 18)
-        for column, picture in enumerate((*pictures, ((pictures[-1] - pictures[0]) * gain + 0.5).clamp(0, 1))):
+        for column, picture in enumerate((*pictures, amplified(pictures[-1], pictures[0], gain))):
             sheet.paste(to_pil(picture), (pad + column * cell, top))
         draw.text((pad, top + pictures[0].shape[-2] + 1), name, "black", font)
     with whole(path) as part:
@@ -166,7 +166,17 @@ def contact_sheet(names: Sequence[str], columns: Mapping[str, Photos], gain: flo
 
 def before_and_after(names: Sequence[str], originals: Photos, protected: Photos, budget: float, path: Path) -> None:
     """The contact sheet of protected photos."""
-    contact_sheet(names, {"original": originals, "protected": protected}, 127.5 / max(budget, 1), path)
+    contact_sheet(names, {"original": originals, "protected": protected}, gain_of(budget), path)
+
+
+def gain_of(budget: float) -> float:
+    """How far a change has to be amplified so that the budget (1/255) fills the range."""
+    return 127.5 / max(budget, 1)
+
+
+def amplified(after: Tensor, before: Tensor, gain: float) -> Tensor:
+    """What was changed, around mid-grey."""
+    return ((after - before) * gain + 0.5).clamp(0, 1)
 
 
 def thumbnail(photo: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import fields
+from types import ModuleType
 from typing import Any
 
 import tyro
@@ -32,6 +33,11 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
     except SystemExit:
         known = ", ".join(f.name for f in fields(config))
         raise UserError(f"'{text}' cannot be read as {name} with its fields ({known}).") from None
+
+
+def module(kind: str, text: str) -> ModuleType:
+    """The module of a method that is written with its settings."""
+    return methods.load(kind, text.partition(":")[0])
 
 
 def chain(kind: str, text: str) -> tuple[tuple[str, Any], ...]:

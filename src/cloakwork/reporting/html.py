@@ -35,6 +35,8 @@ class Board:
     """ends of the bars"""
     reasons: dict[str, int]
     """why numbers are missing -> number of the note"""
+    lacks: dict[str, str]
+    """why numbers are missing -> failed or unscored"""
     flags: bool
     """whether some rows have any that not all have"""
     reported: bool
@@ -126,7 +128,7 @@ def _board(table: TableFindings, thief: str, low: float, high: float, everywhere
     cells = [c for c in table.cells if c.thief == thief]
     reasons = {reason: i + 1 for i, reason in enumerate(dict.fromkeys(c.failed for c in cells if c.failed))}
     about = _circumstances(cells[0]) if cells else "nothing was measured"
-    return Board(thief, about, rows.board(table, thief), low, high, reasons,
+    return Board(thief, about, rows.board(table, thief), low, high, reasons, {c.failed: c.lack for c in cells if c.failed},
                  any(set(c.flags) - set(everywhere) for c in cells), any(c.reported for c in cells))  # fmt: skip
 
 

@@ -55,20 +55,20 @@ class Gallery:
 def gallery(findings: Findings, grid: grids.Grid, bench: Bench, room: int) -> Gallery:
     """Photo sets of all tables in turns until the room (bytes) is used up; a set that is begun is shown line by line."""
     found, used, left = [], 0, []
+    lines = {table.name: list(grids.lines(table)) for table in grid.tables}
     for table, index in _turns(grid):
         strips = []
-        for strip in _strips(findings, table, index, bench) if used < room else ():
+        for strip in _strips(findings, table, lines[table.name], index, bench) if used < room else ():
             if used + strip.size > room:
                 used = room
                 break
             used += strip.size
             strips.append(strip)
-        lines = list(grids.lines(table))
         name = table.subjects[index].name
         if strips:
             found.append(PhotoSet(table.name, name, table.thieves[0].name, tuple(strips)))
-        if len(strips) < len(lines):
-            left.append(f"{name} ({count(len(lines) - len(strips), 'row')} of {table.name})")
+        if len(strips) < len(lines[table.name]):
+            left.append(f"{name} ({count(len(lines[table.name]) - len(strips), 'row')} of {table.name})")
     said = [f"To keep the file small these are left out: {joined(left)}."] if left else []
     return Gallery(tuple(sorted(found, key=lambda s: [t.name for t in grid.tables].index(s.table))), tuple(said))
 
@@ -79,8 +79,8 @@ def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Table, int]]:
         yield from (pair for pair in turn if pair)
 
 
-def _strips(findings: Findings, table: grids.Table, index: int, bench: Bench) -> Iterator[Strip]:
-    for line in grids.lines(table):
+def _strips(findings: Findings, table: grids.Table, lines: Sequence[grids.Line], index: int, bench: Bench) -> Iterator[Strip]:
+    for line in lines:
         subject = line.subjects[index]
         yield _strip(line, subject, _thieves(findings, table, line), bench)
 

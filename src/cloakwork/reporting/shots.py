@@ -14,7 +14,7 @@ from cloakwork import grids, steps
 from cloakwork.comparison import CLEAN, Subject, Thief, arms, attack_step
 from cloakwork.errors import UserError
 from cloakwork.images import to_pil
-from cloakwork.records import thumbnail
+from cloakwork.records import amplified, gain_of, thumbnail
 from cloakwork.steps import Bench, Source, Step
 from cloakwork.types import Images, Photos
 
@@ -64,12 +64,6 @@ def learned(line: grids.Line, subject: Subject, bench: Bench) -> Photos | None:
     return photos(arms(subject, SEED)[line.arm], bench)
 
 
-def difference(after: Tensor, before: Tensor, budget: float) -> tuple[Tensor, float]:
-    """What a protection added, around mid-grey, amplified so that the budget fills the range; and how far."""
-    gain = 127.5 / max(budget, 1.0)
-    return ((after - before) * gain + 0.5).clamp(0, 1), gain
-
-
 def photo_shots(line: grids.Line, subject: Subject, after: Tensor, before: Tensor) -> Iterator[Shot]:
     """A photo as the thief finds it, and what was done to it."""
     small, was = thumbnail(after), thumbnail(before)
@@ -77,8 +71,12 @@ def photo_shots(line: grids.Line, subject: Subject, after: Tensor, before: Tenso
         yield shot(small, "photo", f"A photo of {subject.name}, as it is")
         return
     yield shot(small, "photo", f"The same photo of {subject.name} with {line.protection}")
-    shown, gain = difference(small, was, line.budget)
-    yield shot(shown, f"change × {gain:.0f}", f"What {line.protection} changed in it, amplified {gain:.0f} times around grey")
+    gain = gain_of(line.budget)
+    yield shot(
+        amplified(small, was, gain),
+        f"change × {gain:.0f}",
+        f"What {line.protection} changed in it, amplified {gain:.0f} times around grey",
+    )
 
 
 def loot_shots(line: grids.Line, subject: Subject, thief: Thief, found: Images) -> Iterator[Shot]:

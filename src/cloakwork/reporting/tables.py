@@ -117,17 +117,17 @@ def _basis(table: TableFindings) -> str:
 
 
 def _reasons(table: TableFindings) -> str:
-    failed = list(dict.fromkeys(c.failed for c in table.cells if c.failed))
+    failed = list(dict.fromkeys(f"{c.lack.capitalize()}: {c.failed}" for c in table.cells if c.failed))
     more = f" And {len(failed) - REASONS} more." if len(failed) > REASONS else ""
     cited = dict.fromkeys(f"{r.source} ({r.model})" for c in table.cells for r in c.reported)
     reported = f"Reported: {'; '.join(cited)}." if cited else ""
-    return f"{reported} {'Failed: ' + ' '.join(failed[:REASONS]) + more if failed else ''}".strip()
+    return f"{reported} {' '.join(failed[:REASONS]) + more if failed else ''}".strip()
 
 
 def _value(cell: Cell | None) -> str:
     """What stands in a field, with what papers report beside it."""
     if cell is None or cell.mean is None or not rows.known(cell.mean):
-        found = r"\emph{failed}" if cell is None or cell.failed else r"\emph{unscored}"
+        found = rf"\emph{{{cell.lack if cell else 'failed'}}}"
     else:
         found = f"{_n(cell.mean.mean, cell.unit)} {_interval(cell.mean, cell.unit)}"
     reported = "".join(rf" {{\footnotesize (reported {_n(r.value, cell.unit)})}}" for r in cell.reported) if cell else ""
