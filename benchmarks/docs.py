@@ -173,6 +173,13 @@ def _gap(e: Estimate | None) -> str:
     return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}], p {e.p:.3f}" if e and rows.known(e) else ""
 
 
+def fill() -> None:
+    """Writes every table into its place."""
+    for doc, name, lines in place(kept()):
+        tables.write(doc, name, lines)
+        print(f"{doc}: {name}")
+
+
 def main() -> None:
     match sys.argv[1:]:
         case ["keep", *paths] if paths:
@@ -182,9 +189,7 @@ def main() -> None:
             pass
         case _:
             sys.exit(__doc__)
-    for doc, name, lines in place(kept()):
-        tables.write(doc, name, lines)
-        print(f"{doc}: {name}")
+    fill()
 
 
 if __name__ == "__main__":

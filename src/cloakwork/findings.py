@@ -250,6 +250,7 @@ def _made(grid: Grid, bench: Bench) -> dict[str, Any]:
         models |= {name for step in asked for name in step.models} | {who.victim for who in table.thieves}
         told[table.name] = {
             "protections": {line.protection: asdict(step.config) for line, step in zip(rows, asked, strict=True)},
+            "dtype": table.dtype,
             "thieves": [asdict(who) for who in table.thieves],
             "photos": {s.name: {"learned": s.clean.digests, "compared with": s.references.digests} for s in table.subjects},
         }

@@ -39,6 +39,8 @@ class Table:
     budget: float | None = 11
     """largest change of a pixel, 1/255; None: what each protection's own settings say"""
     surrogates: tuple[str, ...] = ("tiny",)
+    dtype: str = "float32"
+    """what the surrogates compute in"""
     rival: str = ""
     """the protection that all others are also compared with, if any"""
     about: str = ""
@@ -157,14 +159,12 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
     if protection in CONTROLS:
         return tuple(replace(s, budget=config.budget) for s in table.subjects)
     models = surrogates if getattr(methods.load("protections", name), "USES_SURROGATES", True) else ()
-    return tuple(
-        replace(
-            s,
-            protected=Step("protect", name, about(config, s.noun), (s.clean, s.known) if s.known else (s.clean,), 0, models),
-            budget=config.budget,
-        )
-        for s in table.subjects
-    )
+
+    def step(s: Subject) -> Step:
+        photos = (s.clean, s.known) if s.known else (s.clean,)
+        return Step("protect", name, about(config, s.noun), photos, 0, models, dtype=table.dtype)
+
+    return tuple(replace(s, protected=step(s), budget=config.budget) for s in table.subjects)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
         Table("edits", (*EVERY, OURS), edits, who, ("lpips", "ssim")),
         Table("other attackers", BEST, others, who, rival=OURS),
         Table("things", BEST, (PLAIN,), things(data / "subjects", SUBJECTS), THINGS, rival=OURS),
-        Table("frozen", FROZEN, THREE[:2], who),
+        Table("frozen", FROZEN, (thief("lean", LEAN), TRANSFORMED), who, dtype="bfloat16"),
         Table("ablation", ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)), (TRANSFORMED,), who),
         *(Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), who, budget=r) for r in (4, 8, 16)),
     )  # fmt: skip

@@ -1,0 +1,92 @@
+"""Scores of tables that are not whole yet, kept so that another machine may go on where one has stopped.
+
+    python benchmarks/scores.py keep --data DATA --store STORE              (from a store into results/scores.json)
+    python benchmarks/scores.py put --store STORE                           (and into another)
+    python benchmarks/scores.py tables --data DATA --store STORE NAME ...   (tables of the recipe tiny that are whole, into docs/)
+
+A score is all that a table asks of a thief's pictures, and what a result rests on is not asked for where the result is there. So
+a few hundred bytes stand for a thief, and no photo of a person nor a thief's picture goes along. Scores of tables that are in
+results/tiny already are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import docs
+import torch
+
+from cloakwork import benching, grids, steps
+from cloakwork.checks import check
+from cloakwork.files import whole
+from cloakwork.findings import collect
+from cloakwork.grids import Grid
+from cloakwork.recipes.tiny import tiny
+from cloakwork.steps import Bench
+
+SCORES = Path("results/scores.json")
+
+
+def keep(grid: Grid, bench: Bench, path: Path = SCORES) -> int:
+    """Adds the store's scores of a grid to the file, a line each; returns how many are there now."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    wanted = {steps.name_of(step, bench) for step in grids.targets(grid)}
+    for name in sorted(wanted):
+        if found := bench.results.find(name):
+            record = bench.results.record(name)
+            kept[name] = {"content": json.loads(found.read_text()), "about": {k: record[k] for k in ("kind", "name", "seed")}}
+    kept = {name: what for name, what in sorted(kept.items()) if name in wanted}
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(what)}" for name, what in kept.items())
+    with whole(path) as part:
+        part.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
+    return len(kept)
+
+
+def put(bench: Bench, path: Path = SCORES) -> int:
+    """Puts the file's scores into a store, where they are not there; returns how many that were."""
+    done = 0
+    for name, what in json.loads(path.read_text()).items():
+        with bench.results.claimed(name) as ours:
+            if ours and not bench.results.has(name):
+                text = json.dumps(what["content"])
+                bench.results.keep(name, lambda p, text=text: _write(p, text), what["about"])
+                done += 1
+    return done
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("keep", "put", "tables"))
+    parser.add_argument("names", nargs="*", help="tables")
+    parser.add_argument("--data", type=Path, help="as for the recipe tiny")
+    parser.add_argument("--store", type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)  # as in the keys of what is kept
+    bench = Bench(args.store, "cpu")
+    if args.what == "put":
+        print(f"{put(bench)} scores put into {args.store}")
+        return
+    grid = tiny(args.data)
+    if args.what == "keep":
+        measured = docs.kept()
+        left = tuple(t for t in grid.tables if t.name not in measured)
+        print(f"{keep(Grid(grid.name, grid.about, left), bench)} scores in {SCORES}")
+        return
+    grid = benching.only(grid, args.names)
+    found = check(collect(grid, bench), grid, bench)
+    for table in found.tables:
+        lacking = [f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.lack == "failed"]
+        if lacking:
+            raise SystemExit(f"The table '{table.name}' is not whole: {len(lacking)} cells lack, such as {lacking[0]}.")
+    docs.keep(found)
+    docs.fill()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""A table that one store has begun is finished in another, from scores alone."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import own_methods
+import pytest
+
+from cloakwork import executors, findings, steps
+from cloakwork.comparison import Subject
+from cloakwork.grids import Grid, Table, targets, thief
+from cloakwork.steps import Bench, source
+
+
+@pytest.fixture
+def kept_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    (tmp_path / "own").mkdir()
+    own_methods.build(tmp_path / "own")
+    monkeypatch.syspath_prepend(tmp_path / "own")
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    yield importlib.import_module("scores")
+    for name in [n for n in sys.modules if n.startswith("own_lab")]:
+        del sys.modules[name]
+
+
+def test_scores_stand_for_thieves(kept_scores: ModuleType, sample_files: list[Path], tmp_path: Path) -> None:
+    people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in sample_files)
+    copier = thief("copier", "own_lab.copier", prompts=("a photo",))
+    grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier,), people, ("own_lab.brightness",), budget=16),))
+    first, second, file = Bench(tmp_path / "first", "cpu"), Bench(tmp_path / "second", "cpu"), tmp_path / "scores.json"
+    half = list(targets(grid))[:4]
+    executors.serial(half, first)
+    assert kept_scores.keep(grid, first, file) == len(half)
+    assert kept_scores.put(second, file) == len(half)
+    assert kept_scores.put(second, file) == 0, "what is there stays"
+    assert not list((tmp_path / "second").glob("attack/*")), "a score needs no pictures"
+    executors.serial(targets(grid), second)
+    whole = executors.serial(targets(grid), Bench(tmp_path / "third", "cpu"))
+    assert not whole.failed
+    told, alone = (findings.collect(grid, Bench(tmp_path / s, "cpu")).tables for s in ("second", "third"))
+    assert told == alone
+    # a grid that no longer asks for them is rid of them
+    assert kept_scores.keep(Grid("lab", "", ()), first, file) == 0
+    assert json.loads(file.read_text()) == {}
+
+
+def test_a_tables_precision_is_its_surrogates(sample_files: list[Path], tmp_path: Path) -> None:
+    people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in sample_files[:1])
+    bench, keys = Bench(tmp_path, "cpu"), set()
+    for dtype in ("float32", "bfloat16"):
+        table = Table("lab", ("advdm",), (thief("plain"),), people, dtype=dtype)
+        (protect,) = {s for step in targets(Grid("lab", "", (table,))) for s in _all(step) if s.name == "advdm"}
+        assert protect.dtype == dtype
+        keys.add(steps.key(protect, bench))
+    assert len(keys) == 2
+
+
+def _all(step: steps.Step) -> list[steps.Step]:
+    return [step, *(s for i in step.rests_on for s in _all(i))]
