@@ -2,8 +2,8 @@
 
 Run: python benchmarks/cost.py --photos FOLDER [--protection aspl ...] [--preset tiny ...] [--threads 2]
 
-Counts come from a dry run, times from a process of its own each. Everything goes into the package's protections/costs.json, which
-`cloakwork protect --list-presets` shows; cells that are not asked for stay as they are.
+Counts come from a dry run for as many photos, times from a process of its own each. Everything goes into the package's
+protections/costs.json, which `cloakwork protect --list-presets` shows; cells that are not asked for stay as they are.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def main() -> None:
         module = methods.load("protections", name)
         for preset, config in module.PRESETS.items():
             cells = json.loads(COSTS.read_text())["cells"] if COSTS.exists() else {}
-            cell = cells.setdefault(name, {}).get(preset, {})
-            if not cell:
-                cell |= asdict(dryrun.count(module, config, photos=n))
+            cell = cells.setdefault(name, {}).get(preset, {}) | asdict(dryrun.count(module, config, photos=n))
             if preset in args.preset:
                 cell |= cost(args.photos, name, preset, args.threads)
             cells[name][preset] = cell

@@ -29,7 +29,8 @@ from PIL import Image
 from cloakwork import cluster, executors, steps
 from cloakwork.executors import Outcome
 from cloakwork.records import peak_memory_mb, surroundings, write_json
-from cloakwork.steps import Bench, Step, source
+from cloakwork.sources import source
+from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos
 
 VERSION = 1

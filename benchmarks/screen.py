@@ -26,7 +26,8 @@ from cloakwork.intervals import Estimate, estimate
 from cloakwork.metrics import lpips
 from cloakwork.recipes.tiny import OURS, PURIFIERS
 from cloakwork.records import surroundings, write_json
-from cloakwork.steps import Bench, Source, Step
+from cloakwork.sources import Source
+from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos
 
 PROTECTIONS = ("noise", OURS, "aspl", "photoguard")
@@ -55,7 +56,7 @@ def seconds(step: Source | Step, bench: Bench) -> float:
 
 def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
-    chain, found = specs.chain("purifiers", word), []
+    chain, found = specs.purifiers(word), []
     line = next(row for row in lines(Table("all", (protection,), (), people(folder))) if row.protection == protection)
     for subject, given in line.photo_sets():
         if subject.name in skip:

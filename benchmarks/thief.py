@@ -28,8 +28,9 @@ from cloakwork.comparison import Subject, about
 from cloakwork.metrics import clip_i, match
 from cloakwork.nets.faces import load_faces
 from cloakwork.records import surroundings, write_json
+from cloakwork.sources import Source, source
 from cloakwork.state import write_grid
-from cloakwork.steps import Bench, Source, Step, source
+from cloakwork.steps import Bench, Step
 from cloakwork.types import Images, Photos
 
 

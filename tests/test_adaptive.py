@@ -45,6 +45,18 @@ def test_the_form_with_a_gradient_does_what_the_purifier_does(word: str, most: f
         assert a.shape == b.shape and apart.max() <= most + 1e-3 and apart.mean() <= mean + 1e-3
 
 
+def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, tiny: LDM) -> None:
+    """The result is the purifier's, the gradient the identity's; IMPRESS searches by gradients of its own."""
+    leaf = photos[0][:, :128, :128].clone().requires_grad_(True)
+    for word, known in (("jpeg:subsampling=4:4:4", {}), ("impress:steps=1", {"latent": tiny})):
+        ((name, config),) = bpda.chains(word)[0]
+        (pure,) = bpda.methods.load("purifiers", name).purify([leaf.detach()], tiny, config, rng=generator())
+        (x,) = bpda.through([leaf], ((name, config),), known, generator())
+        assert torch.allclose(x, pure, atol=1e-6) and not torch.allclose(x, leaf, atol=1e-3)
+        (g,) = torch.autograd.grad((x * torch.arange(128.0)).sum(), leaf)
+        assert torch.equal(g, torch.arange(128.0).expand_as(g))
+
+
 def test_resize_has_the_gradient_of_a_linear_map(photos: Photos) -> None:
     """By its definition: the directional derivative along any direction, photos well inside the range."""
     x, way = 0.4 + 0.2 * photos[0], torch.randn(photos[0].shape, generator=generator())

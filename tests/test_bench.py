@@ -22,7 +22,8 @@ from cloakwork.findings import Findings
 from cloakwork.grids import Grid, Table, lines, targets, thief
 from cloakwork.intervals import Estimate
 from cloakwork.recipes.quick import quick
-from cloakwork.steps import Bench, source
+from cloakwork.sources import source
+from cloakwork.steps import Bench
 
 Run = Callable[..., tuple[Findings, Grid, Bench]]
 
@@ -269,7 +270,7 @@ RECIPE = """
 from pathlib import Path
 from cloakwork.comparison import Subject
 from cloakwork.grids import Grid, Table, thief
-from cloakwork.steps import source
+from cloakwork.sources import source
 
 def grid(data):
     sets = [(f.stem, source([f])) for f in sorted(Path(data).glob("*.png"))]

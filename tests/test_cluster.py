@@ -22,7 +22,8 @@ from cloakwork import cluster, executors, needs, steps, working
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.needs import Need
 from cloakwork.protections import noise
-from cloakwork.steps import Bench, Step, source
+from cloakwork.sources import source
+from cloakwork.steps import Bench, Step
 from cloakwork.waiting import Queue
 
 ray = pytest.importorskip("ray")

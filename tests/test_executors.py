@@ -15,7 +15,8 @@ from cloakwork.errors import UserError
 from cloakwork.metrics import lpips, psnr
 from cloakwork.protections import noise
 from cloakwork.purifiers import blur, jpeg, tvm
-from cloakwork.steps import Bench, Step, source
+from cloakwork.sources import source
+from cloakwork.steps import Bench, Step
 
 
 def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:

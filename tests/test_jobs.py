@@ -97,6 +97,15 @@ def test_a_visible_budget_is_said_to_be_visible(budget: int, notes: int, sample_
     assert len([n for n in result.notes if "visible" in n]) == notes
 
 
+@pytest.mark.parametrize(("lr", "weights", "notes"), [(5e-7, "bfloat16", 1), (5e-7, "float32", 0), (3e-4, "bfloat16", 0)])
+def test_a_surrogate_that_cannot_learn_is_said_to_stand_still(
+    lr: float, weights: str, notes: int, sample_files: list[Path], tmp_path: Path
+) -> None:
+    cfg = aspl.Config(outer=0, lr=lr, weights=weights, class_images=0)  # type: ignore[arg-type]
+    (result,) = jobs.protect(sample_files[:1], tmp_path, protection="aspl", config=cfg)
+    assert len([n for n in result.notes if "hardly a bf16 weight" in n]) == notes
+
+
 def test_formats_and_budgets_share_their_random_draws(sample_files: list[Path], tmp_path: Path) -> None:
     jobs.protect(sample_files[:1], tmp_path / "a", protection="noise", config=noise.Config(budget=4))
     jobs.protect(sample_files[:1], tmp_path / "b", protection="noise", config=noise.Config(budget=8), suffix=".tif")

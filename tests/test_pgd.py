@@ -76,6 +76,23 @@ def test_a_gradient_that_is_not_finite_stops(rng: torch.Generator) -> None:
         ascend(ramp(), nan, budget=8, step=1, steps=1, rng=rng, state=State())
 
 
+def test_steps_without_a_gradient_are_counted_over_an_interruption(tmp_path: Path) -> None:
+    def run(state: State) -> None:
+        flat = by_autograd(lambda x, ids: sum(p.sum() for p in x) * 0.0)
+        ascend(ramp(), flat, budget=8, step=1, steps=5, rng=torch.Generator(), state=state)
+
+    def stop(label: str, done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "s.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(State(path, progress=stop, every=0))
+    again = State(path, every=0)
+    run(again)
+    assert again.dead_steps == 5
+
+
 def test_interrupted_and_resumed_is_the_same(tmp_path: Path) -> None:
     x0 = ramp()
 

@@ -372,7 +372,7 @@ def test_interrupted_while_learning_and_resumed_is_the_same(name: str, tiny: LDM
     done: list[int] = []
 
     def stop(label: str, at: int, of: int) -> None:
-        if at == 3 and label != "timesteps":  # the search that comes first starts again
+        if at == 3 and label != "timesteps":
             raise KeyboardInterrupt
 
     whole = run(module, square[:1], tiny, cfg)
@@ -381,6 +381,21 @@ def test_interrupted_while_learning_and_resumed_is_the_same(name: str, tiny: LDM
         run(module, square[:1], tiny, cfg, State(path, progress=stop, every=0))
     resumed = run(module, square[:1], tiny, cfg, State(path, progress=lambda label, at, of: done.append(at), every=0))
     assert done[0] == 3 and torch.equal(whole[0], resumed[0])
+
+
+def test_a_search_for_timesteps_is_not_done_twice(tiny: LDM, square: Photos, tmp_path: Path) -> None:
+    module, cfg = LEARNERS["simac"]
+    said: list[str] = []
+
+    def stop(label: str, at: int, of: int) -> None:
+        if label not in ("timesteps", "class pictures") and at == 1:
+            raise KeyboardInterrupt
+
+    path = tmp_path / "s.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(module, square[:1], tiny, cfg, State(path, progress=stop, every=0))
+    resumed = run(module, square[:1], tiny, cfg, State(path, progress=lambda label, at, of: said.append(label), every=0))
+    assert "timesteps" not in said and torch.equal(resumed[0], run(module, square[:1], tiny, cfg)[0])
 
 
 @pytest.mark.parametrize("name", LEARNERS)

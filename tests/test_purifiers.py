@@ -155,6 +155,13 @@ def test_tvm_fills_dropped_pixels_from_those_around() -> None:
     assert (tvm.smoothest(grey, kept, tvm.Config(weight=0.01, steps=2000)) - 0.5).abs().max() < 0.01
 
 
+def test_tvm_has_a_gradient_where_nothing_varies() -> None:
+    flat = torch.full((3, 24, 30), 0.5, requires_grad=True)
+    (found,) = tvm.smooth([flat], None, tvm.Config(), rng=torch.Generator().manual_seed(0))
+    (g,) = torch.autograd.grad(found.square().sum(), flat)
+    assert torch.isfinite(g).all() and g.abs().sum() > 0
+
+
 def test_bilateral_filter_against_its_definition() -> None:
     y = torch.rand(3, 9, 11, generator=torch.Generator().manual_seed(5)) * 60
     cfg, want = bilateral_guided.Config(), torch.zeros_like(y)
@@ -267,7 +274,7 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
 )
 def test_mistakes_get_one_clear_sentence(word: str, sentence: str) -> None:
     with pytest.raises(UserError) as error:
-        specs.chain("purifiers", word)
+        specs.purifiers(word)
     assert str(error.value).startswith(sentence)
 
 

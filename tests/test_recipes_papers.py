@@ -17,7 +17,8 @@ from cloakwork.errors import UserError
 from cloakwork.findings import Cell, Findings, TableFindings
 from cloakwork.grids import Grid, Table
 from cloakwork.recipes import _papers, _reported
-from cloakwork.steps import Bench, Source, Step
+from cloakwork.sources import Source
+from cloakwork.steps import Bench, Step
 
 PAPERS = ("paper_anti_dreambooth", "paper_metacloak", "paper_diff_protect", "paper_red_team")
 TINY = {name: "tiny" for name in (_papers.SD14, _papers.SD15, _papers.SD20, _papers.SD21, _papers.INPAINTING, _papers.CLIP)}

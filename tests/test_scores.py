@@ -12,10 +12,11 @@ from types import ModuleType
 import own_methods
 import pytest
 
-from cloakwork import executors, findings, steps
+from cloakwork import executors, findings
 from cloakwork.comparison import Subject
 from cloakwork.grids import Grid, Table, targets, thief
-from cloakwork.steps import Bench, source
+from cloakwork.sources import source
+from cloakwork.steps import Bench
 
 
 @pytest.fixture
@@ -48,18 +49,3 @@ def test_scores_stand_for_thieves(kept_scores: ModuleType, sample_files: list[Pa
     # a grid that no longer asks for them is rid of them
     assert kept_scores.keep(Grid("lab", "", ()), first, file) == 0
     assert json.loads(file.read_text()) == {}
-
-
-def test_a_tables_precision_is_its_surrogates(sample_files: list[Path], tmp_path: Path) -> None:
-    people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in sample_files[:1])
-    bench, keys = Bench(tmp_path, "cpu"), set()
-    for dtype in ("float32", "bfloat16"):
-        table = Table("lab", ("advdm",), (thief("plain"),), people, dtype=dtype)
-        (protect,) = {s for step in targets(Grid("lab", "", (table,))) for s in _all(step) if s.name == "advdm"}
-        assert protect.dtype == dtype
-        keys.add(steps.key(protect, bench))
-    assert len(keys) == 2
-
-
-def _all(step: steps.Step) -> list[steps.Step]:
-    return [step, *(s for i in step.rests_on for s in _all(i))]

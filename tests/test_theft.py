@@ -86,8 +86,15 @@ def test_specs_name_presets_and_nested_fields() -> None:
         False,
         7,
     )
-    assert [n for n, _ in specs.chain("metrics", "linf+psnr")] == ["linf", "psnr"]
-    assert specs.chain("metrics", "") == ()
+    assert [n for n, _ in specs.purifiers("jpeg+blur")] == ["jpeg", "blur"]
+    assert specs.purifiers("") == ()
+    # a value may hold colons, and a purifier takes the preset for the model of its kind
+    name, config = specs.parse("protections", "adaptive:tiny:purifiers=none gridpure:iterations=1,steps=3")
+    assert (name, config.purifiers, config.steps) == ("adaptive", "none gridpure:iterations=1", 3)
+    assert specs.parse("purifiers", "jpeg:quality=40")[1].quality == 40
+    tiny, paper = (specs.purifiers("impress+gridpure+codesr", model) for model in ("tiny", "models/mine"))
+    assert [c.steps for _, c in tiny[:1]] == [100] and [c.steps for _, c in paper[:1]] == [3000]
+    assert tiny[1:] == paper[1:] and specs.purifiers("gridpure", "tiny", "models/pixels")[0][1].iterations == 20
 
 
 @pytest.mark.parametrize("spec", ["dreamboth", "dreambooth:tinny"])

@@ -69,6 +69,8 @@ def alternate(
         x = [saved[f"x.{i}"].to(place) for i in range(len(photos))]
         for j, one in enumerate(opponents):
             set_weights(one.theta, {k.removeprefix(f"{j}."): v for k, v in saved.items() if k.startswith(f"{j}.")})
+    if kept and not saved:
+        state.keep(0, len(plan.turns), rng, lambda: _tensors(x, opponents) | dict(kept))  # it may have taken minutes
     for k, turn in enumerate(plan.turns[done:], done):
         each: list[Photos] = []
         for one in opponents:

@@ -18,6 +18,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import whole
 from cloakwork.images import to_pil
 from cloakwork.records import surroundings, write_json
+from cloakwork.sources import Source
 from cloakwork.state import Progress
 from cloakwork.steps import Bench
 from cloakwork.subjects import find_subjects
@@ -83,7 +84,7 @@ def report(found: Audit, subjects: Sequence[Subject], thieves: Sequence[Thief], 
             s.name: {
                 "budget": s.budget,
                 "clean": list(s.clean.digests),
-                "protected": list(s.protected.digests) if isinstance(s.protected, steps.Source) else s.protected.name,
+                "protected": list(s.protected.digests) if isinstance(s.protected, Source) else s.protected.name,
                 "references": list(s.references.digests),
             }
             for s in subjects

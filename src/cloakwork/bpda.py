@@ -21,13 +21,13 @@ from cloakwork.types import Photos
 Chain = tuple[tuple[str, Any], ...]  # names and Configs, in order
 
 
-def chains(text: str) -> tuple[Chain, ...]:
-    """Chains of purifiers from words parted by blanks, as in "none jpeg:quality=60 blur+resize".
+def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chain, ...]:
+    """Chains of purifiers from words parted by blanks, as in "none jpeg:quality=60 blur+resize"; presets as for these models.
 
     Raises:
         UserError: no word, an unknown purifier or field.
     """
-    found = tuple(specs.chain("purifiers", word) for word in text.split())
+    found = tuple(specs.purifiers(word, model, denoiser) for word in text.split())
     if not found:
         raise UserError("No purifier was named to go through; give words such as 'none jpeg resize', parted by blanks.")
     return found
@@ -44,8 +44,9 @@ def _kinds(some: Sequence[Chain]) -> set[str]:
 
 
 def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
-    """What the chains need, by kind; `denoiser` is loaded only if one of them diffuses pixels."""
-    pixels = {"pixels": ddpm.load(denoiser, str(ldm.device))} if "pixels" in _kinds(some) else {}
+    """What the chains need, by kind, in the LDM's precision; `denoiser` is loaded only if one of them diffuses pixels."""
+    dtype = str(ldm.dtype).removeprefix("torch.")
+    pixels = {"pixels": ddpm.load(denoiser, str(ldm.device), dtype)} if "pixels" in _kinds(some) else {}
     return {"latent": ldm} | pixels
 
 

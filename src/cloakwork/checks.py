@@ -131,13 +131,15 @@ def harmful_purifier(case: Case) -> Found:
 
 
 def adaptive_thief(case: Case) -> Found:
-    """Thieves who get more from protected photos than the table's first one does, beyond chance."""
+    """Thieves who get more from protected photos than the table's first one does, beyond chance for one such comparison."""
+    others = len(case.table.thieves) - 1
+    many = f" It is one of {others} that were tried; of so many some would seem to by chance." if others > 1 else ""
     for who, metric in _others(case):
         for line in case.rows:
             more = _gain(case, line, who, case.table.thieves[0], metric) if line.arm == PROTECTED else None
             if more and more.low > 0:
                 text = f"By {metric}, {who.name} does better by {more.mean:.3g} [{more.low:.3g}, {more.high:.3g}] on "
-                text += f"{line.protection} than {case.table.thieves[0].name}."
+                text += f"{line.protection} than {case.table.thieves[0].name}.{many}"
                 yield case.flag("adaptive thief", text, *(c for c in _cells(case, line) if c.thief == who.name))
 
 

@@ -17,7 +17,8 @@ from typing import Any
 from cloakwork import intervals, methods, specs, steps
 from cloakwork.errors import UserError
 from cloakwork.intervals import Estimate, Scores
-from cloakwork.steps import Bench, Mix, Source, Step
+from cloakwork.sources import Source
+from cloakwork.steps import Bench, Mix, Step
 
 CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
 STEALTH = ("linf", "psnr", "ssim", "lpips")

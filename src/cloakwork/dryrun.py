@@ -29,7 +29,7 @@ class Counts:
     """Steps, and calls of each part of the surrogates; a call is one micro-batch."""
 
     pgd_steps: int = 0
-    """sign steps over the whole photo set"""
+    """sign steps over the whole photo set; those of a search for timesteps, which are undone, count by their passes alone"""
     training_steps: int = 0
     """optimizer steps of surrogates"""
     vae_encode: int = 0

@@ -253,6 +253,7 @@ def _made(grid: Grid, bench: Bench) -> dict[str, Any]:
             "dtype": table.dtype,
             "thieves": [asdict(who) for who in table.thieves],
             "photos": {s.name: {"learned": s.clean.digests, "compared with": s.references.digests} for s in table.subjects},
+            "side": table.subjects[0].clean.side,
         }
     return {
         "weights": {m: loading.weights(m) for m in sorted(models)},

@@ -13,7 +13,9 @@ from pathlib import Path
 from cloakwork import methods, photosets, specs
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Subject, Thief, about, arms, score_step, stealth_step
 from cloakwork.errors import UserError
-from cloakwork.steps import Source, Step, source
+from cloakwork.sources import Source, source
+from cloakwork.steps import Step
+from cloakwork.worksize import WORK_SIDE
 
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
@@ -83,19 +85,23 @@ def thief(
     name, config = specs.parse("attackers", attacker, [victim])
     if hasattr(config, "sampling"):
         config = replace(config, sampling=replace(config.sampling, n=pictures))
-    chain = specs.chain("purifiers", purifiers)
+    chain = specs.purifiers(purifiers, victim)
     return Thief(name, config, victim, tuple(prompts), clean_share, chain, dtype=dtype, label=label)
 
 
-def people(folder: Path | str) -> tuple[Subject, ...]:
+def people(folder: Path | str, side: int = WORK_SIDE) -> tuple[Subject, ...]:
     """A folder with a folder for each person: thieves learn from its set_B, pictures are compared with set_B and set_A, clean
     (the protocol of Anti-DreamBooth).
+
+    Args:
+        folder: as above.
+        side: photos are published no larger than with so many pixels on the shorter side; pictures are compared with the files.
 
     Raises:
         UserError: no such folders.
     """
     found = [
-        _subject(person.name, photosets.files(person / "set_B"), photosets.files(person / "set_A"), "person")
+        _subject(person.name, photosets.files(person / "set_B"), photosets.files(person / "set_A"), "person", side)
         for person in _within(Path(folder))
         if (person / "set_A").is_dir() and (person / "set_B").is_dir()
     ]
@@ -140,8 +146,8 @@ def _within(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir())
 
 
-def _subject(name: str, learned: Sequence[Path], others: Sequence[Path], noun: str) -> Subject:
-    clean = source(learned)
+def _subject(name: str, learned: Sequence[Path], others: Sequence[Path], noun: str, side: int = WORK_SIDE) -> Subject:
+    clean = source(learned, side)
     return Subject(name, clean, clean, 0, source([*learned, *others]), noun)
 
 

@@ -25,8 +25,9 @@ from cloakwork.intervals import Estimate, estimate
 from cloakwork.nets.clip import Clip, load_clip
 from cloakwork.personalize import PREVIEW
 from cloakwork.records import surroundings, write_json
+from cloakwork.sources import Source
 from cloakwork.state import Progress
-from cloakwork.steps import Bench, Source, Step
+from cloakwork.steps import Bench, Step
 from cloakwork.subjects import find_subjects
 from cloakwork.types import Images, Photos
 

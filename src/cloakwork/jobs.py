@@ -36,6 +36,7 @@ from cloakwork.state import Progress, State
 from cloakwork.types import Photos
 from cloakwork.worksize import finish, work_copy
 
+MOVES_BF16 = 1e-5  # learning rate below which an update is lost when most weights are rounded to bf16
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
@@ -130,7 +131,7 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
         photos=rows,
         sheet=task.folder / "sheet.png",
         record=task.folder / "record.json",
-        notes=_losses(job, kept) + _unchanged(job, rows) + _visible(job.config.budget),
+        notes=_losses(job, kept) + _unchanged(job, rows) + _visible(job.config.budget) + _idle(job.config),
         seconds=round(time.monotonic() - begun, 2),
     )
     write_json(task.folder / "timings.json", {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()})
@@ -199,6 +200,14 @@ def _visible(budget: float) -> list[str]:
     if budget <= VISIBLE:
         return []
     return [f"A budget of {budget:g} is plainly visible in the photos; usual are 4 to 16 (1/255 of the pixel range)."]
+
+
+def _idle(config: Any) -> list[str]:
+    """Surrogates that cannot learn."""
+    how = getattr(config, "training", config)
+    if getattr(how, "weights", "") != "bfloat16" or how.lr >= MOVES_BF16:
+        return []
+    return [f"At a learning rate of {how.lr:g} hardly a bf16 weight of a surrogate moves; keep weights in float32, or raise it."]
 
 
 def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:

@@ -20,12 +20,13 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
     Raises:
         UserError: unknown name, preset or field, or a value that the field cannot have.
     """
-    name, *parts = text.split(":")
-    preset = parts.pop(0) if parts and "=" not in parts[0] else None
+    name, _, rest = text.partition(":")
+    first, _, others = rest.partition(":")
+    preset, settings = (first, others) if first and "=" not in first else (None, rest)  # a value may hold colons
     module = methods.load(kind, name)
     config = methods.config(module, preset, models)
-    flags = [f"--{field.strip().replace('_', '-')}={value}" for field, _, value in
-             (setting.partition("=") for part in parts for setting in part.split(",") if setting)]  # fmt: skip
+    pairs = [setting.partition("=") for setting in settings.split(",") if setting]
+    flags = [f"--{field.strip().replace('_', '-')}={value}" for field, _, value in pairs]
     if not flags:
         return name, config
     try:
@@ -40,9 +41,17 @@ def module(kind: str, text: str) -> ModuleType:
     return methods.load(kind, text.partition(":")[0])
 
 
-def chain(kind: str, text: str) -> tuple[tuple[str, Any], ...]:
-    """Several methods in order, joined by `+`; an empty text is none."""
-    return tuple(parse(kind, word) for word in text.split("+") if word)
+def purifiers(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[tuple[str, Any], ...]:
+    """Purifiers in order, joined by `+`; an empty text is none.
+
+    Without a preset each takes that for the model of its kind: a latent diffusion model, or a denoiser of pixels.
+
+    Raises:
+        UserError: as of `parse`.
+    """
+    asked = {"latent": (model,), "pixels": (denoiser,)}
+    words = [(word, methods.asks(word.partition(":")[0])) for word in text.split("+") if word]
+    return tuple(parse("purifiers", word, asked.get(kind, ())) for word, kind in words)
 
 
 def word(kind: str, name: str, config: Any) -> str:

@@ -55,6 +55,7 @@ class State:
             return 0, {}
         rng.set_state(saved.pop("rng"))
         self.trace = saved.pop("trace").tolist()
+        self.dead_steps = int(saved.pop("dead", 0))
         return int(saved.pop("done")), saved
 
     def keep(self, done: int, total: int, rng: torch.Generator, tensors: Callable[[], dict[str, Tensor]]) -> None:
@@ -67,6 +68,7 @@ class State:
         begun = time.monotonic()
         now = {k: v.detach().cpu() for k, v in tensors().items()}
         now |= {"rng": rng.get_state(), "done": torch.tensor(done), "trace": torch.tensor(self.trace, dtype=torch.float64)}
+        now |= {"dead": torch.tensor(self.dead_steps)}
         write_tensors(self.path, now)
         self._kept = time.monotonic()
         self._cost = self._kept - begun  # large models take seconds to write: no more than a twentieth of the time

@@ -20,39 +20,21 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, measure, methods
+from cloakwork import ddpm, images, loading, measure, methods, targets
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.files import drop
 from cloakwork.ldm import LDM
 from cloakwork.plan import hash_of
 from cloakwork.records import save_json
+from cloakwork.sources import Source
 from cloakwork.state import Progress, State, save_tensors
 from cloakwork.store import Store, open_store
 from cloakwork.types import Images, Photos
-from cloakwork.worksize import WORK_SIDE, finish, work_copy
+from cloakwork.worksize import WORK_SIDE, finish
 
 Kind = Literal["protect", "purify", "mix", "attack", "score"]
 POLL = 0.5  # seconds between two looks whether somebody else has finished a step
 FOLDERS = {"protect": "protections", "purify": "purifiers", "attack": "attackers", "score": "metrics"}
-
-
-@dataclass(frozen=True)
-class Source:
-    """Photos on the disk: where a graph of steps begins.
-
-    Attributes:
-        files: in the order in which they pair up with those of other sources.
-        digests: sha256 of each photo's pixels.
-    """
-
-    files: tuple[Path, ...]
-    digests: tuple[str, ...]
-
-
-def source(files: Iterable[Path]) -> Source:
-    """Files as a source, in the order of their contents, so that names do not matter."""
-    digests, sorted_files = zip(*sorted((images.load(f).digest, f) for f in files), strict=True)
-    return Source(sorted_files, digests)
 
 
 @dataclass(frozen=True)
@@ -89,6 +71,12 @@ class Step:
     def rests_on(self) -> tuple[Step, ...]:
         """The steps whose results go in."""
         return tuple(i for i in self.inputs if isinstance(i, Step))
+
+    @property
+    def place(self) -> int:
+        """How many purifiers have been at the photos before this one."""
+        first = self.inputs[0]
+        return first.place + 1 if isinstance(first, Step) and first.kind == "purify" else 0
 
     @property
     def denoises_pixels(self) -> bool:
@@ -156,7 +144,7 @@ class Bench:
 def key(step: Step | Source, bench: Bench) -> str:
     """sha256, hex, over everything that decides the step's result."""
     if id(step) not in bench._keys:  # by identity, since a Config of somebody's may hold what cannot be hashed
-        parts = ["photos", step.digests] if isinstance(step, Source) else _parts(step, bench)
+        parts = step.parts() if isinstance(step, Source) else _parts(step, bench)
         bench._keys[id(step)] = step, hash_of(parts)
     return bench._keys[id(step)][1]
 
@@ -169,6 +157,8 @@ def _parts(step: Step, bench: Bench) -> dict[str, Any]:
         "inputs": [key(i, bench) for i in step.inputs],
         "weights": bench.weights(step),
         "instrument": asked,
+        **({"place": step.place} if step.kind == "purify" else {}),  # decides what it draws
+        **({"target": target} if (target := targets.digest(step.config)) else {}),  # a file may change under its name
         "where": [bench.torch_device.type, torch.__version__, torch.get_num_threads(), WORK_SIDE],
     }
 
@@ -245,7 +235,7 @@ def _compute(step: Step, bench: Bench, name: str) -> Path:
 def photos(step: Step | Source, bench: Bench) -> Photos:
     """The photos that a source, a protection, a purifier or a mix gives, each 3 x H x W in [0, 1], of any size."""
     if isinstance(step, Source):
-        return [work_copy(images.load(f).pixels) for f in step.files]
+        return step.photos()
     return [images.unit(p) for _, p in sorted(load_file(make(step, bench)).items())]
 
 
@@ -265,10 +255,9 @@ def steal(step: Step, bench: Bench, state: State, masks: list[Tensor] | None = N
     loot = [p.to(bench.torch_device) for p in photos(step.inputs[0], bench)]
     if masks:  # photos above a limit come as smaller working copies
         masks = [F.interpolate(m[None], p.shape[-2:])[0].to(p) for m, p in zip(masks, loot, strict=True)]
-    # not from the photos: a thief of clean and one of protected photos draw the same batches and the same sampling noise
-    rng = _rng(["attack", step.seed])
     module, victim = methods.load("attackers", step.name), bench.model(step.models[0], step.dtype)
-    return module.attack(loot, victim, step.config, list(step.prompts), masks=masks, rng=rng, state=state)
+    how = {"masks": masks, "rng": generator(step, bench), "state": state}
+    return module.attack(loot, victim, step.config, list(step.prompts), **how)
 
 
 def _measure(step: Step, bench: Bench) -> measure.Measurement:
@@ -284,8 +273,7 @@ def _make_photos(step: Step, bench: Bench, state: State) -> Photos:
         return rest[0][:n] + first[n:]
     first = [p.to(bench.torch_device) for p in first]
     models = bench.models(step)
-    rng = _rng([step.seed, [key(i, bench) for i in step.inputs]])
-    module = methods.load(FOLDERS[step.kind], step.name)
+    module, rng = methods.load(FOLDERS[step.kind], step.name), generator(step, bench)
     if step.kind == "purify":
         return [p.cpu() for p in module.purify(first, models[0] if models else None, step.config, rng=rng)]
     clean = [p.to(bench.torch_device) for p in rest[0]] if rest else None
@@ -295,5 +283,11 @@ def _make_photos(step: Step, bench: Bench, state: State) -> Photos:
     return [images.unit(finish(w, delta, step.config.budget)) for w, delta in zip(whole, deltas, strict=True)]
 
 
-def _rng(parts: list) -> torch.Generator:
+def generator(step: Step, bench: Bench) -> torch.Generator:
+    """What a step draws from: a protection by seed and photos, others by their seed alone.
+
+    So clean, noisy and protected photos meet the same draws of a purifier, and of a thief: batches, noise, sampling.
+    """
+    photos = [step.seed, [key(i, bench) for i in step.inputs]]
+    parts = {"attack": ["attack", step.seed], "purify": ["purify", step.seed, step.place]}.get(step.kind, photos)
     return torch.Generator().manual_seed(int(hash_of(parts)[:15], 16))

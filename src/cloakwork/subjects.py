@@ -11,7 +11,7 @@ from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.photosets import PhotoSet
 from cloakwork.records import FOLDER
-from cloakwork.steps import Source, source
+from cloakwork.sources import Source, source
 
 
 class Couple(NamedTuple):

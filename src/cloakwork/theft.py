@@ -14,8 +14,9 @@ from cloakwork.files import drop, whole
 from cloakwork.images import to_pil
 from cloakwork.masking import load_masks
 from cloakwork.records import FOLDER, surroundings, write_json
+from cloakwork.sources import source
 from cloakwork.state import Progress, State, write_grid
-from cloakwork.steps import Bench, Step, key, purified, source, steal
+from cloakwork.steps import Bench, Step, key, purified, steal
 from cloakwork.types import Images, Photos
 
 COLUMNS = 8  # pictures side by side on a sheet

@@ -14,10 +14,10 @@ WORK_SIDE = 1024
 STRIP = 256  # rows
 
 
-def work_copy(pixels: Tensor) -> Tensor:
-    """uint8 3 x H x W to float in [0, 1], its short side at most WORK_SIDE."""
+def work_copy(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
+    """uint8 3 x H x W to float in [0, 1], its shorter side at most `side`."""
     x = images.unit(pixels)
-    scale = WORK_SIDE / min(x.shape[-2:])
+    scale = side / min(x.shape[-2:])
     if scale >= 1:
         return x
     size = (round(x.shape[-2] * scale), round(x.shape[-1] * scale))

@@ -103,7 +103,7 @@ def parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, 
 def _thieves(flags: AuditFlags, how: Circumstances) -> list[Thief]:
     from cloakwork.comparison import Thief
 
-    purifiers = specs.chain("purifiers", how.purifier)
+    purifiers = specs.purifiers(how.purifier, how.victim, how.denoiser)
     thieves = []
     for spec in _words(flags.attacker or ("dreambooth",)):
         name, config = specs.parse("attackers", spec, [how.victim])
@@ -190,7 +190,7 @@ def attack_command(words: list[str]) -> None:
     with bars() as progress:
         files = attack(
             flags.photos, flags.out, attacker=name, config=config, victim=how.victim, prompts=read_prompts(how),
-            purifiers=specs.chain("purifiers", how.purifier), denoiser=how.denoiser, seed=flags.seed,
+            purifiers=specs.purifiers(how.purifier, how.victim, how.denoiser), denoiser=how.denoiser, seed=flags.seed,
             mask=flags.mask, keep_model=flags.keep_model,
             sample_every=flags.sample_every, device=how.device, dtype=how.dtype, progress=progress,
         )  # fmt: skip

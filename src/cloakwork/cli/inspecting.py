@@ -62,7 +62,8 @@ def inspect_command(words: list[str]) -> None:
         watched = Watched(thief, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m))
     with bars() as progress:
         found = inspect(
-            flags.protected, flags.out, clean=flags.clean, purifiers=specs.chain("purifiers", how.purifier), clip=flags.clip,
+            flags.protected, flags.out, clean=flags.clean,
+            purifiers=specs.purifiers(how.purifier, how.victim, how.denoiser), clip=flags.clip,
             texts=(flags.seen, flags.taken_for), coders=flags.autoencoder or ("tiny", "tiny-b"), victim=how.victim,
             denoiser=how.denoiser, watched=watched, seed=flags.seed, device=how.device, dtype=how.dtype, store=flags.store,
             progress=progress,

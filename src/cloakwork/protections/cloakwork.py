@@ -109,5 +109,5 @@ def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, 
     inner = latents.gradient_beside(theta, photos, both, rng)
     if not cfg.purifiers:
         return inner
-    some = bpda.chains(cfg.purifiers)
+    some = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)
     return bpda.gradient(inner, some, bpda.models(some, theta, cfg.denoiser), rng)

@@ -6,11 +6,11 @@ Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Di
 
 Checked against the authors' DiffShortcut: CodeFormer with fidelity .5 where there are people, then 128 x 128 px and Stable
 Diffusion's x4 upscaler (75 steps, guidance 9, "A photo of a person") to 512. Preset "noisy" is noisy upscaling (Hönig et al.,
-arXiv 2406.12027): noise of .1 first, nothing made small.
+arXiv 2406.12027): noise of .1 first, nothing made small, noise level 320 where the upscaler has one.
 
 Departures:
 - the offline default is Real-ESRGAN (extra `restore`), and no CodeFormer, whose weights are the user's to bring (`codeformer`);
-- photos keep their size and shape: `scale` is a factor (a quarter is theirs, 128 of 512);
+- photos keep their size and shape: `scale` is a factor (a quarter is theirs, 128 of 512, for photos of their model's size);
 - CodeFormer sees each face that dlib finds, in a square twice as wide as its box, and is pasted back along a soft border;
   photos without a face are only enlarged, with a warning.
 """
@@ -27,7 +27,7 @@ from torch import Tensor
 from cloakwork.errors import Unscored, UserError, check_ranges
 from cloakwork.images import from_pil, to_pil
 from cloakwork.ldm import LDM
-from cloakwork.nets import codeformer, enlarging
+from cloakwork.nets import codeformer, enlarging, hub
 from cloakwork.nets.faces import load_faces
 from cloakwork.purifiers import resize
 from cloakwork.types import Photos
@@ -51,16 +51,23 @@ class Config:
     """realesrgan, or a folder or hub id of diffusers' x4 upscaling pipeline"""
     prompt: str = "A photo of a person"
     """for a diffusers upscaler"""
+    noise_level: int = 20
+    """for a diffusers upscaler: how much noise it takes the photo to have"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, fidelity=(0, 1), noise=(0, 10), scale=(0.01, 1))
+        check_ranges(self, fidelity=(0, 1), noise=(0, 10), scale=(0.01, 1), noise_level=(0, 1000))
 
 
 PRESETS = {
     "paper": Config(upscaler="stabilityai/stable-diffusion-x4-upscaler"),
     "tiny": Config(),
-    "noisy": Config(noise=0.1, scale=1.0),
+    "noisy": Config(noise=0.1, scale=1.0, noise_level=320),
 }
+
+
+def instrument(cfg: Config) -> str:
+    """The networks, which the purifier finds by itself."""
+    return f"{hub.identity(cfg.codeformer)} {enlarging.identity(cfg.upscaler)}"
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
@@ -69,7 +76,7 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
     Raises:
         UserError: the upscaler or the weights are not here.
     """
-    enlarge = enlarging.load(cfg.upscaler, cfg.prompt)
+    enlarge = enlarging.load(cfg.upscaler, cfg.prompt, noise_level=cfg.noise_level)
 
     def pure(photo: Tensor) -> Tensor:
         if cfg.codeformer:

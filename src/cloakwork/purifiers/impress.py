@@ -69,6 +69,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
     return [pure(p) for p in photos]
 
 
+@torch.enable_grad()  # it is a search, whoever calls it
 def consistent(x: Images, x_0: Images, ldm: LDM, cfg: Config) -> Images:
     """Pictures near x (n x 3 x S x S in [0, 1]) that the autoencoder gives back, sought from x_0."""
     lpips, found = load_lpips(ldm.device), (2 * x_0 - 1).detach().requires_grad_(True)

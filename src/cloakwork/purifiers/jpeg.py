@@ -47,5 +47,8 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """The same (4:2:0) with a graph: the steps of the codec, rounding taken for the identity on the way back."""
+    """The same with a graph: the codec's steps, rounding taken for the identity on the way back; all of it, but for 4:2:0."""
+    if cfg.subsampling != "4:2:0":
+        made = purify([p.detach() for p in photos], ldm, cfg, rng=rng)
+        return [p + (m - p).detach() for p, m in zip(photos, made, strict=True)]
     return [eot.jpeg(p[None], torch.tensor([float(cfg.quality)], device=p.device))[0].clamp(0, 1) for p in photos]

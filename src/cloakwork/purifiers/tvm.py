@@ -28,6 +28,7 @@ from cloakwork.ldm import LDM
 from cloakwork.types import Photos
 
 VERSION = 1
+TINIEST = 1e-24
 TAIL = 10  # steps of the solver that a gradient goes back through; the earlier ones are taken for constant
 
 
@@ -61,7 +62,8 @@ def smoothest(x: Tensor, kept: Tensor, cfg: Config) -> Tensor:
     for step in range(cfg.steps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step >= cfg.steps - TAIL):
             dual = dual + sigma * _grad(ahead)
-            length = dual.square().sum((0, 1)).sqrt()  # over directions and colours
+            # over directions and colours; the root of 0, on flat areas, has no finite gradient
+            length = (dual.square().sum((0, 1)) + TINIEST).sqrt()
             dual = dual / (length / cfg.weight).clamp(min=1) if cfg.weight else torch.zeros_like(dual)
             before, z = z, z + tau * _div(dual)
             z = (z + tau * kept * x) / (1 + tau * kept)

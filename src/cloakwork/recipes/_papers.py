@@ -10,7 +10,7 @@ from cloakwork import photosets
 from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.grids import people
-from cloakwork.steps import source
+from cloakwork.sources import source
 
 # Stability AI withdrew its 2.x repositories in November 2025 and Runway its own in 2024; these are the mirrors in use since
 SD14 = "CompVis/stable-diffusion-v1-4"

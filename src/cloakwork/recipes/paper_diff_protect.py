@@ -30,7 +30,7 @@ from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.grids import Grid, Table, thief, things
 from cloakwork.recipes._papers import CLIP, INPAINTING, SD14, Name, names
-from cloakwork.steps import source
+from cloakwork.sources import source
 
 MOST, BUDGET = 100, 16
 PROMPTS = {

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cloakwork.comparison import Subject
 from cloakwork.grids import THINGS, Grid, Table, sets, thief
-from cloakwork.steps import source
+from cloakwork.sources import source
 
 SAMPLES = Path(__file__).parents[1] / "tiny" / "photos"
 LEAN = "dreambooth:tiny:steps=60,class_images=8"

@@ -15,7 +15,8 @@ from cloakwork.comparison import CLEAN, Subject, Thief, arms, attack_step
 from cloakwork.errors import UserError
 from cloakwork.images import to_pil
 from cloakwork.records import amplified, gain_of, thumbnail
-from cloakwork.steps import Bench, Source, Step
+from cloakwork.sources import Source
+from cloakwork.steps import Bench, Step
 from cloakwork.types import Images, Photos
 
 QUALITY = 82  # of WebP

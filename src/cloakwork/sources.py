@@ -1,0 +1,41 @@
+"""Photos on the disk: where graphs of steps begin."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloakwork import images
+from cloakwork.types import Photos
+from cloakwork.worksize import WORK_SIDE, work_copy
+
+
+@dataclass(frozen=True)
+class Source:
+    """Photos on the disk.
+
+    Attributes:
+        files: in the order in which they pair up with those of other sources.
+        digests: sha256 of each photo's pixels.
+        side: pixels that the shorter side of a photo has at most; larger ones are made smaller when they are read.
+    """
+
+    files: tuple[Path, ...]
+    digests: tuple[str, ...]
+    side: int = WORK_SIDE
+
+    def photos(self) -> Photos:
+        """Each 3 x H x W in [0, 1], at 8 bits like a file's."""
+        small = [work_copy(images.load(f).pixels, self.side) for f in self.files]
+        return [images.unit(x.mul(255).round().byte()) for x in small]
+
+    def parts(self) -> list[object]:
+        """What decides its photos, for a key."""
+        return ["photos", self.digests, *([self.side] if self.side != WORK_SIDE else [])]
+
+
+def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:
+    """Files as a source, in the order of their contents, so that names do not matter."""
+    digests, sorted_files = zip(*sorted((images.load(f).digest, f) for f in files), strict=True)
+    return Source(sorted_files, digests, side)
