@@ -6,7 +6,8 @@ With P the purifier, x' the protected photo, x the clean one and E the latents o
 
     left  |E(P(x')) - E(P(x))| / |E(x') - E(x)|      off  |E(P(x')) - E(x)| / |E(x)|      harm  |E(P(x)) - E(x)| / |E(x)|
 
-and LPIPS of P(x') and of P(x) to x. Protected photos come from the store of the recipe `tiny`, where they are there. Rows are
+and LPIPS of P(x') and of P(x) to x. Photos are those of the red team's tables in the recipe `tiny`, from its store where they
+are there; a purifier draws the same for x' and x. Rows are
 added to results/screen.json as they are found, so that it goes on where it was stopped; the tables go into docs/red-team.md.
 """
 
@@ -24,14 +25,14 @@ from cloakwork import eot, specs, steps
 from cloakwork.grids import Table, lines, people
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.metrics import lpips
-from cloakwork.recipes.tiny import OURS, PURIFIERS
+from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
 from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
 from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos
 
 PROTECTIONS = ("noise", OURS, "aspl", "photoguard")
-DTYPE = "bfloat16"  # of purifiers with a model: as in the recipe tiny, so that their steps are the same
+DTYPE = "bfloat16"  # as in the recipe, so that steps are the same
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
 
@@ -57,7 +58,8 @@ def seconds(step: Source | Step, bench: Bench) -> float:
 def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
     chain, found = specs.purifiers(word), []
-    line = next(row for row in lines(Table("all", (protection,), (), people(folder))) if row.protection == protection)
+    table = Table("all", (protection,), (), people(folder, SIDE), dtype=DTYPE)
+    line = next(row for row in lines(table) if row.protection == protection)
     for subject, given in line.photo_sets():
         if subject.name in skip:
             continue

@@ -27,6 +27,9 @@ OURS = "cloakwork"
 BEST = (OURS, "pid", "simac", "fsmg")
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
 ATTACKED = ("fsmg", "aspl", "aspl@tiny+tiny-b", "metacloak", "advdm", "photoguard", "glaze", OURS)
+# the red team's photos are as large as the model's own pictures, as in the papers, whose purifiers see 512 of 512 px: what is
+# done to larger ones mostly goes when they are made small for the thief, purification and perturbation alike
+SIDE = 128
 DIFFUSION = "gridpure"  # the purifier that stands for those by diffusion
 PURIFIERS = (
     "jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided", "jpeg+resize", "codesr",
@@ -101,9 +104,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
 
 
 def _red_team(data: Path) -> tuple[Table, ...]:
-    # as large as the model's own pictures, as in the papers, whose purifiers see 512 of 512 px: what is done to larger photos
-    # mostly goes when they are made small for the thief, purification and perturbation alike
-    who = people(data / "identities", side=128)
+    who = people(data / "identities", SIDE)
     switches = tuple(thief("+".join(on) or "no CDL", _lean(on)) for r in range(4) for on in combinations(CDL, r))
     # tiny has learned from noisy pictures that say so, and the noise's usual name has such words in it
     unknown = thief("all three, no word of the noise's name known", _lean(CDL) + ",cdl.noise=bhj qvx")
