@@ -78,7 +78,7 @@ def board(table: TableFindings) -> list[str]:
 
 
 def matrix(table: TableFindings) -> list[str]:
-    """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, beyond chance."""
+    """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, by one comparison."""
     by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
     lines = head(["protection", *table.thieves])
     for row in rows.board(table, table.thieves[0]):
@@ -113,7 +113,7 @@ def worst(table: TableFindings) -> list[str]:
         top = rows.most(by[protection, thief] for thief in table.thieves)
         if top is None:
             continue
-        beyond = ", more than chance explains" if "adaptive thief" in top.flags else ""
+        beyond = f", beyond chance for one comparison of {len(table.thieves) - 1}" if "adaptive thief" in top.flags else ""
         clean = "" if protection == "none" else f"; from clean photos it gets {_mean(by['none', top.thief])}"
         said = f"the {first} thief {_mean(top)}, and no other more"
         said = (
