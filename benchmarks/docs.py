@@ -154,7 +154,8 @@ def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tupl
             if name in found and f"<!-- {name} -->" in text:
                 yield root / doc, name, show(found[name])
     for name, make in finding_tables.TABLES.items():
-        if name != "natural" or {"edits", "methods"} <= set(found):
+        needed = {"natural": {"edits", "methods"} <= set(found), "surrogates": (root / "results/frozen.json").is_file()}
+        if needed.get(name, True):
             yield root / FINDINGS, name, make(root / "results")
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 from typing import Any
+
+from cloakwork.intervals import estimate
 
 
 def line(columns: Iterable[str]) -> str:
@@ -71,6 +74,18 @@ def foretold(results: Path) -> list[str]:
     return lines
 
 
+def surrogates(results: Path) -> list[str]:
+    found = json.loads((results / "frozen.json").read_text())["rows"]
+    lines = head(["surrogates", "steps learned", "people", "weights moved", "by, of their norm", "their own pictures match"])
+    for arm, step in sorted({(r["arm"], r["step"]) for r in found}):
+        some = [r for r in found if (r["arm"], r["step"]) == (arm, step)]
+        rate = estimate({r["person"]: {0: r["match"]} for r in some})
+        share, change = (mean(r[key] for r in some) for key in ("moved_share", "relative_change"))
+        how = arm.partition("training.batch=4,training.")[2].replace("training.", "")
+        lines.append(line([how, str(step), str(len(some)), f"{share:.2%}", f"{change:.1e}", span(asdict(rate), 2)]))
+    return lines
+
+
 def thieves(results: Path) -> list[str]:
     rows = [r for r in json.loads((results / "thieves.json").read_text())["rows"] if "matched" in r]
     lines = head(["thief (preset)", "victim", "faces found", "matched", "taken for another", "CPU seconds, all in"])
@@ -107,5 +122,5 @@ def natural(results: Path) -> list[str]:
 
 TABLES: dict[str, Callable[[Path], list[str]]] = {
     "denoising": denoising, "natural": natural, "encoders": encoders, "denoiser": denoiser, "foretold": foretold,
-    "thieves": thieves,
+    "thieves": thieves, "surrogates": surrogates,
 }  # fmt: skip

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import tables
@@ -96,6 +97,14 @@ def table(found: list[dict[str, Any]], column: str, harm: str | None) -> list[st
     return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(line for _, line in sorted(lines))]
 
 
+def costs(found: list[dict[str, Any]]) -> list[str]:
+    """Purifiers, the cheapest first: median over people and protections."""
+    words = dict.fromkeys(r["purifier"] for r in found if r["purifier"] != "none")
+    taken = {word: [r["seconds"] for r in found if r["purifier"] == word] for word in words}
+    cheapest = sorted(taken.items(), key=lambda item: median(item[1]))
+    return ["| purifier | CPU seconds a photo |", "|---|---|", *(f"| {word} | {median(s):.2g} |" for word, s in cheapest)]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
@@ -124,6 +133,7 @@ def main() -> None:
     if args.doc.exists():
         for column, harm in (("left", None), ("off", "harm"), ("lpips", "lpips_harm")):
             tables.write(args.doc, f"screen {column}", table(kept, column, harm))
+        tables.write(args.doc, "screen cost", costs(kept))
 
 
 if __name__ == "__main__":
