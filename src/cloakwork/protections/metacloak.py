@@ -21,10 +21,8 @@ Departures:
   snapshots of one training, drawn without repetition; training steps are AdamW's, anew at each call, clipped to norm 1, in fp32;
 - of the release's defects the preset "bf16" has the bf16 weights and the lack of clipping; not here are photos of 0 to 255 where
   the autoencoder expects -1 to 1, class pictures 0 and 1 only, photos in fp16, one blur and one flip for the whole batch;
-- with clean photos of the person (`clean`, set A) the pool learns those, not the photos that are protected; class pictures take
-  25 DDIM steps (the release: 50), and photos come in turn (there in random order);
-- crops lie at random along the long side; latents are the posterior's mean; the laptop presets are ours: the thief's rate, short
-  schedules, a blur that is to 128 pixels what the published is to 512.
+- the pool learns `clean` photos, if given; photos come in turn, class pictures take 25 DDIM steps (there 50), crops lie at random
+  along the long side, latents are the posterior's mean; the laptop presets have the thief's rate, short schedules, less blur.
 """
 
 from __future__ import annotations
