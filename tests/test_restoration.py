@@ -47,7 +47,7 @@ def no_enlarging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         enlarging,
         "load",
-        lambda *_: lambda x, rng: torch.nn.functional.interpolate(x[None], scale_factor=4, mode="bicubic")[0].clamp(0, 1),
+        lambda *_, **__: lambda x, rng: torch.nn.functional.interpolate(x[None], scale_factor=4, mode="bicubic")[0].clamp(0, 1),
     )
 
 
@@ -130,6 +130,14 @@ def test_any_size_comes_back(size: tuple[int, int], no_enlarging: None) -> None:
     for cfg in (codesr.Config(), codesr.PRESETS["noisy"]):
         (new,) = codesr.purify([x], None, cfg, rng=torch.Generator().manual_seed(0))
         assert new.shape == x.shape and 0 <= new.min() and new.max() <= 1
+
+
+def test_the_upscaler_is_told_how_much_noise_there_is(monkeypatch: pytest.MonkeyPatch, photos: Photos) -> None:
+    told = []
+    monkeypatch.setattr(enlarging, "load", lambda *_, noise_level: told.append(noise_level) or (lambda x, rng: x))
+    for cfg in (codesr.Config(), codesr.PRESETS["noisy"]):
+        codesr.purify(photos[:1], None, cfg, rng=torch.Generator().manual_seed(0))
+    assert told == [20, 320]
 
 
 def test_the_noisy_preset_adds_noise(no_enlarging: None, photos: Photos) -> None:
