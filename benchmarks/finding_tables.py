@@ -75,7 +75,8 @@ def foretold(results: Path) -> list[str]:
 
 
 def surrogates(results: Path) -> list[str]:
-    found = json.loads((results / "frozen.json").read_text())["rows"]
+    rows = json.loads((results / "frozen.json").read_text())["rows"]
+    found = [r for r in rows if r["moved_share"]]  # those that stay have nothing to show
     lines = head(["surrogates", "steps learned", "people", "weights moved", "by, of their norm", "their own pictures match"])
     for arm, step in sorted({(r["arm"], r["step"]) for r in found}):
         some = [r for r in found if (r["arm"], r["step"]) == (arm, step)]
