@@ -193,7 +193,9 @@ def test_what_others_are_at_is_waited_for(sample_files: list[Path], tmp_path: Pa
     def hold() -> None:
         with bench.results.claimed(name):
             ready.set()
-            time.sleep(1.5)
+            end = time.monotonic() + 120
+            while not contents(tmp_path) and time.monotonic() < end:  # until something else is done
+                time.sleep(0.05)
 
     other = threading.Thread(target=hold)
     other.start()
