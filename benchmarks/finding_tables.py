@@ -75,7 +75,11 @@ def foretold(results: Path) -> list[str]:
 
 
 def surrogates(results: Path) -> list[str]:
-    rows = json.loads((results / "frozen.json").read_text())["rows"]
+    return learned(json.loads((results / "frozen.json").read_text())["rows"])
+
+
+def learned(rows: list[dict[str, Any]]) -> list[str]:
+    """What surrogates have learned: a line an arm and stage, from frozen.py's rows."""
     found = [r for r in rows if r["moved_share"]]  # those that stay have nothing to show
     lines = head(["surrogates", "steps learned", "people", "weights moved", "by, of their norm", "their own pictures match"])
     for arm, step in sorted({(r["arm"], r["step"]) for r in found}):

@@ -14,6 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import finding_tables
 import torch
 from safetensors.torch import load_file
 
@@ -21,7 +22,6 @@ from cloakwork import eot, loading, steps
 from cloakwork.benching import only
 from cloakwork.comparison import Subject
 from cloakwork.grids import PROMPTS, protected
-from cloakwork.intervals import estimate
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.metrics import match
 from cloakwork.personalize import learnable, set_weights
@@ -84,13 +84,7 @@ def main() -> None:
                 continue
             kept["rows"] += [{"arm": arm} | row for row in rows(person, args, bench)]
             write_json(args.out, kept | {"surroundings": surroundings(bench.torch_device)})
-        for step in sorted({r["step"] for r in kept["rows"] if r["arm"] == arm}):
-            some = [r for r in kept["rows"] if r["arm"] == arm and r["step"] == step]
-            rate = estimate({r["person"]: {0: r["match"]} for r in some})
-            share = sum(r["moved_share"] for r in some) / len(some)
-            change = sum(r["relative_change"] for r in some) / len(some)
-            got = f"match {rate.mean:.2f} [{rate.low:.2f}, {rate.high:.2f}]"
-            print(f"{arm} after {step}: {share:.2%} moved, |dw|/|w| {change:.2e}, {got} ({len(some)} people)")
+    print("\n".join(finding_tables.learned(kept["rows"])))
 
 
 if __name__ == "__main__":

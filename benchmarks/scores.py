@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 import docs
@@ -24,6 +25,7 @@ from cloakwork.files import whole
 from cloakwork.findings import collect
 from cloakwork.grids import Grid
 from cloakwork.recipes.tiny import tiny
+from cloakwork.records import save_json
 from cloakwork.steps import Bench
 
 SCORES = Path("results/scores.json")
@@ -50,14 +52,9 @@ def put(bench: Bench, path: Path = SCORES) -> int:
     for name, what in json.loads(path.read_text()).items():
         with bench.results.claimed(name) as ours:
             if ours and not bench.results.has(name):
-                text = json.dumps(what["content"])
-                bench.results.keep(name, lambda p, text=text: _write(p, text), what["about"])
+                bench.results.keep(name, partial(save_json, content=what["content"]), what["about"])
                 done += 1
     return done
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
 
 
 def main() -> None:

@@ -66,6 +66,11 @@ def asks(purifier: str) -> str:
     return getattr(load("purifiers", purifier), "USES_MODEL", "")
 
 
+def asked(purifier: str, model: str, denoiser: str) -> tuple[str, ...]:
+    """Which of two models a purifier asks for, if any: a latent diffusion model, or a denoiser of pixels."""
+    return {"latent": (model,), "pixels": (denoiser,)}.get(asks(purifier), ())
+
+
 def instrument(module: ModuleType | None, config: Any) -> str:
     """The network beside the models it is given that a method asks, with its weights; "" for none."""
     return module.instrument(config) if hasattr(module, "instrument") else ""  # type: ignore[union-attr]

@@ -126,8 +126,7 @@ def purify(
     modules = [(name, methods.load("purifiers", name), config) for name, config in purifiers]
     if not modules:
         raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
-    usual = {"latent": (model,), "pixels": (denoiser,)}
-    chosen = [(name, module, methods.config(module, None, usual.get(methods.asks(name), ())) if c is None else c)
+    chosen = [(name, module, methods.config(module, None, methods.asked(name, model, denoiser)) if c is None else c)
               for name, module, c in modules]  # fmt: skip
     sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, Path(photos), clean)

@@ -49,9 +49,8 @@ def purifiers(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[t
     Raises:
         UserError: as of `parse`.
     """
-    asked = {"latent": (model,), "pixels": (denoiser,)}
-    words = [(word, methods.asks(word.partition(":")[0])) for word in text.split("+") if word]
-    return tuple(parse("purifiers", word, asked.get(kind, ())) for word, kind in words)
+    words = [word for word in text.split("+") if word]
+    return tuple(parse("purifiers", word, methods.asked(word.partition(":")[0], model, denoiser)) for word in words)
 
 
 def word(kind: str, name: str, config: Any) -> str:

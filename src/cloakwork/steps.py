@@ -95,8 +95,7 @@ def purified(
 ) -> Source | Step:
     """Photos after purifiers (names and Configs) in order, each with the model of the kind that it needs, if any."""
     for name, config in purifiers:
-        needed = {"latent": (model,), "pixels": (denoiser,)}.get(methods.asks(name), ())
-        photos = Step("purify", name, config, (photos,), seed, needed, dtype=dtype)
+        photos = Step("purify", name, config, (photos,), seed, methods.asked(name, model, denoiser), dtype=dtype)
     return photos
 
 

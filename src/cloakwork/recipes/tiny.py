@@ -35,7 +35,7 @@ PURIFIERS = (
     "jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided", "jpeg+resize", "codesr",
     "codesr:noisy", "diffpure", "gridpure", "latent_diffpure", "impress",
 )  # fmt: skip
-# one of its rounds has to stand for all five, which would take an hour for each photo set
+# one of GrIDPure's rounds stands for all five, which would take five times as long
 KNOWN = ("jpeg", "tvm", "codesr", f"{DIFFUSION}:iterations=1")
 ADAPTIVE = ("adaptive", *(f"adaptive:tiny:purifiers={p}" for p in KNOWN), f"{OURS}:adaptive")
 ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
