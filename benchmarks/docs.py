@@ -140,8 +140,10 @@ FINDINGS = "docs/findings.md"
 PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
     "docs/protections.md": {
         "methods": board, "first": board, "best": board, "small budget": board, "mismatch": board, "other attackers": board,
-        "things": board, "frozen": board, "ablation": board, "edits": edits,
+        "things": board, "many steps": board, "ablation": board, "radius 4": board, "radius 8": board, "radius 16": board,
+        "edits": edits,
     },
+    "docs/findings.md": {"learning": board, "frozen": board},
     "docs/red-team.md": {"purifiers": worst, "every purifier": worst, "switches": worst, "adaptive": mixed},
 }  # fmt: skip
 

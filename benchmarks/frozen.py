@@ -68,10 +68,11 @@ def main() -> None:
     parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
     parser.add_argument("--only", nargs="*", help="people")
     parser.add_argument("--n", type=int, default=8, help="pictures for each of the two prompts")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("results/frozen.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(args.store, "cpu")
+    bench = Bench(args.store, args.device)
     (table,) = only(tiny(args.data), ["frozen"]).tables
     same = {"n": args.n, "weights": loading.weights("tiny"), "dtype": table.dtype}
     kept = json.loads(args.out.read_text()) if args.out.exists() else same | {"rows": []}

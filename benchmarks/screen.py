@@ -40,7 +40,7 @@ COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 def latents(photos: Photos, bench: Bench) -> torch.Tensor:
     ldm = bench.model("tiny")
     with torch.no_grad():
-        return ldm.encode(eot.view(photos, ldm.size)).flatten(1)
+        return ldm.encode(eot.view(photos, ldm.size).to(ldm.device)).flatten(1).cpu()
 
 
 def apart(photos: Source | Step, clean: Source, bench: Bench) -> list[float]:
@@ -112,11 +112,12 @@ def main() -> None:
     parser.add_argument("--purifiers", nargs="*", default=("none", *PURIFIERS))
     parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
     parser.add_argument("--only", nargs="*", help="people")
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("results/screen.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/red-team.md"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(args.store, "cpu")
+    bench = Bench(args.store, args.device)
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     for word in args.purifiers:
         for protection in args.protections:

@@ -5,7 +5,8 @@
 Every protection is computed (preset "tiny", budget 11, seed 0) against `tiny` and against `tiny` with TAESD in the place of its
 autoencoder, which was distilled from TAESD. For each of the four autoencoders: root mean square of the change of the latent, in
 shares of the clean latent's spread, photos seen at 128 px (cloakwork.bottleneck). Random signs of the same budget are the
-control. Into results/transfer.json and docs/findings.md. Photos that the recipe `tiny` has protected already come from its store.
+control. Into results/transfer.json, which it adds to, and docs/findings.md. Photos that the recipe `tiny` has protected already
+come from its store.
 """
 
 from __future__ import annotations
@@ -46,6 +47,23 @@ def with_taesd(taesd: Path, folder: Path) -> str:
     return str(folder)
 
 
+Moved = dict[str, dict[str, dict[str, dict[str, dict[int, list[float]]]]]]
+
+
+def known(path: Path, weights: dict[str, str]) -> Moved:
+    """What was measured: protection -> surrogate -> autoencoder -> person -> seed -> one number a photo."""
+    kept = json.loads(path.read_text()) if path.exists() else {"rows": [], "weights": weights}
+    if kept["weights"] != weights:
+        raise SystemExit(f"{path} was measured with other autoencoders; move it away first.")
+    found: Moved = {}
+    for row in kept["rows"]:
+        found.setdefault(row["protection"], {})[row["computed_against"]] = {
+            name: {who: {int(seed): x for seed, x in by.items()} for who, by in people.items()}
+            for name, people in row["moved"].items()
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
@@ -64,18 +82,19 @@ def main() -> None:
     coders = {name: autoencoders.load(where) for name, where in seen_by.items()}
     mine, of = (int(x) for x in args.part.split("/")) if args.part else (0, 1)
     people = people_in(args.people)[mine::of]
-    # protection -> surrogate -> autoencoder -> person -> seed -> one number a photo
-    found: dict[str, dict[str, dict[str, dict[str, dict[int, list[float]]]]]] = {}
+    found = known(args.out, {n: c.weights for n, c in coders.items()})
     for protection in ("noise", *args.protections):
         for surrogate, model in surrogates.items() if protection != "noise" else [("", "tiny")]:
-            word = f"{protection}@{model}" if surrogate else protection
+            word = f"{protection}:tiny@{model}" if surrogate else protection
+            rows_of = found.setdefault(protection, {}).setdefault(surrogate, {n: {} for n in coders})
             line = next(row for row in lines(Table("all", (word,), (), people)) if row.protection == word)
             for subject, photos in line.photo_sets():
+                if all(subject.name in row for row in rows_of.values()):
+                    continue
                 clean, other = (eot.view(steps.photos(p, bench), SIDE) for p in (subject.clean, photos))
                 print(f"{protection} {surrogate} {subject.name}", flush=True)
                 for name, coder in coders.items():
-                    row = found.setdefault(protection, {}).setdefault(surrogate, {}).setdefault(name, {})
-                    row[subject.name] = {0: bottleneck.moved(coder, clean, {"": other})[""].latents}
+                    rows_of[name][subject.name] = {0: bottleneck.moved(coder, clean, {"": other})[""].latents}
     if args.part:
         return
     noise = found["noise"][""]

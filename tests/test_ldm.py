@@ -248,6 +248,16 @@ def refusal(name: str, **how: str) -> str:
     return str(error.value)
 
 
+def test_on_cuda_convolutions_are_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    class There:
+        device = torch.device("cuda", 0)
+
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    assert loading.pick_device("cpu").type == "cpu" and not torch.backends.cudnn.deterministic
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: There)
+    assert loading.pick_device("cuda").type == "cuda" and torch.backends.cudnn.deterministic
+
+
 def test_wrong_folders_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "model_index.json" in refusal(str(tmp_path))
     assert "no model 'nothing-here'" in refusal("nothing-here")

@@ -28,15 +28,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """cuda, mps or cpu, in this order, unless the user names one."""
+    """cuda, mps or cpu, in this order, unless the user names one; on cuda convolutions are deterministic from then on."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return torch.empty(0, device=device).device
+        place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"The device '{device}' cannot be used here; allowed are auto, cpu, cuda, cuda:N and mps where present."
         ) from error
+    if place.type == "cuda":  # else their backward passes add up in any order, and the same seed gives other bytes
+        torch.backends.cudnn.deterministic = True
+    return place
 
 
 def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False) -> LDM:

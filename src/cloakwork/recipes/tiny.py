@@ -23,6 +23,8 @@ EVERY = (
 FROZEN = tuple(
     f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
 )
+# the release's whole schedule, a picture of the person and one of the class a step
+RELEASED = "metacloak:tiny-release:interval=200,surrogate_steps=1000,class_images=200,training.lr=5e-7,training.weights=bfloat16"
 OURS = "cloakwork"
 BEST = (OURS, "pid", "simac", "fsmg")
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
@@ -73,6 +75,7 @@ def tiny(data: Path | None) -> Grid:
 
 def _protections(data: Path) -> tuple[Table, ...]:
     who = people(data / "identities")
+    few = who[:3]
     mismatch = (
         PLAIN,
         thief("other victim", victim="tiny-b"),
@@ -82,6 +85,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
         thief("three quarters clean", clean_share=0.75),
         thief("service", "lora:service", victim="tiny-b"),
     )
+    asked = (thief("lean", LEAN), TRANSFORMED)
     others = (thief("LoRA", "lora"), thief("textual inversion", "textual_inversion"))
     edits = (
         *(thief(f"SDEdit {s:g}", f"sdedit:tiny:strengths={s}", prompts=EDITS) for s in (0.1, 0.2, 0.3)),
@@ -97,10 +101,13 @@ def _protections(data: Path) -> tuple[Table, ...]:
         Table("other attackers", BEST, others, who, rival=OURS),
         Table("things", BEST, (PLAIN,), things(data / "subjects", SUBJECTS), THINGS, rival=OURS),
         # at 11 so many PGD steps leave a lean thief nothing, whatever the surrogates do, and at 4 everything
-        Table("frozen", FROZEN, (thief("lean", LEAN), TRANSFORMED), who, budget=6.4, dtype="bfloat16", rival=FROZEN[0]),
-        Table("ablation", ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)), (TRANSFORMED,), who,
-              rival="metacloak"),
-        *(Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), who, budget=r) for r in (4, 8, 16)),
+        Table("frozen", FROZEN, asked, few, budget=6.4, dtype="bfloat16", rival=FROZEN[0]),
+        Table("whole schedule", (RELEASED, FROZEN[1]), asked, who[:1], budget=6.4, dtype="bfloat16", rival=FROZEN[1]),
+        Table("many steps", FROZEN[:1], THREE, who, seeds=2),
+        Table("learning", (FROZEN[0], FROZEN[2]), (PLAIN,), who, seeds=2, rival=FROZEN[0]),
+        Table("ablation", ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)), (TRANSFORMED,), few,
+              dtype="bfloat16", rival="metacloak"),
+        *(Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), few, budget=r, dtype="bfloat16") for r in (4, 8, 16)),
     )  # fmt: skip
 
 
