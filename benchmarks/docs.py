@@ -143,7 +143,7 @@ PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
         "things": board, "many steps": board, "ablation": board, "radius 4": board, "radius 8": board, "radius 16": board,
         "edits": edits,
     },
-    "docs/findings.md": {"learning": board, "frozen": board},
+    FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
     "docs/red-team.md": {"purifiers": worst, "every purifier": worst, "switches": worst, "adaptive": mixed},
 }  # fmt: skip
 
@@ -155,9 +155,8 @@ def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tupl
         for name, show in shows.items():
             if name in found and f"<!-- {name} -->" in text:
                 yield root / doc, name, show(found[name])
-    for name, make in finding_tables.TABLES.items():
-        needed = {"natural": {"edits", "methods"} <= set(found), "surrogates": (root / "results/frozen.json").is_file()}
-        if needed.get(name, True):
+    for name, (needed, make) in finding_tables.TABLES.items():
+        if all((root / "results" / file).is_file() for file in needed):
             yield root / FINDINGS, name, make(root / "results")
 
 

@@ -125,7 +125,13 @@ def natural(results: Path) -> list[str]:
     return lines
 
 
-TABLES: dict[str, Callable[[Path], list[str]]] = {
-    "denoising": denoising, "natural": natural, "encoders": encoders, "denoiser": denoiser, "foretold": foretold,
-    "thieves": thieves, "surrogates": surrogates,
-}  # fmt: skip
+# name -> the files in results/ that it needs, how it is made of them
+TABLES: dict[str, tuple[tuple[str, ...], Callable[[Path], list[str]]]] = {
+    "denoising": (("denoising.json",), denoising),
+    "natural": (("tiny/edits.json", "tiny/methods.json"), natural),
+    "encoders": (("inspection.json",), encoders),
+    "denoiser": (("inspection.json",), denoiser),
+    "foretold": (("foretell.json",), foretold),
+    "thieves": (("thieves.json",), thieves),
+    "surrogates": (("frozen.json",), surrogates),
+}
