@@ -270,6 +270,10 @@ def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
         assert jobs.asked["config"].budget == 5
     assert cli.main(["demo", "-o", "elsewhere", "--protection", "bench.mine"]) == 0
     assert jobs.asked["out"] == Path("elsewhere")
+    assert cli.main(["demo"]) == 0
+    assert jobs.asked["protection"] == methods.QUICK_PROTECTION != methods.DEFAULT_PROTECTION
+    assert cli.main(["demo", "--protection=bench.mine"]) == 0
+    assert jobs.asked["protection"] == "bench.mine"
 
 
 def record(**changes: Any) -> SetRecord:

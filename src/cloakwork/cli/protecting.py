@@ -98,7 +98,9 @@ def protect_command(words: list[str]) -> None:
 
 
 def demo_command(words: list[str]) -> None:
-    """`cloakwork demo`."""
+    """`cloakwork demo`; by the quick protection, since nobody waits half an hour for a demo."""
+    if not any(word.startswith("--protection") for word in words):
+        words = [*words, "--protection", methods.QUICK_PROTECTION]
     sample, how, config = _parse("demo", "Protect the sample photos that come with cloakwork.", Sample, words)
     _job((str(SAMPLES),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
 
