@@ -22,7 +22,7 @@ from cloakwork.errors import UserError
 FUNCTIONS = {"protections": "protect", "attackers": "attack", "purifiers": "purify", "metrics": "score"}
 KINDS = tuple(FUNCTIONS)
 DEFAULT_PROTECTION = "cloakwork"  # what docs/protections.md has at the top, over all thieves tried
-QUICK_PROTECTION = "pid"  # a thirteenth of its time; next to it there against all but thieves who compress
+QUICK_PROTECTION = "pid"  # a thirteenth of its time; leaves more to thieves who compress, and to plain ones
 # of a Config's field that came after results had been kept under the others: where it is at its default they stay valid
 LATE = {"late": True}
 METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
