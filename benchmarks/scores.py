@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="as for the recipe tiny")
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--device", default="cpu", help="where they were, or are to be, computed: a part of every name")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     torch.set_num_threads(1)  # as in the keys of what is kept
     bench = Bench(args.store, args.device)
     if args.what == "put":
