@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import finding_tables
+import screen_tables
 import tables
 from finding_tables import head, line
 
@@ -135,7 +136,7 @@ def mixed(table: TableFindings) -> list[str]:
     return [*worst(table), "", *lines]
 
 
-FINDINGS = "docs/findings.md"
+FINDINGS, RED_TEAM = "docs/findings.md", "docs/red-team.md"
 # document -> table -> how it is shown
 PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
     "docs/protections.md": {
@@ -144,7 +145,7 @@ PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
         "edits": edits,
     },
     FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
-    "docs/red-team.md": {"purifiers": worst, "every purifier": worst, "switches": worst, "adaptive": mixed},
+    RED_TEAM: {"purifiers": worst, "every purifier": worst, "switches": worst, "adaptive": mixed},
 }  # fmt: skip
 
 
@@ -155,9 +156,10 @@ def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tupl
         for name, show in shows.items():
             if name in found and f"<!-- {name} -->" in text:
                 yield root / doc, name, show(found[name])
-    for name, (needed, make) in finding_tables.TABLES.items():
-        if all((root / "results" / file).is_file() for file in needed):
-            yield root / FINDINGS, name, make(root / "results")
+    for doc, made in ((FINDINGS, finding_tables.TABLES), (RED_TEAM, screen_tables.TABLES)):
+        for name, (needed, make) in made.items():
+            if all((root / "results" / file).is_file() for file in needed):
+                yield root / doc, name, make(root / "results")
 
 
 def stands(doc: Path, name: str) -> list[str]:

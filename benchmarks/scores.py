@@ -1,6 +1,7 @@
 """Scores of tables that are not whole yet, kept so that another machine may go on where one has stopped.
 
-    python benchmarks/scores.py keep --data DATA --store STORE              (from a store into results/scores.json)
+    python benchmarks/scores.py keep --data DATA --store STORE              (from a store into results/scores.json;
+                                                                             scores-cuda.json with --device cuda)
     python benchmarks/scores.py put --store STORE                           (and into another)
     python benchmarks/scores.py tables --data DATA --store STORE NAME ...   (tables of the recipe tiny that are whole, into docs/)
 
@@ -28,10 +29,15 @@ from cloakwork.recipes.tiny import tiny
 from cloakwork.records import save_json
 from cloakwork.steps import Bench
 
-SCORES = Path("results/scores.json")
+RESULTS = Path("results")
 
 
-def keep(grid: Grid, bench: Bench, path: Path = SCORES) -> int:
+def scores(device: str) -> Path:
+    """The file of a device's scores: names hold the device, so one's are never another's."""
+    return RESULTS / ("scores.json" if device == "cpu" else f"scores-{device}.json")
+
+
+def keep(grid: Grid, bench: Bench, path: Path) -> int:
     """Adds the store's scores of a grid to the file, a line each; returns how many are there now."""
     kept = json.loads(path.read_text()) if path.exists() else {}
     wanted = {steps.name_of(step, bench) for step in grids.targets(grid)}
@@ -46,7 +52,7 @@ def keep(grid: Grid, bench: Bench, path: Path = SCORES) -> int:
     return len(kept)
 
 
-def put(bench: Bench, path: Path = SCORES) -> int:
+def put(bench: Bench, path: Path) -> int:
     """Puts the file's scores into a store, where they are not there; returns how many that were."""
     done = 0
     for name, what in json.loads(path.read_text()).items():
@@ -66,15 +72,15 @@ def main() -> None:
     parser.add_argument("--device", default="cpu", help="where they were, or are to be, computed: a part of every name")
     args = parser.parse_intermixed_args()
     torch.set_num_threads(1)  # as in the keys of what is kept
-    bench = Bench(args.store, args.device)
+    bench, path = Bench(args.store, args.device), scores(args.device)
     if args.what == "put":
-        print(f"{put(bench)} scores put into {args.store}")
+        print(f"{put(bench, path)} scores put into {args.store}")
         return
     grid = tiny(args.data)
     if args.what == "keep":
         measured = docs.kept()
         left = tuple(t for t in grid.tables if t.name not in measured)
-        print(f"{keep(Grid(grid.name, grid.about, left), bench)} scores in {SCORES}")
+        print(f"{keep(Grid(grid.name, grid.about, left), bench, path)} scores in {path}")
         return
     grid = benching.only(grid, args.names)
     found = check(collect(grid, bench), grid, bench)

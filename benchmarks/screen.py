@@ -1,6 +1,7 @@
 """A first screen of purifiers, without a thief: what each leaves of each protection, and what it takes from a clean photo.
 
     python benchmarks/screen.py --people PEOPLE --store STORE [--purifiers jpeg codesr ...] [--protections aspl ...]
+    python benchmarks/screen.py --people PEOPLE --cost [--only p01]      (CPU seconds a photo, on one thread)
 
 With P the purifier, x' the protected photo, x the clean one and E the latents of `tiny`:
 
@@ -8,23 +9,23 @@ With P the purifier, x' the protected photo, x the clean one and E the latents o
 
 and LPIPS of P(x') and of P(x) to x. Photos are those of the red team's tables in the recipe `tiny`, from its store where they
 are there; a purifier draws the same for x' and x. Rows are
-added to results/screen.json as they are found, so that it goes on where it was stopped; the tables go into docs/red-team.md.
+added to results/screen.json as they are found, so that it goes on where it was stopped; docs.py makes the tables.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
+import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
-import tables
+import screen_tables
 import torch
 
 from cloakwork import eot, specs, steps
 from cloakwork.grids import Table, lines, people
-from cloakwork.intervals import Estimate, estimate
 from cloakwork.metrics import lpips
 from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
 from cloakwork.records import surroundings, write_json
@@ -48,12 +49,15 @@ def apart(photos: Source | Step, clean: Source, bench: Bench) -> list[float]:
     return steps.score(Step("score", "lpips", lpips.Config(), (photos, clean)), bench).values
 
 
-def seconds(step: Source | Step, bench: Bench) -> float:
-    """CPU seconds of a chain of purifiers, as the store's records have them."""
-    if isinstance(step, Source) or step.kind != "purify":
-        return 0.0
-    taken = bench.results.record(steps.name_of(step, bench)).get("cpu_seconds", float("nan"))
-    return taken + seconds(step.inputs[0], bench)
+def seconds(word: str, photos: Source) -> float:
+    """CPU seconds a photo of a chain of purifiers, models loaded before."""
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(folder, "cpu")
+        bench.model("tiny", DTYPE)
+        bench.denoiser("tiny", DTYPE)
+        begun = time.process_time()
+        pure = steps.photos(steps.purified(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), bench)
+        return (time.process_time() - begun) / len(pure)
 
 
 def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
@@ -74,49 +78,38 @@ def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench)
             "harm": ((z_harmed - z).norm(dim=1) / size).tolist(),
             "lpips": apart(pure, subject.clean, bench),
             "lpips_harm": apart(harmed, subject.clean, bench),
-            "seconds": seconds(pure, bench) / len(z),
         })  # fmt: skip
     return found
 
 
-def mean(found: list[dict[str, Any]], column: str) -> Estimate:
-    return estimate({r["person"]: {0: r[column]} for r in found})
-
-
-def table(found: list[dict[str, Any]], column: str, harm: str | None) -> list[str]:
-    """Purifiers by protections, those that leave least on average at the top."""
-    protections = list(dict.fromkeys(r["protection"] for r in found))
-    lines = []
-    for word in dict.fromkeys(r["purifier"] for r in found):
-        of = {p: [r for r in found if (r["purifier"], r["protection"]) == (word, p)] for p in protections}
-        means = [mean(some, column).mean if some else float("nan") for some in of.values()]
-        clean = [f"{mean([r for some in of.values() for r in some], harm).mean:.3f}"] if harm else []
-        cells = [word, *clean, *(f"{m:.2f}" if m == m else "" for m in means)]
-        lines.append((sum(m for m in means if m == m), f"| {' | '.join(cells)} |"))
-    heads = ["purifier", *(["clean photos"] if harm else []), *protections]
-    return [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|", *(line for _, line in sorted(lines))]
-
-
-def costs(found: list[dict[str, Any]]) -> list[str]:
-    """Purifiers, the cheapest first: median over people and protections."""
-    words = dict.fromkeys(r["purifier"] for r in found if r["purifier"] != "none")
-    taken = {word: [r["seconds"] for r in found if r["purifier"] == word] for word in words}
-    cheapest = sorted(taken.items(), key=lambda item: median(item[1]))
-    return ["| purifier | CPU seconds a photo |", "|---|---|", *(f"| {word} | {median(s):.2g} |" for word, s in cheapest)]
+def cost(args: argparse.Namespace) -> None:
+    """Into results/purifying.json, a purifier after the other; those that are there stay."""
+    path = args.out.with_name("purifying.json")
+    taken = json.loads(path.read_text())["seconds"] if path.exists() else {}
+    who = [s for s in people(args.people, SIDE) if not args.only or s.name in args.only]
+    for word in (w for w in args.purifiers if w not in {"none", *taken}):
+        taken[word] = [seconds(word, subject.clean) for subject in who]
+        write_json(path, {"seconds": taken, "side": SIDE, "surroundings": surroundings(torch.device("cpu"))})
+        print(f"{word}: {taken[word]} CPU seconds a photo", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=Path, required=True)
-    parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
+    parser.add_argument("--store", type=Path, help="of the recipe tiny")
+    parser.add_argument("--cost", action="store_true", help="CPU seconds in place of the screen")
     parser.add_argument("--purifiers", nargs="*", default=("none", *PURIFIERS))
     parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
     parser.add_argument("--only", nargs="*", help="people")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, default=Path("results/screen.json"))
-    parser.add_argument("--doc", type=Path, default=Path("docs/red-team.md"))
     args = parser.parse_args()
     torch.set_num_threads(1)
+    if args.cost:
+        cost(args)
+        return
+    if args.store is None:
+        parser.error("a screen needs --store, where protected photos are kept")
     bench = Bench(args.store, args.device)
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     for word in args.purifiers:
@@ -129,12 +122,8 @@ def main() -> None:
             kept += some
             weights = {"tiny": bench.model("tiny").weights, "denoiser": bench.denoiser("tiny").weights}
             write_json(args.out, {"rows": kept, "weights": weights, "surroundings": surroundings(bench.torch_device)})
-            said = ", ".join(f"{name} {mean(some, column).mean:.3f}" for column, name in COLUMNS.items())
-            print(f"{word}, {protection}: {said}, {some[0]['seconds']:.1f} s a photo", flush=True)
-    if args.doc.exists():
-        for column, harm in (("left", None), ("off", "harm"), ("lpips", "lpips_harm")):
-            tables.write(args.doc, f"screen {column}", table(kept, column, harm))
-        tables.write(args.doc, "screen cost", costs(kept))
+            said = ", ".join(f"{name} {screen_tables.mean(some, column):.3f}" for column, name in COLUMNS.items())
+            print(f"{word}, {protection}: {said}", flush=True)
 
 
 if __name__ == "__main__":
