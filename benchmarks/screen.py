@@ -8,8 +8,8 @@ With P the purifier, x' the protected photo, x the clean one and E the latents o
     left  |E(P(x')) - E(P(x))| / |E(x') - E(x)|      off  |E(P(x')) - E(x)| / |E(x)|      harm  |E(P(x)) - E(x)| / |E(x)|
 
 and LPIPS of P(x') and of P(x) to x. Photos are those of the red team's tables in the recipe `tiny`, from its store where they
-are there; a purifier draws the same for x' and x. Rows are
-added to results/screen.json as they are found, so that it goes on where it was stopped; docs.py makes the tables.
+are there; a purifier draws the same for x' and x. Rows are added to results/screen.json as they are found, so that it goes on
+where it was stopped; docs.py makes the tables.
 """
 
 from __future__ import annotations
