@@ -125,6 +125,15 @@ def natural(results: Path) -> list[str]:
     return lines
 
 
+def training(results: Path) -> list[str]:
+    found = json.loads((results / "training.json").read_text())["training"]
+    looks = list(next(iter(found["match"].values())))
+    lines = head(["photos", "", *(f"{k} steps" for k in looks)])
+    for metric, name in (("match", "match rate"), ("clip_i", "CLIP-I")):
+        lines += [line([arm, name, *(span(course[k], 2) for k in looks)]) for arm, course in found[metric].items()]
+    return lines
+
+
 # name -> the files in results/ that it needs, how it is made of them
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[Path], list[str]]]] = {
     "denoising": (("denoising.json",), denoising),
@@ -134,4 +143,5 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Path], list[str]]]] = {
     "foretold": (("foretell.json",), foretold),
     "thieves": (("thieves.json",), thieves),
     "surrogates": (("frozen.json",), surrogates),
+    "training": (("training.json",), training),
 }
