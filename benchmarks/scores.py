@@ -16,6 +16,7 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import docs
 import torch
@@ -37,15 +38,25 @@ def scores(device: str) -> Path:
     return RESULTS / ("scores.json" if device == "cpu" else f"scores-{device}.json")
 
 
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
 def keep(grid: Grid, bench: Bench, path: Path) -> int:
-    """Adds the store's scores of a grid to the file, a line each; returns how many are there now."""
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    """Adds the store's scores of a grid to the file, a line each, and drops others; returns how many are there now.
+
+    No scores, no file.
+    """
+    kept = _read(path)
     wanted = {steps.name_of(step, bench) for step in grids.targets(grid)}
     for name in sorted(wanted):
         if found := bench.results.find(name):
             record = bench.results.record(name)
             kept[name] = {"content": json.loads(found.read_text()), "about": {k: record[k] for k in ("kind", "name", "seed")}}
     kept = {name: what for name, what in sorted(kept.items()) if name in wanted}
+    if not kept:
+        path.unlink(missing_ok=True)
+        return 0
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(what)}" for name, what in kept.items())
     with whole(path) as part:
         part.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
@@ -55,7 +66,7 @@ def keep(grid: Grid, bench: Bench, path: Path) -> int:
 def put(bench: Bench, path: Path) -> int:
     """Puts the file's scores into a store, where they are not there; returns how many that were."""
     done = 0
-    for name, what in json.loads(path.read_text()).items():
+    for name, what in _read(path).items():
         with bench.results.claimed(name) as ours:
             if ours and not bench.results.has(name):
                 bench.results.keep(name, partial(save_json, content=what["content"]), what["about"])
