@@ -18,6 +18,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import screen_tables
 import torch
 
 from cloakwork import eot, specs, steps
+from cloakwork.comparison import Subject
 from cloakwork.grids import Table, lines, people
 from cloakwork.metrics import lpips
 from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
@@ -60,14 +62,12 @@ def seconds(word: str, photos: Source) -> float:
         return (time.process_time() - begun) / len(pure)
 
 
-def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench) -> list[dict[str, Any]]:
+def rows(word: str, protection: str, who: tuple[Subject, ...], bench: Bench) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
     chain, found = specs.purifiers(word), []
-    table = Table("all", (protection,), (), people(folder, SIDE), dtype=DTYPE)
+    table = Table("all", (protection,), (), who, dtype=DTYPE)
     line = next(row for row in lines(table) if row.protection == protection)
     for subject, given in line.photo_sets():
-        if subject.name in skip:
-            continue
         pure, harmed = (steps.purified(photos, chain, model="tiny", dtype=DTYPE) for photos in (given, subject.clean))
         z, z_given, z_pure, z_harmed = (latents(steps.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed))
         size = z.norm(dim=1)
@@ -82,12 +82,10 @@ def rows(word: str, protection: str, folder: Path, skip: set[str], bench: Bench)
     return found
 
 
-def cost(args: argparse.Namespace) -> None:
-    """Into results/purifying.json, a purifier after the other; those that are there stay."""
-    path = args.out.with_name("purifying.json")
+def cost(words: Iterable[str], who: tuple[Subject, ...], path: Path) -> None:
+    """Into a file, a purifier after the other; those that are there stay."""
     taken = json.loads(path.read_text())["seconds"] if path.exists() else {}
-    who = [s for s in people(args.people, SIDE) if not args.only or s.name in args.only]
-    for word in (w for w in args.purifiers if w not in {"none", *taken}):
+    for word in (w for w in words if w not in {"none", *taken}):
         taken[word] = [seconds(word, subject.clean) for subject in who]
         write_json(path, {"seconds": taken, "side": SIDE, "surroundings": surroundings(torch.device("cpu"))})
         print(f"{word}: {taken[word]} CPU seconds a photo", flush=True)
@@ -105,8 +103,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/screen.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
+    who = tuple(s for s in people(args.people, SIDE) if not args.only or s.name in args.only)
     if args.cost:
-        cost(args)
+        cost(args.purifiers, who, args.out.with_name("purifying.json"))
         return
     if args.store is None:
         parser.error("a screen needs --store, where protected photos are kept")
@@ -115,10 +114,10 @@ def main() -> None:
     for word in args.purifiers:
         for protection in args.protections:
             done = {r["person"] for r in kept if (r["purifier"], r["protection"]) == (word, protection)}
-            unwanted = {who.name for who in people(args.people)} - set(args.only) if args.only else set()
-            some = rows(word, protection, args.people, done | unwanted, bench)
-            if not some:
+            left = tuple(s for s in who if s.name not in done)
+            if not left:
                 continue
+            some = rows(word, protection, left, bench)
             kept += some
             weights = {"tiny": bench.model("tiny").weights, "denoiser": bench.denoiser("tiny").weights}
             write_json(args.out, {"rows": kept, "weights": weights, "surroundings": surroundings(bench.torch_device)})
