@@ -145,7 +145,7 @@ PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
         "edits": edits,
     },
     FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
-    RED_TEAM: {"purifiers": worst, "every purifier": worst, "switches": worst, "adaptive": mixed},
+    RED_TEAM: {"purifiers": worst, "other purifiers": worst, "switches": worst, "adaptive": mixed},
 }  # fmt: skip
 
 
