@@ -14,7 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.methods import settings
 from cloakwork.protections import adaptive, advdm, cloakwork
-from cloakwork.purifiers import codesr, jpeg, resize, tvm
+from cloakwork.purifiers import codesr, impress, jpeg, resize, tvm
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -178,6 +178,7 @@ def test_ours_looks_through_purifiers_when_told(photos: Photos, tiny: LDM) -> No
 
 def test_a_denoiser_of_pixels_is_part_of_what_decides() -> None:
     assert adaptive.instrument(adaptive.Config(purifiers="jpeg")) == ""
+    assert adaptive.instrument(adaptive.Config(purifiers="jpeg impress")) == f"impress {impress.VERSION}", "another way through"
     assert len(adaptive.instrument(adaptive.Config(purifiers="jpeg diffpure"))) == 12
 
 
@@ -187,7 +188,7 @@ def test_a_denoiser_of_pixels_is_part_of_what_decides() -> None:
         ("", "No purifier was named"),
         ("jpg", "did you mean 'jpeg'"),
         ("jpeg:quality=0", "quality"),
-        ("jpeg:qality=3", "its fields"),
+        ("jpeg:qality=3", "did you mean 'quality'"),
     ],
 )
 def test_mistakes(text: str, says: str) -> None:

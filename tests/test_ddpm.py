@@ -120,3 +120,23 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         ddpm.load(str(tmp_path / "model"))
     with pytest.raises(UserError, match="There is no denoiser 'tniy'"):
         ddpm.load("tniy")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"num_class_embeds": 3}, "works on pictures of the size 16 and asks for their class; one of squares without a class"),
+        ({"sample_size": (16, 32)}, r"works on pictures of the size \[16, 32\]; one of squares"),
+        ({"sample_size": None}, "works on pictures of the size None"),
+    ],
+)
+def test_models_that_windows_do_not_suit_are_refused(change: dict[str, object], says: str, tmp_path: Path) -> None:
+    shape = {"sample_size": 16, "block_out_channels": (8, 8), "norm_num_groups": 4} | change
+    unet = UNet2DModel(**shape, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2)
+    DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "model")
+    with pytest.raises(UserError, match=says):
+        ddpm.load(str(tmp_path / "model"), "cpu")
+    (tmp_path / "model" / "model_index.json").write_text("{")
+    ddpm._load_cpu.cache_clear()
+    with pytest.raises(UserError, match=r"holds nothing that model_index\.json names"):
+        ddpm.load(str(tmp_path / "model"), "cpu")

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from cloakwork import autoencoders, bottleneck, cli, eot, inspecting, intervals, jobs, loading, steps, watching
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.comparison import Thief, attack_step
+from cloakwork.decoupling import CDL
 from cloakwork.errors import UserError
 from cloakwork.inspecting import Watched, inspect
 from cloakwork.ldm import LDM, Sampling
@@ -196,6 +197,24 @@ class TestInspection:
         assert found.training["clip_i"]["clean"] != found.training["clip_i"]["protected"]
         assert (tmp_path / "a" / "training.png").is_file()
 
+    def test_only_the_last_thief_decouples_and_by_the_users_words(
+        self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked, course = [], watching.course
+        monkeypatch.setattr(watching, "course", lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest))
+        thief = Thief("dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
+        inspect(safe, tmp_path / "a", coders=[], watched=Watched(thief, every=4, metrics=("clip_i",)))
+        assert asked == [CDL(), CDL(), CDL(True, True, True, noise="xyz")]
+        told = json.loads((tmp_path / "a" / "inspection.json").read_text())
+        assert told["watched"]["every"] == 4 and told["dtype"] == "float32" and told["pixel_denoiser"] is None
+
+    def test_what_cannot_score_is_said_at_once(self, safe: Path, tmp_path: Path) -> None:
+        for metrics, says in ((("clip_i", "lpips"), "'lpips' compares with originals"), ((), "No metric was named"),
+                              (("clipi",), "did you mean 'clip_i'")):  # fmt: skip
+            with pytest.raises(UserError, match=says):
+                inspect(safe, tmp_path / "out", watched=Watched(Thief("dreambooth", SHORT), 1, metrics))
+        assert not (tmp_path / "out").exists()
+
     @pytest.mark.parametrize(
         ("thief", "every", "says"),
         [
@@ -238,3 +257,6 @@ def test_a_course_goes_on_where_it_was_stopped(safe: Path, tmp_path: Path, monke
     seen = len(looks)
     assert watching.course(attack, subject, 1, ["clip_i"], bench) == whole and len(looks) == seen, "nothing is done again"
     assert not list((tmp_path / "b").rglob("*.part.safetensors"))
+    other = replace(subject, references=subject.protected)
+    assert watching.course(attack, other, 4, ["clip_i"], bench)[4] != whole[4], "compared with other photos"
+    assert watching.course(attack, subject, 4, ["clip_i"], bench)[4] == whole[4]

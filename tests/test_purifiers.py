@@ -11,12 +11,12 @@ import torch
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
-from cloakwork import cli, ddpm, eot, loading, methods, specs
+from cloakwork import bpda, cli, ddpm, eot, loading, methods, specs
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, lpips
 from cloakwork.nets import enlarging
-from cloakwork.purifiers import bilateral_guided, blur, jpeg, median, noise, quantise, resize, tvm
+from cloakwork.purifiers import bilateral_guided, blur, impress, jpeg, median, noise, quantise, resize, tvm
 from cloakwork.types import Photos
 
 NAMES = [name for name, _ in methods.listing("purifiers")]
@@ -219,6 +219,50 @@ def test_impress_finds_photos_that_the_autoencoder_gives_back(photos: Photos, ti
     assert lost[0] < lost[1], "the perceptual distance holds nothing back"
 
 
+@pytest.mark.parametrize("name", ["impress", "latent_diffpure"])
+def test_autoencoders_see_pictures_in_range(name: str, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos with black and white in them, from which every step and all noise lead out of it."""
+    seen, encode = [], LDM.encode
+
+    def spy(self: LDM, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        seen.append((x.min().item(), x.max().item()))
+        return encode(self, x, *rest)
+
+    monkeypatch.setattr(LDM, "encode", spy)
+    hard = [(p[:, :128, :128] > 0.5).float() for p in photos[:1]]
+    run(name, hard)
+    assert seen and all(low >= 0 and high <= 1 for low, high in seen)
+    assert seen[0] == pytest.approx((0, 1), abs=1e-6)
+
+
+def test_impress_needs_no_draws_of_the_posterior(photos: Photos, tiny: LDM) -> None:
+    square, cfg = eot.view(photos[:1], tiny.size), replace(impress.PRESETS["tiny"], steps=1)
+    drawing = replace(tiny, sample_posterior=True)
+    assert torch.equal(*(impress.consistent(square, square, model, cfg) for model in (tiny, drawing)))
+
+
+def test_latent_diffpure_is_an_edit_by_ddim_that_asks_for_no_change(photos: Photos, tiny: LDM) -> None:
+    """Step by step, on a photo that is one window: the last 3 of 10 steps under the prompt, away from the negative one."""
+    x, n = eot.view(photos[:1], tiny.size), 10
+    (got,) = run("latent_diffpure", list(x), seed=5, steps=n, strength=0.3, guidance=4, prompt="a face", negative="a wall")
+    side, a, between = tiny.size // tiny.scale, tiny.scheduler.alphas_cumprod, tiny.scheduler.config.num_train_timesteps // n
+    eps = torch.randn(tiny.vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(5))
+    times = [between * i + tiny.scheduler.config.steps_offset for i in (2, 1, 0)]
+    with torch.no_grad():
+        z = tiny.encode(x)
+        z = a[times[0]].sqrt() * z + (1 - a[times[0]]).sqrt() * eps
+        for t in times:
+            held, free = (tiny.as_noise(tiny.predict(z, torch.tensor(t), tiny.embed([p])), z, torch.tensor([t]))
+                          for p in ("a face", "a wall"))  # fmt: skip
+            e = free + 4 * (held - free)
+            z_0 = (z - (1 - a[t]).sqrt() * e) / a[t].sqrt()
+            final = tiny.scheduler.final_alpha_cumprod if hasattr(tiny.scheduler, "final_alpha_cumprod") else torch.ones(())
+            earlier = a[t - between] if t >= between else final
+            z = earlier.sqrt() * z_0 + (1 - earlier).sqrt() * e
+        want = tiny.decode(z)[0]
+    assert torch.allclose(got, want, atol=2e-3)
+
+
 def test_latent_diffpure_paints_more_the_more_noise(photos: Photos) -> None:
     lost = [
         lpips.score(run("latent_diffpure", photos[:1], strength=s), photos[:1], None, lpips.Config()).mean() for s in (0.1, 0.6)
@@ -269,6 +313,16 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
             "tvm:steps=0,weight=-1",
             "The field weight is -1.0; allowed are 0 to 100.\nThe field steps is 0; allowed are 1 to 100000.",
         ),
+        ("jpeg:quality=x", "The field quality of jpeg is 'x'; allowed: a whole number."),
+        ("resize:down=lanczoss", "The field down of resize is 'lanczoss'; allowed: nearest or box or"),
+        (
+            "jpeg:qualty=9,subsampling=x",
+            "There is no field of jpeg 'qualty'; did you mean 'quality'? Known: quality, subsampling."
+            "\nThe field subsampling of jpeg is 'x'; allowed: 4:4:4 or",
+        ),
+        ("diffpure:t=10", "t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps."),
+        ("latent_diffpure:guidance=nan", "The field guidance is nan; allowed are 0 to 100."),
+        ("jpeg++resize", "There is no purifier ''."),
         ("jpeg+jpg", "There is no purifier 'jpg'; did you mean 'jpeg'?"),
     ],
 )
@@ -276,6 +330,15 @@ def test_mistakes_get_one_clear_sentence(word: str, sentence: str) -> None:
     with pytest.raises(UserError) as error:
         specs.purifiers(word)
     assert str(error.value).startswith(sentence)
+
+
+def test_values_may_hold_what_parts_words() -> None:
+    text = 'latent_diffpure:prompt="a face, clear + sharp",steps=30+jpeg'
+    (name, config), (other, _) = specs.purifiers(text)
+    assert (name, other, config.prompt, config.steps) == ("latent_diffpure", "jpeg", "a face, clear + sharp", 30)
+    assert specs.purifiers(specs.word("purifiers", name, config)) == ((name, config),)
+    ((_, first), _), (_,) = bpda.chains(f"{text}  tvm")
+    assert first == config
 
 
 def test_a_mistake_in_the_command_writes_nothing(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from cloakwork import cli, images, jobs
 from cloakwork.errors import UserError
-from cloakwork.purifiers import jpeg, noise, resize
+from cloakwork.purifiers import codesr, jpeg, noise, resize
 from cloakwork.purifying import purify
 
 
@@ -52,6 +52,14 @@ def test_originals_are_known_from_the_records(folder: Path, tmp_path: Path) -> N
         assert 0 < after < before, "tvm takes noise away"
 
 
+def test_originals_are_known_however_the_photos_are_named(folder: Path, tmp_path: Path) -> None:
+    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    first = min(f.name for f in folder.glob("*.png"))
+    for i, named in enumerate((f"safe/{first}", "safe/*.png", "safe/more")):
+        rows = purify(tmp_path / named, tmp_path / f"{i}")
+        assert rows and all(row.original for row in rows), named
+
+
 def test_without_originals_nothing_is_claimed(folder: Path, tmp_path: Path) -> None:
     rows = purify(folder, tmp_path / "pure")
     assert all(row.original is row.lpips_before is row.lpips_after is None for row in rows)
@@ -76,6 +84,56 @@ def test_an_interrupted_job_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     monkeypatch.undo()
     whole = purify(folder, tmp_path / "b", purifiers=[("noise", None)])
     assert [r.sha256 for r in whole] == [r.sha256 for r in again]
+
+
+def test_what_a_second_interruption_leaves(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Photos done before it stay known, those too that it did not come to."""
+    made, works = {}, noise.purify
+
+    def fails(photos, *rest, **more):
+        made[photos[0].shape] = made.get(photos[0].shape, 0) + 1
+        if breaks:
+            raise KeyboardInterrupt
+        return works(photos, *rest, **more)
+
+    monkeypatch.setattr(noise, "purify", fails)
+    breaks = False
+    files = [folder / f"{i}.png" for i in range(3)]
+    for i, file in enumerate(files):
+        Image.fromarray(np.full((64, 64 + i, 3), 99, np.uint8)).save(file)
+    for file in (folder / "more").iterdir():
+        file.unlink()
+    purify(folder, tmp_path / "out", purifiers=[("noise", None)])
+    for name in ("0.png", "1.png"):
+        (tmp_path / "out" / name).unlink()
+    breaks = True
+    with pytest.raises(KeyboardInterrupt):
+        purify(folder, tmp_path / "out", purifiers=[("noise", None)])
+    breaks = False
+    assert len(purify(folder, tmp_path / "out", purifiers=[("noise", None)])) == 5
+    assert made[3, 64, 66] == 1 and made[3, 64, 64] == 3
+
+
+def test_photos_too_small_are_named_before_anything_is_written(tmp_path: Path) -> None:
+    for name, size in (("a", (130, 128)), ("b", (100, 90)), ("c", (90, 300))):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("RGB", size, (90, 120, 60)).save(tmp_path / "in" / f"{name}.png")
+    with pytest.raises(UserError) as caught:
+        purify(tmp_path / "in", tmp_path / "out", purifiers=[("jpeg", None), ("latent_diffpure", None)])
+    assert [s.partition(": A photo is ")[2][:12] for s in caught.value.sentences] == ["100 x 90 px,", "90 x 300 px,"]
+    assert "b.png" in caught.value.sentences[0] and not list((tmp_path / "out").rglob("*.*"))
+
+
+def test_other_weights_of_a_network_are_another_job(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one that the purifier finds by itself, too."""
+    weights = tmp_path / "face.safetensors"
+    monkeypatch.setattr(codesr, "purify", lambda photos, *_, **__: photos)
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        config = codesr.Config(codeformer=str(weights))
+        assert len(purify(folder, tmp_path / content.decode(), purifiers=[("codesr", config)])) == 3
+    with pytest.raises(UserError, match="exists already"):
+        purify(folder, tmp_path / "one", purifiers=[("codesr", config)])
 
 
 def test_other_settings_do_not_overwrite(folder: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionUpscalePipeline, UNet2DConditionModel
+from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
 from cloakwork import images
@@ -76,7 +77,7 @@ def test_codesr_takes_noise_away(portrait: torch.Tensor) -> None:
     assert rough[2] < rough[0] + 0.3 * (rough[1] - rough[0])
 
 
-def test_diffusers_upscaler(tiny: LDM, tmp_path: Path) -> None:
+def test_diffusers_upscaler(tiny: LDM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real pipeline with random weights: four times as large, the same for the same seed."""
     blocks = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "down_block_types": ("DownEncoderBlock2D",) * 3,
               "up_block_types": ("UpDecoderBlock2D",) * 3, "latent_channels": 4, "scaling_factor": 0.08333}  # fmt: skip
@@ -88,7 +89,20 @@ def test_diffusers_upscaler(tiny: LDM, tmp_path: Path) -> None:
     StableDiffusionUpscalePipeline(
         AutoencoderKL(**blocks), tiny.text_encoder, tiny.tokenizer, unet, DDPMScheduler(), DDIMScheduler(), max_noise_level=350
     ).save_pretrained(tmp_path / "x4")
+    seen, prepare = [], VaeImageProcessor.preprocess
+
+    def spy(self, image, *rest, **more):
+        seen.append(prepare(self, image, *rest, **more))
+        return seen[-1]
+
+    monkeypatch.setattr(VaeImageProcessor, "preprocess", spy)
     enlarge = enlarging.load(str(tmp_path / "x4"), "A photo of a person", 2)
+    for size in ((17, 27), (3, 5)):
+        given = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+        assert enlarge(given, torch.Generator().manual_seed(0)).shape == (3, 4 * size[0], 4 * size[1])
+        assert torch.allclose(seen[-1][0, :, : size[0], : size[1]], 2 * given - 1), "it sees the photo, from -1 to 1"
+    with pytest.raises(UserError, match="The field noise_level is 351; allowed for this upscaler are 0 to 350"):
+        enlarging.load(str(tmp_path / "x4"), "", 2, noise_level=351)(given, torch.Generator())
     x = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
     one, again, other = (enlarge(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert one.shape == (3, 64, 96) and 0 <= one.min() and one.max() <= 1

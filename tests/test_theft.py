@@ -103,9 +103,17 @@ def test_mistyped_specs_get_a_suggestion(spec: str) -> None:
         specs.parse("attackers", spec)
 
 
-@pytest.mark.parametrize("setting", ["stepps=3", "steps=many", "sampling.m=3"])
-def test_a_wrong_setting_of_a_spec_is_one_sentence(setting: str) -> None:
-    with pytest.raises(UserError, match=r"cannot be read as dreambooth with its fields \(lr, final_lr, steps"):
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("stepps=3", "There is no field of dreambooth 'stepps'; did you mean 'steps'"),
+        ("steps=many", "The field steps of dreambooth is 'many'; allowed: a whole number"),
+        ("sampling.m=3", "no field of dreambooth 'sampling.m'; did you mean 'sampling.n'"),
+        ("sampling=3", "The field sampling of dreambooth is '3'; allowed: its own fields, such as n, after a dot"),
+    ],
+)
+def test_a_wrong_setting_of_a_spec_is_one_sentence(setting: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
         specs.parse("attackers", f"dreambooth:{setting}")
 
 

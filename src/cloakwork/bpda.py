@@ -27,15 +27,18 @@ def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chai
     Raises:
         UserError: no word, an unknown purifier or field.
     """
-    found = tuple(specs.purifiers(word, model, denoiser) for word in text.split())
+    found = tuple(specs.purifiers(word, model, denoiser) for word in specs.split(text.strip(), " ") if word)
     if not found:
         raise UserError("No purifier was named to go through; give words such as 'none jpeg resize', parted by blanks.")
     return found
 
 
 def instrument(text: str, denoiser: str) -> str:
-    """The weights of the denoiser of pixels, if one of the chains in a text has one: a part of what decides the result."""
-    return ddpm.weights(denoiser) if "pixels" in _kinds(chains(text)) else ""
+    """What decides the result beside the text: the weights of the denoiser of pixels, and purifiers' versions after the first."""
+    some = chains(text)
+    versions = {name: methods.load("purifiers", name).VERSION for chain in some for name, _ in chain}
+    weights = [ddpm.weights(denoiser)] if "pixels" in _kinds(some) else []
+    return " ".join(weights + [f"{name} {version}" for name, version in sorted(versions.items()) if version > 1])
 
 
 def _kinds(some: Sequence[Chain]) -> set[str]:

@@ -108,7 +108,8 @@ def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int
     """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training, sampling."""
     if thief.clean_share:
         photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
-    photos = steps.purified(photos, thief.purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype)
+    purifiers = [(name, about(config, subject.noun)) for name, config in thief.purifiers]
+    photos = steps.purified(photos, purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype)
     prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
     config = about(thief.config, subject.noun)
     return Step("attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype)

@@ -87,9 +87,7 @@ def regenerate(
     Raises:
         UserError: t or steps that the schedule does not have; a photo smaller than the model's square.
     """
-    most = model.scheduler.config.num_train_timesteps
-    if not (1 <= t <= most and 0 <= steps <= t):
-        raise UserError(f"t is {t} and steps {steps}; allowed are 1 to {most} for t, and 0 (all) to t for steps.")
+    check_way(t, steps, model.scheduler.config.num_train_timesteps)
     height, width = photo.shape[-2:]
     at = windows.places(height, width, model.size, model.size // 2)
     scale, shift = (2, -1) if range == "model" else (1, 0)
@@ -103,6 +101,12 @@ def regenerate(
     for t_now, t_next in pairwise(way):
         x = model.step(x, t_now, t_next, noise())
     return ((windows.join(x, at, height, width) - shift) / scale).clamp(0, 1)
+
+
+def check_way(t: int, steps: int, most: int = 1000) -> None:
+    """Raises UserError for a way up that a schedule of `most` timesteps does not have, or one down that is longer."""
+    if not (1 <= t <= most and 0 <= steps <= t):
+        raise UserError(f"t is {t} and steps {steps}; allowed are 1 to {most} for t, and 0 (all) to t for steps.")
 
 
 def load(name: str = "tiny", device: str = "auto", dtype: str = "float32") -> PixelDDPM:
@@ -149,13 +153,23 @@ def _load_cpu(name: str) -> PixelDDPM:
             f"The denoiser in '{name}' takes {unet.config.in_channels} channels and predicts "
             f"'{scheduler.config.prediction_type}'; one of pictures (3) that predicts the noise (epsilon) is needed."
         )
+    size = unet.config.sample_size
+    side = size if isinstance(size, int) else size[0] if size and len(set(size)) == 1 else 0
+    if not side or unet.class_embedding is not None:
+        raise UserError(
+            f"The denoiser in '{name}' works on pictures of the size {size}"
+            f"{'' if unet.class_embedding is None else ' and asks for their class'}; one of squares without a class is needed."
+        )
     unet.eval().requires_grad_(False)
-    return PixelDDPM(name, unet, scheduler, weights(name), unet.config.sample_size)
+    return PixelDDPM(name, unet, scheduler, weights(name), side)
 
 
 def _check(folder: Path, name: str) -> None:
     index = folder / "model_index.json"
-    kind = json.loads(index.read_text()).get("_class_name") if index.is_file() else "nothing that model_index.json names"
+    try:
+        kind = json.loads(index.read_text())["_class_name"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = "nothing that model_index.json names"
     if kind not in ("DDPMPipeline", "DDIMPipeline"):
         raise UserError(f"The folder '{name}' holds {kind}; a denoiser of pixels (DDPMPipeline) is needed.")
     if not list((folder / "unet").glob("*.safetensors")):

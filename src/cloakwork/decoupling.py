@@ -7,14 +7,15 @@ are asked for "without" it too, and led away from a negative prompt. No term is 
 
 Checked against the authors' DiffShortcut, where the words at sampling come whether the rest is on or not; here the three parts
 are switches of their own, so that each can be measured. The negative prompt is the paper's (the code: "noisy, lowres, artifact,
-pattern").
+pattern"); the comma under the photos is the code's (the paper: "with bhj noisy pattern", field `link`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from cloakwork.ldm import Sampling
+from cloakwork.methods import LATE
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,12 @@ class CDL:
     """name of the noise"""
     negative_prompt: str = "noisy, abstract, pattern, low quality"
     """what pictures are led away from, in place of the sampling's own negative prompt"""
+    link: str = field(default=", ", metadata=LATE)
+    """what stands before the noise's name under the photos; the paper: " with " """
 
     def instance(self, prompt: str) -> str:
         """The words under the photos."""
-        return f"{prompt}, {self.noise}" if self.train else prompt
+        return f"{prompt}{self.link}{self.noise}" if self.train else prompt
 
     def kind(self, prompt: str) -> str:
         """The words under class pictures."""

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import autoencoders, bottleneck, decoupling, eot, figures, steps, watching
+from cloakwork import autoencoders, bottleneck, ddpm, decoupling, eot, figures, methods, steps, watching
 from cloakwork.autoencoders import Autoencoder
 from cloakwork.bottleneck import Moved
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
@@ -120,6 +120,7 @@ def inspect(
     eyes, halves = _eyes(clip), [autoencoders.load(name, device) for name in coders]
     bench = Bench(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
+    kinds = {methods.asks(name) for name, _ in purifiers}
     how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
     sources = {s.name: _arms(s, purifiers, how) for s in subjects}
     photos = {arm: {s: steps.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
@@ -133,7 +134,9 @@ def inspect(
     found = replace(found, sentences=_sentences(found, eyes, victim))
     write_json(out / "inspection.json", asdict(found) | {
         "clip": str(eyes), "autoencoders": {half.name: half.weights for half in halves},
-        "victim": {"name": victim, "weights": bench.model(victim, dtype).weights}, "seed": seed,
+        "victim": {"name": victim, "weights": bench.model(victim, dtype).weights}, "seed": seed, "dtype": dtype,
+        "pixel_denoiser": {"name": denoiser, "weights": ddpm.weights(denoiser)} if "pixels" in kinds else None,
+        "watched": asdict(watched) if watched else None,
         "purifiers": [[name, asdict(config)] for name, config in purifiers], "photo_sets": [s.name for s in subjects],
         "surroundings": surroundings(bench.torch_device),
     })  # fmt: skip
@@ -148,6 +151,10 @@ def _check(watched: Watched) -> None:
     if not 1 <= watched.every <= watched.thief.config.steps:
         most = watched.thief.config.steps
         raise UserError(f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}.")
+    paired = [m for m in watched.metrics if methods.load("metrics", m).REFERENCE == "originals"]
+    if paired or not watched.metrics:
+        why = f"'{paired[0]}' compares with originals, which a thief's pictures have not" if paired else "No metric was named"
+        raise UserError(f"{why}; name metrics such as {', '.join(METRICS)}.")
 
 
 def _eyes(name: str) -> Clip:
@@ -231,7 +238,8 @@ def _along_training(
     """Thieves of clean, of protected, of purified photos, and one who decouples the noise as well."""
     config = watched.thief.config
     few = replace(config, sampling=replace(config.sampling, n=PREVIEW))
-    plain, decoupled = (replace(watched.thief, config=c, purifiers=()) for c in (few, replace(few, cdl=decoupling.ALL)))
+    whole = replace(config.cdl, train=True, suffix=True, negative=True)
+    plain, decoupled = (replace(watched.thief, config=replace(few, cdl=cdl), purifiers=()) for cdl in (decoupling.NONE, whole))
     thieves = {CLEAN: (plain, CLEAN), PROTECTED: (plain, PROTECTED)}
     if purifiers:
         thieves[PURIFIED] = replace(plain, purifiers=purifiers), PROTECTED
@@ -250,7 +258,7 @@ def _along_training(
 def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
     """What it means, in words."""
     said = ", ".join(f"{arm} {e.mean:.2f}" for arm, e in found.zero_shot.items())
-    sentences = [f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' by this much: {said}."]
+    sentences = [f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' with this probability: {said}."]
     for half, arms_found in found.amplified.items():
         ours, noise = arms_found[PROTECTED], arms_found[NOISE]
         sentences.append(
@@ -275,8 +283,9 @@ def draw(found: Inspection, out: Path) -> None:
     figures.points(out / "embeddings", found.embeddings, title="CLIP's embeddings; a photo's lead back to the clean one",
                    axes=("first main direction", "second main direction"))  # fmt: skip
     if found.amplified:
-        figures.dots(out / "encoders", {Path(name).name: of for name, of in found.amplified.items()}, line=1, order=order,
-                     title="How far encoders carry a change in the photo",
+        ends = [Path(name).name for name in found.amplified]
+        encoders = dict(zip(ends if len(set(ends)) == len(ends) else found.amplified, found.amplified.values(), strict=True))
+        figures.dots(out / "encoders", encoders, line=1, order=order, title="How far encoders carry a change in the photo",
                      axis="change of the latent over that of the photo, in shares of their spread")  # fmt: skip
     courses = {arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order}
     courses |= {how: {s: found.denoiser[f"{how} by {s:g}"]["error"] for s in SHARES} for how in ("attacked", "scattered")}

@@ -80,7 +80,8 @@ def instrument(module: ModuleType | None, config: Any) -> str:
 def settings(config: Any) -> dict[str, Any]:
     """A Config as plain data for a key: without what came later (`LATE`) and is at its default."""
     later = {f.name for f in fields(config) if f.metadata.get("late") and getattr(config, f.name) == f.default}
-    return {name: value for name, value in asdict(config).items() if name not in later}
+    inner = {f.name: settings(value) for f in fields(config) if is_dataclass(value := getattr(config, f.name))}
+    return {name: value for name, value in (asdict(config) | inner).items() if name not in later}
 
 
 def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, methods, photosets
+from cloakwork import ddpm, images, loading, methods, photosets, windows
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.errors import UserError
 from cloakwork.images import Photo
@@ -62,17 +62,18 @@ class Job:
     """by kind, those that are needed"""
     seed: int
     quality: int
-
-    @property
-    def device(self) -> torch.device:
-        return next((m.device for m in self.models.values()), torch.device("cpu"))
+    device: torch.device
+    """where the purifiers' networks are, those included that they find by themselves"""
 
     @property
     def key(self) -> str:
         """Hash of all that."""
-        methods_used = [(name, module.VERSION, asdict(config)) for name, module, config in self.purifiers]
-        weights = [(m.weights, str(m.dtype), m.device.type) for m in self.models.values()]
-        return hash_of([methods_used, weights, self.seed, self.quality, torch.__version__, torch.get_num_threads()])
+        methods_used = [
+            (name, module.VERSION, asdict(config), methods.instrument(module, config)) for name, module, config in self.purifiers
+        ]
+        weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
+        where = [self.device.type, torch.__version__, torch.get_num_threads()]
+        return hash_of([methods_used, weights, self.seed, self.quality, where])
 
     def purify(self, photo: Photo) -> Tensor:
         """One photo through all purifiers, each with draws of its own; 3 x H x W, uint8."""
@@ -129,14 +130,16 @@ def purify(
     chosen = [(name, module, methods.config(module, None, methods.asked(name, model, denoiser)) if c is None else c)
               for name, module, c in modules]  # fmt: skip
     sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
-    known = originals(sets, Path(photos), clean)
+    known = originals(sets, clean)
     kinds = {methods.asks(name) for name, _, _ in chosen}
     models: dict[str, LDM | PixelDDPM] = {}
     if "latent" in kinds:
         models["latent"] = loading.load(model, device, dtype)
     if "pixels" in kinds:
         models["pixels"] = ddpm.load(denoiser, device, dtype)
-    job = Job(chosen, models, seed, quality)
+    alone = any(hasattr(module, "instrument") for _, module, _ in chosen)
+    job = Job(chosen, models, seed, quality, loading.pick_device(device) if models or alone else torch.device("cpu"))
+    _check_sizes(job, sets)
     done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
     wrote = {output for rows in done.values() for output in rows}
     there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
@@ -147,6 +150,17 @@ def purify(
         tell = partial(_tell, progress, len(rows), total)
         rows += _purify_set(job, s, out / FOLDER / s.name, known, done.get(s.name, {}), tell)
     return rows
+
+
+def _check_sizes(job: Job, sets: Sequence[PhotoSet]) -> None:
+    """Raises UserError for every photo that is smaller than the largest window which one of the purifiers puts on it."""
+    windowed = [methods.asks(name) for name, module, _ in job.purifiers if getattr(module, "WINDOWS", False)]
+    if not windowed:
+        return
+    size = max(job.models[kind].size for kind in windowed)
+    shapes = {file: images.load(file).pixels.shape[1:] for s in sets for file in s.files}
+    if small := {file: shape for file, shape in shapes.items() if min(shape) < size}:
+        raise UserError(*[f"{file}: {windows.too_small(shape[0], shape[1], size)}" for file, shape in small.items()])
 
 
 def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:
@@ -165,7 +179,8 @@ def _purify_set(
         original = _alike(known.get(file), photo)
         before = done.get(output)
         rows.append(before if before and before.digest == photo.digest else _purify(job, photo, output, original))
-        write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in rows]})
+        later = [done[o] for o in photos.outputs[len(rows) :] if o in done]
+        write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in [*rows, *later]]})
         stages = ([original] if original else []) + [photo, images.load(output)]
         shown.append(tuple(thumbnail(images.unit(stage.pixels)) for stage in stages))
         tell(len(rows))
@@ -222,7 +237,8 @@ def _settings(job: Job) -> dict[str, Any]:
     return {
         "key": job.key,
         "purifiers": [
-            {"name": name, "version": module.VERSION, "config": asdict(config)} for name, module, config in job.purifiers
+            {"name": name, "version": module.VERSION, "config": asdict(config), "instrument": methods.instrument(module, config)}
+            for name, module, config in job.purifiers
         ],
         "models": {k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for k, m in job.models.items()},
         "seed": job.seed,

@@ -1,11 +1,17 @@
-"""Methods with their settings in one word: `dreambooth`, `lora:service`, `jpeg:quality=75+resize:scale=0.5`."""
+"""Methods with their settings in one word: `dreambooth`, `lora:service`, `jpeg:quality=75+resize:scale=0.5`.
+
+A value that holds a comma, a plus or a blank stands in double quotes: `latent_diffpure:prompt="a face, clear"`.
+"""
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable
-from dataclasses import fields
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields, is_dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import tyro
 from tyro.conf import FlagConversionOff
@@ -25,15 +31,55 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
     preset, settings = (first, others) if first and "=" not in first else (None, rest)  # a value may hold colons
     module = methods.load(kind, name)
     config = methods.config(module, preset, models)
-    pairs = [setting.partition("=") for setting in settings.split(",") if setting]
-    flags = [f"--{field.strip().replace('_', '-')}={value}" for field, _, value in pairs]
-    if not flags:
-        return name, config
+    pairs = [setting.partition("=") for setting in split(settings, ",") if setting.strip()]
+    given = [(field.strip(), value[1:-1] if re.fullmatch('".*"', value) else value) for field, _, value in pairs]
     try:
-        return name, tyro.cli(type(config), default=config, args=flags, config=(FlagConversionOff,), console_outputs=False)
+        return name, _set(config, given)
     except SystemExit:
-        known = ", ".join(f.name for f in fields(config))
-        raise UserError(f"'{text}' cannot be read as {name} with its fields ({known}).") from None
+        raise UserError(*[_fault(name, config, *pair) for pair in given if not _fits(config, *pair)]) from None
+
+
+def split(text: str, mark: str) -> list[str]:
+    """The parts of a text between marks (a blank stands for any number of them), but for marks in double quotes."""
+    where = r"\s+" if mark == " " else re.escape(mark)
+    return re.split(rf'{where}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
+
+
+def _set(config: Any, given: list[tuple[str, str]]) -> Any:
+    """The Config with some fields set from text; SystemExit where tyro refuses one."""
+    if not given:
+        return config
+    flags = [f"--{field.replace('_', '-')}={value}" for field, value in given]
+    with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
+        return tyro.cli(type(config), default=config, args=flags, config=(FlagConversionOff,), console_outputs=False)
+
+
+def _fits(config: Any, field: str, value: str) -> bool:
+    try:
+        _set(config, [(field, value)])
+    except SystemExit:
+        return False
+    return True
+
+
+def _fault(name: str, config: Any, field: str, value: str) -> str:
+    """What is wrong with a setting that tyro refuses."""
+    *outer, last = field.split(".")
+    for part in outer:
+        config = getattr(config, part, None)
+    known = get_type_hints(type(config)) if is_dataclass(config) else {}
+    if last not in known:
+        return str(methods.unknown(f"field of {name}", field, [".".join([*outer, k]) for k in known]))
+    return f"The field {field} of {name} is '{value}'; allowed: {_allowed(known[last])}."
+
+
+def _allowed(hint: Any) -> str:
+    """A type in the user's words."""
+    if choices := get_args(hint):
+        return " or ".join(choice if isinstance(choice, str) else _allowed(choice) for choice in choices)
+    if is_dataclass(hint):
+        return f"its own fields, such as {fields(hint)[0].name}, after a dot"
+    return {int: "a whole number", float: "a number", bool: "True or False", type(None): "None"}.get(hint, str(hint))
 
 
 def module(kind: str, text: str) -> ModuleType:
@@ -49,12 +95,13 @@ def purifiers(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[t
     Raises:
         UserError: as of `parse`.
     """
-    words = [word for word in text.split("+") if word]
+    words = split(text, "+") if text.strip() else []
     return tuple(parse("purifiers", word, methods.asked(word.partition(":")[0], model, denoiser)) for word in words)
 
 
 def word(kind: str, name: str, config: Any) -> str:
     """What `parse` reads as this method: its name, and what differs from what the name alone says."""
     usual = methods.config(methods.load(kind, name), None, ("tiny",))
-    changed = [f"{f.name}={value}" for f in fields(config) if (value := getattr(config, f.name)) != getattr(usual, f.name)]
+    named = {f.name: value for f in fields(config) if (value := getattr(config, f.name)) != getattr(usual, f.name)}
+    changed = [f'{field}="{value}"' if re.search(r"[,+\s]", str(value)) else f"{field}={value}" for field, value in named.items()]
     return ":".join([name, ",".join(changed)]) if changed else name

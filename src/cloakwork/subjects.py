@@ -119,19 +119,29 @@ def _records(root: Path) -> dict[tuple[str, str], tuple[Path, float]]:
     return known
 
 
-def originals(sets: list[PhotoSet], root: Path, clean: Path | str | None) -> dict[Path, Path]:
+def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Path]:
     """The originals of photos as far as they are known: photo -> original.
 
     Args:
         sets: of one folder.
-        root: that folder; without `clean`, the records in it say where originals are, and what they do not know is left out.
-        clean: folder of the originals, by the same names.
+        clean: folder of the originals, by the same names; None: the records beside the photos, or in a folder over theirs, say
+            where originals are, and what they do not know is left out.
 
     Raises:
         UserError: photos and those of `clean` do not pair up.
     """
     if clean:
         return {photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs}
-    known = _records(root)
-    found = {file: known[s.name, file.name][0] for s in sets for file in s.files if (s.name, file.name) in known}
-    return {photo: original for photo, original in found.items() if original.is_file()}
+    records: dict[Path, dict[tuple[str, str], tuple[Path, float]]] = {}
+
+    def original(file: Path) -> Path | None:
+        for root in file.parents:
+            if (root / FOLDER).is_dir():
+                known = records[root] if root in records else records.setdefault(root, _records(root))
+                name = file.parent.relative_to(root).as_posix()
+                if found := known.get(("" if name == "." else name, file.name)):
+                    return found[0]
+        return None
+
+    found = {file: original(file) for s in sets for file in s.files}
+    return {photo: file for photo, file in found.items() if file and file.is_file()}

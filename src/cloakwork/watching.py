@@ -9,10 +9,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cloakwork import measure, steps
+from cloakwork import measure, methods, steps
 from cloakwork.comparison import Subject
 from cloakwork.files import drop
 from cloakwork.intervals import Estimate, estimate
+from cloakwork.plan import hash_of
 from cloakwork.records import write_json
 from cloakwork.state import State
 from cloakwork.steps import Bench, Step
@@ -33,20 +34,23 @@ def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], b
         metrics: names of metrics that score pictures.
         bench: where it runs.
     """
-    path = bench.results.folder / "course" / f"{steps.key(attack, bench)[:32]}-{every}.json"
+    decided = hash_of([steps.key(attack, bench), steps.key(subject.references, bench)])
+    path = bench.results.folder / "course" / f"{decided[:32]}-{every}.json"
+    exact = {m: f"{m} {methods.load('metrics', m).VERSION} {measure.instrument(m)}" for m in metrics}  # what is kept under it
     looks = range(every, attack.config.steps + 1, every)
     kept = _read(path)
-    if not all(metric in kept.get(k, {}) for k in looks for metric in metrics):
+    if not all(name in kept.get(k, {}) for k in looks for name in exact.values()):
         references, checkpoint = steps.photos(subject.references, bench), path.with_suffix(".part.safetensors")
 
         def look(done: int, pictures: Tensor) -> None:
             prompts = [p for p in attack.prompts for _ in range(len(pictures) // len(attack.prompts))]
-            kept[done] = kept.get(done, {}) | {m: measure.measure(m, pictures, references, prompts).values for m in metrics}
+            found = {name: measure.measure(m, pictures, references, prompts).values for m, name in exact.items()}
+            kept[done] = kept.get(done, {}) | found
             write_json(path, {"looks": {str(k): found for k, found in kept.items()}})
 
         steps.steal(attack, bench, State(checkpoint, subject.name, bench.progress, sample_every=every, watch=look))
         drop(checkpoint)
-    return {k: {m: kept[k][m] for m in metrics} for k in looks}
+    return {k: {m: kept[k][name] for m, name in exact.items()} for k in looks}
 
 
 def _read(path: Path) -> Course:

@@ -19,12 +19,17 @@ def places(height: int, width: int, size: int, stride: int) -> Places:
         UserError: the photo is smaller than the window.
     """
     if min(height, width) < size:
-        raise UserError(
-            f"A photo is {width} x {height} px, smaller than the window of {size} px that this model works on; "
-            f"enlarge it to at least {size} px on both sides, or take another purifier."
-        )
+        raise UserError(too_small(height, width, size))
     tops, lefts = (range(0, side - size + stride, stride) for side in (height, width))
     return [(top, left) for top in tops for left in lefts]
+
+
+def too_small(height: int, width: int, size: int) -> str:
+    """The sentence about a photo that a window does not fit on."""
+    return (
+        f"A photo is {width} x {height} px, smaller than the window of {size} px that this model works on; "
+        f"enlarge it to at least {size} px on both sides, or take another purifier."
+    )
 
 
 def cut(x: Tensor, at: Places, size: int) -> Images:

@@ -38,10 +38,14 @@ def load(path: str) -> Restore:
     except ImportError:
         raise UserError("CodeFormer needs spandrel: pip install spandrel spandrel-extra-arches (and torchvision).") from None
     spandrel_extra_arches.install()
-    net: Any = ModelLoader().load_from_file(file).model.eval()
+    try:
+        net: Any = ModelLoader().load_from_file(file).model.eval()
+    except Exception as error:
+        raise UserError(f"The weights '{path}' could not be read ({type(error).__name__}); name those of CodeFormer.") from error
 
     @torch.no_grad()
     def restore(x: Tensor, fidelity: float) -> Tensor:
+        net.to(x.device)
         return (net(2 * x - 1, weight=fidelity)[0] / 2 + 0.5).clamp(0, 1)
 
     return restore

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import UserError
@@ -97,8 +98,14 @@ def _upscaler(name: str) -> Any:
 def _by_diffusion(
     pipe: Any, prompt: str, steps: int, guidance: float, noise_level: int, x: Tensor, rng: torch.Generator
 ) -> Tensor:
-    made = pipe(
-        prompt, image=x[None], num_inference_steps=steps, guidance_scale=guidance, noise_level=noise_level, generator=rng,
+    """On the photo's device. A border is added where sides are no multiples of what the pipeline, silently, cuts them to."""
+    most, (height, width) = int(pipe.config.max_noise_level), x.shape[-2:]
+    if noise_level > most:
+        raise UserError(f"The field noise_level is {noise_level}; allowed for this upscaler are 0 to {most}.")
+    unit = pipe.vae_scale_factor
+    framed = F.pad(x[None], (0, -width % unit, 0, -height % unit), mode="replicate")
+    made = pipe.to(x.device)(
+        prompt, image=framed, num_inference_steps=steps, guidance_scale=guidance, noise_level=noise_level, generator=rng,
         output_type="pt",
     )  # fmt: skip
-    return made.images[0].float().to(x).clamp(0, 1)
+    return made.images[0, :, : 4 * height, : 4 * width].float().to(x).clamp(0, 1)

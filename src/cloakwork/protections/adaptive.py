@@ -2,7 +2,7 @@
 
 Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944, test their own
 purifier so: the protector knows it, and takes the gradient through it, at a budget of 16/255. With L_S the denoising error and P
-one of several chains of purifiers, drawn anew in every step:
+one of several chains of purifiers, drawn anew in every step (and for every surrogate and eight photos):
 
     x' = argmax over |x' - x| <= budget of  E_P E_t,eps L_S(P(x'))
 

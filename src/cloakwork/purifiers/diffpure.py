@@ -4,13 +4,14 @@ Nie et al., "Diffusion Models for Adversarial Purification", arXiv 2205.07460. W
 
     x_t = sqrt(abar_t) x + sqrt(1 - abar_t) eps;   x' <- ancestral sampling from t back to 0
 
-Checked against DiffShortcut (arXiv 2406.18944; its "pdiffp": windows of 256 px, 100 of 250 spaced timesteps, which is t = 400 of
-1000: preset "paper"). That code feeds a model of [-1, 1] with pictures in [0, 1] (field `range`).
+Checked against DiffShortcut (arXiv 2406.18944; its "pdiffp": windows of 256 px, 100 of 250 spaced timesteps, from 401 of 1000
+down: preset "paper"). That code feeds a model of [-1, 1] with pictures in [0, 1] (field `range`).
 
 Departures:
 - windows overlap by half, and those nearer to a window's middle count more (the release averages evenly, and resizes photos
   to 512 px; here they keep their size);
-- all windows see one noise for the whole photo, so that they agree where they overlap.
+- all windows see one noise for the whole photo, so that they agree where they overlap;
+- a variance that the model has learned is not used: the posterior's is.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from typing import Literal
 import torch
 
 from cloakwork import ddpm
-from cloakwork.ddpm import PixelDDPM
-from cloakwork.errors import check_ranges
+from cloakwork.ddpm import PixelDDPM, check_way
 from cloakwork.types import Photos
 
 VERSION = 1
 USES_MODEL = "pixels"
+WINDOWS = True
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,10 @@ class Config:
     """what the network is fed: the range it was trained on, or [0, 1] as in released code"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, t=(1, 1000), steps=(0, self.t))
+        check_way(self.t, self.steps)
 
 
-PRESETS = {"tiny": Config(t=60, steps=12), "paper": Config(t=400, steps=100)}
+PRESETS = {"tiny": Config(t=60, steps=12), "paper": Config(t=402, steps=100)}
 
 
 def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generator) -> Photos:

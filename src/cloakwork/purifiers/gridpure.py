@@ -6,8 +6,8 @@ Zhao et al., "Can Protective Perturbation Safeguard Personal Data from Being Exp
     x <- (1 - gamma) * join(regenerate(window, t) for the windows of x) + gamma * x
 
 Checked against ZhengyueZhao/GrIDPure as its paper runs it (t = 10, 20 iterations, gamma .1, windows of 256 px, half overlapping:
-preset "paper") and DiffShortcut's (arXiv 2406.18944), which takes 10 of 250 spaced timesteps (t = 40, 10 steps: preset
-"diffshortcut") and feeds a model of [-1, 1] with pictures in [0, 1] (field `range`).
+preset "paper") and DiffShortcut's (arXiv 2406.18944), which takes 10 of 250 spaced timesteps (40, 36 to 4, 0; here the last
+step is to a clean picture: preset "diffshortcut") and feeds a model of [-1, 1] with pictures in [0, 1] (field `range`).
 
 Departures:
 - windows count the less the nearer their border is, so that the release's extra window of the four corners is not needed;
@@ -22,12 +22,13 @@ from typing import Literal
 import torch
 
 from cloakwork import ddpm
-from cloakwork.ddpm import PixelDDPM
+from cloakwork.ddpm import PixelDDPM, check_way
 from cloakwork.errors import check_ranges
 from cloakwork.types import Photos
 
 VERSION = 1
 USES_MODEL = "pixels"
+WINDOWS = True
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,11 @@ class Config:
     """what the network is fed: the range it was trained on, or [0, 1] as in released code"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, t=(1, 1000), steps=(0, self.t), iterations=(1, 10_000), gamma=(0, 1))
+        check_way(self.t, self.steps)
+        check_ranges(self, iterations=(1, 10_000), gamma=(0, 1))
 
 
-PRESETS = {"tiny": Config(t=20, steps=4, iterations=5), "paper": Config(), "diffshortcut": Config(t=40, steps=10, iterations=10)}
+PRESETS = {"tiny": Config(t=20, steps=4, iterations=5), "paper": Config(), "diffshortcut": Config(t=41, steps=10, iterations=10)}
 
 
 def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generator) -> Photos:

@@ -7,15 +7,17 @@ Generative AI", arXiv 2310.19248. From x + noise, by Adam on the pixels, with V 
 
 Checked against AAAAAAsuka/Impress: for Glaze 3000 steps at .01 with alpha .1 and noise .1 (preset "paper"), for PhotoGuard
 1000 steps at .005 with alpha .01 and noise .05 (preset "photoguard"); rates, noise and the first term in pixels from -1 to 1, as
-here; the rate falls to 1e-5 along a cosine; no bound on a pixel's change.
+here; pixels are clamped after every step; Adam's eps is 1e-5, far over most gradients, so that a step is much less than its
+rate; the rate falls to 1e-5 along a cosine; no bound on a pixel's change.
 
 Departures: LPIPS on AlexNet (there on VGG); photos keep their size (windows of the model's square that overlap by half);
-the autoencoder's mean latent; the laptop preset takes 100 steps.
+the autoencoder's mean latent, and what it gives back is clamped; the noisy start is clamped too; the laptop preset takes 100
+steps, whole ones (Adam's usual eps).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -25,8 +27,9 @@ from cloakwork.ldm import LDM, MICRO_BATCH
 from cloakwork.nets.lpips import at_least, load_lpips
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+VERSION = 2
 USES_MODEL = "latent"
+WINDOWS = True
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,18 @@ class Config:
     """perceptual distance (LPIPS) that costs nothing (pur_eps)"""
     noise: float = 0.1
     """standard deviation of the noise it starts from (pur_noise)"""
+    adam_eps: float = 1e-5
+    """of Adam: smaller gradients than this hardly move a pixel"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, steps=(0, 1_000_000), lr=(0, 10), alpha=(0, 1e6), eps=(0, 10), noise=(0, 10))
+        check_ranges(self, steps=(0, 1_000_000), lr=(0, 10), alpha=(0, 1e6), eps=(0, 10), noise=(0, 10), adam_eps=(0, 1))
 
 
-PRESETS = {"tiny": Config(steps=100), "paper": Config(), "photoguard": Config(steps=1000, lr=0.005, alpha=0.01, noise=0.05)}
+PRESETS = {
+    "tiny": Config(steps=100, adam_eps=1e-8),
+    "paper": Config(),
+    "photoguard": Config(steps=1000, lr=0.005, alpha=0.01, noise=0.05),
+}
 
 
 def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Photos:
@@ -72,8 +81,9 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
 @torch.enable_grad()  # it is a search, whoever calls it
 def consistent(x: Images, x_0: Images, ldm: LDM, cfg: Config) -> Images:
     """Pictures near x (n x 3 x S x S in [0, 1]) that the autoencoder gives back, sought from x_0."""
-    lpips, found = load_lpips(ldm.device), (2 * x_0 - 1).detach().requires_grad_(True)
-    optimizer = torch.optim.Adam([found], lr=cfg.lr)
+    ldm = replace(ldm, sample_posterior=False)
+    lpips, found = load_lpips(ldm.device), (2 * x_0 - 1).detach().clamp(-1, 1).requires_grad_(True)
+    optimizer = torch.optim.Adam([found], lr=cfg.lr, eps=cfg.adam_eps)
     rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, cfg.steps), eta_min=min(1e-5, cfg.lr))
     for _ in range(cfg.steps):
         optimizer.zero_grad()
@@ -82,5 +92,6 @@ def consistent(x: Images, x_0: Images, ldm: LDM, cfg: Config) -> Images:
         strayed = (lpips(at_least(64, seen), at_least(64, x)) - cfg.eps).clamp(min=0)
         ((given_back - found).square().mean((1, 2, 3)) + cfg.alpha * strayed).sum().backward()
         optimizer.step()
+        found.data.clamp_(-1, 1)
         rate.step()
-    return (found.detach() / 2 + 0.5).clamp(0, 1)
+    return found.detach() / 2 + 0.5

@@ -25,6 +25,7 @@ from cloakwork.types import Photos
 
 VERSION = 1
 USES_MODEL = "latent"
+WINDOWS = True
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Config:
     """sampler: ddim, ddpm, pndm, euler, dpm++, unipc"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, strength=(0, 1), steps=(1, 1000))
+        check_ranges(self, strength=(0, 1), steps=(1, 1000), guidance=(0, 100))
 
 
 PRESETS = {"tiny": Config(strength=0.1, steps=50, guidance=3, scheduler="ddim"), "paper": Config(), "empty": Config(prompt="")}
