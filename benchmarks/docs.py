@@ -125,15 +125,23 @@ def worst(table: TableFindings) -> list[str]:
 
 
 def mixed(table: TableFindings) -> list[str]:
-    """That, and what to expect if every other photo set is under a protection that knows the purifiers."""
+    """That, and what to expect if every other photo set is under a protection that knows the purifiers.
+
+    Of one that knows a single purifier only the thieves who use it are shown, firmest purifier first: the one after which most is
+    left for them.
+    """
     by = {(c.protection, c.thief): c.mean for c in table.cells if c.metric == table.metrics[0]}
-    lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
-    for adaptive, ordinary in (("adaptive", "advdm"), ("cloakwork:adaptive", "cloakwork")):
+    every, single = [], []
+    for adaptive in (p for p in table.protections if "adaptive" in p):
+        ordinary, known = "cloakwork" if adaptive.startswith("cloakwork") else "advdm", adaptive.partition("purifiers=")[2]
         for thief in table.thieves:
             a, b = by[ordinary, thief], by[adaptive, thief]
-            if a and b:
-                lines.append(line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
-    return [*worst(table), "", *lines]
+            if a and b and (not known or thief.partition(",")[0] == known.partition(":")[0]):
+                row = [adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]
+                (single if known else every).append((b.mean, line(row)))
+    heads = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
+    firmest = [row for _, row in sorted(single, key=lambda found: -found[0])]
+    return [*worst(table), "", *heads, *(row for _, row in every), "", *heads, *firmest]
 
 
 FINDINGS, RED_TEAM = "docs/findings.md", "docs/red-team.md"
