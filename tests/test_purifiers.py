@@ -21,9 +21,9 @@ from cloakwork.types import Photos
 
 NAMES = [name for name, _ in methods.listing("purifiers")]
 # what a purifier may take from a clean photo (LPIPS, mean of the three samples); more is a defect
-HARM = {"none": 0.0, "quantise": 0.01, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
-        "resize": 0.2, "blur": 0.4, "impress": 0.5, "latent_diffpure": 0.5, "codesr": 0.5, "diffpure": 0.15,
-        "gridpure": 0.15}  # fmt: skip
+HARM = {"none": 0.0, "quantise": 0.004, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
+        "resize": 0.2, "blur": 0.4, "impress": 0.12, "latent_diffpure": 0.3, "codesr": 0.25, "diffpure": 0.1,
+        "gridpure": 0.06}  # fmt: skip
 
 
 QUICK = {
