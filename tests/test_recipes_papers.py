@@ -211,7 +211,7 @@ def test_red_team_is_the_papers(built: dict[str, Grid]) -> None:
         "blur", "jpeg", "tvm", "diffpure", "gridpure", "latent_diffpure", "latent_diffpure", "impress", "codesr"
     ]  # fmt: skip
     sure = {label: chain[0][1] for label, chain in chains.items() if chain}
-    assert sure["blur"].sigma == 5 and sure["JPEG"].quality == 75 and (sure["PixelDiffPure"].t, sure["GrIDPure"].t) == (400, 40)
+    assert sure["blur"].sigma == 5 and sure["JPEG"].quality == 75 and (sure["PixelDiffPure"].t, sure["GrIDPure"].t) == (402, 41)
     assert sure["CodeSR + CDL"].fidelity == 0.5 and sure["IMPRESS"].steps == 3000
     parts = {w.name: (w.config.cdl.train, w.config.cdl.suffix, w.config.cdl.negative) for w in (*main.thieves, *ablation.thieves)}
     all_three = {label for label, on in parts.items() if all(on)}
