@@ -320,6 +320,7 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
             "There is no field of jpeg 'qualty'; did you mean 'quality'? Known: quality, subsampling."
             "\nThe field subsampling of jpeg is 'x'; allowed: 4:4:4 or",
         ),
+        ("diffpure:t=10,steps=5,range=z", "The field range of diffpure is 'z'; allowed: model or released."),
         ("diffpure:t=10", "t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps."),
         ("latent_diffpure:guidance=nan", "The field guidance is nan; allowed are 0 to 100."),
         ("jpeg++resize", "There is no purifier ''."),

@@ -134,6 +134,10 @@ def test_other_weights_of_a_network_are_another_job(folder: Path, tmp_path: Path
         assert len(purify(folder, tmp_path / content.decode(), purifiers=[("codesr", config)])) == 3
     with pytest.raises(UserError, match="exists already"):
         purify(folder, tmp_path / "one", purifiers=[("codesr", config)])
+    hashed, instrument = [], codesr.instrument
+    monkeypatch.setattr(codesr, "instrument", lambda cfg: hashed.append(cfg) or instrument(cfg))
+    purify(folder, tmp_path / "two", purifiers=[("codesr", config)])
+    assert len(hashed) == 1, "weights are read once a job, not once a photo"
 
 
 def test_other_settings_do_not_overwrite(folder: Path, tmp_path: Path) -> None:

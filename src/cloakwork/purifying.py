@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -65,15 +65,20 @@ class Job:
     device: torch.device
     """where the purifiers' networks are, those included that they find by themselves"""
 
-    @property
+    @cached_property
+    def methods_used(self) -> list[dict[str, Any]]:
+        """The purifiers as plain data; once a job, since it hashes the weights of networks that they find by themselves."""
+        return [
+            {"name": name, "version": module.VERSION, "config": asdict(config), "instrument": methods.instrument(module, config)}
+            for name, module, config in self.purifiers
+        ]
+
+    @cached_property
     def key(self) -> str:
         """Hash of all that."""
-        methods_used = [
-            (name, module.VERSION, asdict(config), methods.instrument(module, config)) for name, module, config in self.purifiers
-        ]
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
         where = [self.device.type, torch.__version__, torch.get_num_threads()]
-        return hash_of([methods_used, weights, self.seed, self.quality, where])
+        return hash_of([self.methods_used, weights, self.seed, self.quality, where])
 
     def purify(self, photo: Photo) -> Tensor:
         """One photo through all purifiers, each with draws of its own; 3 x H x W, uint8."""
@@ -236,10 +241,7 @@ def _settings(job: Job) -> dict[str, Any]:
     """Everything needed to do the same again."""
     return {
         "key": job.key,
-        "purifiers": [
-            {"name": name, "version": module.VERSION, "config": asdict(config), "instrument": methods.instrument(module, config)}
-            for name, module, config in job.purifiers
-        ],
+        "purifiers": job.methods_used,
         "models": {k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for k, m in job.models.items()},
         "seed": job.seed,
         "surroundings": surroundings(job.device),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import fields, is_dataclass
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
@@ -55,8 +55,10 @@ def _set(config: Any, given: list[tuple[str, str]]) -> Any:
 
 
 def _fits(config: Any, field: str, value: str) -> bool:
+    """Whether tyro takes the setting; bounds, which others given beside it may move, are no matter of one alone."""
     try:
-        _set(config, [(field, value)])
+        with suppress(UserError):
+            _set(config, [(field, value)])
     except SystemExit:
         return False
     return True

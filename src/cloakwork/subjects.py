@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,16 +133,15 @@ def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Path
     """
     if clean:
         return {photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs}
-    records: dict[Path, dict[tuple[str, str], tuple[Path, float]]] = {}
+    records = cache(_records)
 
     def original(file: Path) -> Path | None:
         for root in file.parents:
             if (root / FOLDER).is_dir():
-                known = records[root] if root in records else records.setdefault(root, _records(root))
                 name = file.parent.relative_to(root).as_posix()
-                if found := known.get(("" if name == "." else name, file.name)):
+                if found := records(root).get(("" if name == "." else name, file.name)):
                     return found[0]
         return None
 
     found = {file: original(file) for s in sets for file in s.files}
-    return {photo: file for photo, file in found.items() if file and file.is_file()}
+    return {photo: known for photo, known in found.items() if known and known.is_file()}
