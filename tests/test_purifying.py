@@ -150,6 +150,15 @@ def test_other_settings_do_not_overwrite(folder: Path, tmp_path: Path) -> None:
     assert any(f.read_bytes() != b for f, b in kept.items())
 
 
+@pytest.mark.parametrize("said", [False, True])
+def test_originals_are_never_overwritten(said: bool, folder: Path, tmp_path: Path) -> None:
+    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    before = {f: f.read_bytes() for f in folder.rglob("*.png")}
+    with pytest.raises(UserError, match="is an original, which is never overwritten") as caught:
+        purify(tmp_path / "safe", folder, clean=folder if said else None, force=True)
+    assert len(caught.value.sentences) == 3 and {f: f.read_bytes() for f in before} == before
+
+
 def test_two_photos_alike_are_two_photos(folder: Path, tmp_path: Path) -> None:
     first = sorted(folder.glob("*.png"))[0]
     (folder / "again.png").write_bytes(first.read_bytes())

@@ -136,6 +136,9 @@ def purify(
               for name, module, c in modules]  # fmt: skip
     sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, clean)
+    kept = {original.resolve() for original in known.values()}
+    if mine := [o for s in sets for o in s.outputs if o.resolve() in kept]:
+        raise UserError(*[f"{o} is an original, which is never overwritten; choose another output folder." for o in mine])
     kinds = {methods.asks(name) for name, _, _ in chosen}
     models: dict[str, LDM | PixelDDPM] = {}
     if "latent" in kinds:
