@@ -79,13 +79,20 @@ def board(table: TableFindings) -> list[str]:
 
 
 def matrix(table: TableFindings) -> list[str]:
-    """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, by one comparison."""
+    """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, by one comparison.
+
+    Where there are more thieves than protections, the other way round.
+    """
     by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
-    lines = head(["protection", *table.thieves])
-    for row in rows.board(table, table.thieves[0]):
-        cells = [by[row.protection, thief] for thief in table.thieves]
-        lines.append(line([row.protection, *(f"**{_mean(c)}**" if "adaptive thief" in c.flags else _mean(c) for c in cells)]))
-    return lines
+    protections = [row.protection for row in rows.board(table, table.thieves[0])]
+
+    def shown(protection: str, thief: str) -> str:
+        cell = by[protection, thief]
+        return f"**{_mean(cell)}**" if "adaptive thief" in cell.flags else _mean(cell)
+
+    if len(table.thieves) > len(protections):
+        return [*head(["thief", *protections]), *(line([t, *(shown(p, t) for p in protections)]) for t in table.thieves)]
+    return [*head(["protection", *table.thieves]), *(line([p, *(shown(p, t) for t in table.thieves)]) for p in protections)]
 
 
 def edits(table: TableFindings) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -351,9 +353,26 @@ def test_all_faults_are_told_before_any_work(name: str, photos: Photos, tiny: LD
     assert error.value.sentences == (
         "There are no photos to learn from; give one at least.",
         'There are no prompts; give one at least, such as "a photo of sks person".',
-        "steps is 0; it must be at least 1.", "batch is 0; it must be at least 1.", "sampling.n is 0; it must be at least 1.",
+        *(f"The field {field} is 0; allowed are numbers of 1 or more." for field in ("steps", "batch", "sampling.n")),
         f"{tmp_path} exists already; name a new folder for the model.",
     )  # fmt: skip
+
+
+WRONG = [
+    ({"lr": -1.0}, "The field lr is -1.0; allowed are 0 to 10."),
+    ({"lr": math.nan}, "The field lr is nan; allowed are 0 to 10."),
+    ({"rank": 0}, "The field rank is 0; allowed are numbers of 1 or more."),
+    ({"class_images": -3}, "The field class_images is -3; allowed are numbers of 0 or more."),
+    ({"prior_weight": math.inf}, "The field prior_weight is inf; allowed are numbers of 0 or more."),
+    ({"sampling": Sampling(steps=0)}, "0 denoising steps were asked for; allowed are 1 to 1000"),
+    ({"sampling": Sampling(scheduler="foo")}, "There is no scheduler 'foo'"),
+]
+
+
+@pytest.mark.parametrize(("more", "says"), WRONG)
+def test_wrong_settings_are_told_before_any_work(more: dict[str, Any], says: str, photos: Photos, tiny: LDM) -> None:
+    with pytest.raises(UserError, match=f"^{re.escape(says)}"):
+        run("lora", photos, tiny, **more)
 
 
 @pytest.mark.parametrize("name", TRAINERS)

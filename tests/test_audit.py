@@ -15,6 +15,7 @@ from PIL import Image
 from cloakwork import auditing, comparison, eot, methods, steps, subjects
 from cloakwork.comparison import CLEAN, PROTECTED, Subject, Thief
 from cloakwork.errors import UserError
+from cloakwork.inspecting import inspect
 from cloakwork.state import State
 from cloakwork.steps import Bench, Mix, Step
 
@@ -82,7 +83,8 @@ def one(folders: tuple[Path, Path]) -> Subject:
 
 def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
     out = tmp_path / "report"
-    found = auditing.audit(*folders[:1], out, clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"], seeds=2)
+    named = replace(thief(), label="lab/one:steps=2 after jpeg")
+    found = auditing.audit(*folders[:1], out, clean=folders[1], thieves=[named], metrics=["auditlab.audit_brightness"], seeds=2)
     (row,) = found.rows
     bench, subject = Bench(tmp_path / "store"), one(folders)
     before, after = (eot.view(steps.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
@@ -95,7 +97,7 @@ def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: Non
     kept = json.loads((out / "audit.json").read_text())
     assert kept["rows"][0]["against_clean"]["mean"] == row.against_clean.mean
     assert kept["photos"]["protected"]["budget"] == 20
-    assert len(list(out.glob("*.png"))) == 1
+    assert [f.name for f in out.glob("*.png")] == ["protected-lab-one-steps=2-after-jpeg.png"]
 
 
 def test_the_same_audit_again_computes_nothing_and_says_the_same(
@@ -248,6 +250,22 @@ def test_records_know_the_originals(folders: tuple[Path, Path], tmp_path: Path) 
     moved = tmp_path / "moved"
     safe.rename(moved)
     assert subjects.find_subjects(moved)[0].clean == subject.clean
+
+
+def test_a_report_does_not_lie_among_photos(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    protected, clean = folders
+    for out in (protected, protected / "report", clean):
+        with pytest.raises(UserError, match="so results would become inputs"):
+            auditing.audit(protected, out, clean=clean)
+        with pytest.raises(UserError, match="so results would become inputs"):
+            inspect(protected, out, clean=clean)
+    assert not (protected / "report").exists()
+
+
+def test_a_mistyped_metric_is_told_before_the_first_training(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'match'"):
+        auditing.audit(*folders[:1], tmp_path / "report", clean=folders[1], metrics=["mach"])
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("flag", ["seeds", "thieves"])

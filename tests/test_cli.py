@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import cloakwork
-from cloakwork import cli, methods
+from cloakwork import cli, methods, specs
 from cloakwork.cli import protecting
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
@@ -120,6 +120,20 @@ def test_list_shows_one_kind(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert capsys.readouterr().out == "metrics\n  one               of the metrics\n"
 
 
+def test_list_shows_what_can_be_set_of_one_method(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "attackers", "dreambooth"]) == 0
+    said = capsys.readouterr().out
+    assert "presets: cdl, jpeg, paper, tiny, transformed" in said and "sampling.steps=25" in said
+    assert '  cdl.noise="bhj noisy pattern"                 name of the noise' in said
+    assert specs.parse("attackers", said.splitlines()[-1].removeprefix("written "))[0] == "dreambooth"
+    for kind in methods.KINDS:
+        for name, _ in methods.listing(kind):
+            assert cli.main(["list", kind, name]) == 0, name
+            told = capsys.readouterr().out
+            undocumented = [line for line in told.splitlines() if line.startswith("  ") and not line.partition("=")[2].strip()]
+            assert not undocumented and "presets: " in told
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["list", "--help"], ["--version"]])
 def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(words) == 0
@@ -138,7 +152,9 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
             "Known: protect, demo, audit, purify, inspect, attack, score, bench, list.",
         ),
         (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
-        (["list", "metrics", "purifiers"], "Give one kind"),
+        (["list", "metrics", "psnrr"], "did you mean 'psnr'"),
+        (["list", "metrics", "psnr", "ssim"], "at most one of the methods"),
+        (["list", "recipes", "tiny"], "at most one of the methods"),
         (["protect", "a.png", "-o", "safe", "--protection", "aspll"], "There is no protection 'aspll'"),
         (["protect", "a.png", "-o", "safe", "--protection", "bench.mnie"], "There is no module 'bench.mnie'"),
         (mine("--buget", "3"), "--budget"),
@@ -274,6 +290,16 @@ def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     assert jobs.asked["protection"] == methods.QUICK_PROTECTION != methods.DEFAULT_PROTECTION
     assert cli.main(["demo", "--protection=bench.mine"]) == 0
     assert jobs.asked["protection"] == "bench.mine"
+
+
+def test_the_demo_overwrites_what_a_demo_wrote_and_nothing_else(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["demo", "-o", "shown", "--protection", "noise"]
+    assert cli.main(words) == cli.main([*words, "--seed", "1"]) == 0
+    photo = min((place / "shown").glob("*.png"))
+    photo.write_bytes(b"a photo of mine")
+    assert cli.main(words) == 2
+    assert f"{photo} was written by no demo" in capsys.readouterr().err
+    assert photo.read_bytes() == b"a photo of mine"
 
 
 def record(**changes: Any) -> SetRecord:

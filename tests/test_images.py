@@ -551,7 +551,7 @@ def test_unknown_endings_and_qualities_are_refused(tmp_path: Path) -> None:
     assert ".gif" in sentence(save, photo.pixels, photo, tmp_path / "out.gif")
     assert "ends in ''" in sentence(save, photo.pixels, photo, tmp_path / "out")
     for quality in (0, 101):
-        assert "between 1 and 100" in sentence(save, photo.pixels, photo, tmp_path / "out.jpg", quality=quality)
+        assert "allowed are 1 to 100" in sentence(save, photo.pixels, photo, tmp_path / "out.jpg", quality=quality)
     assert os.listdir(tmp_path) == ["a.png"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -195,7 +196,11 @@ class TestInspection:
         for course in found.training["clip_i"].values():
             assert list(course) == [2, 4] and course[4].pictures == 4
         assert found.training["clip_i"]["clean"] != found.training["clip_i"]["protected"]
-        assert (tmp_path / "a" / "training.png").is_file()
+        assert (tmp_path / "a" / "training.png").is_file() and not any("scores nothing" in s for s in found.sentences)
+        blank = {"clip_i": {arm: {2: intervals.estimate({"one": {0: [math.nan]}})} for arm in thieves}}
+        assert "clip_i scores nothing along the training" in " ".join(
+            inspecting._sentences(replace(found, training=blank), load_clip(), "tiny")
+        )
 
     def test_only_the_last_thief_decouples_and_by_the_users_words(
         self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,6 +232,10 @@ class TestInspection:
         with pytest.raises(UserError, match=says):
             inspect(safe, tmp_path / "out", watched=Watched(thief, every))
         assert not (tmp_path / "out").exists()
+
+    def test_dollars_are_dollars(self, safe: Path, tmp_path: Path) -> None:
+        inspect(safe, tmp_path / "out", coders=[], texts=("a $5 photo of $x_", "noise_{ for $3"))
+        assert (tmp_path / "out" / "zero-shot.png").is_file()
 
     def test_what_cannot_look(self, safe: Path, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

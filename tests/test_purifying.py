@@ -14,6 +14,7 @@ from cloakwork import cli, images, jobs
 from cloakwork.errors import UserError
 from cloakwork.purifiers import codesr, jpeg, noise, resize
 from cloakwork.purifying import purify
+from cloakwork.subjects import find_subjects
 
 
 @pytest.fixture
@@ -63,6 +64,55 @@ def test_originals_are_known_however_the_photos_are_named(folder: Path, tmp_path
 def test_without_originals_nothing_is_claimed(folder: Path, tmp_path: Path) -> None:
     rows = purify(folder, tmp_path / "pure")
     assert all(row.original is row.lpips_before is row.lpips_after is None for row in rows)
+
+
+def test_originals_may_be_named_later(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["purify", str(folder), "-o", str(tmp_path / "pure")]
+    assert cli.main(words) == 0
+    assert "LPIPS is blank where no original is known" in capsys.readouterr().out
+    bytes_before = {f: f.read_bytes() for f in (tmp_path / "pure").glob("*.png")}
+    assert cli.main([*words, "--clean", str(folder)]) == 0
+    assert "LPIPS is blank" not in capsys.readouterr().out
+    kept = json.loads((tmp_path / "pure" / ".cloakwork" / "purified.json").read_text())
+    assert all(row["lpips_before"] == 0 < row["lpips_after"] for row in kept["photos"])
+    assert {f: f.read_bytes() for f in bytes_before} == bytes_before
+
+
+def test_an_original_that_has_changed_is_not_compared_with(folder: Path, tmp_path: Path) -> None:
+    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    first = min(folder.glob("*.png"))
+    with Image.open(first) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(first)
+    rows = purify(tmp_path / "safe", tmp_path / "pure")
+    assert [row.name for row in rows if row.original is None] == [first.name]
+    with pytest.raises(UserError, match=f"{first.name} has changed since .* was made from it"):
+        find_subjects(tmp_path / "safe")
+
+
+def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
+    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    purify(folder, tmp_path / "pure")
+    for damage in ("", "{", "[]", '{"photos": [{}]}'):
+        (tmp_path / "safe" / ".cloakwork" / "record.json").write_text(damage)
+        with pytest.raises(UserError, match=r"record\.json is damaged"):
+            purify(tmp_path / "safe", tmp_path / "out")
+        with pytest.raises(UserError, match="exists already"):  # nobody knows any longer who wrote them
+            jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+        (tmp_path / "pure" / ".cloakwork" / "purified.json").write_text(damage)
+        with pytest.raises(UserError, match="exists already"):
+            purify(folder, tmp_path / "pure")
+
+
+def test_what_was_left_out_is_said(folder: Path, tmp_path: Path) -> None:
+    (folder / "bad.png").write_bytes(b"no photo")
+    rows = purify(folder, tmp_path / "pure", skip_bad=True)
+    assert len(rows) == 3 and "bad.png" in rows[0].notes[0]
+
+
+def test_a_quality_out_of_range_is_said_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="The quality 0 is out of range"):
+        purify(folder, tmp_path / "pure", suffix=".jpg", quality=0)
+    assert not (tmp_path / "pure").exists()
 
 
 def test_an_interrupted_job_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,12 +109,54 @@ def test_mistyped_specs_get_a_suggestion(spec: str) -> None:
         ("stepps=3", "There is no field of dreambooth 'stepps'; did you mean 'steps'"),
         ("steps=many", "The field steps of dreambooth is 'many'; allowed: a whole number"),
         ("sampling.m=3", "no field of dreambooth 'sampling.m'; did you mean 'sampling.n'"),
+        ("lr=1,lr=2", "The field lr of dreambooth is given more than once; give it once."),
+        ("lr", "'lr' is a field of dreambooth, not a preset; write dreambooth:lr=VALUE."),
         ("sampling=3", "The field sampling of dreambooth is '3'; allowed: its own fields, such as n, after a dot"),
     ],
 )
 def test_a_wrong_setting_of_a_spec_is_one_sentence(setting: str, says: str) -> None:
     with pytest.raises(UserError, match=says):
         specs.parse("attackers", f"dreambooth:{setting}")
+
+
+def test_a_chain_names_the_purifier_that_is_wrong() -> None:
+    assert specs.purifiers("jpeg + resize") == specs.purifiers([("jpeg", None), ("resize", None)])
+    with pytest.raises(UserError, match=r"^resize: The field scale is 7\.0; allowed are 0\.001 to 1\.$"):
+        specs.purifiers("jpeg:quality=75+resize:scale=7")
+
+
+def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Path) -> None:
+    out, photo = tmp_path / "loot", next(folder.iterdir()).read_bytes()
+    _, more = specs.parse("attackers", QUICK)
+    _, fewer = specs.parse("attackers", QUICK.replace("sampling.n=2", "sampling.n=1"))
+    out.mkdir()
+    (out / "001.png").write_bytes(photo)
+    with pytest.raises(UserError, match=r"001\.png was made by no attack"):
+        theft.attack(folder, out, config=fewer, device="cpu")
+    assert (out / "001.png").read_bytes() == photo and len(list(out.iterdir())) == 1
+    (out / "001.png").rename(out / "mine.png")
+    theft.attack(folder, out, config=more, device="cpu")
+    theft.attack(folder, out, config=fewer, device="cpu")
+    assert sorted(f.name for f in out.glob("*.png")) == ["000.png", "mine.png"], "those of a larger attack are gone"
+
+
+@pytest.mark.parametrize(("asked", "says"), [({"keep_model": "m"}, "learns nothing"), ({"sample_every": -1}, "0 for never")])
+def test_an_attack_that_could_not_do_it_is_refused(asked: dict, says: str, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=says):
+        theft.attack(folder, tmp_path / "loot", attacker="sdedit", **asked)
+    assert not (tmp_path / "loot").exists()
+
+
+def test_scores_replace_scores_alone(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "scores.json"
+    for mine in ("my letter", '{"metrics": 1}', "[1]"):
+        file.write_text(mine)
+        with pytest.raises(UserError, match="exists already and holds no scores"):
+            theft.score(folder, metrics=[specs.parse("metrics", "brisque")], out=file)
+        assert file.read_text() == mine
+    file.unlink()
+    for _ in range(2):
+        theft.score(folder, metrics=[specs.parse("metrics", "brisque")], out=file)
 
 
 def test_prompts_files_with_blank_lines(tmp_path: Path) -> None:

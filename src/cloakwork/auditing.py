@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import product
@@ -14,9 +15,9 @@ from torch import Tensor
 
 from cloakwork import methods, steps
 from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
-from cloakwork.errors import UserError
 from cloakwork.files import whole
 from cloakwork.images import to_pil
+from cloakwork.photosets import keep_apart
 from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
 from cloakwork.state import Progress
@@ -56,19 +57,23 @@ def audit(
         progress: called with a label, steps done and their total.
 
     Raises:
-        UserError: photos that do not pair up, unknown methods, no thief.
+        UserError: photos that do not pair up, an output folder in theirs, unknown methods, no thief.
     """
     out = Path(out)
-    if out.is_file():
-        raise UserError(f"The report folder {out} is a file; name another folder.")
+    keep_apart(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     bench = Bench(store or out / ".cloakwork", device, progress)
     thieves = thieves or (default_thief(),)
     found = compare_all(subjects, thieves, metrics, seeds, bench)
     for thief, subject in product(thieves, subjects):
-        sheet(subject, thief, bench, out / f"{subject.name.replace('/', '-')}-{thief.name.replace(':', '-')}.png")
+        sheet(subject, thief, bench, out / f"{_plain(subject.name)}-{_plain(thief.name)}.png")
     write_json(out / "audit.json", report(found, subjects, thieves, bench))
     return found
+
+
+def _plain(name: str) -> str:
+    """A name without what file names cannot hold everywhere."""
+    return re.sub(r'[\s:/\\"*?<>|]+', "-", name)
 
 
 def default_thief() -> Thief:

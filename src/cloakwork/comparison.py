@@ -160,6 +160,8 @@ def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: 
     """
     if not subjects or not thieves or seeds < 1:
         raise UserError("An audit needs photos, a thief and at least one seed; none of the three may be missing.")
+    for metric in metrics:
+        _metric(metric)  # a mistyped one is told before the first training
     cells = list(product(thieves, subjects, range(seeds), ARMS))
     for done, (thief, subject, seed, arm) in enumerate(cells):
         if bench.progress:

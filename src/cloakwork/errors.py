@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from operator import attrgetter
 
 
 class UserError(Exception):
@@ -28,15 +29,15 @@ class Unscored(Exception):
 
 
 def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
-    """Bounds of a Config's fields, lowest and highest allowed; an infinite highest is none.
+    """Bounds of a Config's fields, lowest and highest allowed; an infinite highest is none. Nested fields are dotted.
 
     Raises:
         UserError: one sentence for each field that is out of bounds, all together.
     """
     faults = []
     for name, (low, high) in allowed.items():
-        value = getattr(config, name)
-        if not low <= value <= high:
+        value = attrgetter(name)(config)
+        if not low <= value <= high or math.isinf(value):
             span = f"{low:g} to {high:g}" if high < math.inf else f"numbers of {low:g} or more"
             faults.append(f"The field {name} is {value}; allowed are {span}.")
     if faults:

@@ -49,8 +49,8 @@ def dots(
         if shown:
             ys, means = [y for y, _ in shown], [e.mean for _, e in shown]
             spans = [[max(0.0, e.mean - e.low) for _, e in shown], [max(0.0, e.high - e.mean) for _, e in shown]]
-            ax.errorbar(means, ys, xerr=spans, label=name, linestyle="none", elinewidth=1, **_style(name, order, j))
-    ax.set_yticks(range(len(rows)), list(rows))
+            ax.errorbar(means, ys, xerr=spans, label=_literal(name), linestyle="none", elinewidth=1, **_style(name, order, j))
+    ax.set_yticks(range(len(rows)), [_literal(row) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(axis)
     if line is not None:
@@ -65,7 +65,7 @@ def points(path: Path, series: Mapping[str, Sequence[Sequence[float]]], *, title
     for a, b in ((a, b) for other in others for a, b in zip(first, other, strict=True)):
         ax.plot([a[0], b[0]], [a[1], b[1]], color="grey", linewidth=0.5, alpha=0.5)
     for j, (name, xy) in enumerate(series.items()):
-        ax.plot([p[0] for p in xy], [p[1] for p in xy], label=name, linestyle="none", alpha=0.8, **_style(name, (), j))
+        ax.plot([p[0] for p in xy], [p[1] for p in xy], label=_literal(name), linestyle="none", alpha=0.8, **_style(name, (), j))
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
     _save(fig, path, title, len(series))
@@ -78,10 +78,10 @@ def lines(path: Path, panels: Mapping[str, Mapping[str, Course]], *, title: str,
         for j, (name, course) in enumerate(series.items()):
             xs = [x for x, e in course.items() if not math.isnan(e.mean)]
             style = _style(name, order, j)
-            ax.plot(xs, [course[x].mean for x in xs], label=name, linewidth=1.4, **style)
+            ax.plot(xs, [course[x].mean for x in xs], label=_literal(name), linewidth=1.4, **style)
             ax.fill_between(xs, [course[x].low for x in xs], [course[x].high for x in xs], color=style["color"], alpha=0.12)
         ax.set_xlabel(axis)
-        ax.set_title(label, fontsize=9)
+        ax.set_title(_literal(label), fontsize=9)
     _save(fig, path, title, max(len(series) for series in panels.values()))
 
 
@@ -212,7 +212,7 @@ def _save(fig: Figure, path: Path, title: str, series: int) -> None:
     from matplotlib import rc_context
 
     if title:
-        fig.suptitle(title, fontsize=10, x=0.01, ha="left", wrap=True)
+        fig.suptitle(_literal(title), fontsize=10, x=0.01, ha="left", wrap=True)
     if series > 1:
         handles, names = fig.axes[0].get_legend_handles_labels()
         fig.legend(handles, names, loc="outside lower center", ncols=min(4, series), frameon=False, fontsize=8)

@@ -168,13 +168,18 @@ def save(
         UserError: see `check_target`; or the file exists, the quality is out of range, or the file cannot be written.
     """
     check_target(photo, path)
-    if not 1 <= quality <= 100:
-        raise UserError(f"The JPEG quality {quality} is not between 1 and 100; 95 is a good choice.")
+    check_quality(quality)
     if os.path.lexists(path) and not force:
         raise UserError(f"{path} exists and is not overwritten; choose another output folder, or force it.")
     content = _encode(pixels, photo, path, quality, strip_metadata)
     with whole(path) as part:
         part.write_bytes(content)
+
+
+def check_quality(quality: int) -> None:
+    """Raises UserError for a quality that no lossy format has."""
+    if not 1 <= quality <= 100:
+        raise UserError(f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice.")
 
 
 def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import autoencoders, bottleneck, ddpm, decoupling, eot, figures, methods, steps, watching
+from cloakwork import autoencoders, bottleneck, ddpm, decoupling, eot, figures, methods, specs, steps, watching
 from cloakwork.autoencoders import Autoencoder
 from cloakwork.bottleneck import Moved
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
@@ -24,6 +24,7 @@ from cloakwork.errors import Unscored, UserError
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.nets.clip import Clip, load_clip
 from cloakwork.personalize import PREVIEW
+from cloakwork.photosets import keep_apart
 from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
 from cloakwork.state import Progress
@@ -78,7 +79,7 @@ def inspect(
     out: Path | str,
     *,
     clean: Path | str | None = None,
-    purifiers: Sequence[tuple[str, Any]] = (),
+    purifiers: str | Sequence[tuple[str, Any]] = (),
     clip: str = "tiny",
     texts: tuple[str, str] = TEXTS,
     coders: Sequence[str] = ("tiny", "tiny-b"),
@@ -97,7 +98,7 @@ def inspect(
         protected: a folder of protected photos.
         out: folder for inspection.json and the figures (each an SVG and a PNG).
         clean: folder of the originals; None takes those that the records beside the protected photos name.
-        purifiers: names and Configs, in order; clean photos go through them too.
+        purifiers: as `purify` takes them; clean photos go through them too.
         clip: the CLIP that looks: "tiny", a folder, a hub id.
         texts: what a photo shows, and what it shows if it is taken for noise.
         coders: autoencoders, as `autoencoders.load` takes them.
@@ -110,11 +111,11 @@ def inspect(
         progress: called with a label, steps done and their total.
 
     Raises:
-        UserError: photos that do not pair up, unknown models or methods, a thief that does not train.
+        UserError: photos that do not pair up, an output folder in theirs, unknown models or methods, a thief that does not train.
     """
     out = Path(out)
-    if out.is_file():
-        raise UserError(f"The folder for the inspection {out} is a file; name another folder.")
+    keep_apart(out, protected, clean)
+    purifiers = specs.purifiers(purifiers, victim, denoiser)
     if watched:
         _check(watched)
     eyes, halves = _eyes(clip), [autoencoders.load(name, device) for name in coders]
@@ -272,6 +273,8 @@ def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
         f"much as on clean latents ({scattered / clean:.1f} times if they are moved as far at random); "
         f"on protected photos {found.denoiser[PROTECTED]['error'].mean / clean:.1f} times."
     )
+    blank = [m for m, courses in found.training.items() if watching.unscored(courses)]
+    sentences += [f"{m} scores nothing along the training; `cloakwork score` with it says why." for m in blank]
     return [*sentences, "None of this says what a thief gets; an audit does."]
 
 

@@ -55,8 +55,7 @@ def find_sets(photos: Sequence[Path | str], out: Path | str, *, each: bool = Fal
     """
     faults: list[str] = []
     out = Path(os.path.abspath(out))
-    if os.path.lexists(out) and not os.path.isdir(out):
-        faults.append(f"The output {out} is a file where a folder is needed; name another folder.")
+    faults += _no_folder(out)
     if suffix not in FORMATS:
         faults.append(f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them.")
     files, folders = _expand(photos, faults)
@@ -113,6 +112,30 @@ def read_only(folder: Path | str) -> list[PhotoSet]:
     return load_all(find_sets([folder], NOWHERE), skip_bad=False)[0]
 
 
+def keep_apart(out: Path, *folders: Path | str | None) -> None:
+    """Refuses a folder for reports that is a file, or one of the photos' folders or in one, where pictures would become photos.
+
+    Raises:
+        UserError: one sentence for each such folder.
+    """
+    faults = [*_no_folder(out), *(fault for folder in folders if folder is not None for fault in _inside(out, Path(folder)))]
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+
+
+def _no_folder(out: Path) -> list[str]:
+    if not os.path.lexists(out) or os.path.isdir(out):
+        return []
+    return [f"The output {out} is a file where a folder is needed; name another folder."]
+
+
+def _inside(out: Path, folder: Path) -> list[str]:
+    if not _real(out).is_relative_to(_real(folder)):
+        return []
+    where = "is the input folder" if _real(out) == _real(folder) else f"lies in the input folder {folder}"
+    return [f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it."]
+
+
 def files(folder: Path) -> list[Path]:
     """The photos that lie in a folder itself, by name; none where there is no such folder."""
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS) if folder.is_dir() else []
@@ -155,9 +178,7 @@ def _groups(files: set[Path], folders: set[Path], out: Path, faults: list[str]) 
             faults.append(f"{file} lies in the output folder {out}; choose an output folder without originals.")
     walks = {}
     for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
-        if out_real.is_relative_to(_real(folder)):
-            where = "is the input folder" if out_real == _real(folder) else f"lies in the input folder {folder}"
-            faults.append(f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it.")
+        faults += _inside(out, folder)
         walks[folder] = list(_walk(folder, "", out, {}, faults))
     loose = sorted(files - {file for walk in walks.values() for _, members in walk for file in members})
     groups = [("", loose)]

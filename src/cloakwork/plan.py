@@ -125,8 +125,10 @@ def check_config(config: Any, quality: int = 95, surrogates: Sequence[str] | Non
         UserError: one sentence a fault.
     """
     faults = []
-    if not 1 <= quality <= 100:
-        faults.append(f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice.")
+    try:
+        images.check_quality(quality)
+    except UserError as error:
+        faults += error.sentences
     if not 0 <= config.budget <= 255:
         faults.append(
             f"The budget {config.budget:g} is out of range; allowed are 0 to 255 (1/255 of the pixel range), usual are 4 to 16."

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, methods, photosets, windows
+from cloakwork import ddpm, images, loading, methods, photosets, specs, windows
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.errors import UserError
 from cloakwork.images import Photo
@@ -23,9 +22,9 @@ from cloakwork.ldm import LDM
 from cloakwork.metrics import lpips
 from cloakwork.photosets import PhotoSet
 from cloakwork.plan import hash_of
-from cloakwork.records import FOLDER, contact_sheet, sha256, surroundings, thumbnail, write_json
+from cloakwork.records import FOLDER, contact_sheet, read_json, sha256, surroundings, thumbnail, write_json
 from cloakwork.state import Progress
-from cloakwork.subjects import originals
+from cloakwork.subjects import Original, originals
 from cloakwork.types import Photos
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
@@ -50,7 +49,7 @@ class Purified:
     """between the purified photo and the original"""
     seconds: float
     notes: list[str]
-    """what the purifiers had to say"""
+    """what the purifiers had to say; of the first photo also what was left out, and why"""
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ def purify(
     photos: Path | str,
     out: Path | str,
     *,
-    purifiers: Sequence[tuple[str, Any]] = (("jpeg", None),),
+    purifiers: str | Sequence[tuple[str, Any]] = "jpeg",
     clean: Path | str | None = None,
     model: str = "tiny",
     denoiser: str = "tiny",
@@ -111,7 +110,8 @@ def purify(
     Args:
         photos: a folder (subfolders are mirrored), a file or a pattern.
         out: folder for the purified photos; records and sheets go to its `.cloakwork`.
-        purifiers: names (or importable modules such as "my_lab.mine") and Configs in order; None takes the method's own.
+        purifiers: as on the command line, such as "jpeg:quality=75+resize"; or names (modules such as "my_lab.mine" too) and
+            Configs in order, where None takes the preset for the model.
         clean: folder of the originals, by the same names; None: those that the records beside the photos name.
         model: what purifiers that work in latents use: "tiny", "tiny-b", a folder or a hub id.
         denoiser: what purifiers that diffuse pixels use: "tiny", a folder (diffusers' DDPMPipeline) or a hub id.
@@ -129,14 +129,13 @@ def purify(
         UserError: every fault found in the input, before anything is written.
     """
     out = Path(out).expanduser().absolute()
-    modules = [(name, methods.load("purifiers", name), config) for name, config in purifiers]
-    if not modules:
+    chosen = [(n, methods.load("purifiers", n), config) for n, config in specs.purifiers(purifiers, model, denoiser)]
+    if not chosen:
         raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
-    chosen = [(name, module, methods.config(module, None, methods.asked(name, model, denoiser)) if c is None else c)
-              for name, module, c in modules]  # fmt: skip
-    sets, _ = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
+    images.check_quality(quality)
+    sets, skipped = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, clean)
-    kept = {original.resolve() for original in known.values()}
+    kept = {original.file.resolve() for original in known.values()}
     if mine := [o for s in sets for o in s.outputs if o.resolve() in kept]:
         raise UserError(*[f"{o} is an original, which is never overwritten; choose another output folder." for o in mine])
     kinds = {methods.asks(name) for name, _, _ in chosen}
@@ -157,6 +156,7 @@ def purify(
     for s in sets:
         tell = partial(_tell, progress, len(rows), total)
         rows += _purify_set(job, s, out / FOLDER / s.name, known, done.get(s.name, {}), tell)
+    rows[0] = replace(rows[0], notes=[*skipped, *rows[0].notes])
     return rows
 
 
@@ -177,7 +177,7 @@ def _tell(progress: Progress | None, before: int, total: int, done: int) -> None
 
 
 def _purify_set(
-    job: Job, photos: PhotoSet, folder: Path, known: dict[Path, Path], done: dict[Path, Purified], tell: Callable[[int], None]
+    job: Job, photos: PhotoSet, folder: Path, known: dict[Path, Original], done: dict[Path, Purified], tell: Callable[[int], None]
 ) -> list[Purified]:
     """One photo set; its record grows with every photo, so that an interrupted job goes on."""
     rows: list[Purified] = []
@@ -186,7 +186,8 @@ def _purify_set(
         photo = images.load(file)
         original = _alike(known.get(file), photo)
         before = done.get(output)
-        rows.append(before if before and before.digest == photo.digest else _purify(job, photo, output, original))
+        row = before if before and before.digest == photo.digest else _purify(job, photo, output)
+        rows.append(_compared(row, photo, original))
         later = [done[o] for o in photos.outputs[len(rows) :] if o in done]
         write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in [*rows, *later]]})
         stages = ([original] if original else []) + [photo, images.load(output)]
@@ -201,13 +202,15 @@ def _purify_set(
     return rows
 
 
-def _alike(file: Path | None, photo: Photo) -> Photo | None:
-    """The original, where it is known and of the photo's size."""
-    original = images.load(file) if file else None
-    return original if original and original.pixels.shape == photo.pixels.shape else None
+def _alike(known: Original | None, photo: Photo) -> Photo | None:
+    """The original, where it is known, what it was when the photo was made from it, and of the photo's size."""
+    original = images.load(known.file) if known else None
+    if known is None or original is None or known.changed(original.digest):
+        return None
+    return original if original.pixels.shape == photo.pixels.shape else None
 
 
-def _purify(job: Job, photo: Photo, output: Path, original: Photo | None) -> Purified:
+def _purify(job: Job, photo: Photo, output: Path) -> Purified:
     """One photo from file to file."""
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as said:
@@ -215,12 +218,19 @@ def _purify(job: Job, photo: Photo, output: Path, original: Photo | None) -> Pur
         pixels = job.purify(photo)
     images.save(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
-    before, after = (_apart(x, original) if original else None for x in (photo, images.load(output)))
+    notes = dict.fromkeys(f"{photo.path.name}: {w.message}" for w in said if w.category is UserWarning)
     return Purified(
         photo.path.name, photo.digest, output, sha256(output), photo.pixels.shape[2], photo.pixels.shape[1],
-        original.path if original else None, before, after, round(seconds, 2),
-        list(dict.fromkeys(str(w.message) for w in said if w.category is UserWarning)),
+        None, None, None, round(seconds, 2), list(notes),
     )  # fmt: skip
+
+
+def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
+    """The row with distances to the original, where that is known; what is in it already stays."""
+    if original is None or row.original == original.path:
+        return row
+    before, after = (_apart(x, original) for x in (photo, images.load(row.output)))
+    return replace(row, original=original.path, lpips_before=before, lpips_after=after)
 
 
 def _apart(photo: Photo, original: Photo) -> float:
@@ -230,8 +240,7 @@ def _apart(photo: Photo, original: Photo) -> float:
 
 def _done(job: Job, folder: Path) -> dict[Path, Purified]:
     """What the very same job has written into a set already and is still as it was, by output."""
-    path = folder / "purified.json"
-    kept = json.loads(path.read_text()) if path.is_file() else {}
+    kept = read_json(folder / "purified.json")
     if kept.get("key") != job.key:
         return {}
     rows = [

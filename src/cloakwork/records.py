@@ -73,9 +73,7 @@ def result_json(result: SetRecord) -> dict[str, Any]:
 def read_result(folder: Path, key: str) -> SetRecord | None:
     """What an earlier run of the very same job left in `folder`, if all its photos are still as they were written."""
     path = folder / "record.json"
-    if not path.is_file():
-        return None
-    kept = json.loads(path.read_text())
+    kept = read_json(path)
     if kept.get("key") != key:
         return None
     photos = [
@@ -90,10 +88,25 @@ def read_result(folder: Path, key: str) -> SetRecord | None:
     )  # fmt: skip
 
 
+def written(out: Path) -> set[Path]:
+    """The protected photos in a folder that the records in it name, and that are still as they were written."""
+    rows = [row for path in (out / FOLDER).rglob("record.json") for row in read_json(path).get("photos", [])]
+    return {path for row in rows if (path := Path(row["output"])).is_file() and sha256(path) == row["sha256"]}
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What a JSON file of ours holds; nothing where there is none, or it was damaged."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import fields, is_dataclass
 from types import ModuleType
@@ -30,11 +31,18 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
     first, _, others = rest.partition(":")
     preset, settings = (first, others) if first and "=" not in first else (None, rest)  # a value may hold colons
     module = methods.load(kind, name)
+    if preset in {f.name for f in fields(module.Config)} - set(getattr(module, "PRESETS", {})):
+        raise UserError(f"'{preset}' is a field of {name}, not a preset; write {name}:{preset}=VALUE.")
     config = methods.config(module, preset, models)
     pairs = [setting.partition("=") for setting in split(settings, ",") if setting.strip()]
     given = [(field.strip(), value[1:-1] if re.fullmatch('".*"', value) else value) for field, _, value in pairs]
+    counts = Counter(field.replace("-", "_") for field, _ in given)
+    if twice := [field for field, n in counts.items() if n > 1]:
+        raise UserError(*[f"The field {field} of {name} is given more than once; give it once." for field in twice])
     try:
         return name, _set(config, given)
+    except UserError as error:
+        raise UserError(*[f"{name}: {sentence}" for sentence in error.sentences]) from None
     except SystemExit:
         raise UserError(*[_fault(name, config, *pair) for pair in given if not _fits(config, *pair)]) from None
 
@@ -89,16 +97,25 @@ def module(kind: str, text: str) -> ModuleType:
     return methods.load(kind, text.partition(":")[0])
 
 
-def purifiers(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[tuple[str, Any], ...]:
-    """Purifiers in order, joined by `+`; an empty text is none.
+def purifiers(given: str | Sequence[tuple[str, Any]], model: str = "tiny", denoiser: str = "tiny") -> tuple[tuple[str, Any], ...]:
+    """Purifiers in order: in a text joined by `+` (an empty one is none), else names and Configs, None where there is none yet.
 
     Without a preset each takes that for the model of its kind: a latent diffusion model, or a denoiser of pixels.
 
     Raises:
         UserError: as of `parse`.
     """
-    words = split(text, "+") if text.strip() else []
-    return tuple(parse("purifiers", word, methods.asked(word.partition(":")[0], model, denoiser)) for word in words)
+
+    def models(name: str) -> tuple[str, ...]:
+        return methods.asked(name, model, denoiser)
+
+    if isinstance(given, str):
+        words = [word.strip() for word in split(given, "+")] if given.strip() else []
+        return tuple(parse("purifiers", word, models(word.partition(":")[0])) for word in words)
+    return tuple(
+        (name, methods.config(methods.load("purifiers", name), None, models(name)) if config is None else config)
+        for name, config in given
+    )
 
 
 def word(kind: str, name: str, config: Any) -> str:

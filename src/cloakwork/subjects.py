@@ -15,6 +15,19 @@ from cloakwork.records import FOLDER
 from cloakwork.sources import Source, source
 
 
+class Original(NamedTuple):
+    """The file that a protected photo was made from."""
+
+    file: Path
+    digest: str = ""
+    """sha256 of its pixels when the photo was made from it; "" where nobody wrote it down"""
+    budget: float = 0
+
+    def changed(self, digest: str) -> bool:
+        """Whether it is another picture by now."""
+        return bool(self.digest) and self.digest != digest
+
+
 class Couple(NamedTuple):
     """A protected photo and its original."""
 
@@ -56,9 +69,12 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
     return subjects
 
 
-def _couple(protected: Path, clean: Path) -> Couple | str:
-    """A pair, each file decoded once; a sentence if the two have other sizes."""
+def _couple(protected: Path, original: Original) -> Couple | str:
+    """A pair, each file decoded once; a sentence if the original has changed or the two have other sizes."""
+    clean = original.file
     a, b = images.load(protected), images.load(clean)
+    if original.changed(b.digest):
+        return f"{clean} has changed since {protected} was made from it; name the folder of the originals with --clean."
     if a.pixels.shape != b.pixels.shape:
         sizes = [f"{p.pixels.shape[2]} x {p.pixels.shape[1]}" for p in (a, b)]
         return f"{protected} is {sizes[0]} and its original {clean} {sizes[1]}; they must have the same size."
@@ -74,7 +90,7 @@ def _subject(name: str, couples: list[Couple], budget: float | None, more: tuple
     return Subject(name, clean, protected, max(1.0, used), source(more) if more else clean)
 
 
-def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Path]]]:
+def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Original]]]:
     """Pairs of the same set and stem."""
     originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in photosets.read_only(clean)}
     if len(sets) == len(originals) == 1:  # the two folders may be called what they like
@@ -85,63 +101,69 @@ def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Pa
         faults += [f"{f} has no original in {clean}; name the two alike." for k, f in mine.items() if k not in known]
         faults += [f"{f} has no protected counterpart; name the two alike, or take it away." for k, f in known.items()
                    if k not in mine]  # fmt: skip
-        pairs[s.name] = [(f, known[k]) for k, f in mine.items() if k in known]
+        pairs[s.name] = [(f, Original(known[k])) for k, f in mine.items() if k in known]
     faults += [f"The clean set '{name}' has no protected counterpart; name the two folders alike." for name in originals]
     if faults:
         raise UserError(*faults)
     return pairs
 
 
-def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[Path, Path]]], dict[str, float]]:
+def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[Path, Original]]], dict[str, float]]:
     """Pairs and budgets as the records beside the photos have them; the folder may have been moved since."""
     known = _records(root)
     faults, pairs, budgets = [], {}, {}
     for s in sets:
         for file in s.files:
-            original, budget = known.get((s.name, file.name), (None, 0))
-            if original is None or not original.is_file():
-                gone = f"its original {original} is gone" if original else "no record says what its original is"
+            original = known.get((s.name, file.name))
+            if original is None or not original.file.is_file():
+                gone = f"its original {original.file} is gone" if original else "no record says what its original is"
                 faults.append(f"{file}: {gone}; name the folder of the originals with --clean.")
                 continue
             pairs.setdefault(s.name, []).append((file, original))
-            budgets[s.name] = max(budget, budgets.get(s.name, 0))
+            budgets[s.name] = max(original.budget, budgets.get(s.name, 0))
     if faults:
         raise UserError(*faults)
     return pairs, budgets
 
 
-def _records(root: Path) -> dict[tuple[str, str], tuple[Path, float]]:
-    """What the records in a folder know: photo set and file name -> original and budget."""
+def _records(root: Path) -> dict[tuple[str, str], Original]:
+    """What the records in a folder know: photo set and file name -> original."""
     known = {}
     for path in sorted((root / FOLDER).rglob("record.json")):
-        record = json.loads(path.read_text())
-        for photo in record["photos"]:
-            known[record["name"], Path(photo["output"]).name] = Path(photo["original"]), record["config"]["budget"]
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            for photo in record["photos"]:
+                original = Original(Path(photo["original"]), photo["digest"], record["config"]["budget"])
+                known[record["name"], Path(photo["output"]).name] = original
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                f"The record {path} is damaged; take it away, and name the folder of the originals with --clean."
+            ) from None
     return known
 
 
-def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Path]:
+def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Original]:
     """The originals of photos as far as they are known: photo -> original.
 
     Args:
         sets: of one folder.
         clean: folder of the originals, by the same names; None: the records beside the photos, or in a folder over theirs, say
-            where originals are, and what they do not know is left out.
+            where originals are, and what they do not know is left out. Whether an original has changed is not asked here.
 
     Raises:
-        UserError: photos and those of `clean` do not pair up.
+        UserError: photos and those of `clean` do not pair up, or a record is damaged.
     """
     if clean:
         return {photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs}
     records = cache(_records)
 
-    def original(file: Path) -> Path | None:
+    def original(file: Path) -> Original | None:
         for root in file.parents:
             if (root / FOLDER).is_dir():
                 name = file.parent.relative_to(root).as_posix()
                 if found := records(root).get(("" if name == "." else name, file.name)):
-                    return found[0]
+                    return found
         return None
 
     found = {file: original(file) for s in sets for file in s.files}
-    return {photo: known for photo, known in found.items() if known and known.is_file()}
+    return {photo: known for photo, known in found.items() if known and known.file.is_file()}

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cloakwork import images, measure, methods, photosets
+from cloakwork import images, measure, methods, photosets, specs
 from cloakwork.errors import UserError
 from cloakwork.files import drop, whole
 from cloakwork.images import to_pil
 from cloakwork.masking import load_masks
-from cloakwork.records import FOLDER, surroundings, write_json
+from cloakwork.records import FOLDER, read_json, surroundings, write_json
 from cloakwork.sources import source
 from cloakwork.state import Progress, State, write_grid
 from cloakwork.steps import Bench, Step, key, purified, steal
-from cloakwork.types import Images, Photos
+from cloakwork.types import Photos
 
 COLUMNS = 8  # pictures side by side on a sheet
 
@@ -30,7 +30,7 @@ def attack(
     config: Any = None,
     victim: str = "tiny",
     prompts: Sequence[str] = ("a photo of sks person",),
-    purifiers: Sequence[tuple[str, Any]] = (),
+    purifiers: str | Sequence[tuple[str, Any]] = (),
     denoiser: str = "tiny",
     seed: int = 0,
     mask: Path | str | None = None,
@@ -44,12 +44,12 @@ def attack(
 
     Args:
         photos: a folder; one subject.
-        out: folder for the pictures; an earlier attack's are replaced.
+        out: folder for the pictures; an earlier attack's are replaced, and nothing else is.
         attacker: name of an attacker, or an importable module such as "my_lab.mine".
         config: its Config; None takes the preset of the victim.
         victim: the model it uses.
         prompts: what it asks for.
-        purifiers: what the photos go through first: names and Configs.
+        purifiers: what the photos go through first, as `purify` takes them.
         denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
         seed: decides everything random.
         mask: for attackers that repaint, a picture of the photos' size that is white there, or a folder with one for each photo.
@@ -62,7 +62,8 @@ def attack(
         The pictures' files, in the order of the prompts.
 
     Raises:
-        UserError: no photos, more than one photo set, unknown methods, an output folder that holds photos of others.
+        UserError: no photos, more than one photo set, unknown methods, pictures in the output folder that no attack made, a
+            model or pictures of a training asked of an attacker that does not learn.
     """
     out = Path(out).absolute()
     sets, _ = photosets.load_all(photosets.find_sets([photos], out), skip_bad=False)
@@ -71,6 +72,9 @@ def attack(
             f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
         )
     config = methods.config(methods.load("attackers", attacker), None, [victim]) if config is None else config
+    _check_learning(attacker, config, keep_model, sample_every)
+    purifiers = specs.purifiers(purifiers, victim, denoiser)
+    earlier = _earlier(out)
     bench = Bench(out / FOLDER, device, progress)
     originals = source(sets[0].files)
     loot = purified(originals, purifiers, model=victim, denoiser=denoiser, seed=seed, dtype=dtype)
@@ -80,27 +84,39 @@ def attack(
         samples=out / FOLDER / "training", keep_model=Path(keep_model) if keep_model else None,
     )  # fmt: skip
     got = steal(step, bench, state, load_masks(Path(mask), originals.files) if mask else None)
-    written = _write(got, out)
-    write_grid(out / FOLDER / "sheet.png", got, COLUMNS)
+    files = [out / f"{i:03}.png" for i in range(len(got))]
+    # first, so that pictures of an attack that is stopped here are known as such
     write_json(out / FOLDER / "attack.json", {
         "attacker": attacker, "config": asdict(config), "victim": {"name": victim, "weights": bench.model(victim).weights},
         "prompts": list(prompts), "purifiers": [[n, asdict(c)] for n, c in purifiers], "seed": seed,
-        "photos": [str(f) for f in originals.files], "pictures": [str(f) for f in written],
+        "photos": [str(f) for f in originals.files], "pictures": [str(f) for f in files],
         "surroundings": surroundings(bench.torch_device),
     })  # fmt: skip
+    for picture, file in zip(got, files, strict=True):
+        with whole(file) as part:
+            to_pil(picture).save(part, "PNG")
+    for file in earlier - set(files):
+        file.unlink()
+    write_grid(out / FOLDER / "sheet.png", got, COLUMNS)
     if state.path:
         drop(state.path)
-    return written
+    return files
 
 
-def _write(got: Images, out: Path) -> list[Path]:
-    written = []
-    for i, picture in enumerate(got):
-        path = out / f"{i:03}.png"
-        with whole(path) as part:
-            to_pil(picture).save(part, "PNG")
-        written.append(path)
-    return written
+def _check_learning(attacker: str, config: Any, keep_model: Path | str | None, sample_every: int) -> None:
+    if sample_every < 0:
+        raise UserError(f"The training is looked at every {sample_every} steps; allowed are 1 or more, or 0 for never.")
+    if (keep_model or sample_every) and "lr" not in {f.name for f in fields(config)}:
+        raise UserError(f"'{attacker}' learns nothing, so there is no model to keep and no training to look at; ask for neither.")
+
+
+def _earlier(out: Path) -> set[Path]:
+    """The pictures of an earlier attack that are still there. Those of somebody else that would be replaced are a fault."""
+    listed = {Path(name).name for name in read_json(out / FOLDER / "attack.json").get("pictures", [])}
+    there = {f for f in out.glob("*.png") if f.stem.isdecimal() and len(f.stem) >= 3}
+    if strange := sorted(f for f in there if f.name not in listed):
+        raise UserError(*[f"{f} was made by no attack, and may not be replaced; choose another output folder." for f in strange])
+    return there
 
 
 def score(
@@ -118,14 +134,17 @@ def score(
         metrics: names and Configs; none means every metric there is.
         clean: the originals, by the same names, for metrics of change; any clean photos of the subject for the others.
         prompt: what all the pictures were asked for.
-        out: JSON file for every single score.
+        out: JSON file for every single score; scores that it holds are replaced.
 
     Returns:
         For each metric its mean (None: unscored), unit, values, how many of them are scored, the reason where some are not.
 
     Raises:
-        UserError: no pictures, an unknown metric, originals that do not pair up when a metric of change was asked for.
+        UserError: no pictures, an unknown metric, a file that holds something else, originals that do not pair up when a metric
+            of change was asked for.
     """
+    if out is not None and Path(out).exists() and not {"pictures", "metrics"} <= read_json(Path(out)).keys():
+        raise UserError(f"{out} exists already and holds no scores; name another file.")
     chosen = list(metrics) or [(name, methods.load("metrics", name).Config()) for name, _ in methods.listing("metrics")]
     files = [f for s in photosets.read_only(pictures) for f in s.files]
     photos = [images.unit(images.load(f).pixels) for f in files]

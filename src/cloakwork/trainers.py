@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import decoupling, eot
+from cloakwork import decoupling, eot, schedulers
 from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, check_ranges
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Draw, Feed, Lesson, Training, class_pictures, lesson, turn
 from cloakwork.state import State
@@ -22,15 +24,30 @@ from cloakwork.types import Images, Photos
 SUBJECT = "sks"  # the word that stands for the subject in everybody's prompts
 
 
-def check(photos: Photos, prompts: Sequence[str], steps: int, batch: int, sampling: Sampling, state: State) -> None:
+# bounds of what trainers' Configs may hold; a rate of 0 is a control
+RANGES = {
+    "lr": (0, 10), "final_lr": (0, 1), "steps": (1, math.inf), "batch": (1, math.inf), "prior_weight": (0, math.inf),
+    "class_images": (0, math.inf), "rank": (1, math.inf), "vectors": (1, math.inf), "sampling.n": (1, math.inf),
+    "sampling.guidance": (0, 1000),
+}  # fmt: skip
+
+
+def check(photos: Photos, victim: LDM, cfg: Any, prompts: Sequence[str], state: State) -> None:
     """Raises UserError with every fault in what a thief was given, before anything costly is done."""
     faults = []
     if not photos:
         faults.append("There are no photos to learn from; give one at least.")
     if not prompts:
         faults.append(f'There are no prompts; give one at least, such as "a photo of {SUBJECT} person".')
-    counts = {"steps": steps, "batch": batch, "sampling.n": sampling.n}
-    faults += [f"{name} is {value}; it must be at least 1." for name, value in counts.items() if value < 1]
+    bounded = {name: span for name, span in RANGES.items() if name.partition(".")[0] in {f.name for f in fields(cfg)}}
+    for fault in (
+        lambda: check_ranges(cfg, **bounded),
+        lambda: schedulers.check(victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,)),
+    ):
+        try:
+            fault()
+        except UserError as error:
+            faults += error.sentences
     kept = state.keep_model
     if kept is not None and kept.exists() and not (kept.is_dir() and not any(kept.iterdir())):
         faults.append(f"{kept} exists already; name a new folder for the model.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -62,3 +62,8 @@ def estimates(courses: dict[str, Course], metric: str) -> dict[int, Estimate]:
     """Training steps -> the mean of a metric over photo sets; `courses` has one for each set."""
     looks = next(iter(courses.values()))
     return {k: estimate({name: {0: at[k][metric]} for name, at in courses.items()}) for k in looks}
+
+
+def unscored(courses: Mapping[str, Mapping[int, Estimate]]) -> bool:
+    """Whether a metric could score none of the pictures: thief -> training steps -> mean."""
+    return all(math.isnan(mean.mean) for course in courses.values() for mean in course.values())

@@ -104,7 +104,7 @@ def attack(
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists.
     """
-    trainers.check(photos, prompts, cfg.steps, cfg.batch, cfg.sampling, state)
+    trainers.check(photos, victim, cfg, prompts, state)
     seed = trainers.seed_of(rng)
     how = Training(
         lr=cfg.lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,

@@ -83,7 +83,7 @@ def attack(
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists, an instance prompt without
             the subject's word, a known token, an initial word of several tokens.
     """
-    trainers.check(photos, prompts, cfg.steps, cfg.batch, cfg.sampling, state)
+    trainers.check(photos, victim, cfg, prompts, state)
     seed = trainers.seed_of(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, cfg.vectors, cfg.initial_word)
     instance = trainers.call_by(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)

@@ -10,11 +10,11 @@ from cloakwork import __version__, methods
 from cloakwork.cli.auditing import attack_command, audit_command, score_command
 from cloakwork.cli.benching import bench_command
 from cloakwork.cli.inspecting import inspect_command
+from cloakwork.cli.listing import list_command
 from cloakwork.cli.protecting import demo_command, protect_command
 from cloakwork.cli.purifying import purify_command
 from cloakwork.errors import UserError
 
-LISTED = (*methods.KINDS, "recipes")
 USAGE = """\
 usage: cloakwork COMMAND ...
 
@@ -29,7 +29,7 @@ commands:
   attack    what a thief gets from photos:  cloakwork attack safe/ -o loot/
   bench     protections against thieves, as a grid:  cloakwork bench quick
   score     measure pictures:  cloakwork score loot/ --clean photos/
-  list      the methods there are, one line each
+  list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
 
@@ -59,7 +59,7 @@ def _run(words: list[str]) -> int:
         "attack": attack_command,
         "score": score_command,
         "bench": bench_command,
-        "list": _list,
+        "list": list_command,
     }
     match words:
         case []:
@@ -74,20 +74,3 @@ def _run(words: list[str]) -> int:
         case [command, *_]:
             raise methods.unknown("command", command, list(commands))
     return 0
-
-
-def _list(words: list[str]) -> None:
-    match words:
-        case ["-h" | "--help", *_]:
-            print(f"usage: cloakwork list [KIND]\n\nThe methods there are, one line each. KIND: {', '.join(LISTED)}.")
-            return
-        case []:
-            kinds = LISTED
-        case [kind] if kind in LISTED:
-            kinds = (kind,)
-        case [kind, *more]:
-            raise UserError(f"Give one kind, not {len(words)}.") if more else methods.unknown("kind", kind, list(LISTED))
-    for kind in kinds:
-        if rows := methods.listing(kind):
-            width = max(16, *(len(name) for name, _ in rows)) + 2
-            print("\n".join([kind, *(f"  {name:<{width}}{text}".rstrip() for name, text in rows)]))

@@ -107,8 +107,9 @@ def _thieves(flags: AuditFlags, how: Circumstances) -> list[Thief]:
     thieves = []
     for spec in _words(flags.attacker or ("dreambooth",)):
         name, config = specs.parse("attackers", spec, [how.victim])
+        label = f"{spec} after {how.purifier}" if purifiers else spec
         thieves.append(
-            Thief(name, config, how.victim, read_prompts(how), flags.clean_share, purifiers, how.denoiser, how.dtype, spec)
+            Thief(name, config, how.victim, read_prompts(how), flags.clean_share, purifiers, how.denoiser, how.dtype, label)
         )
     return thieves
 
@@ -190,7 +191,7 @@ def attack_command(words: list[str]) -> None:
     with bars() as progress:
         files = attack(
             flags.photos, flags.out, attacker=name, config=config, victim=how.victim, prompts=read_prompts(how),
-            purifiers=specs.purifiers(how.purifier, how.victim, how.denoiser), denoiser=how.denoiser, seed=flags.seed,
+            purifiers=how.purifier, denoiser=how.denoiser, seed=flags.seed,
             mask=flags.mask, keep_model=flags.keep_model,
             sample_every=flags.sample_every, device=how.device, dtype=how.dtype, progress=progress,
         )  # fmt: skip

@@ -63,7 +63,7 @@ def inspect_command(words: list[str]) -> None:
     with bars() as progress:
         found = inspect(
             flags.protected, flags.out, clean=flags.clean,
-            purifiers=specs.purifiers(how.purifier, how.victim, how.denoiser), clip=flags.clip,
+            purifiers=how.purifier, clip=flags.clip,
             texts=(flags.seen, flags.taken_for), coders=flags.autoencoder or ("tiny", "tiny-b"), victim=how.victim,
             denoiser=how.denoiser, watched=watched, seed=flags.seed, device=how.device, dtype=how.dtype, store=flags.store,
             progress=progress,

@@ -62,7 +62,7 @@ class Sample:
     """Where the demo writes."""
 
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")] = Path("demo-output")
-    """folder for the protected sample photos; those of an earlier demo are overwritten"""
+    """folder for the protected sample photos; those of an earlier demo are overwritten, and nothing else is"""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,21 @@ def demo_command(words: list[str]) -> None:
     if not any(word.startswith("--protection") for word in words):
         words = [*words, "--protection", methods.QUICK_PROTECTION]
     sample, how, config = _parse("demo", "Protect the sample photos that come with cloakwork.", Sample, words)
+    _refuse_strangers(sample.out)
     _job((str(SAMPLES),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
+
+
+def _refuse_strangers(out: Path) -> None:
+    """What is in the way and was not written by an earlier demo is the user's own."""
+    from cloakwork import photosets
+    from cloakwork.records import written
+
+    ours = written(out.expanduser().absolute())
+    outputs = [o for s in photosets.find_sets([SAMPLES], out) for o in s.outputs]
+    if strange := [o for o in outputs if o.exists() and o not in ours]:
+        raise UserError(
+            *[f"{o} was written by no demo, and may not be overwritten; name another folder with -o." for o in strange]
+        )
 
 
 def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, How, Any]:

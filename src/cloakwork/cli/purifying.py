@@ -9,7 +9,6 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from cloakwork import specs
 from cloakwork.cli.auditing import FROM_RECORDS
 from cloakwork.cli.bars import bars
 
@@ -60,7 +59,7 @@ def purify_command(words: list[str]) -> None:
                      config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
     with bars() as progress:
         found = purify(
-            flags.photos, flags.out, purifiers=specs.purifiers(flags.purifier, flags.model, flags.denoiser),
+            flags.photos, flags.out, purifiers=flags.purifier,
             clean=flags.clean, model=flags.model, denoiser=flags.denoiser, seed=flags.seed, device=flags.device,
             dtype=flags.dtype, suffix=f".{flags.format}", quality=flags.quality, force=flags.force, skip_bad=flags.skip_bad,
             progress=progress,
@@ -74,6 +73,10 @@ def purify_command(words: list[str]) -> None:
         table.add_row(row.name, f"{row.width} x {row.height}", *distances, f"{row.seconds:.1f}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
-    for note in dict.fromkeys(f"{row.name}: {note}" for row in found for note in row.notes):
+    for note in dict.fromkeys(note for row in found for note in row.notes):
         console.print(note)
+    if any(row.lpips_after is None for row in found):
+        console.print(
+            "LPIPS is blank where no original is known, or it has changed since; name the originals' folder with --clean."
+        )
     console.print(f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, for each photo set.")

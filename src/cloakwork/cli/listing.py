@@ -1,0 +1,87 @@
+"""`list`: the methods there are, and what can be set of one."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from typing import Any
+
+from cloakwork import methods
+from cloakwork.errors import UserError
+
+LISTED = (*methods.KINDS, "recipes")
+WIDEST = 44  # characters of the left column
+USAGE = f"""\
+usage: cloakwork list [KIND [NAME]]
+
+The methods there are, one line each; of one method its presets and fields. KIND: {", ".join(LISTED)}."""
+
+
+def list_command(words: list[str]) -> None:
+    """`cloakwork list`."""
+    match words:
+        case ["-h" | "--help", *_]:
+            print(USAGE)
+        case []:
+            _list(LISTED)
+        case [kind, *_] if kind not in LISTED:
+            raise methods.unknown("kind", kind, list(LISTED))
+        case [kind]:
+            _list((kind,))
+        case [kind, name] if kind in methods.KINDS:
+            _describe(kind, name)
+        case [kind, *_]:
+            raise UserError(f"Give a kind, and at most one of the methods ({', '.join(methods.KINDS)}), not {len(words)} words.")
+
+
+def _list(kinds: tuple[str, ...]) -> None:
+    for kind in kinds:
+        if rows := methods.listing(kind):
+            _columns(kind, rows)
+
+
+def _columns(title: str, rows: list[tuple[str, str]]) -> None:
+    width = min(WIDEST, max(16, *(len(name) for name, _ in rows)))
+    print("\n".join([title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)]))
+
+
+def _describe(kind: str, name: str) -> None:
+    """What a method is, which presets it has, what can be set."""
+    module = methods.load(kind, name)
+    config = methods.config(module, None, ("tiny",))
+    presets = getattr(module, "PRESETS", {})
+    print((module.__doc__ or name).strip().partition("\n")[0])
+    print(f"presets: {', '.join(sorted(presets)) or 'none'}")
+    rows = [(f"{field}={value}", doc) for field, value, doc in _fields(config)]
+    if rows:
+        _columns("fields, as the embedded models have them:" if presets else "fields:", rows)
+        example, value, _ = next(_fields(config))
+        flag = f"--{example.replace('_', '-')} {value}"
+        print(f"written {flag}" if kind == "protections" else f"written {name}:{example}={value}")
+
+
+def _fields(config: Any, outer: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Name, value and documentation of each field; those of nested Configs are dotted."""
+    docs = _documented(type(config))
+    for f in fields(config):
+        value = getattr(config, f.name)
+        if is_dataclass(value):
+            yield from _fields(value, f"{outer}{f.name}.")
+        else:
+            yield outer + f.name, f'"{value}"' if isinstance(value, str) else value, docs.get(f.name, "")
+
+
+def _documented(kind: type) -> dict[str, str]:
+    """The text below each field of a class."""
+    (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    body = getattr(found, "body", [])
+    return {
+        field.target.id: " ".join(str(below.value.value).split())
+        for field, below in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+    }
