@@ -9,9 +9,10 @@ A document has a place for a table between `<!-- NAME -->` and `<!-- end -->`, a
 
 from __future__ import annotations
 
+import math
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,26 +133,35 @@ def worst(table: TableFindings) -> list[str]:
 
 
 def mixed(table: TableFindings) -> list[str]:
-    """That, and what to expect if every other photo set is under a protection that knows the purifiers.
-
-    Of one that knows a single purifier only the thieves who use it are shown, firmest purifier first: the one after which most is
-    left for them.
-    """
+    """That, and what to expect if every other photo set is under a protection that knows the purifiers."""
     by = {(c.protection, c.thief): c.mean for c in table.cells if c.metric == table.metrics[0]}
-    every, single = [], []
+    lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
     for adaptive in (p for p in table.protections if "adaptive" in p):
-        ordinary, known = "cloakwork" if adaptive.startswith("cloakwork") else "advdm", adaptive.partition("purifiers=")[2]
+        ordinary = "cloakwork" if adaptive.startswith("cloakwork") else "advdm"
         for thief in table.thieves:
             a, b = by[ordinary, thief], by[adaptive, thief]
-            if a and b and (not known or thief.partition(",")[0] == known.partition(":")[0]):
-                row = [adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]
-                (single if known else every).append((b.mean, line(row)))
-    heads = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
-    firmest = [row for _, row in sorted(single, key=lambda found: -found[0])]
-    return [*worst(table), "", *heads, *(row for _, row in every), "", *heads, *firmest]
+            if a and b:
+                lines.append(line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
+    return [*worst(table), "", *lines]
+
+
+def firmest(found: Sequence[TableFindings]) -> list[str]:
+    """Protections that know one purifier, against the thieves who use it; first the purifier after which most is left to them."""
+    lines: list[tuple[float, str]] = []
+    for table in found:
+        by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+        (adaptive,) = (p for p in table.protections if p.startswith("adaptive"))
+        for thief in table.thieves:
+            cells = [by[p, thief] for p in ("none", "noise", "advdm", adaptive)]
+            a, b = (c.mean.mean if c.mean else math.nan for c in cells[2:])
+            gaps = [_gap(cells[3].against_clean), _gap(cells[3].against_noise)]
+            lines.append((-b, line([adaptive, thief, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps])))
+    heads = ["it knows", "thief", "clean", "noise", "advdm", "adaptive", "expected at one half", "against clean", "against noise"]
+    return [*head(heads), *(row for _, row in sorted(lines))]
 
 
 FINDINGS, RED_TEAM = "docs/findings.md", "docs/red-team.md"
+SINGLE = "adaptive to "  # tables of protections that know one purifier; all together are one in the document
 # document -> table -> how it is shown
 PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
     "docs/protections.md": {
@@ -171,6 +181,8 @@ def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tupl
         for name, show in shows.items():
             if name in found and f"<!-- {name} -->" in text:
                 yield root / doc, name, show(found[name])
+    if single := [table for name, table in found.items() if name.startswith(SINGLE)]:
+        yield root / RED_TEAM, "firmest", firmest(single)
     for doc, made in ((FINDINGS, finding_tables.TABLES), (RED_TEAM, screen_tables.TABLES)):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):

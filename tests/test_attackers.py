@@ -359,8 +359,8 @@ def test_all_faults_are_told_before_any_work(name: str, photos: Photos, tiny: LD
 
 
 WRONG = [
-    ({"lr": -1.0}, "The field lr is -1.0; allowed are 0 to 10."),
-    ({"lr": math.nan}, "The field lr is nan; allowed are 0 to 10."),
+    ({"lr": -1.0}, "The field lr is -1.0; allowed are numbers of 0 or more."),
+    ({"lr": math.nan}, "The field lr is nan; allowed are numbers of 0 or more."),
     ({"rank": 0}, "The field rank is 0; allowed are numbers of 1 or more."),
     ({"class_images": -3}, "The field class_images is -3; allowed are numbers of 0 or more."),
     ({"prior_weight": math.inf}, "The field prior_weight is inf; allowed are numbers of 0 or more."),

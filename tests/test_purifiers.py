@@ -305,13 +305,13 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
-        ("jpeg:quality=0", "The field quality is 0; allowed are 1 to 100."),
-        ("jpeg+resize:scale=2", "The field scale is 2.0; allowed are 0.001 to 1."),
-        ("blur:kernel=4", "The kernel 4 has no middle; give an odd number of pixels, or 0 for as many as needed."),
-        ("median:kernel=2", "The kernel 2 has no middle; give an odd number of pixels."),
+        ("jpeg:quality=0", "jpeg: The field quality is 0; allowed are 1 to 100."),
+        ("jpeg+resize:scale=2", "resize: The field scale is 2.0; allowed are 0.001 to 1."),
+        ("blur:kernel=4", "blur: The kernel 4 has no middle; give an odd number of pixels, or 0 for as many as needed."),
+        ("median:kernel=2", "median: The kernel 2 has no middle; give an odd number of pixels."),
         (
             "tvm:steps=0,weight=-1",
-            "The field weight is -1.0; allowed are 0 to 100.\nThe field steps is 0; allowed are 1 to 100000.",
+            "tvm: The field weight is -1.0; allowed are 0 to 100.\ntvm: The field steps is 0; allowed are 1 to 100000.",
         ),
         ("jpeg:quality=x", "The field quality of jpeg is 'x'; allowed: a whole number."),
         ("resize:down=lanczoss", "The field down of resize is 'lanczoss'; allowed: nearest or box or"),
@@ -321,8 +321,8 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
             "\nThe field subsampling of jpeg is 'x'; allowed: 4:4:4 or",
         ),
         ("diffpure:t=10,steps=5,range=z", "The field range of diffpure is 'z'; allowed: model or released."),
-        ("diffpure:t=10", "t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps."),
-        ("latent_diffpure:guidance=nan", "The field guidance is nan; allowed are 0 to 100."),
+        ("diffpure:t=10", "diffpure: t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps."),
+        ("latent_diffpure:guidance=nan", "latent_diffpure: The field guidance is nan; allowed are 0 to 100."),
         ("jpeg++resize", "There is no purifier ''."),
         ("jpeg+jpg", "There is no purifier 'jpg'; did you mean 'jpeg'?"),
     ],
@@ -346,5 +346,5 @@ def test_a_mistake_in_the_command_writes_nothing(
     sample_files: list[Any], tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(["purify", str(sample_files[0]), "-o", str(tmp_path / "out"), "--purifier", "jpeg:quality=101"]) == 2
-    assert capsys.readouterr().err == "The field quality is 101; allowed are 1 to 100.\n"
+    assert capsys.readouterr().err == "jpeg: The field quality is 101; allowed are 1 to 100.\n"
     assert not (tmp_path / "out").exists()

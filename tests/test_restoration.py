@@ -135,7 +135,10 @@ def test_photos_without_a_face_are_enlarged_with_a_note(
     monkeypatch.setattr(codeformer, "load", lambda path: pytest.fail("there is no face"))
     Image.new("RGB", (80, 70), (90, 120, 60)).save(tmp_path / "grey.png")
     (row,) = purify(tmp_path / "grey.png", tmp_path / "out", purifiers=[("codesr", codesr.Config(codeformer="x"))])
-    assert row.notes == ["A photo shows no face, so CodeFormer left it as it is."] and (row.width, row.height) == (80, 70)
+    assert row.notes == ["grey.png: A photo shows no face, so CodeFormer left it as it is."] and (row.width, row.height) == (
+        80,
+        70,
+    )
 
 
 @pytest.mark.parametrize("size", [(3, 5), (64, 200), (131, 77)])

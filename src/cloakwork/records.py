@@ -166,7 +166,8 @@ def contact_sheet(names: Sequence[str], columns: Mapping[str, Photos], gain: flo
     rows = list(zip(names, *columns.values(), strict=True))[:ROWS]
     sheet = Image.new("RGB", ((len(columns) + 1) * cell + pad, head + len(rows) * (cell + 18)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for column, title in enumerate((*columns, f"difference x {gain:.0f}")):
+    titles = list(columns)
+    for column, title in enumerate((*titles, f"{titles[-1]} - {titles[0]}, x {gain:.0f}")):
         draw.text((pad + column * cell, 10), title, "black", font)
     for row, (name, *pictures) in enumerate(rows):
         top = head + row * (cell + 18)

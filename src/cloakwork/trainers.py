@@ -26,7 +26,7 @@ SUBJECT = "sks"  # the word that stands for the subject in everybody's prompts
 
 # bounds of what trainers' Configs may hold; a rate of 0 is a control
 RANGES = {
-    "lr": (0, 10), "final_lr": (0, 1), "steps": (1, math.inf), "batch": (1, math.inf), "prior_weight": (0, math.inf),
+    "lr": (0, math.inf), "final_lr": (0, 1), "steps": (1, math.inf), "batch": (1, math.inf), "prior_weight": (0, math.inf),
     "class_images": (0, math.inf), "rank": (1, math.inf), "vectors": (1, math.inf), "sampling.n": (1, math.inf),
     "sampling.guidance": (0, 1000),
 }  # fmt: skip

@@ -99,9 +99,8 @@ def protect_command(words: list[str]) -> None:
 
 def demo_command(words: list[str]) -> None:
     """`cloakwork demo`; by the quick protection, since nobody waits half an hour for a demo."""
-    if not any(word.startswith("--protection") for word in words):
-        words = [*words, "--protection", methods.QUICK_PROTECTION]
-    sample, how, config = _parse("demo", "Protect the sample photos that come with cloakwork.", Sample, words)
+    about = "Protect the sample photos that come with cloakwork."
+    sample, how, config = _parse("demo", about, Sample, words, methods.QUICK_PROTECTION)
     _refuse_strangers(sample.out)
     _job((str(SAMPLES),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
 
@@ -119,15 +118,17 @@ def _refuse_strangers(out: Path) -> None:
         )
 
 
-def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, How, Any]:
+def _parse(
+    command: str, what: str, flags: type, words: list[str], usual: str = methods.DEFAULT_PROTECTION
+) -> tuple[Any, How, Any]:
     """One flat parser of the command's flags, the common ones and those of the chosen method, which start from its preset."""
-    chosen = _scan(words)
+    chosen = _scan(words, usual)
     module = methods.load("protections", chosen.protection)
     _refuse_clashes(module, flags, How)
     start = methods.config(module, chosen.preset, chosen.surrogate)
     parts = [
         ("files", Annotated[flags, FlagCreatePairsOff]),
-        ("how", How),
+        ("how", How, field(default_factory=lambda: How(protection=usual))),
         ("config", Annotated[module.Config, arg(name=chosen.protection)], field(default_factory=lambda: start)),
     ]
     presets = ", ".join(sorted(getattr(module, "PRESETS", {})))
@@ -142,10 +143,10 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
     return parsed.files, parsed.how, parsed.config
 
 
-def _scan(words: list[str]) -> argparse.Namespace:
+def _scan(words: list[str], usual: str = methods.DEFAULT_PROTECTION) -> argparse.Namespace:
     """The flags that decide which parser to build. Everything else, mistakes included, is left to that parser."""
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    scan.add_argument("--protection", nargs="?", const=How.protection, default=How.protection)
+    scan.add_argument("--protection", nargs="?", const=usual, default=usual)
     scan.add_argument("--preset", nargs="?")
     scan.add_argument("--surrogate", nargs="?", action="append", default=[])
     chosen, _ = scan.parse_known_args(words)

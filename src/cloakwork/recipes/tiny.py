@@ -40,7 +40,6 @@ PURIFIERS = (
 )  # fmt: skip
 # one of GrIDPure's rounds stands for all five, which would take five times as long
 KNOWN = ("jpeg", "tvm", "codesr", f"{DIFFUSION}:iterations=1")
-ADAPTIVE = ("adaptive", *(f"adaptive:tiny:purifiers={p}" for p in KNOWN), f"{OURS}:adaptive")
 ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
 SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
 EDITS = ("a photo of a person", "a photo of a sunflower")
@@ -127,7 +126,19 @@ def _red_team(data: Path) -> tuple[Table, ...]:
         Table("purifiers", ATTACKED, _with_and_without_cdl(*MAIN), who, dtype="bfloat16"),
         Table("other purifiers", ("aspl",), _with_and_without_cdl("", *others), few, dtype="bfloat16"),
         Table("switches", ("aspl",), (*switches, unknown), few, dtype="bfloat16"),
-        Table("adaptive", ("advdm", OURS, *ADAPTIVE), adaptive, few, budget=16, dtype="bfloat16"),
+        Table("adaptive", ("advdm", "adaptive", OURS, f"{OURS}:adaptive"), adaptive, few, budget=16, dtype="bfloat16"),
+        *(
+            Table(
+                f"adaptive to {used}",
+                ("advdm", f"adaptive:tiny:purifiers={known}"),
+                tuple(w for w in adaptive if _uses(w, used)),
+                few,
+                budget=16,
+                dtype="bfloat16",
+            )
+            for known in KNOWN
+            if (used := known.partition(":")[0])
+        ),
     )
 
 
@@ -139,6 +150,10 @@ def _with_and_without_cdl(*purifiers: str) -> tuple[Thief, ...]:
 def _purified(purifiers: str, *, cdl: bool = False) -> Thief:
     label = ", ".join([purifiers] * bool(purifiers) + ["CDL"] * cdl) or "lean"
     return thief(label, _lean(CDL if cdl else ()), purifiers=purifiers)
+
+
+def _uses(who: Thief, purifier: str) -> bool:
+    return any(name == purifier for name, _ in who.purifiers)
 
 
 def _lean(switches: tuple[str, ...]) -> str:
