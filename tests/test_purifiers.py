@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
@@ -348,3 +350,14 @@ def test_a_mistake_in_the_command_writes_nothing(
     assert cli.main(["purify", str(sample_files[0]), "-o", str(tmp_path / "out"), "--purifier", "jpeg:quality=101"]) == 2
     assert capsys.readouterr().err == "jpeg: The field quality is 101; allowed are 1 to 100.\n"
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided"])
+def test_a_megapixel_takes_seconds(name: str) -> None:
+    """CPU seconds of one thread: with more threads and a free machine it takes no longer than that."""
+    photo = F.interpolate(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), (1024, 1024), mode="bicubic")
+    module, begun = methods.load("purifiers", name), time.process_time()
+    module.purify([photo[0].clamp(0, 1)], None, module.Config(), rng=torch.Generator().manual_seed(0))
+    taken = time.process_time() - begun
+    print(f"{name}: {taken:.2f} CPU s")
+    assert taken < (20 if name in ("tvm", "bilateral_guided") else 3)
