@@ -155,7 +155,8 @@ def firmest(found: Sequence[TableFindings]) -> list[str]:
             cells = [by[p, thief] for p in ("none", "noise", "advdm", adaptive)]
             a, b = (c.mean.mean if c.mean else math.nan for c in cells[2:])
             gaps = [_gap(cells[3].against_clean), _gap(cells[3].against_noise)]
-            lines.append((-b, line([adaptive, thief, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps])))
+            known = adaptive.partition("purifiers=")[2]
+            lines.append((-b, line([known, thief, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps])))
     heads = ["it knows", "thief", "clean", "noise", "advdm", "adaptive", "expected at one half", "against clean", "against noise"]
     return [*head(heads), *(row for _, row in sorted(lines))]
 
