@@ -79,12 +79,17 @@ def board(table: TableFindings) -> list[str]:
     return lines
 
 
+def leading(table: TableFindings) -> dict[tuple[str, str], Cell]:
+    """Cells of a table's first metric, by protection and thief."""
+    return {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+
+
 def matrix(table: TableFindings) -> list[str]:
     """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, by one comparison.
 
     Where there are more thieves than protections, the other way round.
     """
-    by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+    by = leading(table)
     protections = [row.protection for row in rows.board(table, table.thieves[0])]
 
     def shown(protection: str, thief: str) -> str:
@@ -116,7 +121,7 @@ def edits(table: TableFindings) -> list[str]:
 
 def worst(table: TableFindings) -> list[str]:
     """The matrix, and a sentence for each line: who gets most, what the first thief gets, what clean photos give the same one."""
-    by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+    by = leading(table)
     first, sentences = table.thieves[0], []
     for protection in table.protections:
         top = rows.most(by[protection, thief] for thief in table.thieves)
@@ -134,12 +139,12 @@ def worst(table: TableFindings) -> list[str]:
 
 def mixed(table: TableFindings) -> list[str]:
     """That, and what to expect if every other photo set is under a protection that knows the purifiers."""
-    by = {(c.protection, c.thief): c.mean for c in table.cells if c.metric == table.metrics[0]}
+    by = leading(table)
     lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
     for adaptive in (p for p in table.protections if "adaptive" in p):
         ordinary = "cloakwork" if adaptive.startswith("cloakwork") else "advdm"
         for thief in table.thieves:
-            a, b = by[ordinary, thief], by[adaptive, thief]
+            a, b = by[ordinary, thief].mean, by[adaptive, thief].mean
             if a and b:
                 lines.append(line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
     return [*worst(table), "", *lines]
@@ -149,7 +154,7 @@ def firmest(found: Sequence[TableFindings]) -> list[str]:
     """Protections that know one purifier, against the thieves who use it; first the purifier after which most is left to them."""
     lines: list[tuple[float, str]] = []
     for table in found:
-        by = {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+        by = leading(table)
         (adaptive,) = (p for p in table.protections if p.startswith("adaptive"))
         for thief in table.thieves:
             cells = [by[p, thief] for p in ("none", "noise", "advdm", adaptive)]

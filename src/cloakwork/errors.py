@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from operator import attrgetter
+from typing import Any
 
 
 class UserError(Exception):
@@ -42,6 +44,15 @@ def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
             faults.append(f"The field {name} is {value}; allowed are {span}.")
     if faults:
         raise UserError(*faults)
+
+
+def told(check: Callable[..., object], *args: Any, **how: Any) -> tuple[str, ...]:
+    """What a check has to say: the sentences of its UserError, none where it finds no fault."""
+    try:
+        check(*args, **how)
+    except UserError as error:
+        return error.sentences
+    return ()
 
 
 class Unwritable(UserError):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cloakwork import images, methods, pgd, photosets, targets
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, told
 from cloakwork.ldm import LDM
 from cloakwork.photosets import PhotoSet
 from cloakwork.records import read_result
@@ -124,11 +124,7 @@ def check_config(config: Any, quality: int = 95, surrogates: Sequence[str] | Non
     Raises:
         UserError: one sentence a fault.
     """
-    faults = []
-    try:
-        images.check_quality(quality)
-    except UserError as error:
-        faults += error.sentences
+    faults = [*told(images.check_quality, quality)]
     if not 0 <= config.budget <= 255:
         faults.append(
             f"The budget {config.budget:g} is out of range; allowed are 0 to 255 (1/255 of the pixel range), usual are 4 to 16."

@@ -91,6 +91,7 @@ def read_result(folder: Path, key: str) -> SetRecord | None:
 def written(out: Path) -> set[Path]:
     """The protected photos in a folder that the records in it name, and that are still as they were written."""
     rows = [row for path in (out / FOLDER).rglob("record.json") for row in read_json(path).get("photos", [])]
+    rows = [row for row in rows if {"output", "sha256"} <= row.keys()]  # a record may be damaged
     return {path for row in rows if (path := Path(row["output"])).is_file() and sha256(path) == row["sha256"]}
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from cloakwork import decoupling, eot, schedulers
 from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
-from cloakwork.errors import UserError, check_ranges
+from cloakwork.errors import UserError, check_ranges, told
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Draw, Feed, Lesson, Training, class_pictures, lesson, turn
 from cloakwork.state import State
@@ -40,14 +40,8 @@ def check(photos: Photos, victim: LDM, cfg: Any, prompts: Sequence[str], state: 
     if not prompts:
         faults.append(f'There are no prompts; give one at least, such as "a photo of {SUBJECT} person".')
     bounded = {name: span for name, span in RANGES.items() if name.partition(".")[0] in {f.name for f in fields(cfg)}}
-    for fault in (
-        lambda: check_ranges(cfg, **bounded),
-        lambda: schedulers.check(victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,)),
-    ):
-        try:
-            fault()
-        except UserError as error:
-            faults += error.sentences
+    faults += told(check_ranges, cfg, **bounded)
+    faults += told(schedulers.check, victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,))
     kept = state.keep_model
     if kept is not None and kept.exists() and not (kept.is_dir() and not any(kept.iterdir())):
         faults.append(f"{kept} exists already; name a new folder for the model.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from cloakwork.comparison import Subject
 from cloakwork.files import drop
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.plan import hash_of
-from cloakwork.records import write_json
+from cloakwork.records import read_json, write_json
 from cloakwork.state import State
 from cloakwork.steps import Bench, Step
 
@@ -54,7 +53,7 @@ def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], b
 
 
 def _read(path: Path) -> Course:
-    looks = json.loads(path.read_text())["looks"] if path.is_file() else {}
+    looks = read_json(path).get("looks", {})
     return {int(k): {m: [math.nan if v is None else v for v in vs] for m, vs in at.items()} for k, at in looks.items()}
 
 

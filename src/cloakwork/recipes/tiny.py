@@ -9,7 +9,7 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-from cloakwork.comparison import Thief
+from cloakwork.comparison import Subject, Thief
 from cloakwork.errors import UserError
 from cloakwork.grids import THINGS, Grid, Table, people, thief, things
 
@@ -127,18 +127,7 @@ def _red_team(data: Path) -> tuple[Table, ...]:
         Table("other purifiers", ("aspl",), _with_and_without_cdl("", *others), few, dtype="bfloat16"),
         Table("switches", ("aspl",), (*switches, unknown), few, dtype="bfloat16"),
         Table("adaptive", ("advdm", "adaptive", OURS, f"{OURS}:adaptive"), adaptive, few, budget=16, dtype="bfloat16"),
-        *(
-            Table(
-                f"adaptive to {used}",
-                ("advdm", f"adaptive:tiny:purifiers={known}"),
-                tuple(w for w in adaptive if _uses(w, used)),
-                few,
-                budget=16,
-                dtype="bfloat16",
-            )
-            for known in KNOWN
-            if (used := known.partition(":")[0])
-        ),
+        *(_adaptive_to(known, adaptive, few) for known in KNOWN),
     )
 
 
@@ -152,8 +141,11 @@ def _purified(purifiers: str, *, cdl: bool = False) -> Thief:
     return thief(label, _lean(CDL if cdl else ()), purifiers=purifiers)
 
 
-def _uses(who: Thief, purifier: str) -> bool:
-    return any(name == purifier for name, _ in who.purifiers)
+def _adaptive_to(known: str, thieves: tuple[Thief, ...], who: tuple[Subject, ...]) -> Table:
+    """A protection that knows one purifier, against those of the thieves who use it."""
+    name = known.partition(":")[0]
+    users = tuple(t for t in thieves if any(used == name for used, _ in t.purifiers))
+    return Table(f"adaptive to {name}", ("advdm", f"adaptive:tiny:purifiers={known}"), users, who, budget=16, dtype="bfloat16")
 
 
 def _lean(switches: tuple[str, ...]) -> str:
