@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cloakwork import cli, specs, theft
@@ -51,6 +53,17 @@ def test_attack_and_score_from_the_command_line(folder: Path, tmp_path: Path, ca
     assert cli.main(words) == 0
     found = json.loads(scores.read_text())["metrics"]
     assert set(found) == {"clip_i", "clip_t"} and all(len(m["values"]) == m["scored"] == 2 for m in found.values())
+
+
+def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
+    grey = torch.linspace(0.1, 0.5, 18)[:, None, None, None].expand(-1, 3, 64, 64)
+    theft._sheet(grey, ("a photo of sks cat", "a painting of sks cat"), tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape == (2 * (24 + 2 * 64), 8 * 64, 3), "nine pictures of each prompt, eight to a row"
+    written = pixels[:24], pixels[152:176]
+    assert all(line.min() < 50 for line in written) and (written[0] != written[1]).any()
+    assert (pixels[24:88, :64] == round(0.1 * 255)).all() and (pixels[176 + 64 :, 64:] == 255).all()
 
 
 def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:

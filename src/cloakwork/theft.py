@@ -8,6 +8,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
 from cloakwork import images, measure, methods, photosets, specs
 from cloakwork.errors import UserError
 from cloakwork.files import drop, whole
@@ -15,7 +18,7 @@ from cloakwork.images import to_pil
 from cloakwork.masking import load_masks
 from cloakwork.records import FOLDER, read_json, surroundings, write_json
 from cloakwork.sources import source
-from cloakwork.state import Progress, State, write_grid
+from cloakwork.state import Progress, State
 from cloakwork.steps import Bench, Step, key, purified, steal
 from cloakwork.types import Photos
 
@@ -97,10 +100,25 @@ def attack(
             to_pil(picture).save(part, "PNG")
     for file in earlier - set(files):
         file.unlink()
-    write_grid(out / FOLDER / "sheet.png", got, COLUMNS)
+    _sheet(got, prompts, out / FOLDER / "sheet.png")
     if state.path:
         drop(state.path)
     return files
+
+
+def _sheet(pictures: Tensor, prompts: Sequence[str], path: Path) -> None:
+    """A PNG of n x 3 x H x W pictures, each prompt above those that it gave."""
+    (height, width), head = pictures.shape[2:], 24
+    each = len(pictures) // len(prompts)
+    block = head + math.ceil(each / COLUMNS) * height
+    sheet = Image.new("RGB", (COLUMNS * width, len(prompts) * block), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
+    for i, (prompt, got) in enumerate(zip(prompts, pictures.split(each), strict=True)):
+        draw.text((8, i * block + 3), prompt, "black", font)
+        for j, picture in enumerate(got):
+            sheet.paste(to_pil(picture), (j % COLUMNS * width, i * block + head + j // COLUMNS * height))
+    with whole(path) as part:
+        sheet.save(part, "PNG")
 
 
 def _check_learning(attacker: str, config: Any, keep_model: Path | str | None, sample_every: int) -> None:

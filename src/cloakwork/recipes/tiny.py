@@ -124,8 +124,8 @@ def _red_team(data: Path) -> tuple[Table, ...]:
     )
     return (
         Table("purifiers", ATTACKED, _with_and_without_cdl(*MAIN), who, dtype="bfloat16"),
-        Table("other purifiers", ("aspl",), _with_and_without_cdl("", *others), few, dtype="bfloat16"),
-        Table("switches", ("aspl",), (*switches, unknown), few, dtype="bfloat16"),
+        Table("other purifiers", ("aspl",), _with_and_without_cdl("", *others), who, dtype="bfloat16"),
+        Table("switches", ("aspl",), (*switches, unknown), who, dtype="bfloat16"),
         Table("adaptive", ("advdm", "adaptive", OURS, f"{OURS}:adaptive"), adaptive, few, budget=16, dtype="bfloat16"),
         *(_adaptive_to(known, adaptive, few) for known in KNOWN),
     )
