@@ -11,12 +11,11 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
 
 from cloakwork import methods, steps
 from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
 from cloakwork.files import whole
-from cloakwork.images import to_pil
+from cloakwork.images import side_by_side
 from cloakwork.photosets import keep_apart
 from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
@@ -112,11 +111,6 @@ def sheet(subject: Subject, thief: Thief, bench: Bench, path: Path) -> None:
         draw.text((margin + i * SHOWN * side, 12), prompt, "black", font)
     for y, (arm, row) in enumerate(zip(ARMS, rows, strict=True)):
         draw.text((8, head + y * side + side // 2), arm, "black", font)
-        _paste(canvas, row, margin, head + y * side)
+        canvas.paste(side_by_side(row, len(row)), (margin, head + y * side))
     with whole(path) as part:
         canvas.save(part, "PNG")
-
-
-def _paste(canvas: Image.Image, row: Tensor, left: int, top: int) -> None:
-    for x, picture in enumerate(row):
-        canvas.paste(to_pil(picture), (left + x * picture.shape[-1], top))

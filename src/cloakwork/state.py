@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from cloakwork.files import beside, whole
+from cloakwork.images import side_by_side
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
@@ -85,18 +86,9 @@ class State:
 
 
 def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
-    """Pictures (n x 3 x S x S in [0, 1]) side by side, `columns` to a row, in a PNG that appears whole or not at all.
-
-    What the last row lacks is white.
-    """
-    from PIL import Image
-
-    lacking = -len(pictures) % columns
-    pictures = torch.cat([pictures, pictures.new_ones((lacking, *pictures.shape[1:]))])
-    rows = [torch.cat(list(row), dim=2) for row in pictures.split(columns)]
-    pixels = torch.cat(rows, dim=1).mul(255).round().byte().permute(1, 2, 0).contiguous()
+    """Pictures as in `images.side_by_side`, in a PNG that appears whole or not at all."""
     with whole(path) as part:
-        Image.fromarray(pixels.numpy()).save(part, "PNG")
+        side_by_side(pictures, columns).save(part, "PNG")
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], *, shared: bool = False) -> None:

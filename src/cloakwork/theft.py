@@ -14,7 +14,7 @@ from torch import Tensor
 from cloakwork import images, measure, methods, photosets, specs
 from cloakwork.errors import UserError
 from cloakwork.files import drop, whole
-from cloakwork.images import to_pil
+from cloakwork.images import side_by_side, to_pil
 from cloakwork.masking import load_masks
 from cloakwork.records import FOLDER, read_json, surroundings, write_json
 from cloakwork.sources import source
@@ -108,15 +108,13 @@ def attack(
 
 def _sheet(pictures: Tensor, prompts: Sequence[str], path: Path) -> None:
     """A PNG of n x 3 x H x W pictures, each prompt above those that it gave."""
-    (height, width), head = pictures.shape[2:], 24
-    each = len(pictures) // len(prompts)
-    block = head + math.ceil(each / COLUMNS) * height
-    sheet = Image.new("RGB", (COLUMNS * width, len(prompts) * block), "white")
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    for i, (prompt, got) in enumerate(zip(prompts, pictures.split(each), strict=True)):
-        draw.text((8, i * block + 3), prompt, "black", font)
-        for j, picture in enumerate(got):
-            sheet.paste(to_pil(picture), (j % COLUMNS * width, i * block + head + j // COLUMNS * height))
+    grids, head = [side_by_side(got, COLUMNS) for got in pictures.split(len(pictures) // len(prompts))], 24
+    sheet = Image.new("RGB", (grids[0].width, sum(head + grid.height for grid in grids)), "white")
+    draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(14), 0
+    for prompt, grid in zip(prompts, grids, strict=True):
+        draw.text((8, top + 3), prompt, "black", font)
+        sheet.paste(grid, (0, top + head))
+        top += head + grid.height
     with whole(path) as part:
         sheet.save(part, "PNG")
 
