@@ -20,9 +20,9 @@ from typing import Any
 
 import tables
 
-from cloakwork import dryrun, methods, photosets
+from cloakwork import dryrun, photosets, registry
 from cloakwork.cli.foretelling import COSTS
-from cloakwork.records import write_json
+from cloakwork.files import write_json
 
 ABOUT = "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, where a number stands."
 CHILD = Path(__file__).with_name("timed.py")
@@ -59,14 +59,14 @@ def table(cells: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--protection", nargs="*", default=[name for name, _ in methods.listing("protections")])
+    parser.add_argument("--protection", nargs="*", default=[name for name, _ in registry.listing("protections")])
     parser.add_argument("--preset", nargs="*", default=["tiny"], help="which presets are run; all are counted")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--doc", type=Path, default=Path("docs/protections.md"))
     args = parser.parse_args()
     n = len(photosets.read_only(args.photos)[0].files)
     for name in args.protection:
-        module = methods.load("protections", name)
+        module = registry.load("protections", name)
         for preset, config in module.PRESETS.items():
             cells = json.loads(COSTS.read_text())["cells"] if COSTS.exists() else {}
             cell = cells.setdefault(name, {}).get(preset, {}) | asdict(dryrun.count(module, config, photos=n))

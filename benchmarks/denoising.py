@@ -18,7 +18,7 @@ from pathlib import Path
 
 import torch
 
-from cloakwork import eot, images, ldm, loading, methods, worksize
+from cloakwork import eot, images, ldm, loading, registry, worksize
 from cloakwork.intervals import difference, estimate
 from cloakwork.personalize import Training, class_pictures, learn, lesson
 from cloakwork.state import State
@@ -48,8 +48,8 @@ def error(model: ldm.LDM, photos: Photos, prompt: str) -> float:
 
 
 def cell(model: ldm.LDM, folder: Path, method: str, seed: int, budget: float, steps: int) -> dict[str, float]:
-    module = methods.load("protections", method)
-    cfg = replace(methods.config(module, "tiny"), budget=budget)
+    module = registry.load("protections", method)
+    cfg = replace(registry.config(module, "tiny"), budget=budget)
     photos, unseen = photos_of(folder / "set_B"), photos_of(folder / "set_C")
     begun = time.process_time()
     protected = module.protect(

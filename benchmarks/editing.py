@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from cloakwork import eot, images, loading, methods
+from cloakwork import eot, images, loading, registry
 from cloakwork.decoding import EXTENSIONS
+from cloakwork.environment import surroundings
+from cloakwork.files import write_json
 from cloakwork.intervals import estimate
 from cloakwork.metrics import lpips
-from cloakwork.records import surroundings, write_json
 from cloakwork.state import State
 
 STRENGTHS = {"sdedit": (0.1, 0.2, 0.3, 0.5, 0.7), "inpaint": (0.3, 0.5, 0.7, 1.0)}
@@ -38,7 +39,7 @@ def main() -> None:
     x = eot.view(photos, victim.size)
     cells = {}
     for name, strengths in STRENGTHS.items():
-        module = methods.load("attackers", name)
+        module = registry.load("attackers", name)
         config = replace(module.PRESETS["tiny"], strengths=strengths)
         rng = torch.Generator().manual_seed(args.seed)
         edits = module.attack(photos, victim, config, [args.prompt], rng=rng, state=State())

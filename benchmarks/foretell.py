@@ -18,12 +18,13 @@ import torch
 
 from cloakwork import eot, loading, steps
 from cloakwork.comparison import Subject, score_step
+from cloakwork.environment import surroundings
+from cloakwork.files import write_json
 from cloakwork.grids import Line, Table, lines, people
 from cloakwork.intervals import DRAWS
 from cloakwork.ldm import LDM
 from cloakwork.metrics import identity, lpips
 from cloakwork.recipes.tiny import EVERY, OURS, THREE
-from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench
 from cloakwork.types import Photos
 

@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 from cloakwork import eot, loading, steps
 from cloakwork.benching import only
 from cloakwork.comparison import Subject
+from cloakwork.environment import surroundings
+from cloakwork.files import write_json
 from cloakwork.grids import PROMPTS, protected
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.metrics import match
@@ -28,7 +30,6 @@ from cloakwork.personalize import learnable, set_weights
 from cloakwork.pool import members
 from cloakwork.protections.metacloak import pool_steps
 from cloakwork.recipes.tiny import tiny
-from cloakwork.records import surroundings, write_json
 from cloakwork.state import State
 from cloakwork.steps import Bench, Step
 from cloakwork.trainers import drawer, seed_of

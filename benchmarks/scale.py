@@ -27,8 +27,9 @@ import torch
 from PIL import Image
 
 from cloakwork import cluster, executors, steps
+from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.executors import Outcome
-from cloakwork.records import peak_memory_mb, surroundings, write_json
+from cloakwork.files import write_json
 from cloakwork.sources import source
 from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos

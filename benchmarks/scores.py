@@ -23,11 +23,10 @@ import torch
 
 from cloakwork import benching, grids, steps
 from cloakwork.checks import check
-from cloakwork.files import whole
+from cloakwork.files import save_json, whole
 from cloakwork.findings import collect
 from cloakwork.grids import Grid
 from cloakwork.recipes.tiny import tiny
-from cloakwork.records import save_json
 from cloakwork.steps import Bench
 
 RESULTS = Path("results")

@@ -27,10 +27,11 @@ import torch
 
 from cloakwork import eot, specs, steps
 from cloakwork.comparison import Subject
+from cloakwork.environment import surroundings
+from cloakwork.files import write_json
 from cloakwork.grids import Table, lines, people
 from cloakwork.metrics import lpips
 from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
-from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
 from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos

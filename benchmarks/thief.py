@@ -25,9 +25,10 @@ from torch import Tensor
 
 from cloakwork import grids, specs, steps, trainers
 from cloakwork.comparison import Subject, about
+from cloakwork.environment import surroundings
+from cloakwork.files import write_json
 from cloakwork.metrics import clip_i, match
 from cloakwork.nets.faces import load_faces
-from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source, source
 from cloakwork.state import write_grid
 from cloakwork.steps import Bench, Step

@@ -22,10 +22,11 @@ import torch
 
 import cloakwork
 from cloakwork import autoencoders, bottleneck, eot, steps
+from cloakwork.environment import surroundings
+from cloakwork.files import write_json
 from cloakwork.grids import Table, lines
 from cloakwork.grids import people as people_in
 from cloakwork.intervals import difference, estimate
-from cloakwork.records import surroundings, write_json
 from cloakwork.steps import Bench
 
 PROTECTIONS = ("photoguard", "pid", "advdm", "aspl", "cloakwork")

@@ -12,9 +12,9 @@ from conftest import Step, relative_error
 from cloakwork import bpda, eot, pgd
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
-from cloakwork.methods import settings
 from cloakwork.protections import adaptive, advdm, cloakwork
 from cloakwork.purifiers import codesr, impress, jpeg, resize, tvm
+from cloakwork.registry import settings
 from cloakwork.state import State
 from cloakwork.types import Photos
 

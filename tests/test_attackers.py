@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cloakwork import adapters, loading, methods, personalize, trainers
+from cloakwork import adapters, loading, personalize, registry, trainers
 from cloakwork.attackers import dreambooth
 from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
@@ -44,7 +44,7 @@ def thieves(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
 
 
 def lean(name: str, preset: str = "tiny", **more: Any) -> Any:
-    config = methods.load("attackers", name).PRESETS[preset]
+    config = registry.load("attackers", name).PRESETS[preset]
     return replace(config, **{k: v for k, v in {**LEAN, **more}.items() if hasattr(config, k)})
 
 
@@ -53,7 +53,7 @@ def run(
 ) -> Images:
     rng = torch.Generator().manual_seed(seed)
     config = lean(name, preset, **more)
-    return methods.load("attackers", name).attack(photos, victim, config, PROMPTS, rng=rng, state=state or State())
+    return registry.load("attackers", name).attack(photos, victim, config, PROMPTS, rng=rng, state=state or State())
 
 
 def plain(name: str) -> str:
@@ -349,7 +349,7 @@ def test_all_faults_are_told_before_any_work(name: str, photos: Photos, tiny: LD
     config = lean(name, steps=0, batch=0, sampling=Sampling(n=0))
     with pytest.raises(UserError) as error:
         state = State(keep_model=tmp_path)
-        methods.load("attackers", name).attack([], tiny, config, [], rng=torch.Generator(), state=state)
+        registry.load("attackers", name).attack([], tiny, config, [], rng=torch.Generator(), state=state)
     assert error.value.sentences == (
         "There are no photos to learn from; give one at least.",
         'There are no prompts; give one at least, such as "a photo of sks person".',
@@ -412,9 +412,9 @@ def test_each_part_of_decoupling_changes_its_own_words(
 
 
 def test_an_option_that_came_later_leaves_old_keys_alone() -> None:
-    settings = methods.settings(dreambooth.PRESETS["tiny"])
+    settings = registry.settings(dreambooth.PRESETS["tiny"])
     assert "cdl" not in settings and settings["sampling"]["guidance"] == 5
-    assert methods.settings(dreambooth.PRESETS["cdl"])["cdl"]["train"] is True
+    assert registry.settings(dreambooth.PRESETS["cdl"])["cdl"]["train"] is True
 
 
 def test_a_training_that_bursts(photos: Photos, tiny: LDM) -> None:
@@ -450,6 +450,6 @@ def test_a_folder_that_cannot_be_written(photos: Photos, tiny: LDM, tmp_path: Pa
 )
 def test_a_lean_thief_costs_little(name: str, preset: str, photos: Photos, tiny: LDM) -> None:
     """Two cores for 75 seconds: training, 16 pictures and, the first time, the class pictures."""
-    module, begun = methods.load("attackers", name), time.process_time()
+    module, begun = registry.load("attackers", name), time.process_time()
     module.attack(photos, tiny, module.PRESETS[preset], PROMPTS[:1], rng=torch.Generator().manual_seed(0), state=State())
     assert time.process_time() - begun < 150

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import auditing, comparison, eot, methods, steps, subjects
+from cloakwork import auditing, comparison, eot, registry, steps, subjects
 from cloakwork.comparison import CLEAN, PROTECTED, Subject, Thief
 from cloakwork.errors import UserError
 from cloakwork.inspecting import inspect
@@ -73,7 +73,7 @@ def folders(tmp_path: Path, sample_files: list[Path]) -> tuple[Path, Path]:
 
 
 def thief(**circumstances: object) -> Thief:
-    module = methods.load("attackers", "auditlab.audit_copycat")
+    module = registry.load("attackers", "auditlab.audit_copycat")
     return Thief("auditlab.audit_copycat", module.Config(), **circumstances)  # type: ignore[arg-type]
 
 
@@ -103,7 +103,7 @@ def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: Non
 def test_the_same_audit_again_computes_nothing_and_says_the_same(
     folders: tuple[Path, Path], modules: None, tmp_path: Path
 ) -> None:
-    runs = methods.load("attackers", "auditlab.audit_copycat").runs
+    runs = registry.load("attackers", "auditlab.audit_copycat").runs
     runs.clear()
     first = auditing.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
     assert len(runs) == 3
@@ -146,7 +146,7 @@ def test_seeds_and_circumstances_have_keys_of_their_own(folders: tuple[Path, Pat
 
 def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None:
     subject = replace(one(folders), noun="cat")
-    config = methods.config(methods.load("attackers", "dreambooth"), "tiny")
+    config = registry.config(registry.load("attackers", "dreambooth"), "tiny")
     who = Thief("dreambooth", config, prompts=("a photo of sks person", "a cup"))
     step = comparison.attack_step(subject.clean, subject, who, 0)
     assert step.prompts == ("a photo of sks cat", "a cup")
@@ -177,7 +177,7 @@ def test_a_finished_step_leaves_no_checkpoint(
     state = type("Impatient", (State,), {"keep": lambda *a: kept.append(a[0].path) or State.keep(*a)})
     monkeypatch.setattr(steps, "State", lambda path, label, progress: state(path, label, progress, every=0))
     bench = Bench(tmp_path / "store", "cpu")
-    config = methods.load("protections", "photoguard").Config(steps=3)
+    config = registry.load("protections", "photoguard").Config(steps=3)
     steps.photos(Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench)
     assert len(kept) == 3 and kept[0].name.endswith(".part.safetensors")
     assert not list((tmp_path / "store").rglob("*.part.safetensors"))
@@ -240,7 +240,7 @@ def test_without_records_the_clean_folder_is_asked_for(folders: tuple[Path, Path
 
 
 def test_records_know_the_originals(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    from cloakwork import protect
+    from cloakwork.jobs import protect
 
     safe = tmp_path / "safe"
     protect([folders[1]], safe, protection="noise")

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import cloakwork
-from cloakwork import cli, methods, specs
+from cloakwork import cli, registry, specs
 from cloakwork.cli import protecting
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
@@ -107,15 +107,15 @@ def test_list_answers_at_once() -> None:
 def test_list_shows_every_method_with_its_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    for kind in methods.KINDS:
-        rows = methods.listing(kind)
+    for kind in registry.KINDS:
+        rows = registry.listing(kind)
         assert (kind in lines) == bool(rows)
         for name, text in rows:
             assert any(line.split() == [name, *text.split()] for line in lines)
 
 
 def test_list_shows_one_kind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "listing", lambda kind: [("one", f"of the {kind}")])
+    monkeypatch.setattr(registry, "listing", lambda kind: [("one", f"of the {kind}")])
     assert cli.main(["list", "metrics"]) == 0
     assert capsys.readouterr().out == "metrics\n  one               of the metrics\n"
 
@@ -126,8 +126,8 @@ def test_list_shows_what_can_be_set_of_one_method(capsys: pytest.CaptureFixture[
     assert "presets: cdl, jpeg, paper, tiny, transformed" in said and "sampling.steps=25" in said
     assert '  cdl.noise="bhj noisy pattern"                 name of the noise' in said
     assert specs.parse("attackers", said.splitlines()[-1].removeprefix("written "))[0] == "dreambooth"
-    for kind in methods.KINDS:
-        for name, _ in methods.listing(kind):
+    for kind in registry.KINDS:
+        for name, _ in registry.listing(kind):
             assert cli.main(["list", kind, name]) == 0, name
             told = capsys.readouterr().out
             undocumented = [line for line in told.splitlines() if line.startswith("  ") and not line.partition("=")[2].strip()]
@@ -264,11 +264,11 @@ def test_help_shows_common_flags_and_the_methods(name: str, capsys: pytest.Captu
         assert part in said
 
 
-@pytest.mark.parametrize("name", [name for name, _ in methods.listing("protections")])
+@pytest.mark.parametrize("name", [name for name, _ in registry.listing("protections")])
 def test_every_protection_has_a_parser(name: str, jobs: Jobs) -> None:
-    for preset in methods.load("protections", name).PRESETS:
+    for preset in registry.load("protections", name).PRESETS:
         assert cli.main(["protect", "a.png", "-o", "safe", "--protection", name, "--preset", preset]) == 0
-        assert jobs.asked["config"] == methods.load("protections", name).PRESETS[preset]
+        assert jobs.asked["config"] == registry.load("protections", name).PRESETS[preset]
 
 
 def test_a_config_may_not_take_the_commands_flags(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,7 +287,7 @@ def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     assert cli.main(["demo", "-o", "elsewhere", "--protection", "bench.mine"]) == 0
     assert jobs.asked["out"] == Path("elsewhere")
     assert cli.main(["demo"]) == 0
-    assert jobs.asked["protection"] == methods.QUICK_PROTECTION != methods.DEFAULT_PROTECTION
+    assert jobs.asked["protection"] == registry.QUICK_PROTECTION != registry.DEFAULT_PROTECTION
     assert cli.main(["demo", "--protection=bench.mine"]) == 0
     assert jobs.asked["protection"] == "bench.mine"
 
@@ -370,7 +370,7 @@ def test_presets_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[st
     assert all(word in shown for word in ("sds", "tiny", "tiny-plus", "paper", "16", "PGD steps"))
     assert cli.main(["protect", "--list-presets"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name, _ in methods.listing("protections"))
+    assert all(name in shown for name, _ in registry.listing("protections"))
 
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

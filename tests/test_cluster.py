@@ -94,9 +94,9 @@ def notes(lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def odd(files: list[Path], notes: Path, *, number: int = 0, seconds: float = 0.0, fault: str = "", model: bool = False) -> Step:
-    from cloakwork import methods
+    from cloakwork import registry
 
-    config = methods.load("purifiers", "my_lab.odd").Config(str(notes), number, seconds, fault)
+    config = registry.load("purifiers", "my_lab.odd").Config(str(notes), number, seconds, fault)
     return Step("purify", "my_lab.odd", config, (source(files),), models=("tiny",) if model else ())
 
 

@@ -12,11 +12,11 @@ import torch
 from conftest import golden, pixels_of
 
 import cloakwork
-from cloakwork import eot, jobs, ldm, methods
+from cloakwork import eot, jobs, ldm, registry
 from cloakwork.state import State
 from cloakwork.types import Photos
 
-NAMES = [name for name, _ in methods.listing("protections")]
+NAMES = [name for name, _ in registry.listing("protections")]
 LEARNED = [n for n in NAMES if n not in ("none", "noise")]
 LEAN = {"steps": 10, "outer": 3, "class_images": 2, "surrogate_steps": 6}
 # what a method does to the denoising error of the model that it was computed against: up (1) or down (-1)
@@ -29,20 +29,20 @@ LONGER = {"metacloak": {"steps": 60, "surrogate_steps": 120}, "adaptive": {"step
 
 def lean(name: str, **more: Any) -> Any:
     """The method's laptop preset with a short schedule."""
-    module = methods.load("protections", name)
-    config = methods.config(module, "tiny")
+    module = registry.load("protections", name)
+    config = registry.config(module, "tiny")
     return replace(config, **{k: v for k, v in {**LEAN, **more}.items() if hasattr(config, k)})
 
 
 def run(name: str, photos: Photos, model: ldm.LDM, **more: Any) -> tuple[Photos, State]:
-    module, state = methods.load("protections", name), State()
+    module, state = registry.load("protections", name), State()
     rng = torch.Generator().manual_seed(1)
     return module.protect(photos, [model], lean(name, **more), clean=None, rng=rng, state=state), state
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_module_is_a_method_on_one_page(name: str) -> None:
-    module = methods.load("protections", name)
+    module = registry.load("protections", name)
     assert isinstance(module.VERSION, int) and module.Config.__dataclass_params__.frozen
     assert {"tiny", "paper"} <= set(module.PRESETS)
     assert len(Path(str(module.__file__)).read_text().splitlines()) <= 150
@@ -82,7 +82,7 @@ def test_changes_more_with_another_seed_than_with_the_same(name: str, sample_fil
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_interrupted_and_resumed_is_the_same(name: str, photos: Photos, tiny: ldm.LDM, tmp_path: Path) -> None:
-    module, config, total = methods.load("protections", name), lean(name), []
+    module, config, total = registry.load("protections", name), lean(name), []
 
     def protect(state: State) -> Photos:
         return module.protect(photos, [tiny], config, clean=None, rng=torch.Generator().manual_seed(2), state=state)
@@ -129,7 +129,7 @@ def test_golden_value(name: str, photos: Photos, tiny: ldm.LDM) -> None:
     gaps = [(a - b) * 255 for a, b in zip(changed, photos, strict=True)]
     values = [round(v.item(), 3) for gap in gaps for v in (gap.abs().mean(), gap.mean())]
     # other processors round otherwise and a sign may flip; a change of the algorithm shows far above this
-    golden(name, methods.load("protections", name).VERSION, tiny.weights, values, within=0.05)
+    golden(name, registry.load("protections", name).VERSION, tiny.weights, values, within=0.05)
 
 
 @pytest.mark.parametrize("name", LEARNED)

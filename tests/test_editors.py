@@ -21,14 +21,14 @@ from diffusers import (
 )
 from PIL import Image
 
-from cloakwork import editing, eot, ldm, loading, masking, methods, personalize
+from cloakwork import editing, eot, ldm, loading, masking, personalize, registry
 from cloakwork.attackers import inpaint, sdedit
 from cloakwork.errors import UserError
 from cloakwork.nets.lpips import load_lpips
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
-MODEL = Path(ldm.__file__).parent / "tiny" / methods.EMBEDDED["tiny"]
+MODEL = Path(ldm.__file__).parent / "tiny" / registry.EMBEDDED["tiny"]
 PROMPTS = ["a photo of a sunflower", "a photo of a person"]
 Run = Callable[..., Images]
 

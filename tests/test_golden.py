@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from conftest import GOLDEN, golden
 from torch import Tensor
 
-from cloakwork import ddpm, measure, methods
+from cloakwork import ddpm, measure, registry
 from cloakwork.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -27,7 +27,7 @@ EDITORS = {"sdedit": {"strengths": (0.4,), "steps": 5}, "inpaint": {"strengths":
 
 
 def named(kind: str) -> list[str]:
-    return [name for name, _ in methods.listing(kind)]
+    return [name for name, _ in registry.listing(kind)]
 
 
 def said(pictures: list[Tensor]) -> list[float]:
@@ -38,21 +38,21 @@ def said(pictures: list[Tensor]) -> list[float]:
 @pytest.mark.parametrize("name", named("purifiers"))
 def test_purifier(name: str, photos: Photos, tiny: LDM) -> None:
     got = test_purifiers.run(name, photos)
-    weights = {"latent": lambda: tiny.weights, "pixels": lambda: ddpm.weights("tiny"), "": lambda: ""}[methods.asks(name)]()
+    weights = {"latent": lambda: tiny.weights, "pixels": lambda: ddpm.weights("tiny"), "": lambda: ""}[registry.asks(name)]()
     changes = [round((a - b).abs().mean().item() * 255, 3) for a, b in zip(got, photos, strict=True)]
-    golden(f"purifiers/{name}", methods.load("purifiers", name).VERSION, weights, changes, within=0.05)
+    golden(f"purifiers/{name}", registry.load("purifiers", name).VERSION, weights, changes, within=0.05)
 
 
 @pytest.mark.parametrize("name", named("attackers"))
 def test_attacker(name: str, photos: Photos, tiny: LDM) -> None:
     if name in EDITORS:
-        module = methods.load("attackers", name)
+        module = registry.load("attackers", name)
         config = replace(module.PRESETS["tiny"], **EDITORS[name])
         prompts, rng = test_attackers.PROMPTS[:1], torch.Generator().manual_seed(1)
         got = module.attack(photos, tiny, config, prompts, rng=rng, state=State())
     else:
         got = test_attackers.run(name, photos, tiny)
-    golden(f"attackers/{name}", methods.load("attackers", name).VERSION, tiny.weights, said(list(got)), within=1)
+    golden(f"attackers/{name}", registry.load("attackers", name).VERSION, tiny.weights, said(list(got)), within=1)
 
 
 @pytest.mark.parametrize("name", named("metrics"))
@@ -63,7 +63,7 @@ def test_metric(name: str, photos: Photos) -> None:
     found = measure.measure(name, seen, big, ["a photo of a cat"] * len(seen))
     if not (values := [v for v in found.values if not math.isnan(v)]):
         pytest.skip(found.reason or "unscored")
-    golden(f"metrics/{name}", methods.load("metrics", name).VERSION, found.instrument, values, within=0.02 * abs(found.mean))
+    golden(f"metrics/{name}", registry.load("metrics", name).VERSION, found.instrument, values, within=0.02 * abs(found.mean))
 
 
 def test_nothing_is_golden_that_is_not_there() -> None:

@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 
-from cloakwork import dryrun, latents, methods, pgd, targets
+from cloakwork import dryrun, latents, pgd, registry, targets
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.types import Photos
@@ -115,7 +115,7 @@ def test_targets(tiny: LDM, tmp_path: Path) -> None:
     assert set(targets.pattern(64).unique().tolist()) <= {0.0, 0.5, 1.0}
     Image.new("RGB", (300, 90), (200, 30, 30)).save(tmp_path / "red.png")  # of another size and shape
     assert targets.latent(tiny, str(tmp_path / "red.png")).shape == (1, 4, 16, 16)
-    mist = methods.load("protections", "mist")
+    mist = registry.load("protections", "mist")
     config = mist.Config(target=str(tmp_path / "red.png"))
     before = targets.digest(config)
     Image.new("RGB", (300, 90), (30, 30, 200)).save(tmp_path / "red.png")
@@ -135,16 +135,16 @@ LEAN = {
 
 @pytest.mark.parametrize("name", LEAN)
 def test_counts_of_the_papers_presets(name: str) -> None:
-    module = methods.load("protections", name)
+    module = registry.load("protections", name)
     c = dryrun.count(module, module.PRESETS["paper"])
     assert (c.vae_encode, c.vae_encode_backward, c.unet, c.unet_backward) == LEAN[name]
     assert c.pgd_steps == 100 and c.training_steps == 0
 
 
-@pytest.mark.parametrize("name", [name for name, _ in methods.listing("protections")])
+@pytest.mark.parametrize("name", [name for name, _ in registry.listing("protections")])
 def test_every_laptop_preset_can_be_counted(name: str) -> None:
     """On parts that have all that a method may reach for: LoRA layers, cross-attention, features."""
-    module = methods.load("protections", name)
+    module = registry.load("protections", name)
     short = {"steps": 3, "outer": 1, "surrogate_steps": 4}
     for preset, config in module.PRESETS.items():
         if preset.startswith("tiny"):
@@ -154,7 +154,7 @@ def test_every_laptop_preset_can_be_counted(name: str) -> None:
 
 
 def test_counts_go_with_photos_and_surrogates() -> None:
-    module = methods.load("protections", "sds")
+    module = registry.load("protections", "sds")
     config = module.Config(steps=3)
     assert dryrun.count(module, config, photos=pgd.MICRO_BATCH + 1).unet == 6  # two micro-batches a step
     assert dryrun.count(module, config, surrogates=2).unet == 6
@@ -166,7 +166,7 @@ def test_a_dry_run_counts_what_the_real_run_does(
     monkeypatch.setenv("CLOAKWORK_CACHE", str(tmp_path))  # class pictures are drawn, not found
     from cloakwork.state import State
 
-    module = methods.load("protections", "aspl")
+    module = registry.load("protections", "aspl")
     config = replace(module.PRESETS["tiny"], outer=2, class_images=3)
     calls = {"unet": 0, "encode": 0}
 

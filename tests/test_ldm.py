@@ -11,11 +11,11 @@ import torch
 from conftest import SAMPLES
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
-from cloakwork import eot, images, ldm, loading, methods, schedulers
+from cloakwork import eot, images, ldm, loading, registry, schedulers
 from cloakwork.errors import UserError
 from cloakwork.types import Photos
 
-MODEL = Path(ldm.__file__).parent / "tiny" / methods.EMBEDDED["tiny"]
+MODEL = Path(ldm.__file__).parent / "tiny" / registry.EMBEDDED["tiny"]
 
 
 @pytest.fixture(scope="module")

@@ -67,11 +67,11 @@ def test_a_metric_of_anybodys(tmp_path: Path, photos: Photos, monkeypatch: pytes
         "def score(images, reference, prompts, cfg):\n    return cfg.gain * torch.stack([x.mean() for x in images]).mean()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    from cloakwork import methods
+    from cloakwork import registry
 
     (tmp_path / "lab_of_mine").mkdir()
     (tmp_path / "lab_of_mine" / "__init__.py").touch()
     (tmp_path / "bright_lab.py").rename(tmp_path / "lab_of_mine" / "bright.py")
-    module = methods.load("metrics", "lab_of_mine.bright")
+    module = registry.load("metrics", "lab_of_mine.bright")
     found = measure("lab_of_mine.bright", photos, cfg=module.Config(gain=2))
     assert found.values == pytest.approx([2 * sum(p.mean().item() for p in photos) / 3])

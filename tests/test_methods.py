@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.errors import UserError
 
-ALL = [(kind, name) for kind in methods.KINDS for name, _ in methods.listing(kind)]
+ALL = [(kind, name) for kind in registry.KINDS for name, _ in registry.listing(kind)]
 MINE = '''"""A protection of mine."""
 from dataclasses import dataclass
 
@@ -55,13 +55,13 @@ def test_names_are_files_and_help_is_the_first_docstring_line(tmp_path: Path, mo
     (folder / "_shared.py").write_text('"""Not a method either."""')
     (folder / "zeta.py").write_text('"""Last one.\n\nMore about it."""\nimport not_installed')
     (folder / "alpha.py").write_text("import not_installed")
-    monkeypatch.setattr(methods, "__file__", str(tmp_path / "methods.py"))
-    assert methods.listing("protections") == [("alpha", ""), ("zeta", "Last one.")]
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry.py"))
+    assert registry.listing("protections") == [("alpha", ""), ("zeta", "Last one.")]
 
 
 def test_listing_imports_no_method_and_no_torch() -> None:
     code = (
-        "import sys; from cloakwork import methods; [methods.listing(k) for k in methods.KINDS];"
+        "import sys; from cloakwork import registry; [registry.listing(k) for k in registry.KINDS];"
         "bad = [m for m in sys.modules if m.partition('.')[0] in ('torch', 'diffusers', 'transformers', 'numpy')];"
         "bad += [m for m in sys.modules if m.startswith('cloakwork.protections')]; sys.exit(str(bad) if bad else 0)"
     )
@@ -82,12 +82,12 @@ def test_the_package_says_what_it_lacks() -> None:
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_method_keeps_the_contract(kind: str, name: str) -> None:
-    module = methods.load(kind, name)
-    assert dict(methods.listing(kind))[name], "the first line of the docstring is the method's help"
+    module = registry.load(kind, name)
+    assert dict(registry.listing(kind))[name], "the first line of the docstring is the method's help"
     assert isinstance(module.VERSION, int)
     assert is_dataclass(module.Config)
-    assert callable(getattr(module, methods.FUNCTIONS[kind]))
-    parameters = inspect.signature(getattr(module, methods.FUNCTIONS[kind])).parameters
+    assert callable(getattr(module, registry.FUNCTIONS[kind]))
+    parameters = inspect.signature(getattr(module, registry.FUNCTIONS[kind])).parameters
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
     for config in [module.Config(), *getattr(module, "PRESETS", {}).values()]:
         assert type(config) is module.Config
@@ -98,7 +98,7 @@ def test_every_method_keeps_the_contract(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_config_field_has_help(kind: str, name: str) -> None:
-    module = methods.load(kind, name)
+    module = registry.load(kind, name)
     assert module.__file__
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
     body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
@@ -113,40 +113,40 @@ def test_every_config_field_has_help(kind: str, name: str) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [pair for pair in ALL if pair[0] == "protections"])
 def test_every_protection_has_a_budget_and_both_presets(kind: str, name: str) -> None:
-    module = methods.load(kind, name)
+    module = registry.load(kind, name)
     assert set(module.PRESETS) >= {"paper", "tiny"}
     assert "budget" in {field.name for field in fields(module.Config)}
 
 
 def test_a_mistyped_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(methods, "_files", lambda kind: [Path("aspl.py"), Path("photoguard.py")])
+    monkeypatch.setattr(registry, "_files", lambda kind: [Path("aspl.py"), Path("photoguard.py")])
     with pytest.raises(UserError) as error:
-        methods.load("protections", "photogaurd")
+        registry.load("protections", "photogaurd")
     assert str(error.value).startswith("There is no protection 'photogaurd'; did you mean 'photoguard'? Known: aspl, photoguard.")
 
 
 def test_a_name_like_no_other_gets_the_list_alone() -> None:
-    text = str(methods.unknown("kind", "zzz", ["protections", "metrics"]))
+    text = str(registry.unknown("kind", "zzz", ["protections", "metrics"]))
     assert text == "There is no kind 'zzz'. Known: protections, metrics."
 
 
 def test_anybodys_module_is_found_from_the_working_folder(lab: Path) -> None:
     (lab / "mine.py").write_text(MINE)
-    module = methods.load("protections", "lab.mine")
+    module = registry.load("protections", "lab.mine")
     assert module.__doc__ == "A protection of mine."
-    assert methods.load("protections", "lab.mine") is module
+    assert registry.load("protections", "lab.mine") is module
 
 
 def test_the_working_folder_hides_no_installed_package(lab: Path) -> None:
     (lab / "mine.py").write_text("import json\n" + MINE.partition("\n")[2])
     (lab.parent / "json.py").write_text("raise SystemExit('hidden')")
-    assert methods.load("protections", "lab.mine").VERSION == 1
+    assert registry.load("protections", "lab.mine").VERSION == 1
 
 
 def test_a_module_that_lacks_parts_is_told_all_of_them(lab: Path) -> None:
     (lab / "empty.py").write_text("VERSION = '1'\nConfig = dict")
     with pytest.raises(UserError) as error:
-        methods.load("protections", "lab.empty")
+        registry.load("protections", "lab.empty")
     assert str(error.value) == (
         "The module 'lab.empty' is not one of the protections: "
         "it lacks VERSION (a whole number), Config (a frozen dataclass), protect() (a function)."
@@ -156,61 +156,61 @@ def test_a_module_that_lacks_parts_is_told_all_of_them(lab: Path) -> None:
 def test_a_module_that_may_change_its_config_is_refused(lab: Path) -> None:
     (lab / "loose.py").write_text(MINE.replace("(frozen=True)", ""))
     with pytest.raises(UserError, match="lacks Config"):
-        methods.load("protections", "lab.loose")
+        registry.load("protections", "lab.loose")
 
 
 def test_a_protection_without_a_budget_is_refused(lab: Path) -> None:
     (lab / "boundless.py").write_text(MINE.replace("    budget: float = 11\n", ""))
     with pytest.raises(UserError, match=r"it lacks Config\.budget"):
-        methods.load("protections", "lab.boundless")
+        registry.load("protections", "lab.boundless")
 
 
 def test_a_module_of_another_kind_is_refused(lab: Path) -> None:
     (lab / "mine.py").write_text(MINE)
     with pytest.raises(UserError, match=r"not one of the purifiers: it lacks purify\(\)"):
-        methods.load("purifiers", "lab.mine")
+        registry.load("purifiers", "lab.mine")
 
 
 @pytest.mark.parametrize("name", ["lab.mnie", "nowhere.mine"])
 def test_a_module_that_is_not_there(lab: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"There is no module '{name}' here"):
-        methods.load("protections", name)
+        registry.load("protections", name)
 
 
 @pytest.mark.parametrize("name", [".mine", "lab.", "..", "./mine.py", "lab.2"])
 def test_a_name_that_is_no_module_name(lab: Path, name: str) -> None:
     with pytest.raises(UserError, match="is not the name of a module"):
-        methods.load("protections", name)
+        registry.load("protections", name)
 
 
 def test_a_module_that_needs_what_is_not_installed(lab: Path) -> None:
     (lab / "needy.py").write_text("import not_installed_at_all")
     with pytest.raises(UserError, match=r"'lab\.needy' needs 'not_installed_at_all', which is not installed"):
-        methods.load("protections", "lab.needy")
+        registry.load("protections", "lab.needy")
 
 
 def test_the_preset_follows_the_surrogates(lab: Path) -> None:
     (lab / "mine.py").write_text(MINE)
-    module = methods.load("protections", "lab.mine")
-    assert methods.config(module, surrogates=["tiny"]).steps == 2
-    assert methods.config(module, surrogates=["tiny", "tiny-b"]).steps == 2
-    assert methods.config(module, surrogates=["tiny", "someone/some-model"]).steps == 9
-    assert methods.config(module, "paper", ["tiny"]).steps == 9
+    module = registry.load("protections", "lab.mine")
+    assert registry.config(module, surrogates=["tiny"]).steps == 2
+    assert registry.config(module, surrogates=["tiny", "tiny-b"]).steps == 2
+    assert registry.config(module, surrogates=["tiny", "someone/some-model"]).steps == 9
+    assert registry.config(module, "paper", ["tiny"]).steps == 9
     with pytest.raises(UserError, match=r"no lab\.mine preset 'papre'; did you mean 'paper'\? Known: paper, tiny"):
-        methods.config(module, "papre")
+        registry.config(module, "papre")
 
 
 def test_a_module_without_presets_has_its_defaults(lab: Path) -> None:
     (lab / "bare.py").write_text(MINE.replace("PRESETS", "OTHER"))
-    assert methods.config(methods.load("protections", "lab.bare")).steps == 9
+    assert registry.config(registry.load("protections", "lab.bare")).steps == 9
 
 
 def test_the_example_in_the_guide_is_a_method(lab: Path) -> None:
     guide = Path(__file__).parents[1] / "CONTRIBUTING.md"
     (lab / "push.py").write_text(guide.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0])
-    module = methods.load("protections", "lab.push")
-    assert methods.config(module, "tiny").steps == 20
+    module = registry.load("protections", "lab.push")
+    assert registry.config(module, "tiny").steps == 20
 
 
 def _environment() -> dict[str, str]:
-    return {"PYTHONPATH": str(Path(methods.__file__).parents[1])}
+    return {"PYTHONPATH": str(Path(registry.__file__).parents[1])}

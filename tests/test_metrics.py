@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import images, methods
+from cloakwork import images, registry
 from cloakwork.metrics import ciede2000, l2, linf, lpips, ms_ssim, psnr, ssim
 from cloakwork.types import Photos
 
 SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
-CHANGE = [name for name, _ in methods.listing("metrics") if methods.load("metrics", name).REFERENCE == "originals"]
+CHANGE = [name for name, _ in registry.listing("metrics") if registry.load("metrics", name).REFERENCE == "originals"]
 
 
 def crop(name: str, size: int = 128, at: int = 40) -> Tensor:
@@ -23,9 +23,9 @@ def crop(name: str, size: int = 128, at: int = 40) -> Tensor:
     return images.unit(images.load(SAMPLES / name).pixels)[:, at : at + size, at : at + size]
 
 
-@pytest.mark.parametrize("name", [name for name, _ in methods.listing("metrics")])
+@pytest.mark.parametrize("name", [name for name, _ in registry.listing("metrics")])
 def test_every_metric_says_what_its_numbers_are(name: str) -> None:
-    module = methods.load("metrics", name)
+    module = registry.load("metrics", name)
     assert module.SCOPE in ("image", "set")
     assert module.BETTER in ("higher", "lower")
     assert module.RANGE[0] < module.RANGE[1]
@@ -36,7 +36,7 @@ def test_every_metric_says_what_its_numbers_are(name: str) -> None:
 @pytest.mark.parametrize("name", CHANGE)
 def test_direction_is_data_and_true(name: str, photos: Photos, rng: torch.Generator) -> None:
     """Every metric of change ranks a faint one before a loud one, and scores sets of mixed sizes."""
-    module = methods.load("metrics", name)
+    module = registry.load("metrics", name)
     photos = [F.interpolate(p[None], scale_factor=1.5, mode="bilinear")[0] for p in photos]  # MS-SSIM wants 176 px
     signs = [torch.randint(0, 2, p.shape, generator=rng) * 2.0 - 1 for p in photos]
     faint, loud = ([(p + k / 255 * s).clamp(0, 1) for p, s in zip(photos, signs, strict=True)] for k in (3, 12))

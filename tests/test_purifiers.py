@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
-from cloakwork import bpda, cli, ddpm, eot, loading, methods, specs
+from cloakwork import bpda, cli, ddpm, eot, loading, registry, specs
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, lpips
@@ -21,7 +21,7 @@ from cloakwork.nets import enlarging
 from cloakwork.purifiers import bilateral_guided, blur, impress, jpeg, median, noise, quantise, resize, tvm
 from cloakwork.types import Photos
 
-NAMES = [name for name, _ in methods.listing("purifiers")]
+NAMES = [name for name, _ in registry.listing("purifiers")]
 # what a purifier may take from a clean photo (LPIPS, mean of the three samples); more is a defect
 HARM = {"none": 0.0, "quantise": 0.004, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
         "resize": 0.2, "blur": 0.4, "impress": 0.12, "latent_diffpure": 0.3, "codesr": 0.25, "diffpure": 0.1,
@@ -37,10 +37,10 @@ QUICK = {
 
 
 def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
-    module = methods.load("purifiers", name)
-    cfg = replace(methods.config(module, None, ["tiny"]), **QUICK.get(name, {}) | fields)
+    module = registry.load("purifiers", name)
+    cfg = replace(registry.config(module, None, ["tiny"]), **QUICK.get(name, {}) | fields)
     model = {"latent": lambda: loading.load("tiny", "cpu"), "pixels": lambda: ddpm.load("tiny", "cpu"), "": lambda: None}[
-        methods.asks(name)
+        registry.asks(name)
     ]()
     try:
         return module.purify(photos, model, cfg, rng=torch.Generator().manual_seed(seed))
@@ -298,7 +298,7 @@ def test_diffusion_takes_noise_away(name: str, t: int, photos: Photos) -> None:
     assert off[0] < 0.7 * off[1]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if methods.asks(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.asks(name)])
 def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"A photo is 60 x 200 px, smaller than the window of \d+ px"):
         run(name, [torch.rand(3, 200, 60)])
@@ -356,7 +356,7 @@ def test_a_mistake_in_the_command_writes_nothing(
 def test_a_megapixel_takes_seconds(name: str) -> None:
     """CPU seconds of one thread: with more threads and a free machine it takes no longer than that."""
     photo = F.interpolate(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), (1024, 1024), mode="bicubic")
-    module, begun = methods.load("purifiers", name), time.process_time()
+    module, begun = registry.load("purifiers", name), time.process_time()
     module.purify([photo[0].clamp(0, 1)], None, module.Config(), rng=torch.Generator().manual_seed(0))
     taken = time.process_time() - begun
     print(f"{name}: {taken:.2f} CPU s")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cloakwork import executors, grids, methods, recipes, specs, steps
+from cloakwork import executors, grids, recipes, registry, specs, steps
 from cloakwork.comparison import STEALTH, score_step
 from cloakwork.errors import UserError
 from cloakwork.findings import Cell, Findings, TableFindings
@@ -79,11 +79,11 @@ def test_recipes_build_steps_without_loading_anything(name: str, built: dict[str
     monkeypatch.setattr("cloakwork.loading.load", loads)
     targets = list(grids.targets(built[name]))
     assert targets and all(isinstance(t, Step) and t.kind == "score" for t in targets)
-    assert name in {recipe for recipe, _ in methods.listing("recipes")}
+    assert name in {recipe for recipe, _ in registry.listing("recipes")}
     for t in built[name].tables:
         assert len(set(labels(t))) == len(t.thieves) and len(set(t.protections)) == len(t.protections)
         assert t.about and t.seeds == 1 and len({m.partition(":")[0] for m in t.metrics}) == len(t.metrics)
-        assert all(methods.load("metrics", specs.parse("metrics", m)[0]) for m in t.metrics)
+        assert all(registry.load("metrics", specs.parse("metrics", m)[0]) for m in t.metrics)
         # a preset of the small models has no place here, whatever models are put in
         assert all(word.split("@")[0].split(":")[1:2] not in ([], ["tiny"]) for word in t.protections)
     assert len({t.name for t in built[name].tables}) == len(built[name].tables)
@@ -230,7 +230,7 @@ def test_no_more_people_than_in_the_paper(tmp_path: Path, sample_files: list[Pat
     assert [len(t.subjects) for t in counted.values()] == [6, 6] and [t.name for t in counted.values()] == 2 * ["protections"]
     (red,) = recipes.find(["paper_red_team"]).values()
     assert {len(t.subjects) for t in recipes.build("paper_red_team", red, tmp_path).tables} == {4}
-    assert {methods.find_module(f"cloakwork.recipes.{name}").PEOPLE for name in PAPERS[:2]} == {50}
+    assert {registry.find_module(f"cloakwork.recipes.{name}").PEOPLE for name in PAPERS[:2]} == {50}
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -269,7 +269,7 @@ def test_every_reported_number_finds_its_cell(built: dict[str, Grid]) -> None:
         place = (f"{e.table}, {e.dataset}", e.protection, e.thief, e.metric)
         assert place in known[e.recipe], place
         assert known[e.recipe][place] == e.budget, place
-        low, high = methods.load("metrics", e.metric).RANGE
+        low, high = registry.load("metrics", e.metric).RANGE
         assert low <= e.number.value <= high and math.isfinite(e.number.value), place
         assert e.number.source.startswith("arXiv ") and e.number.model and e.number.note
 
@@ -281,7 +281,7 @@ def test_no_number_stands_twice() -> None:
 
 def test_a_column_without_a_metric_is_one_that_there_is_none_for() -> None:
     blocks = json.loads(_reported.FILE.read_text(encoding="utf-8"))
-    ours = {name for name, _ in methods.listing("metrics")}
+    ours = {name for name, _ in registry.listing("metrics")}
     for block in blocks:
         for column in block["columns"]:
             assert column["metric"] in ours or (column["metric"] is None and column["called"] in ("IMS", "Q", "Avg"))

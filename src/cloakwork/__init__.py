@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cloakwork._version import __version__
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from cloakwork.purifying import purify
     from cloakwork.theft import attack, score
 
-__version__ = "0.1.0"
-__all__ = ["UserError", "attack", "audit", "bench", "inspect", "load", "protect", "purify", "score"]
+__all__ = ["UserError", "__version__", "attack", "audit", "bench", "inspect", "load", "protect", "purify", "score"]
 
 _HOME = {
     "attack": "cloakwork.theft",

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cloakwork import methods, steps
+from cloakwork import registry, steps
 from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
-from cloakwork.files import whole
+from cloakwork.environment import surroundings
+from cloakwork.files import whole, write_json
 from cloakwork.images import side_by_side
 from cloakwork.photosets import keep_apart
-from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
 from cloakwork.state import Progress
 from cloakwork.steps import Bench
@@ -77,7 +77,7 @@ def _plain(name: str) -> str:
 
 def default_thief() -> Thief:
     """DreamBooth with its settings for `tiny`."""
-    return Thief("dreambooth", methods.config(methods.load("attackers", "dreambooth"), "tiny"))
+    return Thief("dreambooth", registry.config(registry.load("attackers", "dreambooth"), "tiny"))
 
 
 def report(found: Audit, subjects: Sequence[Subject], thieves: Sequence[Thief], bench: Bench) -> dict[str, Any]:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from cloakwork import ldm, loading
 from cloakwork.errors import UserError
-from cloakwork.methods import EMBEDDED
 from cloakwork.nets import hub
+from cloakwork.registry import EMBEDDED
 from cloakwork.types import Images
 
 MICRO_BATCH = 8  # pictures at a time

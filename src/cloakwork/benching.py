@@ -12,8 +12,8 @@ from cloakwork.errors import UserError
 from cloakwork.executors import Expected, Outcome, Tell
 from cloakwork.findings import Findings, collect
 from cloakwork.grids import Grid, targets
-from cloakwork.methods import unknown
 from cloakwork.recipes._reported import beside
+from cloakwork.registry import unknown
 from cloakwork.steps import Bench, Step
 
 Engine = Callable[[Iterable[Step], Bench, Tell | None], Outcome]

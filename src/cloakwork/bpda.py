@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from cloakwork import ddpm, methods, pgd, specs
+from cloakwork import ddpm, pgd, registry, specs
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
@@ -36,14 +36,14 @@ def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chai
 def instrument(text: str, denoiser: str) -> str:
     """What decides the result beside the text: the weights of the denoiser of pixels, and purifiers' versions after the first."""
     some = chains(text)
-    versions = {name: methods.load("purifiers", name).VERSION for chain in some for name, _ in chain}
+    versions = {name: registry.load("purifiers", name).VERSION for chain in some for name, _ in chain}
     weights = [ddpm.weights(denoiser)] if "pixels" in _kinds(some) else []
     return " ".join(weights + [f"{name} {version}" for name, version in sorted(versions.items()) if version > 1])
 
 
 def _kinds(some: Sequence[Chain]) -> set[str]:
     """Of models that the chains ask for."""
-    return {methods.asks(name) for chain in some for name, _ in chain}
+    return {registry.asks(name) for chain in some for name, _ in chain}
 
 
 def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
@@ -56,7 +56,7 @@ def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | Pi
 def through(photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) after a chain, with a graph that leads back to them."""
     for name, config in chain:
-        module, model = methods.load("purifiers", name), known.get(methods.asks(name))
+        module, model = registry.load("purifiers", name), known.get(registry.asks(name))
         if hasattr(module, "smooth"):
             photos = module.smooth(photos, model, config, rng=rng)
             continue

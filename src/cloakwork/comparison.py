@@ -14,7 +14,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from cloakwork import intervals, methods, specs, steps
+from cloakwork import intervals, registry, specs, steps
 from cloakwork.errors import UserError
 from cloakwork.intervals import Estimate, Scores
 from cloakwork.sources import Source
@@ -99,7 +99,7 @@ class Audit:
 
 def arms(subject: Subject, seed: int) -> dict[str, Source | Step]:
     """What each thief learns from."""
-    noise = methods.load("protections", "noise")
+    noise = registry.load("protections", "noise")
     noisy = Step("protect", "noise", noise.Config(budget=subject.budget), (subject.clean,), seed)
     return {CLEAN: subject.clean, NOISE: noisy, PROTECTED: subject.protected}
 
@@ -129,7 +129,7 @@ def score_step(arm: str, subject: Subject, thief: Thief, seed: int, metric: str)
     """
     (name, config), photos = _metric(metric), arms(subject, seed)
     attack = attack_step(photos[arm], subject, thief, seed)
-    paired = methods.load("metrics", name).REFERENCE == "originals"
+    paired = registry.load("metrics", name).REFERENCE == "originals"
     other = attack_step(photos[CLEAN], subject, thief, seed) if paired else subject.references
     return Step("score", name, config, (attack, other), prompts=attack.prompts)
 
@@ -142,7 +142,7 @@ def _metric(word: str) -> tuple[str, Any]:
 
 def stealth_step(subject: Subject, metric: str) -> Step:
     """How visible the protection is: protected photos against their originals, at their own size."""
-    return Step("score", metric, methods.load("metrics", metric).Config(), (subject.protected, subject.clean))
+    return Step("score", metric, registry.load("metrics", metric).Config(), (subject.protected, subject.clean))
 
 
 def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: Sequence[str], seeds: int, bench: Bench) -> Audit:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from cloakwork.ldm import Sampling
-from cloakwork.methods import LATE
+from cloakwork.registry import LATE
 
 
 @dataclass(frozen=True)

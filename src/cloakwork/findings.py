@@ -11,9 +11,9 @@ from typing import Any
 
 from cloakwork import loading, specs, steps
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Thief, score_step, stealth_step
+from cloakwork.environment import surroundings
 from cloakwork.grids import Grid, Line, Table, lines, targets
 from cloakwork.intervals import Estimate, Scores, difference, estimate
-from cloakwork.records import surroundings
 from cloakwork.steps import Bench, Step
 
 

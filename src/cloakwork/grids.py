@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from cloakwork import methods, photosets, specs
+from cloakwork import photosets, registry, specs
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Subject, Thief, about, arms, score_step, stealth_step
 from cloakwork.errors import UserError
 from cloakwork.sources import Source, source
@@ -164,7 +164,7 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
         config = replace(config, budget=table.budget)
     if protection in CONTROLS:
         return tuple(replace(s, budget=config.budget) for s in table.subjects)
-    models = surrogates if getattr(methods.load("protections", name), "USES_SURROGATES", True) else ()
+    models = surrogates if getattr(registry.load("protections", name), "USES_SURROGATES", True) else ()
 
     def step(s: Subject) -> Step:
         photos = (s.clean, s.known) if s.known else (s.clean,)

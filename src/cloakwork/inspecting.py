@@ -16,16 +16,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import autoencoders, bottleneck, ddpm, decoupling, eot, figures, methods, specs, steps, watching
+from cloakwork import autoencoders, bottleneck, ddpm, decoupling, eot, figures, registry, specs, steps, watching
 from cloakwork.autoencoders import Autoencoder
 from cloakwork.bottleneck import Moved
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork.environment import surroundings
 from cloakwork.errors import Unscored, UserError
+from cloakwork.files import write_json
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.nets.clip import Clip, load_clip
 from cloakwork.personalize import PREVIEW
 from cloakwork.photosets import keep_apart
-from cloakwork.records import surroundings, write_json
 from cloakwork.sources import Source
 from cloakwork.state import Progress
 from cloakwork.steps import Bench, Step
@@ -121,7 +122,7 @@ def inspect(
     eyes, halves = _eyes(clip), [autoencoders.load(name, device) for name in coders]
     bench = Bench(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
-    kinds = {methods.asks(name) for name, _ in purifiers}
+    kinds = {registry.asks(name) for name, _ in purifiers}
     how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
     sources = {s.name: _arms(s, purifiers, how) for s in subjects}
     photos = {arm: {s: steps.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
@@ -152,7 +153,7 @@ def _check(watched: Watched) -> None:
     if not 1 <= watched.every <= watched.thief.config.steps:
         most = watched.thief.config.steps
         raise UserError(f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}.")
-    paired = [m for m in watched.metrics if methods.load("metrics", m).REFERENCE == "originals"]
+    paired = [m for m in watched.metrics if registry.load("metrics", m).REFERENCE == "originals"]
     if paired or not watched.metrics:
         why = f"'{paired[0]}' compares with originals, which a thief's pictures have not" if paired else "No metric was named"
         raise UserError(f"{why}; name metrics such as {', '.join(METRICS)}.")

@@ -11,27 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import eot, images, loading, methods, pgd, photosets
+from cloakwork import eot, images, loading, pgd, photosets, registry
+from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import UserError
-from cloakwork.files import drop
+from cloakwork.files import FOLDER, drop, sha256, write_json
 from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.plan import Job, Task, check_config, references, refuse_overwriting, task_of
-from cloakwork.records import (
-    FOLDER,
-    ROWS,
-    PhotoRecord,
-    SetRecord,
-    before_and_after,
-    peak_memory_mb,
-    read_result,
-    result_json,
-    sha256,
-    surroundings,
-    thumbnail,
-    write_json,
-)
+from cloakwork.records import ROWS, PhotoRecord, SetRecord, before_and_after, read_result, result_json, thumbnail
 from cloakwork.state import Progress, State
 from cloakwork.types import Photos
 from cloakwork.worksize import finish, work_copy
@@ -44,7 +32,7 @@ def protect(
     photos: Sequence[Path | str] | Path | str,
     out: Path | str,
     *,
-    protection: str = methods.DEFAULT_PROTECTION,
+    protection: str = registry.DEFAULT_PROTECTION,
     config: Any = None,
     preset: str | None = None,
     surrogates: Sequence[str] | str = ("tiny",),
@@ -85,12 +73,12 @@ def protect(
     Raises:
         UserError: every fault found in the input, before anything is written.
     """
-    module = methods.load("protections", protection)
+    module = registry.load("protections", protection)
     photos = [photos] if isinstance(photos, str | Path) else photos
     surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
     if config is not None and preset is not None:
         raise UserError("Both a config and a preset were given; give one of them.")
-    config = methods.config(module, preset, surrogates) if config is None else config
+    config = registry.config(module, preset, surrogates) if config is None else config
     uses_models = getattr(module, "USES_SURROGATES", True)
     check_config(config, quality, surrogates if uses_models else None)
     out = Path(out).expanduser().absolute()

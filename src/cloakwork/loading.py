@@ -15,8 +15,8 @@ from torch import nn
 
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
-from cloakwork.methods import EMBEDDED
 from cloakwork.nets import hub
+from cloakwork.registry import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors"))]

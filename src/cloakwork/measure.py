@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.errors import Unscored, UserError
 from cloakwork.types import Images, Photos
 
@@ -60,7 +60,7 @@ def measure(
     Raises:
         UserError: unknown metric; originals that do not pair up with the pictures; prompts of another number.
     """
-    module = methods.load("metrics", name)
+    module = registry.load("metrics", name)
     cfg = module.Config() if cfg is None else cfg
     pictures = [x.detach().float().cpu() for x in images]
     clean = [x.detach().float().cpu() for x in reference or []]
@@ -72,7 +72,7 @@ def measure(
 
 def instrument(name: str, cfg: Any = None) -> str:
     """The network that a metric measures with and its weights; "" when it has none or they are not here."""
-    module = methods.load("metrics", name)
+    module = registry.load("metrics", name)
     if not hasattr(module, "instrument"):
         return ""
     try:

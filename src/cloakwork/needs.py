@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import methods, steps
+from cloakwork import registry, steps
 from cloakwork.errors import UserError
-from cloakwork.methods import EMBEDDED
+from cloakwork.registry import EMBEDDED
 from cloakwork.steps import Step
 
 GPU_SHARE = 0.1  # of one, for steps that ask no model: their tensors are on it all the same
@@ -66,7 +66,7 @@ def of_each(todo: Iterable[Step], device: str, nodes: list[dict[str, float]]) ->
 
 def of_one(step: Step, device: str, largest: int) -> Need:
     """What one asks, of machines with at most so many bytes."""
-    module = methods.load(steps.FOLDERS[step.kind], step.name) if step.kind in steps.FOLDERS else None
+    module = registry.load(steps.FOLDERS[step.kind], step.name) if step.kind in steps.FOLDERS else None
     factor = 1 if set(step.models) <= set(EMBEDDED) else LARGER
     memory = getattr(module, "MEMORY_GB", MEMORY_GB[step.kind] * factor)
     gpus = max(getattr(module, "GPUS", 1 if step.models else 0), GPU_SHARE) if device == "cuda" else 0

@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
+from cloakwork.files import cache_folder, write_tensors
 from cloakwork.ldm import LDM
-from cloakwork.state import Progress, State, cache_folder, write_tensors
+from cloakwork.state import Progress, State
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]

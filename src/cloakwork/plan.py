@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import images, methods, pgd, photosets, targets
+from cloakwork import images, pgd, photosets, registry, targets
 from cloakwork.errors import UserError, told
+from cloakwork.files import hash_of
 from cloakwork.ldm import LDM
 from cloakwork.photosets import PhotoSet
 from cloakwork.records import read_result
@@ -57,8 +56,8 @@ class Job:
         return {
             "protection": self.protection,
             "version": self.module.VERSION,
-            "config": methods.settings(self.config),
-            "instrument": methods.instrument(self.module, self.config),
+            "config": registry.settings(self.config),
+            "instrument": registry.instrument(self.module, self.config),
             "target": targets.digest(self.config),
             "surrogates": [(m.weights, str(m.dtype), m.device.type, m.sample_posterior) for m in self.surrogates],
             "seed": self.seed,
@@ -66,11 +65,6 @@ class Job:
             "photos": sorted(digests),
             "how": [WORK_SIDE, pgd.MICRO_BATCH],
         }
-
-
-def hash_of(parts: Any) -> str:
-    """sha256 of plain data, hex."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 @dataclass(frozen=True)

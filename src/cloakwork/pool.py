@@ -16,10 +16,10 @@ from torch import Tensor
 from cloakwork import eot, pgd
 from cloakwork.eot import Loader
 from cloakwork.errors import UserError
-from cloakwork.files import drop
+from cloakwork.files import cache_folder, drop, write_tensors
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Lesson, Training, learn, learnable, lesson, set_weights, train, turn
-from cloakwork.state import Progress, State, cache_folder, write_tensors
+from cloakwork.state import Progress, State
 from cloakwork.trainers import prior
 from cloakwork.types import Images, Photos
 

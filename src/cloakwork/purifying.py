@@ -14,15 +14,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, methods, photosets, specs, windows
+from cloakwork import ddpm, images, loading, photosets, registry, specs, windows
 from cloakwork.ddpm import PixelDDPM
+from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
+from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json
 from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import lpips
 from cloakwork.photosets import PhotoSet
-from cloakwork.plan import hash_of
-from cloakwork.records import FOLDER, contact_sheet, read_json, sha256, surroundings, thumbnail, write_json
+from cloakwork.records import contact_sheet, thumbnail
 from cloakwork.state import Progress
 from cloakwork.subjects import Original, originals
 from cloakwork.types import Photos
@@ -68,7 +69,7 @@ class Job:
     def methods_used(self) -> list[dict[str, Any]]:
         """The purifiers as plain data; once a job, since it hashes the weights of networks that they find by themselves."""
         return [
-            {"name": name, "version": module.VERSION, "config": asdict(config), "instrument": methods.instrument(module, config)}
+            {"name": name, "version": module.VERSION, "config": asdict(config), "instrument": registry.instrument(module, config)}
             for name, module, config in self.purifiers
         ]
 
@@ -84,7 +85,7 @@ class Job:
         x = images.unit(photo.pixels).to(self.device)
         for k, (name, module, config) in enumerate(self.purifiers):
             rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
-            (x,) = module.purify([x], self.models.get(methods.asks(name)), config, rng=rng)
+            (x,) = module.purify([x], self.models.get(registry.asks(name)), config, rng=rng)
         return x.clamp(0, 1).mul(255).round().byte().cpu()
 
 
@@ -129,7 +130,7 @@ def purify(
         UserError: every fault found in the input, before anything is written.
     """
     out = Path(out).expanduser().absolute()
-    chosen = [(n, methods.load("purifiers", n), config) for n, config in specs.purifiers(purifiers, model, denoiser)]
+    chosen = [(n, registry.load("purifiers", n), config) for n, config in specs.purifiers(purifiers, model, denoiser)]
     if not chosen:
         raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
     images.check_quality(quality)
@@ -138,7 +139,7 @@ def purify(
     kept = {original.file.resolve() for original in known.values()}
     if mine := [o for s in sets for o in s.outputs if o.resolve() in kept]:
         raise UserError(*[f"{o} is an original, which is never overwritten; choose another output folder." for o in mine])
-    kinds = {methods.asks(name) for name, _, _ in chosen}
+    kinds = {registry.asks(name) for name, _, _ in chosen}
     models: dict[str, LDM | PixelDDPM] = {}
     if "latent" in kinds:
         models["latent"] = loading.load(model, device, dtype)
@@ -162,7 +163,7 @@ def purify(
 
 def _check_sizes(job: Job, sets: Sequence[PhotoSet]) -> None:
     """Raises UserError for every photo that is smaller than the largest window which one of the purifiers puts on it."""
-    windowed = [methods.asks(name) for name, module, _ in job.purifiers if getattr(module, "WINDOWS", False)]
+    windowed = [registry.asks(name) for name, module, _ in job.purifiers if getattr(module, "WINDOWS", False)]
     if not windowed:
         return
     size = max(job.models[kind].size for kind in windowed)

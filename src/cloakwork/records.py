@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +12,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cloakwork import __version__
-from cloakwork.files import whole
+from cloakwork.files import FOLDER, read_json, sha256, whole
 from cloakwork.images import to_pil
 from cloakwork.types import Photos
 
-FOLDER = ".cloakwork"
-PACKAGES = ("torch", "diffusers", "transformers", "kornia", "pillow", "numpy")
 THUMBNAIL = 256  # pixels
 ROWS = 24  # photos on a contact sheet
 
@@ -93,65 +85,6 @@ def written(out: Path) -> set[Path]:
     rows = [row for path in (out / FOLDER).rglob("record.json") for row in read_json(path).get("photos", [])]
     rows = [row for row in rows if {"output", "sha256"} <= row.keys()]  # a record may be damaged
     return {path for row in rows if (path := Path(row["output"])).is_file() and sha256(path) == row["sha256"]}
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of ours holds; nothing where there is none, or it was damaged."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:
-    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN) become null.
-
-    `shared` as in `files.whole`.
-    """
-    with whole(path, shared=shared) as part:
-        save_json(part, content)
-
-
-def save_json(path: Path, content: dict[str, Any]) -> None:
-    """The same in place."""
-    text = json.dumps(_finite(content), indent=2, default=str, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def surroundings(device: torch.device) -> dict[str, Any]:
-    """Versions, device and threads: with the seed they decide the bytes."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {
-        "python": platform.python_version(),
-        "packages": {"cloakwork": __version__} | {p: version(p) for p in PACKAGES},
-        "device": f"{device.type} ({name})",
-        "threads": torch.get_num_threads(),
-    }
-
-
-def peak_memory_mb() -> int:
-    """The most memory this process has held so far, in MB; 0 where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024  # the kernel reports bytes on macOS, kilobytes on Linux
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
 
 
 def contact_sheet(names: Sequence[str], columns: Mapping[str, Photos], gain: float, path: Path) -> None:

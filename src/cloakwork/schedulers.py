@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.errors import UserError
 
 # name -> class in diffusers, what it must be told beside the model's own configuration
@@ -57,7 +57,7 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
 def check(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
     """Refuses what `plan` could not do, every fault in a sentence of its own."""
     if name not in SCHEDULERS:
-        raise methods.unknown("scheduler", name, list(SCHEDULERS))
+        raise registry.unknown("scheduler", name, list(SCHEDULERS))
     most = own.config.num_train_timesteps
     if not 1 <= steps <= most:
         raise UserError(f"{steps} denoising steps were asked for; allowed are 1 to {most}, and 25 to 50 are usual.")

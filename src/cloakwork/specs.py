@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 import tyro
 from tyro.conf import FlagConversionOff
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.errors import UserError
 
 
@@ -30,10 +30,10 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
     name, _, rest = text.partition(":")
     first, _, others = rest.partition(":")
     preset, settings = (first, others) if first and "=" not in first else (None, rest)  # a value may hold colons
-    module = methods.load(kind, name)
+    module = registry.load(kind, name)
     if preset in {f.name for f in fields(module.Config)} - set(getattr(module, "PRESETS", {})):
         raise UserError(f"'{preset}' is a field of {name}, not a preset; write {name}:{preset}=VALUE.")
-    config = methods.config(module, preset, models)
+    config = registry.config(module, preset, models)
     pairs = [setting.partition("=") for setting in split(settings, ",") if setting.strip()]
     given = [(field.strip(), value[1:-1] if re.fullmatch('".*"', value) else value) for field, _, value in pairs]
     counts = Counter(field.replace("-", "_") for field, _ in given)
@@ -79,7 +79,7 @@ def _fault(name: str, config: Any, field: str, value: str) -> str:
         config = getattr(config, part, None)
     known = get_type_hints(type(config)) if is_dataclass(config) else {}
     if last not in known:
-        return str(methods.unknown(f"field of {name}", field, [".".join([*outer, k]) for k in known]))
+        return str(registry.unknown(f"field of {name}", field, [".".join([*outer, k]) for k in known]))
     return f"The field {field} of {name} is '{value}'; allowed: {_allowed(known[last])}."
 
 
@@ -94,7 +94,7 @@ def _allowed(hint: Any) -> str:
 
 def module(kind: str, text: str) -> ModuleType:
     """The module of a method that is written with its settings."""
-    return methods.load(kind, text.partition(":")[0])
+    return registry.load(kind, text.partition(":")[0])
 
 
 def purifiers(given: str | Sequence[tuple[str, Any]], model: str = "tiny", denoiser: str = "tiny") -> tuple[tuple[str, Any], ...]:
@@ -107,20 +107,20 @@ def purifiers(given: str | Sequence[tuple[str, Any]], model: str = "tiny", denoi
     """
 
     def models(name: str) -> tuple[str, ...]:
-        return methods.asked(name, model, denoiser)
+        return registry.asked(name, model, denoiser)
 
     if isinstance(given, str):
         words = [word.strip() for word in split(given, "+")] if given.strip() else []
         return tuple(parse("purifiers", word, models(word.partition(":")[0])) for word in words)
     return tuple(
-        (name, methods.config(methods.load("purifiers", name), None, models(name)) if config is None else config)
+        (name, registry.config(registry.load("purifiers", name), None, models(name)) if config is None else config)
         for name, config in given
     )
 
 
 def word(kind: str, name: str, config: Any) -> str:
     """What `parse` reads as this method: its name, and what differs from what the name alone says."""
-    usual = methods.config(methods.load(kind, name), None, ("tiny",))
+    usual = registry.config(registry.load(kind, name), None, ("tiny",))
     named = {f.name: value for f in fields(config) if (value := getattr(config, f.name)) != getattr(usual, f.name)}
     changed = [f'{field}="{value}"' if re.search(r"[,+\s]", str(value)) else f"{field}={value}" for field, value in named.items()]
     return ":".join([name, ",".join(changed)]) if changed else name

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork.files import beside, whole
+from cloakwork.files import whole, write_tensors
 from cloakwork.images import side_by_side
 
 Progress = Callable[[str, int, int], None]  # label, done, total
@@ -89,31 +87,3 @@ def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
     """Pictures as in `images.side_by_side`, in a PNG that appears whole or not at all."""
     with whole(path) as part:
         side_by_side(pictures, columns).save(part, "PNG")
-
-
-def write_tensors(path: Path, tensors: dict[str, Tensor], *, shared: bool = False) -> None:
-    """A safetensors file that appears whole or not at all; `shared` as in `files.whole`."""
-    with whole(path, shared=shared) as part:
-        save_tensors(part, tensors)
-
-
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file; OSError if the disk is full."""
-    # the library writes to a random name first, which a killed process leaves: in a folder of its own it is found again
-    place = beside(path)
-    shutil.rmtree(place, ignore_errors=True)
-    place.mkdir()
-    try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, place / "tensors")
-        path.touch()
-        shutil.copymode(path, place / "tensors")  # as readable as other files to those who share the folder
-        os.replace(place / "tensors", path)
-    except SafetensorError as error:  # how the library says that the disk is full
-        raise OSError(str(error)) from error
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-
-
-def cache_folder() -> Path:
-    """Where class pictures and the like are kept between runs: $CLOAKWORK_CACHE, else ~/.cache/cloakwork."""
-    return Path(os.environ.get("CLOAKWORK_CACHE") or Path.home() / ".cache" / "cloakwork")

@@ -20,14 +20,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, measure, methods, targets
+from cloakwork import ddpm, images, loading, measure, registry, targets
 from cloakwork.ddpm import PixelDDPM
-from cloakwork.files import drop
+from cloakwork.files import drop, hash_of, save_json, save_tensors
 from cloakwork.ldm import LDM
-from cloakwork.plan import hash_of
-from cloakwork.records import save_json
 from cloakwork.sources import Source
-from cloakwork.state import Progress, State, save_tensors
+from cloakwork.state import Progress, State
 from cloakwork.store import Store, open_store
 from cloakwork.types import Images, Photos
 from cloakwork.worksize import WORK_SIDE, finish
@@ -81,7 +79,7 @@ class Step:
     @property
     def denoises_pixels(self) -> bool:
         """Whether its model is a PixelDDPM, not an LDM."""
-        return self.kind == "purify" and methods.asks(self.name) == "pixels"
+        return self.kind == "purify" and registry.asks(self.name) == "pixels"
 
 
 def purified(
@@ -95,7 +93,7 @@ def purified(
 ) -> Source | Step:
     """Photos after purifiers (names and Configs) in order, each with the model of the kind that it needs, if any."""
     for name, config in purifiers:
-        photos = Step("purify", name, config, (photos,), seed, methods.asked(name, model, denoiser), dtype=dtype)
+        photos = Step("purify", name, config, (photos,), seed, registry.asked(name, model, denoiser), dtype=dtype)
     return photos
 
 
@@ -149,10 +147,10 @@ def key(step: Step | Source, bench: Bench) -> str:
 
 
 def _parts(step: Step, bench: Bench) -> dict[str, Any]:
-    module = methods.load(FOLDERS[step.kind], step.name) if step.kind in FOLDERS else None
-    asked = measure.instrument(step.name, step.config) if step.kind == "score" else methods.instrument(module, step.config)
+    module = registry.load(FOLDERS[step.kind], step.name) if step.kind in FOLDERS else None
+    asked = measure.instrument(step.name, step.config) if step.kind == "score" else registry.instrument(module, step.config)
     return {
-        "step": [step.kind, step.name, getattr(module, "VERSION", 1), methods.settings(step.config), step.seed, step.prompts],
+        "step": [step.kind, step.name, getattr(module, "VERSION", 1), registry.settings(step.config), step.seed, step.prompts],
         "inputs": [key(i, bench) for i in step.inputs],
         "weights": bench.weights(step),
         "instrument": asked,
@@ -224,7 +222,7 @@ def _compute(step: Step, bench: Bench, name: str) -> Path:
             made = {f"{i:04}": p for i, p in enumerate(_make_photos(step, bench, state))}
         write = partial(save_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()})
     taken = {"seconds": round(time.monotonic() - wall, 2), "cpu_seconds": round(time.process_time() - cpu, 2)}
-    what = {"kind": step.kind, "name": step.name, "config": methods.settings(step.config), "seed": step.seed}
+    what = {"kind": step.kind, "name": step.name, "config": registry.settings(step.config), "seed": step.seed}
     what |= {"dead_steps": state.dead_steps} if state.dead_steps else {}
     path = bench.results.keep(name, write, what | taken)
     drop(checkpoint)  # it is larger than a model
@@ -254,7 +252,7 @@ def steal(step: Step, bench: Bench, state: State, masks: list[Tensor] | None = N
     loot = [p.to(bench.torch_device) for p in photos(step.inputs[0], bench)]
     if masks:  # photos above a limit come as smaller working copies
         masks = [F.interpolate(m[None], p.shape[-2:])[0].to(p) for m, p in zip(masks, loot, strict=True)]
-    module, victim = methods.load("attackers", step.name), bench.model(step.models[0], step.dtype)
+    module, victim = registry.load("attackers", step.name), bench.model(step.models[0], step.dtype)
     how = {"masks": masks, "rng": generator(step, bench), "state": state}
     return module.attack(loot, victim, step.config, list(step.prompts), **how)
 
@@ -272,7 +270,7 @@ def _make_photos(step: Step, bench: Bench, state: State) -> Photos:
         return rest[0][:n] + first[n:]
     first = [p.to(bench.torch_device) for p in first]
     models = bench.models(step)
-    module, rng = methods.load(FOLDERS[step.kind], step.name), generator(step, bench)
+    module, rng = registry.load(FOLDERS[step.kind], step.name), generator(step, bench)
     if step.kind == "purify":
         return [p.cpu() for p in module.purify(first, models[0] if models else None, step.config, rng=rng)]
     clean = [p.to(bench.torch_device) for p in rest[0]] if rest else None

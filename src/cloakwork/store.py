@@ -26,11 +26,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cloakwork import __version__
+from cloakwork._version import __version__
 from cloakwork.errors import UserError
-from cloakwork.files import whole
-from cloakwork.records import sha256, write_json
-from cloakwork.state import cache_folder
+from cloakwork.files import cache_folder, sha256, whole, write_json
 
 FORMAT = 1
 BEAT = 10.0  # seconds between two signs of life

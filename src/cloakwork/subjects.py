@@ -10,8 +10,8 @@ from typing import NamedTuple
 from cloakwork import images, photosets
 from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
+from cloakwork.files import FOLDER
 from cloakwork.photosets import PhotoSet
-from cloakwork.records import FOLDER
 from cloakwork.sources import Source, source
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from cloakwork import images, measure, methods, photosets, specs
+from cloakwork import images, measure, photosets, registry, specs
+from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
-from cloakwork.files import drop, whole
+from cloakwork.files import FOLDER, drop, read_json, whole, write_json
 from cloakwork.images import side_by_side, to_pil
 from cloakwork.masking import load_masks
-from cloakwork.records import FOLDER, read_json, surroundings, write_json
 from cloakwork.sources import source
 from cloakwork.state import Progress, State
 from cloakwork.steps import Bench, Step, key, purified, steal
@@ -74,7 +74,7 @@ def attack(
         raise UserError(
             f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
         )
-    config = methods.config(methods.load("attackers", attacker), None, [victim]) if config is None else config
+    config = registry.config(registry.load("attackers", attacker), None, [victim]) if config is None else config
     _check_learning(attacker, config, keep_model, sample_every)
     purifiers = specs.purifiers(purifiers, victim, denoiser)
     earlier = _earlier(out)
@@ -161,13 +161,13 @@ def score(
     """
     if out is not None and Path(out).exists() and not {"pictures", "metrics"} <= read_json(Path(out)).keys():
         raise UserError(f"{out} exists already and holds no scores; name another file.")
-    chosen = list(metrics) or [(name, methods.load("metrics", name).Config()) for name, _ in methods.listing("metrics")]
+    chosen = list(metrics) or [(name, registry.load("metrics", name).Config()) for name, _ in registry.listing("metrics")]
     files = [f for s in photosets.read_only(pictures) for f in s.files]
     photos = [images.unit(images.load(f).pixels) for f in files]
     subject, originals, fault = _references(files, clean)
     found = {}
     for name, config in chosen:
-        paired = methods.load("metrics", name).REFERENCE == "originals"
+        paired = registry.load("metrics", name).REFERENCE == "originals"
         if paired and fault and metrics:
             raise UserError(fault)
         said = measure.measure(name, photos, originals if paired else subject, [prompt] * len(photos) if prompt else None, config)

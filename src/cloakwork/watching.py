@@ -8,12 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cloakwork import measure, methods, steps
+from cloakwork import measure, registry, steps
 from cloakwork.comparison import Subject
-from cloakwork.files import drop
+from cloakwork.files import drop, hash_of, read_json, write_json
 from cloakwork.intervals import Estimate, estimate
-from cloakwork.plan import hash_of
-from cloakwork.records import read_json, write_json
 from cloakwork.state import State
 from cloakwork.steps import Bench, Step
 
@@ -35,7 +33,7 @@ def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], b
     """
     decided = hash_of([steps.key(attack, bench), steps.key(subject.references, bench)])
     path = bench.results.folder / "course" / f"{decided[:32]}-{every}.json"
-    exact = {m: f"{m} {methods.load('metrics', m).VERSION} {measure.instrument(m)}" for m in metrics}  # what is kept under it
+    exact = {m: f"{m} {registry.load('metrics', m).VERSION} {measure.instrument(m)}" for m in metrics}  # what is kept under it
     looks = range(every, attack.config.steps + 1, every)
     kept = _read(path)
     if not all(name in kept.get(k, {}) for k in looks for name in exact.values()):

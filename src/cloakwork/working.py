@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from cloakwork import __version__, executors, steps
+from cloakwork import executors, steps
+from cloakwork._version import __version__
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.executors import Outcome
 from cloakwork.steps import Bench, Step

@@ -22,8 +22,8 @@ from cloakwork import adapters, trainers
 from cloakwork.decoupling import CDL
 from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
-from cloakwork.methods import LATE
 from cloakwork.personalize import Training, train
+from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 

@@ -6,7 +6,8 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from cloakwork import __version__, methods
+from cloakwork import registry
+from cloakwork._version import __version__
 from cloakwork.cli.auditing import attack_command, audit_command, score_command
 from cloakwork.cli.benching import bench_command
 from cloakwork.cli.inspecting import inspect_command
@@ -72,5 +73,5 @@ def _run(words: list[str]) -> int:
         case [command, *rest] if command in commands:
             commands[command](rest)
         case [command, *_]:
-            raise methods.unknown("command", command, list(commands))
+            raise registry.unknown("command", command, list(commands))
     return 0

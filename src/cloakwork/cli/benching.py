@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
 
@@ -71,7 +71,7 @@ def bench_command(words: list[str]) -> None:
         print("\n".join(ab.analyse(flags.answers).lines()))
         return
     if not flags.names + flags.recipe:
-        known = ", ".join(name for name, _ in methods.listing("recipes"))
+        known = ", ".join(name for name, _ in registry.listing("recipes"))
         raise UserError(f"No recipe was named; name one of {known}, or your own with --recipe MODULE.FUNCTION.")
     if flags.threads < 1:
         raise UserError(f"There cannot be {flags.threads} threads; allowed are 1 and more.")

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cloakwork import methods
+from cloakwork import registry
 
 # written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and memory
-COSTS = Path(methods.__file__).parent / "protections" / "costs.json"
+COSTS = Path(registry.__file__).parent / "protections" / "costs.json"
 
 
 def list_presets(protection: str | None) -> None:
@@ -25,8 +25,8 @@ def list_presets(protection: str | None) -> None:
         table.add_column(name, no_wrap=True)
     for name in ("budget", "PGD steps", "training steps", "CPU seconds", "MB"):
         table.add_column(name, justify="right")
-    for name in [protection] if protection else [name for name, _ in methods.listing("protections")]:
-        module = methods.load("protections", name)
+    for name in [protection] if protection else [name for name, _ in registry.listing("protections")]:
+        module = registry.load("protections", name)
         for preset, config in module.PRESETS.items():
             cell = costs["cells"].get(name, {}).get(preset, {})
             numbers = [_number(cell.get(key)) for key in ("pgd_steps", "training_steps", "cpu_seconds", "peak_memory_mb")]
@@ -45,7 +45,7 @@ def dry_run(protection: str, config: Any, photos: Sequence[int], surrogates: int
     from cloakwork.cli.bars import bars
     from cloakwork.dryrun import count
 
-    module = methods.load("protections", protection)
+    module = registry.load("protections", protection)
     with bars() as progress:
         counted = [count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress) for n in photos]
     print(

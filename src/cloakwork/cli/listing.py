@@ -10,10 +10,10 @@ from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from typing import Any
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.errors import UserError
 
-LISTED = (*methods.KINDS, "recipes")
+LISTED = (*registry.KINDS, "recipes")
 WIDEST = 44  # characters of the left column
 USAGE = f"""\
 usage: cloakwork list [KIND [NAME]]
@@ -29,18 +29,18 @@ def list_command(words: list[str]) -> None:
         case []:
             _list(LISTED)
         case [kind, *_] if kind not in LISTED:
-            raise methods.unknown("kind", kind, list(LISTED))
+            raise registry.unknown("kind", kind, list(LISTED))
         case [kind]:
             _list((kind,))
-        case [kind, name] if kind in methods.KINDS:
+        case [kind, name] if kind in registry.KINDS:
             _describe(kind, name)
         case [kind, *_]:
-            raise UserError(f"Give a kind, and at most one of the methods ({', '.join(methods.KINDS)}), not {len(words)} words.")
+            raise UserError(f"Give a kind, and at most one of the methods ({', '.join(registry.KINDS)}), not {len(words)} words.")
 
 
 def _list(kinds: tuple[str, ...]) -> None:
     for kind in kinds:
-        if rows := methods.listing(kind):
+        if rows := registry.listing(kind):
             _columns(kind, rows)
 
 
@@ -51,8 +51,8 @@ def _columns(title: str, rows: list[tuple[str, str]]) -> None:
 
 def _describe(kind: str, name: str) -> None:
     """What a method is, which presets it has, what can be set."""
-    module = methods.load(kind, name)
-    config = methods.config(module, None, ("tiny",))
+    module = registry.load(kind, name)
+    config = registry.config(module, None, ("tiny",))
     presets = getattr(module, "PRESETS", {})
     print((module.__doc__ or name).strip().partition("\n")[0])
     print(f"presets: {', '.join(sorted(presets)) or 'none'}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.cli import foretelling
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
@@ -22,7 +22,7 @@ from cloakwork.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cloakwork.jobs import SetRecord
+    from cloakwork.records import SetRecord
 
 BY_SURROGATE = "(default: tiny for the embedded models, else paper)"
 REPEATABLE = "(repeatable, default: tiny)"
@@ -69,7 +69,7 @@ class Sample:
 class How:
     """Which protection, against what."""
 
-    protection: Annotated[str, arg(metavar="NAME")] = methods.DEFAULT_PROTECTION
+    protection: Annotated[str, arg(metavar="NAME")] = registry.DEFAULT_PROTECTION
     """the method: a name from `cloakwork list`, or a module of your own such as my_lab.mine"""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""
@@ -100,7 +100,7 @@ def protect_command(words: list[str]) -> None:
 def demo_command(words: list[str]) -> None:
     """`cloakwork demo`; by the quick protection, since nobody waits half an hour for a demo."""
     about = "Protect the sample photos that come with cloakwork."
-    sample, how, config = _parse("demo", about, Sample, words, methods.QUICK_PROTECTION)
+    sample, how, config = _parse("demo", about, Sample, words, registry.QUICK_PROTECTION)
     _refuse_strangers(sample.out)
     _job((str(SAMPLES),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
 
@@ -119,13 +119,13 @@ def _refuse_strangers(out: Path) -> None:
 
 
 def _parse(
-    command: str, what: str, flags: type, words: list[str], usual: str = methods.DEFAULT_PROTECTION
+    command: str, what: str, flags: type, words: list[str], usual: str = registry.DEFAULT_PROTECTION
 ) -> tuple[Any, How, Any]:
     """One flat parser of the command's flags, the common ones and those of the chosen method, which start from its preset."""
     chosen = _scan(words, usual)
-    module = methods.load("protections", chosen.protection)
+    module = registry.load("protections", chosen.protection)
     _refuse_clashes(module, flags, How)
-    start = methods.config(module, chosen.preset, chosen.surrogate)
+    start = registry.config(module, chosen.preset, chosen.surrogate)
     parts = [
         ("files", Annotated[flags, FlagCreatePairsOff]),
         ("how", How, field(default_factory=lambda: How(protection=usual))),
@@ -143,7 +143,7 @@ def _parse(
     return parsed.files, parsed.how, parsed.config
 
 
-def _scan(words: list[str], usual: str = methods.DEFAULT_PROTECTION) -> argparse.Namespace:
+def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argparse.Namespace:
     """The flags that decide which parser to build. Everything else, mistakes included, is left to that parser."""
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     scan.add_argument("--protection", nargs="?", const=usual, default=usual)
@@ -173,8 +173,8 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     from rich.console import Console
 
+    from cloakwork.files import FOLDER
     from cloakwork.jobs import protect
-    from cloakwork.records import FOLDER
 
     with bars() as progress:
         records = protect(

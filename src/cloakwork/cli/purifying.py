@@ -52,8 +52,8 @@ def purify_command(words: list[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from cloakwork.files import FOLDER
     from cloakwork.purifying import purify
-    from cloakwork.records import FOLDER
 
     flags = tyro.cli(PurifyFlags, prog="cloakwork purify", description="Try to remove a protection from photos.", args=words,
                      config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip

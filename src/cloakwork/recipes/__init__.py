@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.grids import Grid, check
 
@@ -62,16 +62,16 @@ def build(name: str, recipe: Recipe, data: Path | None = None, models: Mapping[s
 
 
 def _known() -> list[str]:
-    return [name for name, _ in methods.listing("recipes")]
+    return [name for name, _ in registry.listing("recipes")]
 
 
 def _function(name: str) -> Recipe:
     if "." not in name:
         if name not in _known():
-            raise methods.unknown("recipe", name, _known(), "One of your own goes by module and function: --recipe my_lab.grid.")
+            raise registry.unknown("recipe", name, _known(), "One of your own goes by module and function: --recipe my_lab.grid.")
         return getattr(importlib.import_module(f"cloakwork.recipes.{name}"), name)
     place, _, function = name.rpartition(".")
-    module = methods.find_module(place)
+    module = registry.find_module(place)
     found: Recipe | None = getattr(module, function, None)
     if not callable(found):
         raise UserError(f"The module '{place}' has no function '{function}'; a recipe is a function that returns a Grid.")

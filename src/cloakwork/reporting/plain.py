@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from cloakwork import __version__
+from cloakwork._version import __version__
 from cloakwork.errors import UserError
 from cloakwork.findings import Cell, Cost, Findings, Flag, Reported, TableFindings
 from cloakwork.intervals import Estimate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from cloakwork import methods
+from cloakwork import registry
 from cloakwork.findings import Cell, Findings, Flag, TableFindings
 from cloakwork.intervals import Estimate
 from cloakwork.reporting import rows
@@ -65,7 +65,7 @@ def victims(findings: Findings) -> list[str]:
 
 def about_metric(name: str) -> str:
     """The first line of a metric's help; nothing where it is anybody's own."""
-    return dict(methods.listing("metrics")).get(name, "")
+    return dict(registry.listing("metrics")).get(name, "")
 
 
 def sample(table: TableFindings) -> str:
