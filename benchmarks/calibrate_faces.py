@@ -22,8 +22,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloakwork import eot, images, loading
+from cloakwork import loading
 from cloakwork.nets.faces import Faces, load_faces
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,8 @@ class Shot:
 
 @torch.no_grad()
 def shoot(path: Path, faces: Faces, model: loading.LDM) -> Shot:
-    photo = images.unit(images.load(path).pixels)
-    square = eot.view([photo], model.size)
+    photo = as_float(load_photo(path).pixels)
+    square = preprocess([photo], model.size)
     views = {"as it is": photo, f"{model.size} px": square[0], "round trip": model.decode(model.encode(square))[0]}
     found = dict(zip(views, faces.embed(list(views.values())), strict=True))
     return Shot(path.parent.parent.name, path.parent.name, found["as it is"], found)

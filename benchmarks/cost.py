@@ -20,9 +20,10 @@ from typing import Any
 
 import tables
 
-from cloakwork import dryrun, photosets, registry
+from cloakwork import dryrun, registry
 from cloakwork.cli.foretelling import COSTS
 from cloakwork.files import write_json
+from cloakwork.photos.sets import load_sets
 
 ABOUT = "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, where a number stands."
 CHILD = Path(__file__).with_name("timed.py")
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--doc", type=Path, default=Path("docs/protections.md"))
     args = parser.parse_args()
-    n = len(photosets.read_only(args.photos)[0].files)
+    n = len(load_sets(args.photos)[0].files)
     for name in args.protection:
         module = registry.load("protections", name)
         for preset, config in module.PRESETS.items():

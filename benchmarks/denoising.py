@@ -18,9 +18,13 @@ from pathlib import Path
 
 import torch
 
-from cloakwork import eot, images, ldm, loading, registry, worksize
+from cloakwork import ldm, loading, registry
 from cloakwork.intervals import difference, estimate
 from cloakwork.personalize import Training, class_pictures, learn, lesson
+from cloakwork.photos.budget import round_within, working_copy
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -30,19 +34,17 @@ DRAWS = 40  # timesteps and noises per photo that an error is averaged over
 
 
 def photos_of(folder: Path) -> Photos:
-    return [worksize.work_copy(images.load(f).pixels) for f in sorted(folder.glob("*.jpg"))]
+    return [working_copy(load_photo(f).pixels) for f in sorted(folder.glob("*.jpg"))]
 
 
 def saved(photos: Photos, originals: Photos, budget: float) -> Photos:
     """What is left after rounding to 8 bits within the budget."""
-    return [
-        images.unit(images.round_within(p, o.mul(255).round().byte(), budget)) for p, o in zip(photos, originals, strict=True)
-    ]
+    return [as_float(round_within(p, o.mul(255).round().byte(), budget)) for p, o in zip(photos, originals, strict=True)]
 
 
 @torch.no_grad()
 def error(model: ldm.LDM, photos: Photos, prompt: str) -> float:
-    z, c = model.encode(eot.view(photos, model.size)), model.embed([prompt])
+    z, c = model.encode(preprocess(photos, model.size)), model.embed([prompt])
     rng = torch.Generator().manual_seed(123)
     return torch.stack([model.latent_loss(z, c, rng) for _ in range(DRAWS)]).mean().item()
 
@@ -58,7 +60,7 @@ def cell(model: ldm.LDM, folder: Path, method: str, seed: int, budget: float, st
     cpu = time.process_time() - begun
     protected = saved(protected, photos, budget)
     thief = model.copy()
-    subject = lesson(thief, eot.view(protected, model.size), PROMPT)
+    subject = lesson(thief, preprocess(protected, model.size), PROMPT)
     kind = lesson(thief, class_pictures(model, CLASS_PROMPT, 16), CLASS_PROMPT)
     learn(thief, subject, kind, Training(lr=1e-4, batch=4), steps, torch.Generator().manual_seed(1000 + seed))
     return {

@@ -13,12 +13,15 @@ from pathlib import Path
 
 import torch
 
-from cloakwork import eot, images, loading, registry
-from cloakwork.decoding import EXTENSIONS
+from cloakwork import loading, registry
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.intervals import estimate
 from cloakwork.metrics import lpips
+from cloakwork.photos.decoding import EXTENSIONS
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 from cloakwork.state import State
 
 STRENGTHS = {"sdedit": (0.1, 0.2, 0.3, 0.5, 0.7), "inpaint": (0.3, 0.5, 0.7, 1.0)}
@@ -35,8 +38,8 @@ def main() -> None:
     torch.set_num_threads(1)
     victim = loading.load("tiny", "cpu", "bfloat16")
     firsts = {f.parent: f for f in sorted(args.photos.rglob("*"), reverse=True) if f.suffix.lower() in EXTENSIONS}
-    photos = [images.unit(images.load(f).pixels) for f in list(firsts.values())[::-1][: args.most]]
-    x = eot.view(photos, victim.size)
+    photos = [as_float(load_photo(f).pixels) for f in list(firsts.values())[::-1][: args.most]]
+    x = preprocess(photos, victim.size)
     cells = {}
     for name, strengths in STRENGTHS.items():
         module = registry.load("attackers", name)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cloakwork import eot, loading, steps
+from cloakwork import loading, steps
 from cloakwork.comparison import Subject, score_step
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
@@ -24,6 +24,7 @@ from cloakwork.grids import Line, Table, lines, people
 from cloakwork.intervals import DRAWS
 from cloakwork.ldm import LDM
 from cloakwork.metrics import identity, lpips
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.recipes.tiny import EVERY, OURS, THREE
 from cloakwork.steps import Bench
 from cloakwork.types import Photos
@@ -37,7 +38,7 @@ NOISES = 2
 def measured(photos: Photos, clean: Photos, references: Photos, ldm: LDM) -> dict[str, float]:
     """How far latents move (of their length), LPIPS of what the autoencoder gives back, denoising error of the untuned model, and
     distance of the face that the autoencoder gives back from the person's (1 where there is none)."""
-    x, x_0 = eot.view(photos, ldm.size), eot.view(clean, ldm.size)
+    x, x_0 = preprocess(photos, ldm.size), preprocess(clean, ldm.size)
     z, z_0 = ldm.encode(x), ldm.encode(x_0)
     rng, c = torch.Generator().manual_seed(0), ldm.embed(["a photo of sks person"])
     at = [torch.full((len(z),), t) for t in TIMESTEPS for _ in range(NOISES)]

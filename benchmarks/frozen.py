@@ -18,7 +18,7 @@ import finding_tables
 import torch
 from safetensors.torch import load_file
 
-from cloakwork import eot, loading, steps
+from cloakwork import loading, steps
 from cloakwork.benching import only
 from cloakwork.comparison import Subject
 from cloakwork.environment import surroundings
@@ -27,6 +27,7 @@ from cloakwork.grids import PROMPTS, protected
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.metrics import match
 from cloakwork.personalize import learnable, set_weights
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import members
 from cloakwork.protections.metacloak import pool_steps
 from cloakwork.recipes.tiny import tiny
@@ -54,7 +55,7 @@ def rows(person: Subject, args: argparse.Namespace, bench: Bench) -> list[dict[s
     base = {k: p.clone().to(getattr(torch, cfg.training.weights)).float() for k, p in learnable(theta).items()}
     photos, references = (steps.photos(source, bench) for source in (step.inputs[-1], person.references))
     at, found = pool_steps(cfg), []
-    pool = members(theta, eot.view(photos, theta.size), cfg, at, seed_of(steps.generator(step, bench)), State())
+    pool = members(theta, preprocess(photos, theta.size), cfg, at, seed_of(steps.generator(step, bench)), State())
     for done, member in zip(at, pool, strict=True):
         set_weights(theta, load_file(member.snapshot))
         draw = drawer(theta, PROMPTS, Sampling(n=args.n, guidance=5), step.seed)

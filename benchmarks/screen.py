@@ -25,12 +25,13 @@ from typing import Any
 import screen_tables
 import torch
 
-from cloakwork import eot, specs, steps
+from cloakwork import specs, steps
 from cloakwork.comparison import Subject
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.grids import Table, lines, people
 from cloakwork.metrics import lpips
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
 from cloakwork.sources import Source
 from cloakwork.steps import Bench, Step
@@ -44,7 +45,7 @@ COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 def latents(photos: Photos, bench: Bench) -> torch.Tensor:
     ldm = bench.model("tiny")
     with torch.no_grad():
-        return ldm.encode(eot.view(photos, ldm.size).to(ldm.device)).flatten(1).cpu()
+        return ldm.encode(preprocess(photos, ldm.size).to(ldm.device)).flatten(1).cpu()
 
 
 def apart(photos: Source | Step, clean: Source, bench: Bench) -> list[float]:

@@ -29,8 +29,8 @@ from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.metrics import clip_i, match
 from cloakwork.nets.faces import load_faces
+from cloakwork.photos.sheets import write_grid
 from cloakwork.sources import Source, source
-from cloakwork.state import write_grid
 from cloakwork.steps import Bench, Step
 from cloakwork.types import Images, Photos
 

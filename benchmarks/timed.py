@@ -17,7 +17,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from cloakwork import eot, jobs
+from cloakwork import jobs
+from cloakwork.photos import preprocessing
 
 
 class Clock:
@@ -53,7 +54,7 @@ def main(photos: str, out: str, protection: str, preset: str, threads: str) -> N
         clock.watch(vae, "decode")
     clock.watch(torch.autograd, "grad")
     clock.watch(torch.Tensor, "backward")
-    clock.watch(eot, "view")
+    clock.watch(preprocessing, "preprocess")
     clock.watch(torch.optim.AdamW, "step")
     cpu, begun = time.process_time(), time.perf_counter()
     (result,) = jobs.protect([photos], out, protection=protection, preset=preset)

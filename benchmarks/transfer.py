@@ -20,13 +20,13 @@ from pathlib import Path
 import tables
 import torch
 
-import cloakwork
-from cloakwork import autoencoders, bottleneck, eot, steps
+from cloakwork import autoencoders, bottleneck, steps
 from cloakwork.environment import surroundings
-from cloakwork.files import write_json
+from cloakwork.files import ASSETS, write_json
 from cloakwork.grids import Table, lines
 from cloakwork.grids import people as people_in
 from cloakwork.intervals import difference, estimate
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.steps import Bench
 
 PROTECTIONS = ("photoguard", "pid", "advdm", "aspl", "cloakwork")
@@ -38,7 +38,7 @@ def with_taesd(taesd: Path, folder: Path) -> str:
     if not folder.is_dir():
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(Path(cloakwork.__file__).parent / "tiny" / "model", part)
+        shutil.copytree(ASSETS / "model", part)
         shutil.rmtree(part / "vae")
         autoencoders.load(str(taesd)).vae.save_pretrained(part / "vae")
         index = json.loads((part / "model_index.json").read_text())
@@ -92,7 +92,7 @@ def main() -> None:
             for subject, photos in line.photo_sets():
                 if all(subject.name in row for row in rows_of.values()):
                     continue
-                clean, other = (eot.view(steps.photos(p, bench), SIDE) for p in (subject.clean, photos))
+                clean, other = (preprocess(steps.photos(p, bench), SIDE) for p in (subject.clean, photos))
                 print(f"{protection} {surrogate} {subject.name}", flush=True)
                 for name, coder in coders.items():
                     rows_of[name][subject.name] = {0: bottleneck.moved(coder, clean, {"": other})[""].latents}

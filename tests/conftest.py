@@ -13,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import images, ldm, loading, pgd
+from cloakwork import ldm, loading, pgd
+from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
 GOLDEN = Path(__file__).with_name("golden.json")
-SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -41,7 +43,7 @@ def sample_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three real photos, made small: one wide, one tall, one square."""
     folder = tmp_path_factory.mktemp("samples")
     files = []
-    for path, size in zip(sorted(SAMPLES.glob("*.*g")), [(168, 128), (128, 150), (128, 128)], strict=False):
+    for path, size in zip(sorted(SAMPLE_PHOTOS.glob("*.*g")), [(168, 128), (128, 150), (128, 128)], strict=False):
         target = folder / f"{path.stem}.png"
         Image.open(path).convert("RGB").resize(size, Image.Resampling.LANCZOS).save(target)
         files.append(target)
@@ -50,7 +52,7 @@ def sample_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def photos(sample_files: list[Path]) -> Photos:
-    return [images.unit(images.load(f).pixels) for f in sample_files]
+    return [as_float(load_photo(f).pixels) for f in sample_files]
 
 
 @pytest.fixture

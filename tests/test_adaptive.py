@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import Step, relative_error
 
-from cloakwork import bpda, eot, pgd
+from cloakwork import bpda, pgd
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import adaptive, advdm, cloakwork
 from cloakwork.purifiers import codesr, impress, jpeg, resize, tvm
 from cloakwork.registry import settings
@@ -164,7 +165,7 @@ def test_what_knows_the_purifier_survives_it(photos: Photos, tiny: LDM) -> None:
     for name, some in protected.items():
         g = generator(9)
         with torch.no_grad():
-            z = tiny.encode(eot.view(through(some, word), tiny.size))
+            z = tiny.encode(preprocess(through(some, word), tiny.size))
             errors[name] = torch.stack([tiny.latent_loss(z, c, g) for _ in range(16)]).mean().item()
     assert errors["adaptive"] - errors["clean"] > 1.2 * (errors["advdm"] - errors["clean"])
 

@@ -17,11 +17,13 @@ from safetensors.torch import load_file
 from cloakwork import adapters, loading, personalize, registry, trainers
 from cloakwork.attackers import dreambooth
 from cloakwork.decoupling import CDL
-from cloakwork.eot import Loader
 from cloakwork.errors import UserError
+from cloakwork.files import ASSETS
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Training, weights_of
-from cloakwork.state import State, write_grid
+from cloakwork.photos.preprocessing import Preprocessing
+from cloakwork.photos.sheets import write_grid
+from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
 TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
@@ -69,7 +71,7 @@ def changed(thief: LDM, victim: LDM) -> set[str]:
 
 def error_on(model: LDM, photos: Photos, prompt: str) -> float:
     """Denoising error at the same timesteps and noise, whoever is asked."""
-    latents = trainers.feeder(model, photos, Loader(), len(photos), torch.Generator())(0)
+    latents = trainers.feeder(model, photos, Preprocessing(), len(photos), torch.Generator())(0)
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         return torch.stack([model.latent_loss(torch.stack(latents), model.embed([prompt]), rng) for _ in range(6)]).mean().item()
@@ -100,7 +102,7 @@ def test_same_seed_same_bytes_and_the_victim_stays(name: str, photos: Photos, ti
 @pytest.mark.parametrize("name", TRAINERS)
 def test_noise_is_the_same_whatever_was_learned(name: str, photos: Photos, tiny: LDM) -> None:
     """At rate 0 nothing is learned, so all that differs between two sets of photos is what was drawn for them."""
-    one, two = (run(name, some, tiny, lr=0.0, loader=Loader(flip=0.5)) for some in (photos[:1], photos[1:]))
+    one, two = (run(name, some, tiny, lr=0.0, loader=Preprocessing(flip=0.5)) for some in (photos[:1], photos[1:]))
     assert torch.equal(one, two)
     own = [p.replace("sks", "person") for p in PROMPTS] if name == "textual_inversion" else PROMPTS
     if name in ("dreambooth", "lora"):
@@ -162,7 +164,7 @@ def test_custom_diffusion_trains_keys_values_and_the_new_word(photos: Photos, ti
 def pipeline() -> Any:
     from diffusers import StableDiffusionPipeline
 
-    folder = Path(loading.__file__).parent / "tiny" / "model"
+    folder = ASSETS / "model"
     return StableDiffusionPipeline.from_pretrained(folder, safety_checker=None, dtype=torch.float32)
 
 
@@ -244,9 +246,9 @@ def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny
 
     monkeypatch.setattr(LDM, "encode", spy)
     for model, loader, expected in (
-        (tiny, Loader(jpeg=(90, 90)), [3]),
-        (tiny, Loader(jpeg=(60, 90)), [2] * 3),
-        (replace(tiny, sample_posterior=True), Loader(), [2] * 3),
+        (tiny, Preprocessing(jpeg=(90, 90)), [3]),
+        (tiny, Preprocessing(jpeg=(60, 90)), [2] * 3),
+        (replace(tiny, sample_posterior=True), Preprocessing(), [2] * 3),
     ):  # fmt: skip
         calls.clear()
         feed = trainers.feeder(model, photos, loader, 2, torch.Generator().manual_seed(0))
@@ -257,12 +259,13 @@ def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny
 
 @pytest.mark.parametrize(
     ("loader", "random"),
-    [(Loader(), False), (Loader(crop="slide"), True), (Loader(zoom=0.9), True), (Loader(flip=0.5), True),
-     (Loader(flip=1), False),
-     (Loader(blur=3), True), (Loader(blur=3, blur_sigma=(1, 1)), False), (Loader(jpeg=(90, 90)), False),
-     (Loader(jpeg=(80, 90)), True)],
+    [(Preprocessing(), False), (Preprocessing(crop="slide"), True), (Preprocessing(zoom=0.9), True),
+     (Preprocessing(flip=0.5), True),
+     (Preprocessing(flip=1), False),
+     (Preprocessing(blur=3), True), (Preprocessing(blur=3, blur_sigma=(1, 1)), False), (Preprocessing(jpeg=(90, 90)), False),
+     (Preprocessing(jpeg=(80, 90)), True)],
 )  # fmt: skip
-def test_which_loaders_draw_something(loader: Loader, random: bool) -> None:
+def test_which_loaders_draw_something(loader: Preprocessing, random: bool) -> None:
     assert trainers.draws(loader) == random
 
 
@@ -287,7 +290,7 @@ def test_oblong_photos_keep_their_shape_in_buckets(tiny: LDM) -> None:
     assert trainers.bucket(ramp.mT, 128, 32).shape == wide.mT.shape
     assert trainers.bucket(torch.rand(3, 100, 101), 128, 32).shape == (3, 128, 128)
     assert wide[0, 0, 0] < 0.15 and wide[0, 0, -1] > 0.85 and (wide[0, 0].diff() >= 0).all()
-    feed = trainers.feeder(tiny, [ramp, torch.rand(3, 128, 128)], Loader(), 2, torch.Generator(), buckets=True)
+    feed = trainers.feeder(tiny, [ramp, torch.rand(3, 128, 128)], Preprocessing(), 2, torch.Generator(), buckets=True)
     assert [z.shape[1:] for z in feed(0)] == [(wide.shape[1] // 8, wide.shape[2] // 8), (16, 16)]
 
 

@@ -12,17 +12,18 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import auditing, comparison, eot, registry, steps, subjects
+from cloakwork import auditing, comparison, registry, steps, subjects
 from cloakwork.comparison import CLEAN, PROTECTED, Subject, Thief
 from cloakwork.errors import UserError
 from cloakwork.inspecting import inspect
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.steps import Bench, Mix, Step
 
 THIEF = '''"""A thief that copies: what it gets are the photos as the victim sees them, and a little noise of its own."""
 from dataclasses import dataclass, field
 import torch
-from cloakwork import eot
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.ldm import Sampling
 VERSION = 1
 runs = []
@@ -32,7 +33,7 @@ class Config:
     sampling: Sampling = field(default_factory=lambda: Sampling(n=4))
 def attack(photos, victim, cfg, prompts, *, masks=None, rng, state):
     runs.append(len(photos))
-    seen = eot.view(photos, victim.size)
+    seen = preprocess(photos, victim.size)
     turn = [i % len(seen) for i in range(cfg.sampling.n * len(prompts))]
     noise = torch.randn((len(turn), 3, victim.size, victim.size), generator=rng)
     return (seen[turn] + 0.01 * noise).clamp(0, 1)
@@ -87,7 +88,7 @@ def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: Non
     found = auditing.audit(*folders[:1], out, clean=folders[1], thieves=[named], metrics=["auditlab.audit_brightness"], seeds=2)
     (row,) = found.rows
     bench, subject = Bench(tmp_path / "store"), one(folders)
-    before, after = (eot.view(steps.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
+    before, after = (preprocess(steps.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
     assert row.against_clean.mean == pytest.approx(255 * (after - before)[[0, 1, 2, 0]].mean().item(), abs=0.2)
     assert row.against_clean.high < 0 and row.against_noise.high < 0
     assert (row.against_clean.sets, row.against_clean.seeds, row.against_clean.pictures) == (1, 2, 8)

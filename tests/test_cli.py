@@ -280,7 +280,7 @@ def test_a_config_may_not_take_the_commands_flags(place: Path, capsys: pytest.Ca
 def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     for _ in range(2):
         assert cli.main(["demo", "--protection", "bench.mine", "--budget", "5"]) == 0
-        assert jobs.asked["photos"] == (str(protecting.SAMPLES),)
+        assert jobs.asked["photos"] == (str(protecting.SAMPLE_PHOTOS),)
         assert jobs.asked["out"] == Path("demo-output")
         assert jobs.asked["force"]
         assert jobs.asked["config"].budget == 5
@@ -375,6 +375,9 @@ def test_presets_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[st
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert cli.main(["protect", str(protecting.SAMPLES), "-o", str(out), "--protection", "sds", "--steps", "7", "--dry-run"]) == 0
+    assert (
+        cli.main(["protect", str(protecting.SAMPLE_PHOTOS), "-o", str(out), "--protection", "sds", "--steps", "7", "--dry-run"])
+        == 0
+    )
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 photo set of 5 photos" in shown and "pgd steps 7 training steps 0 vae encode 7" in shown and not out.exists()

@@ -12,7 +12,8 @@ import torch
 from conftest import golden, pixels_of
 
 import cloakwork
-from cloakwork import eot, jobs, ldm, registry
+from cloakwork import jobs, ldm, registry
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -106,7 +107,7 @@ def test_loss_moves_the_right_way_and_beats_noise(name: str, photos: Photos, tin
     protected, state = run(name, photos, tiny, **{"outer": 6, "steps": 20} | LONGER.get(name, {}))
     noisy, _ = run("noise", photos, tiny, budget=config.budget)
     with torch.no_grad():
-        clean, aimed, random = (tiny.encode(eot.view(p, 128)) for p in (photos, protected, noisy))
+        clean, aimed, random = (tiny.encode(preprocess(p, 128)) for p in (photos, protected, noisy))
     assert len(state.trace) >= 6
     assert (aimed - clean).norm() > SHIFT.get(name, 1.3) * (random - clean).norm()
     if name == "photoguard":

@@ -10,9 +10,10 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import nn
 
-from cloakwork import ddpm, windows
+from cloakwork import ddpm
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.errors import UserError
+from cloakwork.photos import tiling
 
 SPREAD = 0.3  # standard deviation of the pictures that the exact denoiser knows
 
@@ -41,25 +42,25 @@ def exact() -> PixelDDPM:
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (33, 64), (77, 50), (48, 131)])
 def test_windows_cover_a_photo_and_join_to_it(height: int, width: int) -> None:
     x = torch.rand(3, height, width, generator=torch.Generator().manual_seed(0))
-    at = windows.places(height, width, 32, 16)
-    cut = windows.cut(x, at, 32)
+    at = tiling.places(height, width, 32, 16)
+    cut = tiling.cut(x, at, 32)
     assert cut.shape == (len(at), 3, 32, 32)
-    assert torch.allclose(windows.join(cut, at, height, width), x, atol=1e-6)
+    assert torch.allclose(tiling.join(cut, at, height, width), x, atol=1e-6)
     top, left = at[-1]
     assert top + 32 >= height and left + 32 >= width and top < height - 16 + 16 and left < width
 
 
 def test_windows_are_joined_without_a_seam() -> None:
     """Two windows of other brightness: no step between neighbouring pixels is larger than the ramp's."""
-    at = windows.places(32, 48, 32, 16)
-    joined = windows.join(torch.stack([torch.zeros(1, 32, 32), torch.ones(1, 32, 32)]), at, 32, 48)
+    at = tiling.places(32, 48, 32, 16)
+    joined = tiling.join(torch.stack([torch.zeros(1, 32, 32), torch.ones(1, 32, 32)]), at, 32, 48)
     assert joined[0, 0, 0] == 0 and joined[0, 0, -1] == 1
     assert joined.diff(dim=2).abs().max() < 0.1
 
 
 def test_a_photo_smaller_than_the_window_is_refused() -> None:
     with pytest.raises(UserError, match=r"A photo is 40 x 31 px, smaller than the window of 32 px"):
-        windows.places(31, 40, 32, 16)
+        tiling.places(31, 40, 32, 16)
 
 
 @pytest.mark.parametrize(("t", "steps"), [(1000, 0), (1000, 100), (100, 0), (100, 20), (20, 0)])

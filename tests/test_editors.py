@@ -21,14 +21,17 @@ from diffusers import (
 )
 from PIL import Image
 
-from cloakwork import editing, eot, ldm, loading, masking, personalize, registry
+from cloakwork import editing, ldm, loading, personalize, registry
 from cloakwork.attackers import inpaint, sdedit
 from cloakwork.errors import UserError
+from cloakwork.files import ASSETS
 from cloakwork.nets.lpips import load_lpips
+from cloakwork.photos.masks import load_masks, masks_to_latents, preprocess_masks
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
-MODEL = Path(ldm.__file__).parent / "tiny" / registry.EMBEDDED["tiny"]
+MODEL = ASSETS / registry.EMBEDDED["tiny"]
 PROMPTS = ["a photo of a sunflower", "a photo of a person"]
 Run = Callable[..., Images]
 
@@ -58,7 +61,7 @@ def latents(model: ldm.LDM, x: Images) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def x(photos: Photos) -> Images:
-    return eot.view(photos, 128)
+    return preprocess(photos, 128)
 
 
 @pytest.fixture(scope="module")
@@ -204,17 +207,17 @@ def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(tiny: 
     for m in masks:  # the right half, and a thin line
         m[..., m.shape[-1] // 2 :] = 1
         m[..., 43:46, :] = 1
-    seen = masking.view(masks, photos, 128, 0.5)
+    seen = preprocess_masks(masks, photos, 128, 0.5)
     pictures = run(inpaint, photos, tiny, masks=masks)
     changed = (pictures != x).any(1, keepdim=True)
     assert not changed[seen == 0].any() and changed[seen == 1].float().mean() > 0.99
     assert seen[0, 0, 60].tolist() == [0.0] * 64 + [1.0] * 64  # 168 px wide, cut to its centre square
-    assert masking.to_latents(seen, 8)[0, 0, 5].all() and not masking.to_latents(seen, 8)[0, 0, 8, :8].any()
+    assert masks_to_latents(seen, 8)[0, 0, 5].all() and not masks_to_latents(seen, 8)[0, 0, 8, :8].any()
 
 
 def test_an_inpainting_model_only_inpaints(tiny: ldm.LDM, wide: ldm.LDM, photos: Photos) -> None:
     assert wide.inpaints and not tiny.inpaints and wide.size == 128
-    what = personalize.lesson(wide, eot.view(photos, 128), "a photo of sks person")
+    what = personalize.lesson(wide, preprocess(photos, 128), "a photo of sks person")
     refused: list[Callable[[], Any]] = [
         lambda: wide.sample(["a cat"], 1, torch.Generator(), steps=1),
         lambda: run(sdedit, photos, wide, strengths=(0.5,)),
@@ -263,16 +266,16 @@ def test_masks_from_files(sample_files: list[Path], tmp_path: Path) -> None:
         white = Image.new("L", size, 0)
         white.paste(200, (0, 0, size[0] // 2, size[1]))
         white.save(tmp_path / f"{file.stem}.png")
-    masks = masking.load_masks(tmp_path, sample_files)
+    masks = load_masks(tmp_path, sample_files)
     for mask, file in zip(masks, sample_files, strict=True):
         width, height = Image.open(file).size
         assert mask.shape == (1, height, width) and mask[..., : width // 2].all() and not mask[..., width // 2 :].any()
-    (single,) = masking.load_masks(tmp_path / f"{sample_files[0].stem}.png", sample_files[:1])
+    (single,) = load_masks(tmp_path / f"{sample_files[0].stem}.png", sample_files[:1])
     assert torch.equal(single, masks[0])
     strokes = Image.new("RGBA", Image.open(sample_files[0]).size, (255, 255, 255, 0))  # white paint on nothing
     strokes.paste((255, 255, 255, 255), (10, 20, 30, 40))
     strokes.save(tmp_path / "strokes.png")
-    (mask,) = masking.load_masks(tmp_path / "strokes.png", sample_files[:1])
+    (mask,) = load_masks(tmp_path / "strokes.png", sample_files[:1])
     assert mask.sum() == 400 and mask[0, 20:40, 10:30].all()
 
 
@@ -281,7 +284,7 @@ def test_faults_in_mask_files_are_told_together(sample_files: list[Path], tmp_pa
     Image.new("L", (100, 80), 255).save(tmp_path / f"{a.stem}.png")
     Image.new("L", Image.open(c).size, 0).save(tmp_path / f"{c.stem}.png")
     with pytest.raises(UserError) as error:
-        masking.load_masks(tmp_path, sample_files)
+        load_masks(tmp_path, sample_files)
     size, missing, black = error.value.sentences
     assert "is 100 x 80 pixels where its photo" in size and "is 168 x 128" in size
     assert missing == f"{b} has no mask in {tmp_path}; put one there named {b.stem}.png, white where to paint."
@@ -289,6 +292,6 @@ def test_faults_in_mask_files_are_told_together(sample_files: list[Path], tmp_pa
     shutil.copy(b, tmp_path / f"{b.stem}.png")
     shutil.copy(b, tmp_path / f"{b.stem}.webp")
     with pytest.raises(UserError, match="has several masks"):
-        masking.load_masks(tmp_path, [b])
+        load_masks(tmp_path, [b])
     with pytest.raises(UserError, match="does not exist"):
-        masking.load_masks(tmp_path / "nowhere.png", [b])
+        load_masks(tmp_path / "nowhere.png", [b])

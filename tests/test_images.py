@@ -24,9 +24,11 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
-from cloakwork import decoding
 from cloakwork.errors import UserError
-from cloakwork.images import FORMATS, Photo, check_target, load, round_within, save, unit
+from cloakwork.photos import decoding
+from cloakwork.photos.budget import round_within
+from cloakwork.photos.photo import FORMATS, Photo, check_target, load_photo, save_photo
+from cloakwork.photos.tensors import as_float
 
 W, H = 80, 66
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:creator="Ada" xmpGImg:image="/9j/4AAQ"/></x:xmpmeta>'
@@ -48,7 +50,7 @@ def smooth() -> Image.Image:
 
 def png_of(path: Path, image: Image.Image | None = None) -> Photo:
     (image or picture()).save(path)
-    return load(path)
+    return load_photo(path)
 
 
 def sentence(call, *args, **kwargs) -> str:
@@ -98,7 +100,7 @@ WHITE_ONLY_CMYK = profile(  # turns every ink into white: nothing that a naive c
 def test_lossless_formats_load_as_they_are(tmp_path: Path, suffix: str) -> None:
     image = picture()
     image.save(tmp_path / f"a{suffix}", **({"lossless": True} if suffix == ".webp" else {}))
-    photo = load(tmp_path / f"a{suffix}")
+    photo = load_photo(tmp_path / f"a{suffix}")
     assert photo.pixels.dtype == torch.uint8 and photo.pixels.shape == (3, H, W)
     assert np.array_equal(photo.pixels.permute(1, 2, 0), image)
     assert photo.alpha is None and photo.icc is None and photo.exif is None and photo.xmp is None
@@ -109,13 +111,13 @@ def test_lossy_formats_load(tmp_path: Path, suffix: str) -> None:
     if suffix == ".heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
     smooth().save(tmp_path / f"a{suffix}", quality=95)
-    difference = load(tmp_path / f"a{suffix}").pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(smooth())
+    difference = load_photo(tmp_path / f"a{suffix}").pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(smooth())
     assert abs(difference).mean() < 4
 
 
 def test_the_content_tells_the_format_not_the_ending(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", format="PNG")
-    assert np.array_equal(load(tmp_path / "a.jpg").pixels.permute(1, 2, 0), picture())
+    assert np.array_equal(load_photo(tmp_path / "a.jpg").pixels.permute(1, 2, 0), picture())
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -126,12 +128,12 @@ def test_photos_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> 
     exif = Image.Exif()
     exif[Base.Orientation] = orientation
     (upright if undo is None else upright.transpose(undo)).save(tmp_path / f"a{suffix}", exif=exif)
-    photo = load(tmp_path / f"a{suffix}")
+    photo = load_photo(tmp_path / f"a{suffix}")
     assert np.array_equal(photo.pixels.permute(1, 2, 0), np.asarray(upright)[..., :3])
     assert np.array_equal(photo.alpha, np.asarray(upright)[..., 3])
-    save(photo.pixels, photo, tmp_path / "out.png")
+    save_photo(photo.pixels, photo, tmp_path / "out.png")
     assert Image.open(tmp_path / "out.png").getexif().get(Base.Orientation, 1) == 1
-    assert torch.equal(load(tmp_path / "out.png").pixels, photo.pixels)
+    assert torch.equal(load_photo(tmp_path / "out.png").pixels, photo.pixels)
 
 
 def test_palette_becomes_rgb(tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_transparent_colours_become_alpha(tmp_path: Path, mode: str) -> None:
     image = {"P": picture().quantize(16), "RGB": picture(), "L": picture("L")}[mode]
     transparent = {"P": 3, "RGB": picture().getpixel((0, 0)), "L": 7}[mode]
     image.save(tmp_path / "a.png", transparency=transparent)
-    photo = load(tmp_path / "a.png")
+    photo = load_photo(tmp_path / "a.png")
     expected = [[image.getpixel((x, y)) != transparent for x in range(W)] for y in range(H)]
     assert np.array_equal(photo.alpha == 255, expected)
     assert np.array_equal(photo.pixels.permute(1, 2, 0), image.convert("RGB"))
@@ -167,7 +169,7 @@ def test_grey_goes_through_its_profile_to_srgb(tmp_path: Path, mode: str) -> Non
     if mode == "LA":
         image.putalpha(picture("L"))
     image.save(tmp_path / "a.png", icc_profile=LINEAR_GREY)
-    photo = load(tmp_path / "a.png")
+    photo = load_photo(tmp_path / "a.png")
     assert photo.icc is None
     assert abs(int(photo.pixels[0, 0, 0]) - 137) <= 1  # linear 64 / 255 is 137 / 255 in sRGB
     if mode == "LA":
@@ -176,12 +178,12 @@ def test_grey_goes_through_its_profile_to_srgb(tmp_path: Path, mode: str) -> Non
 
 def test_cmyk_without_a_profile_is_converted_plainly(tmp_path: Path) -> None:
     picture("CMYK").save(tmp_path / "a.tif")
-    assert np.array_equal(load(tmp_path / "a.tif").pixels.permute(1, 2, 0), picture("CMYK").convert("RGB"))
+    assert np.array_equal(load_photo(tmp_path / "a.tif").pixels.permute(1, 2, 0), picture("CMYK").convert("RGB"))
 
 
 def test_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path) -> None:
     picture("CMYK").save(tmp_path / "a.jpg", icc_profile=WHITE_ONLY_CMYK)
-    photo = load(tmp_path / "a.jpg")
+    photo = load_photo(tmp_path / "a.jpg")
     assert photo.icc is None
     assert photo.pixels.min() >= 254
 
@@ -189,20 +191,20 @@ def test_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path) -> None:
 def test_a_profile_that_does_not_fit_is_ignored(tmp_path: Path) -> None:
     for name, icc in (("broken.png", b"no profile"), ("rgb.png", SRGB)):
         picture("L").save(tmp_path / name, icc_profile=icc)
-        photo = load(tmp_path / name)
+        photo = load_photo(tmp_path / name)
         assert photo.icc is None and np.array_equal(photo.pixels[1], picture("L"))
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
 def test_16_bit_png_is_refused(tmp_path: Path, colour: int, channels: int) -> None:
     raw_png(tmp_path / "a.png", 16, colour, W, H, b"\0" + b"\x12\x34" * (W * channels))
-    assert "16 bits per channel where 8 are allowed" in sentence(load, tmp_path / "a.png")
+    assert "16 bits per channel where 8 are allowed" in sentence(load_photo, tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("mode", ["I;16", "F"])
 def test_deep_tiff_is_refused(tmp_path: Path, mode: str) -> None:
     Image.new(mode, (W, H)).save(tmp_path / "a.tif")
-    assert "bits per channel where 8 are allowed" in sentence(load, tmp_path / "a.tif")
+    assert "bits per channel where 8 are allowed" in sentence(load_photo, tmp_path / "a.tif")
 
 
 def test_16_bit_rgb_tiff_is_refused(tmp_path: Path) -> None:
@@ -213,30 +215,30 @@ def test_16_bit_rgb_tiff_is_refused(tmp_path: Path) -> None:
     entries += [short(273, 1, end + 6), short(277, 1, 3), short(278, 1, H), struct.pack("<HHII", 279, 4, 1, W * H * 6)]
     content = b"II*\0" + struct.pack("<IH", 8, tags) + b"".join(entries) + bytes(4) + struct.pack("<3H", 16, 16, 16)
     (tmp_path / "a.tif").write_bytes(content + b"\x34\x12" * (W * H * 3))
-    assert "16 bits per channel" in sentence(load, tmp_path / "a.tif")
+    assert "16 bits per channel" in sentence(load_photo, tmp_path / "a.tif")
 
 
 def test_10_bit_heic_is_refused(tmp_path: Path) -> None:
     heif = pytest.importorskip("pillow_heif")
     heif.from_bytes("RGB;16", (W, H), bytes(W * H * 6)).save(tmp_path / "a.heic")
-    assert "10 bits per channel" in sentence(load, tmp_path / "a.heic")
+    assert "10 bits per channel" in sentence(load_photo, tmp_path / "a.heic")
 
 
 def test_other_colour_models_are_refused(tmp_path: Path) -> None:
     picture("LAB").save(tmp_path / "a.tif")
-    assert "LAB" in sentence(load, tmp_path / "a.tif")
+    assert "LAB" in sentence(load_photo, tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".tif"])
 def test_animated_photos_are_refused(tmp_path: Path, suffix: str) -> None:
     picture().save(tmp_path / f"a{suffix}", save_all=True, append_images=[picture(seed=1)])
-    assert "animated or has several pages (2)" in sentence(load, tmp_path / f"a{suffix}")
+    assert "animated or has several pages (2)" in sentence(load_photo, tmp_path / f"a{suffix}")
 
 
 def test_the_first_picture_of_a_phone_jpeg_is_the_photo(tmp_path: Path) -> None:
     smooth().save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (W, H))], quality=95)
     assert Image.open(tmp_path / "a.jpg").n_frames == 2
-    difference = load(tmp_path / "a.jpg").pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(smooth())
+    difference = load_photo(tmp_path / "a.jpg").pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(smooth())
     assert abs(difference).mean() < 4
 
 
@@ -252,7 +254,7 @@ def test_cut_files_are_refused(tmp_path: Path, suffix: str) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert str(file) in sentence(load, file)
+        assert str(file) in sentence(load_photo, file)
 
 
 @settings(max_examples=60, deadline=None)
@@ -270,7 +272,7 @@ def test_a_damaged_byte_gives_a_photo_or_a_sentence(suffix: str, where: float, b
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             try:
-                assert load(path).pixels.dtype == torch.uint8
+                assert load_photo(path).pixels.dtype == torch.uint8
             except UserError as error:
                 assert len(error.sentences) == 1
         assert not warned
@@ -282,13 +284,13 @@ def test_missing_empty_foreign_and_special_files_are_refused(tmp_path: Path) -> 
     Image.new("P", (W, H)).save(tmp_path / "a.gif")
     (tmp_path / "loop.png").symlink_to("loop.png")
     os.mkfifo(tmp_path / "pipe.png")
-    assert "does not exist" in sentence(load, tmp_path / "missing.png")
-    assert "empty (0 bytes)" in sentence(load, tmp_path / "empty.png")
-    assert "not a photo in a known format" in sentence(load, tmp_path / "text.png")
-    assert "not a photo in a known format" in sentence(load, tmp_path / "a.gif")
-    assert "broken link" in sentence(load, tmp_path / "loop.png")
-    assert "pipe" in sentence(load, tmp_path / "pipe.png")
-    assert "is a folder" in sentence(load, tmp_path)
+    assert "does not exist" in sentence(load_photo, tmp_path / "missing.png")
+    assert "empty (0 bytes)" in sentence(load_photo, tmp_path / "empty.png")
+    assert "not a photo in a known format" in sentence(load_photo, tmp_path / "text.png")
+    assert "not a photo in a known format" in sentence(load_photo, tmp_path / "a.gif")
+    assert "broken link" in sentence(load_photo, tmp_path / "loop.png")
+    assert "pipe" in sentence(load_photo, tmp_path / "pipe.png")
+    assert "is a folder" in sentence(load_photo, tmp_path)
 
 
 def test_unreadable_files_are_refused() -> None:
@@ -301,7 +303,7 @@ def test_unreadable_files_are_refused() -> None:
         if user == 0:
             os.seteuid(65534)  # root may read everything
         try:
-            assert "may not be read" in sentence(load, file)
+            assert "may not be read" in sentence(load_photo, file)
         finally:
             os.seteuid(user)
 
@@ -309,19 +311,19 @@ def test_unreadable_files_are_refused() -> None:
 def test_small_photos_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (200, 63)).save(tmp_path / "a.png")
     Image.new("RGB", (64, 64)).save(tmp_path / "b.png")
-    assert "200 x 63 pixels where each side needs at least 64" in sentence(load, tmp_path / "a.png")
-    assert load(tmp_path / "b.png").pixels.shape == (3, 64, 64)
+    assert "200 x 63 pixels where each side needs at least 64" in sentence(load_photo, tmp_path / "a.png")
+    assert load_photo(tmp_path / "b.png").pixels.shape == (3, 64, 64)
 
 
 @pytest.mark.parametrize("megapixels", [201, 350, 401, 4000])
 def test_decompression_bombs_are_refused_unread(tmp_path: Path, megapixels: int) -> None:
     raw_png(tmp_path / "a.png", 1, 0, 1000, megapixels * 1000, b"")
-    assert "more than the 200 megapixels" in sentence(load, tmp_path / "a.png")
+    assert "more than the 200 megapixels" in sentence(load_photo, tmp_path / "a.png")
 
 
 def test_photos_just_under_the_limit_are_decoded(tmp_path: Path) -> None:
     raw_png(tmp_path / "a.png", 1, 0, 1000, 199_000, b"")  # larger than Pillow would take by itself
-    assert "damaged or cut short" in sentence(load, tmp_path / "a.png")
+    assert "damaged or cut short" in sentence(load_photo, tmp_path / "a.png")
 
 
 def test_photos_under_the_limit_load_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,13 +332,13 @@ def test_photos_under_the_limit_load_without_a_warning(tmp_path: Path, monkeypat
         warnings.simplefilter("error")
         png_of(tmp_path / "a.png")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", W * H - 1)
-        assert "megapixels" in sentence(load, tmp_path / "a.png")
+        assert "megapixels" in sentence(load_photo, tmp_path / "a.png")
 
 
 def test_a_large_photo_takes_a_few_copies_of_memory(tmp_path: Path) -> None:
     Image.new("RGB", (6000, 4000), (1, 2, 3)).save(tmp_path / "a.bmp")
     tracemalloc.start()  # sees NumPy's and Python's memory; Pillow's own adds 4 bytes per pixel
-    photo = load(tmp_path / "a.bmp")
+    photo = load_photo(tmp_path / "a.bmp")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert photo.pixels.shape == (3, 4000, 6000)
@@ -350,7 +352,7 @@ def test_heic_without_its_plug_in_names_the_plug_in(tmp_path: Path, monkeypatch:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     decoding._formats.cache_clear()
     try:
-        assert "pip install pillow-heif" in sentence(load, tmp_path / "a.heic")
+        assert "pip install pillow-heif" in sentence(load_photo, tmp_path / "a.heic")
     finally:
         decoding._formats.cache_clear()
 
@@ -382,15 +384,15 @@ def write_rich(path: Path) -> Photo:
         pytest.importorskip("pillow_heif").register_heif_opener()
         options["exif"] = exif.tobytes()
     picture().save(path, **options)
-    return load(path)
+    return load_photo(path)
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".heic", ".avif"])
 @pytest.mark.parametrize("target", [".png", ".jpg", ".webp", ".tif"])
 def test_profile_and_metadata_are_kept(tmp_path: Path, suffix: str, target: str) -> None:
     photo = write_rich(tmp_path / f"a{suffix}")
-    save(photo.pixels, photo, tmp_path / f"out{target}")
-    again = load(tmp_path / f"out{target}")
+    save_photo(photo.pixels, photo, tmp_path / f"out{target}")
+    again = load_photo(tmp_path / f"out{target}")
     assert photo.icc == again.icc == SRGB
     assert again.xmp is not None and b'dc:creator="Ada"' in again.xmp and b'Orientation="6"' not in again.xmp
     exif = Image.Exif()
@@ -404,8 +406,8 @@ def test_profile_and_metadata_are_kept(tmp_path: Path, suffix: str, target: str)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
 def test_strip_metadata_drops_all_but_the_profile(tmp_path: Path, suffix: str) -> None:
     photo = write_rich(tmp_path / f"a{suffix}")
-    save(photo.pixels, photo, tmp_path / f"out{suffix}", strip_metadata=True)
-    again = load(tmp_path / f"out{suffix}")
+    save_photo(photo.pixels, photo, tmp_path / f"out{suffix}", strip_metadata=True)
+    again = load_photo(tmp_path / f"out{suffix}")
     assert again.icc == SRGB
     assert again.exif is None and again.xmp is None and again.dpi is None
     content = (tmp_path / f"out{suffix}").read_bytes()
@@ -425,8 +427,8 @@ def test_no_preview_of_the_original_stays(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.jpg", exif=b"Exif\0\0" + bytes(body) + preview.getvalue(), xmp=XMP)
     original = (tmp_path / "a.jpg").read_bytes()
     assert preview.getvalue() in original and b"preview preview" in original and b"/9j/4AAQ" in original
-    photo = load(tmp_path / "a.jpg")
-    save(photo.pixels, photo, tmp_path / "out.jpg")
+    photo = load_photo(tmp_path / "a.jpg")
+    save_photo(photo.pixels, photo, tmp_path / "out.jpg")
     saved = (tmp_path / "out.jpg").read_bytes()
     assert preview.getvalue() not in saved and b"preview preview" not in saved and b"/9j/4AAQ" not in saved
     assert b"Ada" in saved
@@ -436,15 +438,15 @@ def test_damaged_metadata_costs_the_metadata_only(tmp_path: Path) -> None:
     picture().save(tmp_path / "a.png", exif=b"Exif\0\0nonsense", dpi=(0.001, 0.001))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        photo = load(tmp_path / "a.png")
+        photo = load_photo(tmp_path / "a.png")
     assert photo.exif is None and photo.dpi is None
     assert np.array_equal(photo.pixels.permute(1, 2, 0), picture())
 
 
 def test_the_digest_tells_pictures_apart_and_nothing_else(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
-    save(photo.pixels, photo, tmp_path / "b.bmp")
-    assert load(tmp_path / "b.bmp").digest == photo.digest
+    save_photo(photo.pixels, photo, tmp_path / "b.bmp")
+    assert load_photo(tmp_path / "b.bmp").digest == photo.digest
     other = picture("RGBA")
     flat = photo.pixels.reshape(3, W, H).permute(1, 2, 0).numpy()  # the same bytes in another size
     assert len({photo.digest, png_of(tmp_path / "c.png", other).digest, png_of(tmp_path / "d.png", picture(seed=1)).digest}) == 3
@@ -483,7 +485,7 @@ def test_rounding_loses_no_whole_level_to_float_error(
     original: np.ndarray, signs: np.ndarray, budget: float, slip: float
 ) -> None:
     start = torch.from_numpy(original)
-    asked = unit(start) + torch.from_numpy(signs).float() * (int(budget) / 255 + slip)
+    asked = as_float(start) + torch.from_numpy(signs).float() * (int(budget) / 255 + slip)
     change = round_within(asked.clamp(0, 1), start, budget).int() - start.int()
     whole = torch.from_numpy(signs).int() * int(budget)
     assert torch.equal(change, (start.int() + whole).clamp(0, 255) - start.int())
@@ -492,8 +494,8 @@ def test_rounding_loses_no_whole_level_to_float_error(
 def test_all_levels_survive_unit_and_rounding_unchanged() -> None:
     levels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16).expand(3, -1, -1)
     for budget in (0, 4.5, 255):
-        assert torch.equal(round_within(unit(levels), levels, budget), levels)
-    assert torch.equal(round_within(unit(levels), 255 - levels, 255), levels)
+        assert torch.equal(round_within(as_float(levels), levels, budget), levels)
+    assert torch.equal(round_within(as_float(levels), 255 - levels, 255), levels)
 
 
 def test_rounding_never_hides_a_failed_computation() -> None:
@@ -511,8 +513,8 @@ def test_lossless_formats_keep_every_pixel(tmp_path: Path, suffix: str) -> None:
     alpha = suffix != ".bmp"
     photo = png_of(tmp_path / "a.png", picture("RGBA" if alpha else "RGB"))
     pixels = photo.pixels.flip(0)
-    save(pixels, photo, tmp_path / "new" / "folder" / f"out{suffix.upper()}")
-    again = load(tmp_path / "new" / "folder" / f"out{suffix.upper()}")
+    save_photo(pixels, photo, tmp_path / "new" / "folder" / f"out{suffix.upper()}")
+    again = load_photo(tmp_path / "new" / "folder" / f"out{suffix.upper()}")
     assert torch.equal(again.pixels, pixels)  # under transparent parts too
     assert torch.equal(again.alpha, photo.alpha) if alpha else again.alpha is None
     assert os.listdir(tmp_path / "new" / "folder") == [f"out{suffix.upper()}"]
@@ -521,43 +523,43 @@ def test_lossless_formats_keep_every_pixel(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg"])
 def test_jpeg_keeps_its_colours_at_full_resolution(tmp_path: Path, suffix: str) -> None:
     photo = png_of(tmp_path / "a.png", smooth())
-    save(photo.pixels, photo, tmp_path / f"good{suffix}")
-    save(photo.pixels, photo, tmp_path / f"poor{suffix}", quality=20)
+    save_photo(photo.pixels, photo, tmp_path / f"good{suffix}")
+    save_photo(photo.pixels, photo, tmp_path / f"poor{suffix}", quality=20)
     assert Image.open(tmp_path / f"good{suffix}").layer[1][1:3] == (1, 1)
     assert all(layer[1:3] == (1, 1) for layer in Image.open(tmp_path / f"good{suffix}").layer)
     assert (tmp_path / f"poor{suffix}").stat().st_size < (tmp_path / f"good{suffix}").stat().st_size
-    assert (load(tmp_path / f"good{suffix}").pixels.int() - photo.pixels.int()).abs().max() <= 12
+    assert (load_photo(tmp_path / f"good{suffix}").pixels.int() - photo.pixels.int()).abs().max() <= 12
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_transparency_needs_a_format_that_holds_it(tmp_path: Path, suffix: str) -> None:
     photo = png_of(tmp_path / "a.png", picture("RGBA"))
-    assert "transparent parts" in sentence(save, photo.pixels, photo, tmp_path / f"out{suffix}")
+    assert "transparent parts" in sentence(save_photo, photo.pixels, photo, tmp_path / f"out{suffix}")
     assert "transparent parts" in sentence(check_target, photo, tmp_path / f"out{suffix}")
     opaque = picture("RGBA")
     opaque.putalpha(255)
     photo = png_of(tmp_path / "b.png", opaque)
-    save(photo.pixels, photo, tmp_path / f"out{suffix}")
-    assert load(tmp_path / f"out{suffix}").alpha is None
+    save_photo(photo.pixels, photo, tmp_path / f"out{suffix}")
+    assert load_photo(tmp_path / f"out{suffix}").alpha is None
 
 
 def test_a_profile_needs_a_format_that_holds_it(tmp_path: Path) -> None:
     photo = write_rich(tmp_path / "a.png")
-    assert "colour profile" in sentence(save, photo.pixels, photo, tmp_path / "out.bmp")
+    assert "colour profile" in sentence(save_photo, photo.pixels, photo, tmp_path / "out.bmp")
 
 
 def test_unknown_endings_and_qualities_are_refused(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
-    assert ".gif" in sentence(save, photo.pixels, photo, tmp_path / "out.gif")
-    assert "ends in ''" in sentence(save, photo.pixels, photo, tmp_path / "out")
+    assert ".gif" in sentence(save_photo, photo.pixels, photo, tmp_path / "out.gif")
+    assert "ends in ''" in sentence(save_photo, photo.pixels, photo, tmp_path / "out")
     for quality in (0, 101):
-        assert "allowed are 1 to 100" in sentence(save, photo.pixels, photo, tmp_path / "out.jpg", quality=quality)
+        assert "allowed are 1 to 100" in sentence(save_photo, photo.pixels, photo, tmp_path / "out.jpg", quality=quality)
     assert os.listdir(tmp_path) == ["a.png"]
 
 
 def test_what_a_format_cannot_count_is_refused(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png", Image.new("RGB", (16500, 64)))
-    assert "choose .png" in sentence(save, photo.pixels, photo, tmp_path / "out.webp")
+    assert "choose .png" in sentence(save_photo, photo.pixels, photo, tmp_path / "out.webp")
     assert os.listdir(tmp_path) == ["a.png"]
 
 
@@ -573,19 +575,19 @@ def test_the_original_is_never_overwritten(tmp_path: Path, link: str) -> None:
         target.hardlink_to(photo.path)
     elif link == "folder":
         (tmp_path / "out").symlink_to(tmp_path / "in")
-    assert "is the original" in sentence(save, photo.pixels.flip(0), photo, target, force=True)
+    assert "is the original" in sentence(save_photo, photo.pixels.flip(0), photo, target, force=True)
     assert photo.path.read_bytes() == before
 
 
 def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
-    save(photo.pixels, photo, tmp_path / "out.png")
+    save_photo(photo.pixels, photo, tmp_path / "out.png")
     before = (tmp_path / "out.png").read_bytes()
-    assert "is not overwritten" in sentence(save, photo.pixels.flip(0), photo, tmp_path / "out.png")
+    assert "is not overwritten" in sentence(save_photo, photo.pixels.flip(0), photo, tmp_path / "out.png")
     assert (tmp_path / "out.png").read_bytes() == before
     (tmp_path / "reader.png").hardlink_to(tmp_path / "out.png")
-    save(photo.pixels.flip(0), photo, tmp_path / "out.png", force=True)
-    assert torch.equal(load(tmp_path / "out.png").pixels, photo.pixels.flip(0))
+    save_photo(photo.pixels.flip(0), photo, tmp_path / "out.png", force=True)
+    assert torch.equal(load_photo(tmp_path / "out.png").pixels, photo.pixels.flip(0))
     assert (tmp_path / "reader.png").read_bytes() == before  # who reads the old file meanwhile never sees half of the new one
 
 
@@ -600,7 +602,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, force: bool) ->
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        message = sentence(save, photo.pixels, photo, out / "a.png", force=force)
+        message = sentence(save_photo, photo.pixels, photo, out / "a.png", force=force)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "could not be written (File too large)" in message
@@ -615,20 +617,20 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        save(photo.pixels, photo, tmp_path / "out.png")
+        save_photo(photo.pixels, photo, tmp_path / "out.png")
     assert os.listdir(tmp_path) == ["in.png"]
 
 
 def test_a_file_where_a_folder_is_needed_is_refused(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
-    assert "could not be written" in sentence(save, photo.pixels, photo, tmp_path / "a.png" / "b.png")
+    assert "could not be written" in sentence(save_photo, photo.pixels, photo, tmp_path / "a.png" / "b.png")
     (tmp_path / "c.png").mkdir()
-    assert "could not be written" in sentence(save, photo.pixels, photo, tmp_path / "c.png", force=True)
+    assert "could not be written" in sentence(save_photo, photo.pixels, photo, tmp_path / "c.png", force=True)
     assert sorted(os.listdir(tmp_path)) == ["a.png", "c.png"]
 
 
 def test_results_have_the_usual_permissions(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
-    save(photo.pixels, photo, tmp_path / "out.png")
+    save_photo(photo.pixels, photo, tmp_path / "out.png")
     (tmp_path / "plain").touch()
     assert (tmp_path / "out.png").stat().st_mode == (tmp_path / "plain").stat().st_mode

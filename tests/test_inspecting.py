@@ -14,7 +14,7 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
-from cloakwork import autoencoders, bottleneck, cli, eot, inspecting, intervals, jobs, loading, steps, watching
+from cloakwork import autoencoders, bottleneck, cli, inspecting, intervals, jobs, loading, steps, watching
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.comparison import Thief, attack_step
 from cloakwork.decoupling import CDL
@@ -22,6 +22,7 @@ from cloakwork.errors import UserError
 from cloakwork.inspecting import Watched, inspect
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.nets.clip import load_clip
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import jpeg
 from cloakwork.steps import Bench
 from cloakwork.subjects import find_subjects
@@ -180,7 +181,7 @@ class TestInspection:
         likely = eyes.choose(protected, ["a photo of a person", "a noisy photo of a person"])[:, 0]
         assert found.zero_shot["protected"].mean == pytest.approx(likely.mean().item(), rel=1e-4)
         pure = jpeg.purify(protected, None, jpeg.Config(quality=30), rng=torch.Generator())
-        moved = bottleneck.moved(autoencoders.load("tiny-b"), eot.view(x, 128), {"pure": eot.view(pure, 128)})["pure"]
+        moved = bottleneck.moved(autoencoders.load("tiny-b"), preprocess(x, 128), {"pure": preprocess(pure, 128)})["pure"]
         assert found.latents["tiny-b"]["protected, purified"].mean == pytest.approx(np.mean(moved.latents), rel=1e-4)
         assert found.denoiser["clean"]["answers"].mean == 0
         assert found.amplified["tiny-b"]["protected"].mean > found.amplified["tiny-b"]["noise"].mean

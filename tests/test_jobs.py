@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SAMPLES, pixels_of
+from conftest import SAMPLE_PHOTOS, pixels_of
 from PIL import Image
 
-from cloakwork import jobs, worksize
+from cloakwork import jobs
 from cloakwork.errors import UserError
+from cloakwork.photos.budget import WORK_SIDE, working_copy
+from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.protections import aspl, noise, photoguard
-from cloakwork.records import before_and_after, thumbnail
 
 QUICK = noise.Config(budget=7)
 
@@ -175,7 +176,7 @@ def test_large_photos_keep_size_and_budget(tmp_path: Path) -> None:
     (result,) = jobs.protect([tmp_path / "large.png"], tmp_path / "out", protection="noise", config=noise.Config(budget=6.4))
     change = np.abs(pixels_of(result.photos[0].output) - pixels)
     assert change.shape == pixels.shape and change.max() == 6
-    assert min(worksize.work_copy(torch.from_numpy(pixels).permute(2, 0, 1)).shape[-2:]) == worksize.WORK_SIDE
+    assert min(working_copy(torch.from_numpy(pixels).permute(2, 0, 1)).shape[-2:]) == WORK_SIDE
 
 
 CHILD = """
@@ -183,7 +184,7 @@ CHILD = """
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background hands "ignore" down
     torch.set_num_threads(1)
     from pathlib import Path
-    from cloakwork import jobs, worksize
+    from cloakwork import jobs
     from cloakwork.protections import photoguard
     import cloakwork.state
     cloakwork.state.State.__init__.__defaults__ = (None, "", None, 0.0)
@@ -217,7 +218,7 @@ def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path
 def test_killed_while_saving_goes_on_without_force(
     sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = jobs.images.save, []
+    save, calls = jobs.save_photo, []
 
     def stop_at_the_second(*args: object, **more: object) -> None:
         calls.append(args)
@@ -225,7 +226,7 @@ def test_killed_while_saving_goes_on_without_force(
             raise KeyboardInterrupt
         save(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(jobs.images, "save", stop_at_the_second)
+    monkeypatch.setattr(jobs, "save_photo", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     monkeypatch.undo()
@@ -282,7 +283,7 @@ def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
 def test_five_portraits_cost_no_more_than(name: str, limit: float, tmp_path: Path) -> None:
     """CPU seconds on two threads, at the full laptop preset: 100 steps, or 50 x (3 + 6 + 3) with its class pictures."""
     (tmp_path / "in").mkdir()
-    portrait = Image.open(SAMPLES / "astronaut.jpg").resize((270, 308))
+    portrait = Image.open(SAMPLE_PHOTOS / "astronaut.jpg").resize((270, 308))
     for i in range(5):
         portrait.rotate(3 * i, Image.Resampling.BICUBIC).save(tmp_path / "in" / f"{i}.png")
     torch.set_num_threads(2)

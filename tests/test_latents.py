@@ -55,10 +55,10 @@ def test_split_never_holds_both_graphs(tiny: LDM, photos: Photos) -> None:
 
 
 def test_is_the_gradient_of_the_loss_written_out(tiny: LDM, photos: Photos) -> None:
-    from cloakwork import eot
+    from cloakwork.photos.preprocessing import SLIDE, preprocess
 
     def loss(x: Photos, which: list[int]) -> torch.Tensor:
-        return tiny.loss(eot.view(x, tiny.size, eot.SLIDE, rng), tiny.embed(["a photo"]), rng)
+        return tiny.loss(preprocess(x, tiny.size, SLIDE, rng), tiny.embed(["a photo"]), rng)
 
     rng = seeded()
     value, theirs = pgd.by_autograd(loss)(photos, [0, 1, 2])

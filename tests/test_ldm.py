@@ -8,19 +8,23 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAMPLES
+from conftest import SAMPLE_PHOTOS
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
-from cloakwork import eot, images, ldm, loading, registry, schedulers
+from cloakwork import ldm, loading, registry, schedulers
 from cloakwork.errors import UserError
+from cloakwork.files import ASSETS
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
-MODEL = Path(ldm.__file__).parent / "tiny" / registry.EMBEDDED["tiny"]
+MODEL = ASSETS / registry.EMBEDDED["tiny"]
 
 
 @pytest.fixture(scope="module")
 def x(photos: Photos) -> torch.Tensor:
-    return eot.view(photos, 128)
+    return preprocess(photos, 128)
 
 
 def test_round_trip_looks_like_the_photo(tiny: ldm.LDM, x: torch.Tensor) -> None:
@@ -73,9 +77,9 @@ def test_the_second_model_is_another_one_in_the_same_latent_space(tiny: ldm.LDM,
 def test_the_model_is_trained(name: str) -> None:
     """It finds the noise in an unseen portrait far better than a guess of none (1.0), and better with the right words."""
     model = loading.load(name, "cpu")
-    portrait = images.unit(images.load(SAMPLES / "astronaut.jpg").pixels)[:, 20:180, 140:300]  # the face
+    portrait = as_float(load_photo(SAMPLE_PHOTOS / "astronaut.jpg").pixels)[:, 20:180, 140:300]  # the face
     with torch.no_grad():
-        z = model.encode(eot.view([portrait], 128)).expand(8, -1, -1, -1)
+        z = model.encode(preprocess([portrait], 128)).expand(8, -1, -1, -1)
         person, trilobite = (
             torch.stack([model.latent_loss(z, model.embed([p]), g) for _ in range(6)]).mean()
             for p, g in [(f"a photo of a {n}", torch.Generator().manual_seed(0)) for n in ("person", "trilobite")]

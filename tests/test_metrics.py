@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import images, registry
+from cloakwork import registry
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.metrics import ciede2000, l2, linf, lpips, ms_ssim, psnr, ssim
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
-SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
 CHANGE = [name for name, _ in registry.listing("metrics") if registry.load("metrics", name).REFERENCE == "originals"]
 
 
 def crop(name: str, size: int = 128, at: int = 40) -> Tensor:
     """A square of a sample photo."""
-    return images.unit(images.load(SAMPLES / name).pixels)[:, at : at + size, at : at + size]
+    return as_float(load_photo(SAMPLE_PHOTOS / name).pixels)[:, at : at + size, at : at + size]
 
 
 @pytest.mark.parametrize("name", [name for name, _ in registry.listing("metrics")])

@@ -11,16 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from cloakwork import images
 from cloakwork.errors import Unscored
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.measure import measure
 from cloakwork.metrics import face_missing, identity, ims_vgg, match, subject_detection
 from cloakwork.nets import faces as nets
 from cloakwork.nets.faces import Face, Faces, load_faces, resized
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
 ROOT = Path(__file__).parents[1]
-SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
 PEOPLE = ROOT.parent / "shared" / "data" / "identities"
 FACES = ("identity", "match", "face_missing", "subject_detection", "ims_vgg")
 
@@ -33,7 +34,7 @@ needs_dlib = pytest.mark.skipif(bool(MISSING), reason=MISSING)
 
 
 def sample(name: str) -> Tensor:
-    return images.unit(images.load(SAMPLES / name).pixels)
+    return as_float(load_photo(SAMPLE_PHOTOS / name).pixels)
 
 
 def face_at(x: float, y: float, *, area: float = 1, score: float = 1) -> Face:
@@ -190,12 +191,12 @@ AT_128 = 0.445  # results/face_calibration.json, photos at 128 px against five c
 @pytest.mark.skipif(not PEOPLE.is_dir(), reason="needs ../shared/data/identities")
 def test_people_are_told_apart_at_128_px() -> None:
     """Three people, two photos each: without an autoencoder between, the calibration's own threshold has no errors."""
-    from cloakwork import eot
+    from cloakwork.photos.preprocessing import preprocess
 
     people = sorted(p for p in PEOPLE.iterdir() if p.is_dir())[:3]
-    photos = [[images.unit(images.load(f).pixels) for f in sorted((p / "set_B").glob("*.jpg"))] for p in people]
+    photos = [[as_float(load_photo(f).pixels) for f in sorted((p / "set_B").glob("*.jpg"))] for p in people]
     for i, own in enumerate(photos):
-        seen = eot.view(own[:2], 128)
+        seen = preprocess(own[:2], 128)
         near, *far = [identity.score(seen, own[2:] if j == i else other, None, identity.Config())
                       for j, other in sorted(enumerate(photos), key=lambda pair: pair[0] != i)]  # fmt: skip
         assert (near < AT_128).all() and (near < match.THRESHOLDS["dlib"]).all()

@@ -13,20 +13,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from cloakwork import images
 from cloakwork.errors import Unscored
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.measure import measure
 from cloakwork.metrics import brisque, clip_i, clip_iqa, clip_iqac, clip_t, dino, ims_clip, kid, liqe_quality, liqe_scene_human
 from cloakwork.nets import hub, liqe
 from cloakwork.nets.clip import EMBEDDED, MEAN, STD, load_clip, square
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
-
-SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
 
 
 @pytest.fixture(scope="module")
 def coffee() -> Tensor:
-    return images.unit(images.load(SAMPLES / "coffee.png").pixels)
+    return as_float(load_photo(SAMPLE_PHOTOS / "coffee.png").pixels)
 
 
 def reference_clip(x: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def test_kid_is_unbiased(rng: torch.Generator) -> None:
 
 @pytest.mark.parametrize("features", ["alexnet", "tiny"])
 def test_kid_tells_another_subject(features: str, coffee: Tensor) -> None:
-    other = images.unit(images.load(SAMPLES / "rocket.jpg").pixels)
+    other = as_float(load_photo(SAMPLE_PHOTOS / "rocket.jpg").pixels)
     views = [coffee[:, i : i + 256, j : j + 256] for i, j in product((0, 60, 120), (100, 200, 300))]
     foreign = [other[:, i : i + 256, j : j + 256] for i, j in product((0, 60, 120), (100, 200, 300))]
     near, far = (kid.score(x, views[::2], None, kid.Config(features)).item() for x in (views[1::2], foreign))
@@ -167,7 +167,7 @@ def test_kid_tells_another_subject(features: str, coffee: Tensor) -> None:
     ],
 )
 def test_brisque_is_that_of_the_package(name: str, size: int | None, value: float) -> None:
-    x = images.unit(images.load(SAMPLES / name).pixels)
+    x = as_float(load_photo(SAMPLE_PHOTOS / name).pixels)
     x = x[:, 40 : 40 + size, 40 : 40 + size] if size else x
     assert brisque.score([x], None, None, brisque.Config()).item() == pytest.approx(value, abs=2e-3)
 

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cloakwork import eot, personalize, trainers
+from cloakwork import personalize, trainers
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Training, borrowed, class_pictures, learn, lesson, train, weighted_error, weights_of
+from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -26,7 +27,7 @@ def moved(model: LDM, before: dict[str, torch.Tensor]) -> float:
 
 def test_learning_lowers_the_error_on_what_was_learned(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
     model = tiny.copy()
-    what = lesson(model, eot.view(photos, 128), PROMPT)
+    what = lesson(model, preprocess(photos, 128), PROMPT)
     before = error_on(model, what.latents)
     learn(model, what, None, Training(lr=1e-4, batch=3), 12, rng)
     assert error_on(model, what.latents) < 0.97 * before
@@ -35,7 +36,7 @@ def test_learning_lowers_the_error_on_what_was_learned(tiny: LDM, photos: Photos
 
 def test_borrowed_weights_come_back(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
     model = tiny.copy()
-    what = lesson(model, eot.view(photos, 128), PROMPT)
+    what = lesson(model, preprocess(photos, 128), PROMPT)
     before = {k: v.clone() for k, v in weights_of(model).items()}
     text = model.embed([PROMPT])
     with pytest.raises(KeyboardInterrupt), borrowed(model):
@@ -49,7 +50,7 @@ def test_borrowed_weights_come_back(tiny: LDM, photos: Photos, rng: torch.Genera
 def test_bf16_weights_at_the_published_rate_hardly_move(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
     """What the release of Anti-DreamBooth does in effect: at 5e-7 almost nothing passes bf16's rounding."""
     model = tiny.copy()
-    what = lesson(model, eot.view(photos, 128), PROMPT)
+    what = lesson(model, preprocess(photos, 128), PROMPT)
     learn(model, what, None, Training(lr=1e-12, weights="bfloat16"), 1, rng)  # rounds once, so that later changes are learning
     before = {k: v.clone() for k, v in weights_of(model).items()}
     learn(model, what, None, Training(lr=5e-7, weights="bfloat16"), 3, rng)
@@ -62,7 +63,7 @@ def test_successive_calls_go_round_all_pictures(
     tiny: LDM, photos: Photos, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
 ) -> None:
     model = tiny.copy()
-    what = lesson(model, eot.view(photos, 128), PROMPT)
+    what = lesson(model, preprocess(photos, 128), PROMPT)
     seen = []
     original = LDM.latent_loss
 
@@ -104,7 +105,7 @@ def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> No
     learned = []
     for on in (False, True):
         model = tiny.copy()
-        what = lesson(model, eot.view(photos, 128), PROMPT)
+        what = lesson(model, preprocess(photos, 128), PROMPT)
         learn(model, what, None, Training(lr=1e-4, gradient_checkpointing=on), 1, torch.Generator().manual_seed(2))
         learned.append(weights_of(model))
         assert not model.unet.is_gradient_checkpointing
@@ -113,7 +114,7 @@ def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> No
 
 def test_only_some_weights_learn(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
     model, state = tiny.copy(), State()
-    feed = trainers.feeder(model, photos, eot.Loader(), 2, rng)
+    feed = trainers.feeder(model, photos, Preprocessing(), 2, rng)
     before = {k: v.clone() for k, v in weights_of(model).items()}
     train(
         model, feed, PROMPT, None, Training(lr=1e-3), 2, rng, state, lambda n: photos[0][None], only=lambda k: k.endswith("bias")

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from cloakwork.errors import UserError
-from cloakwork.photosets import PhotoSet, find_sets, load_all
+from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from conftest import relative_error
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
-from cloakwork import eot, targets
+from cloakwork import targets
 from cloakwork.ldm import LDM
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import advdm, mist, photoguard, sds, sdst
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -138,7 +139,7 @@ def test_targets_draw_latents(tiny: LDM, square: Photos) -> None:
     for module, cfg in ((mist, mist.PRESETS["tiny"]), (sdst, sdst.PRESETS["tiny"])):
         protected = run(module, square, tiny, replace(cfg, steps=20))
         with torch.no_grad():
-            far = [(tiny.encode(eot.view(p, 128)) - pattern_latent(tiny)).norm() for p in (square, protected)]
+            far = [(tiny.encode(preprocess(p, 128)) - pattern_latent(tiny)).norm() for p in (square, protected)]
         assert far[1] < 0.9 * far[0], module.__name__
 
 
@@ -156,5 +157,5 @@ def test_signs_move_the_denoising_error_either_way(tiny: LDM, square: Photos) ->
 def denoising_error(model: LDM, photos: Photos) -> float:
     rng, c = torch.Generator().manual_seed(9), model.embed(["a photo"])
     with torch.no_grad():
-        z = model.encode(eot.view(photos, 128))
+        z = model.encode(preprocess(photos, 128))
         return torch.stack([model.latent_loss(z, c, rng) for _ in range(16)]).mean().item()

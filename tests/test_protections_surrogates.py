@@ -16,11 +16,11 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import dryrun, eot, latents, pool, targets
-from cloakwork.eot import Loader
+from cloakwork import dryrun, latents, pool, targets
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Training, lesson, set_weights, weights_of
+from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.protections import aspl, fsmg, metacloak
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -331,14 +331,14 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
 ) -> None:
     """A fresh AdamW moves no weight by more than lr in its first step, so that steps can be read off."""
     kept: list[Weights] = []
-    seen: list[tuple[int, Loader]] = []
+    seen: list[tuple[int, Preprocessing]] = []
     keep, study = pool.Pool.keep, pool.Pool.study
 
     def keeping(self: pool.Pool, m: int) -> None:
         keep(self, m)
         kept.append(self.moved[m])
 
-    def studying(self: pool.Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Loader, rng: torch.Generator) -> None:
+    def studying(self: pool.Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
         seen.append((n, how))
         study(self, m, x, cfg, n, k, how, rng)
 
@@ -361,10 +361,10 @@ def test_released_loop_returns_to_its_snapshots(
     tiny: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each trial begins with the same members; between two calls a member learns the protected photos, untransformed."""
-    seen: list[Loader] = []
+    seen: list[Preprocessing] = []
     study = pool.Pool.study
 
-    def studying(self: pool.Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Loader, rng: torch.Generator) -> None:
+    def studying(self: pool.Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
         seen.extend(n * [how])
         study(self, m, x, cfg, n, k, how, rng)
 
@@ -375,7 +375,7 @@ def test_released_loop_returns_to_its_snapshots(
     assert len(at) == 8 and torch.equal(at[0], weights_of(tiny)[name]) and not torch.equal(at[0], at[2])
     assert torch.equal(at[0], at[4]) and torch.equal(at[2], at[6])
     assert not any(torch.equal(at[i], at[i + 1]) for i in (0, 2, 4, 6))
-    assert seen == 8 * [eot.CENTRE]
+    assert seen == 8 * [CENTRE]
 
 
 @pytest.mark.parametrize("cfg", [replace(PAPER, steps=4), RELEASE])

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
-from cloakwork import bpda, cli, ddpm, eot, loading, registry, specs
+from cloakwork import bpda, cli, ddpm, loading, registry, specs
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, lpips
 from cloakwork.nets import enlarging
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import bilateral_guided, blur, impress, jpeg, median, noise, quantise, resize, tvm
 from cloakwork.types import Photos
 
@@ -209,7 +210,7 @@ def test_cleaners_smooth_noise_and_keep_edges() -> None:
 
 def test_impress_finds_photos_that_the_autoencoder_gives_back(photos: Photos, tiny: LDM) -> None:
     def inconsistency(some: Photos) -> float:
-        x = eot.view(some, tiny.size)
+        x = preprocess(some, tiny.size)
         with torch.no_grad():
             return (tiny.decode(tiny.encode(x)) - x).square().mean().item()
 
@@ -238,14 +239,14 @@ def test_autoencoders_see_pictures_in_range(name: str, photos: Photos, monkeypat
 
 
 def test_impress_needs_no_draws_of_the_posterior(photos: Photos, tiny: LDM) -> None:
-    square, cfg = eot.view(photos[:1], tiny.size), replace(impress.PRESETS["tiny"], steps=1)
+    square, cfg = preprocess(photos[:1], tiny.size), replace(impress.PRESETS["tiny"], steps=1)
     drawing = replace(tiny, sample_posterior=True)
     assert torch.equal(*(impress.consistent(square, square, model, cfg) for model in (tiny, drawing)))
 
 
 def test_latent_diffpure_is_an_edit_by_ddim_that_asks_for_no_change(photos: Photos, tiny: LDM) -> None:
     """Step by step, on a photo that is one window: the last 3 of 10 steps under the prompt, away from the negative one."""
-    x, n = eot.view(photos[:1], tiny.size), 10
+    x, n = preprocess(photos[:1], tiny.size), 10
     (got,) = run("latent_diffpure", list(x), seed=5, steps=n, strength=0.3, guidance=4, prompt="a face", negative="a wall")
     side, a, between = tiny.size // tiny.scale, tiny.scheduler.alphas_cumprod, tiny.scheduler.config.num_train_timesteps // n
     eps = torch.randn(tiny.vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(5))

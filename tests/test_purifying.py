@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import cli, images, jobs
+from cloakwork import cli, jobs
 from cloakwork.errors import UserError
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.purifiers import codesr, jpeg, noise, resize
 from cloakwork.purifying import purify
 from cloakwork.subjects import find_subjects
@@ -31,10 +33,10 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.Capt
     assert cli.main(["purify", str(folder), "-o", str(out), "--purifier", "jpeg:quality=50+resize:scale=0.5"]) == 0
     assert "LPIPS" in capsys.readouterr().out
     for file in folder.rglob("*.png"):
-        pixels = images.unit(images.load(file).pixels)
+        pixels = as_float(load_photo(file).pixels)
         pixels = jpeg.purify([pixels], None, jpeg.Config(quality=50), rng=torch.Generator())
         (want,) = resize.purify(pixels, None, resize.Config(scale=0.5), rng=torch.Generator())
-        assert torch.allclose(images.unit(images.load(out / file.relative_to(folder)).pixels), want, atol=1e-6)
+        assert torch.allclose(as_float(load_photo(out / file.relative_to(folder)).pixels), want, atol=1e-6)
     record = json.loads((out / ".cloakwork" / "purified.json").read_text())
     assert [p["name"] for p in record["purifiers"]] == ["jpeg", "resize"] and len(record["photos"]) == 2
     assert (out / ".cloakwork" / "more" / "sheet.png").is_file()
@@ -238,7 +240,7 @@ def test_photos_are_purified_each_by_itself(folder: Path, tmp_path: Path) -> Non
 def test_two_steps_of_a_chain_draw_for_themselves(tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(tmp_path / "grey.png")
     one, two = (purify(tmp_path / "grey.png", tmp_path / str(n), purifiers=[("noise", None)] * n)[0].output for n in (1, 2))
-    loud = [images.unit(images.load(f).pixels).std().item() for f in (one, two)]
+    loud = [as_float(load_photo(f).pixels).std().item() for f in (one, two)]
     assert loud[1] == pytest.approx(loud[0] * 2**0.5, rel=0.05), "the same noise twice would be twice as loud"
 
 
@@ -247,7 +249,7 @@ def test_transparency_and_large_photos_keep_their_pixels(tmp_path: Path) -> None
     rgba[..., 3], rgba[:, ::2, 0] = 77, 200
     Image.fromarray(rgba).resize((1200, 1100)).save(tmp_path / "large.png")
     (row,) = purify(tmp_path / "large.png", tmp_path / "out")
-    photo = images.load(row.output)
+    photo = load_photo(row.output)
     assert (row.width, row.height) == (1200, 1100) and photo.alpha is not None and (photo.alpha == 77).all()
 
 

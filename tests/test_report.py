@@ -18,6 +18,7 @@ from PIL import Image
 
 from cloakwork import executors, findings, grids, report
 from cloakwork.errors import UserError
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.findings import Findings, Flag, Reported
 from cloakwork.intervals import Estimate
 from cloakwork.reporting import ab, blind, pictures, rows, tables, words
@@ -294,7 +295,7 @@ def test_numbers_read_well() -> None:
 def ground(tmp_path_factory: pytest.TempPathFactory) -> tuple[grids.Grid, Bench]:
     """A small grid of two things, computed but for its last thief."""
     folder = tmp_path_factory.mktemp("ground")
-    samples = Path(report.__file__).parent / "tiny" / "photos"
+    samples = SAMPLE_PHOTOS
     for name in ("chelsea", "coffee"):
         (folder / "data" / name).mkdir(parents=True)
         for i in range(2):

@@ -11,18 +11,16 @@ from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusi
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
-from cloakwork import images
 from cloakwork.errors import UserError
-from cloakwork.images import from_pil
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.ldm import LDM
 from cloakwork.metrics import lpips
 from cloakwork.nets import codeformer, enlarging
 from cloakwork.nets.faces import load_faces
+from cloakwork.photos.tensors import from_pil
 from cloakwork.purifiers import codesr
 from cloakwork.purifying import purify
 from cloakwork.types import Photos
-
-SAMPLES = Path(images.__file__).parent / "tiny" / "photos"
 
 
 def has_realesrgan() -> bool:
@@ -38,7 +36,7 @@ needs_realesrgan = pytest.mark.skipif(not has_realesrgan(), reason=enlarging.GET
 
 @pytest.fixture(scope="session")
 def portrait() -> torch.Tensor:
-    with Image.open(SAMPLES / "astronaut.jpg") as picture:
+    with Image.open(SAMPLE_PHOTOS / "astronaut.jpg") as picture:
         return from_pil(picture.convert("RGB").crop((120, 0, 340, 260)))
 
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import images, steps
+from cloakwork import steps
 from cloakwork.comparison import Subject
 from cloakwork.grids import Grid, Table, people, targets, thief
 from cloakwork.nets import hub
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.protections import photoguard
 from cloakwork.purifiers import codesr, noise
 from cloakwork.sources import Source, source
@@ -39,7 +41,7 @@ def test_purifiers_draw_the_same_for_every_arm_and_anew_in_a_chain(files: list[P
 def test_photos_are_read_no_larger_than_the_source_says(files: list[Path], sample_files: list[Path], tmp_path: Path) -> None:
     whole, small = source(sample_files), source(sample_files, 64)
     for file, big, little in zip(whole.files, whole.photos(), small.photos(), strict=True):
-        assert torch.equal(big, images.unit(images.load(file).pixels)) and min(little.shape[-2:]) == 64
+        assert torch.equal(big, as_float(load_photo(file).pixels)) and min(little.shape[-2:]) == 64
         assert torch.equal(little, little.mul(255).round() / 255), "a file has 8 bits"
         assert little.shape[-1] / little.shape[-2] == pytest.approx(big.shape[-1] / big.shape[-2], abs=0.02)
     bench = Bench(tmp_path, "cpu")

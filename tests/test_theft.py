@@ -13,6 +13,7 @@ from PIL import Image
 from cloakwork import cli, specs, theft
 from cloakwork.cli.auditing import Circumstances, read_prompts
 from cloakwork.errors import UserError
+from cloakwork.photos.sheets import attack_sheet
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_attack_and_score_from_the_command_line(folder: Path, tmp_path: Path, ca
 
 def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
     grey = torch.linspace(0.1, 0.5, 18)[:, None, None, None].expand(-1, 3, 64, 64)
-    theft._sheet(grey, ("a photo of sks cat", "a painting of sks cat"), tmp_path / "sheet.png")
+    attack_sheet(grey, ("a photo of sks cat", "a painting of sks cat"), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet)
     assert pixels.shape == (2 * (24 + 2 * 64), 8 * 64, 3), "nine pictures of each prompt, eight to a row"

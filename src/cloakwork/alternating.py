@@ -11,9 +11,10 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from cloakwork import eot, pgd, timesteps
+from cloakwork import pgd, timesteps
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Lesson, Training, borrowed, learn, learnable, lesson, set_weights
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import Schedule, Turn, Wording, lessons, resident, students
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -79,7 +80,7 @@ def alternate(
                 with _acquainted(one, turn, k, how, rng) as theta_s:
                     each.append(pgd.ascend(photos, one.ascent(theta_s), budget=budget, step=step, steps=turn.pgd, rng=rng,
                                            start=start, state=state, checkpoints=False))  # fmt: skip
-                protected = lesson(theta, eot.view(each[-1], theta.size), prompt)
+                protected = lesson(theta, preprocess(each[-1], theta.size), prompt)
                 later = k * (turn.before + turn.after) + turn.before
                 learn(theta, protected, one.kind, how, turn.after, rng, first=k * turn.after, kind_first=later)
         x = each[-1] if ensemble == "turns" else [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
@@ -127,7 +128,7 @@ def alternate_at_chosen(
     with students(surrogates) as thetas:
         opponents = []
         for theta, allowed in zip(thetas, kept.values(), strict=True):
-            subject, kind = lessons(theta, eot.view(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
+            subject, kind = lessons(theta, preprocess(clean or photos, theta.size), cfg, how, plan.surrogate_steps, state)
             opponents.append(Opponent(theta, subject, kind, partial(ascent, allowed)))
         return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, kept=kept,
                          rng=rng, state=state)  # fmt: skip

@@ -16,8 +16,8 @@ from cloakwork import registry, steps
 from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
 from cloakwork.environment import surroundings
 from cloakwork.files import whole, write_json
-from cloakwork.images import side_by_side
-from cloakwork.photosets import keep_apart
+from cloakwork.photos.sets import refuse_report_among_photos
+from cloakwork.photos.tensors import side_by_side
 from cloakwork.sources import Source
 from cloakwork.state import Progress
 from cloakwork.steps import Bench
@@ -59,7 +59,7 @@ def audit(
         UserError: photos that do not pair up, an output folder in theirs, unknown methods, no thief.
     """
     out = Path(out)
-    keep_apart(out, protected, clean, reference)
+    refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     bench = Bench(store or out / ".cloakwork", device, progress)
     thieves = thieves or (default_thief(),)

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from cloakwork import windows
 from cloakwork.errors import UserError
 from cloakwork.loading import DTYPES, UNWANTED, hash_weights, pick_device, quiet
 from cloakwork.nets import hub
+from cloakwork.photos import tiling
 from cloakwork.types import Images
 
 EMBEDDED = {"tiny": "pixels"}  # name -> folder under tiny/
@@ -89,18 +89,18 @@ def regenerate(
     """
     check_way(t, steps, model.scheduler.config.num_train_timesteps)
     height, width = photo.shape[-2:]
-    at = windows.places(height, width, model.size, model.size // 2)
+    at = tiling.places(height, width, model.size, model.size // 2)
     scale, shift = (2, -1) if range == "model" else (1, 0)
 
     def noise() -> Tensor:
-        return windows.cut(torch.randn(3, height, width, generator=rng), at, model.size).to(photo)
+        return tiling.cut(torch.randn(3, height, width, generator=rng), at, model.size).to(photo)
 
     way = torch.linspace(t - 1, -1, (steps or t) + 1).round().int().tolist()
     a = model.abar(way[0])
-    x = a.sqrt() * (scale * windows.cut(photo, at, model.size) + shift) + (1 - a).sqrt() * noise()
+    x = a.sqrt() * (scale * tiling.cut(photo, at, model.size) + shift) + (1 - a).sqrt() * noise()
     for t_now, t_next in pairwise(way):
         x = model.step(x, t_now, t_next, noise())
-    return ((windows.join(x, at, height, width) - shift) / scale).clamp(0, 1)
+    return ((tiling.join(x, at, height, width) - shift) / scale).clamp(0, 1)
 
 
 def check_way(t: int, steps: int, most: int = 1000) -> None:

@@ -18,6 +18,8 @@ from cloakwork.errors import Unwritable
 if TYPE_CHECKING:
     from torch import Tensor
 
+ASSETS = Path(__file__).parent / "tiny"  # the embedded models
+SAMPLE_PHOTOS = ASSETS / "photos"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from cloakwork import photosets, registry, specs
+from cloakwork import registry, specs
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Subject, Thief, about, arms, score_step, stealth_step
 from cloakwork.errors import UserError
+from cloakwork.photos.budget import WORK_SIDE
+from cloakwork.photos.sets import photo_files
 from cloakwork.sources import Source, source
 from cloakwork.steps import Step
-from cloakwork.worksize import WORK_SIDE
 
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
@@ -101,7 +102,7 @@ def people(folder: Path | str, side: int = WORK_SIDE) -> tuple[Subject, ...]:
         UserError: no such folders.
     """
     found = [
-        _subject(person.name, photosets.files(person / "set_B"), photosets.files(person / "set_A"), "person", side)
+        _subject(person.name, photo_files(person / "set_B"), photo_files(person / "set_A"), "person", side)
         for person in _within(Path(folder))
         if (person / "set_A").is_dir() and (person / "set_B").is_dir()
     ]
@@ -120,7 +121,7 @@ def things(folder: Path | str, only: Iterable[str] = ()) -> tuple[Subject, ...]:
     """
     found, wanted = [], list(only)
     for thing in _within(Path(folder)):
-        photos = photosets.files(thing)
+        photos = photo_files(thing)
         if photos and (not wanted or thing.name in wanted):
             middle = (len(photos) + 1) // 2
             noun = thing.name.rstrip("0123456789").replace("_", " ")

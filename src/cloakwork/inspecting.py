@@ -16,7 +16,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import autoencoders, bottleneck, ddpm, decoupling, eot, figures, registry, specs, steps, watching
+from cloakwork import autoencoders, bottleneck, ddpm, decoupling, figures, registry, specs, steps, watching
 from cloakwork.autoencoders import Autoencoder
 from cloakwork.bottleneck import Moved
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
@@ -26,7 +26,8 @@ from cloakwork.files import write_json
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.nets.clip import Clip, load_clip
 from cloakwork.personalize import PREVIEW
-from cloakwork.photosets import keep_apart
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.sources import Source
 from cloakwork.state import Progress
 from cloakwork.steps import Bench, Step
@@ -115,7 +116,7 @@ def inspect(
         UserError: photos that do not pair up, an output folder in theirs, unknown models or methods, a thief that does not train.
     """
     out = Path(out)
-    keep_apart(out, protected, clean)
+    refuse_report_among_photos(out, protected, clean)
     purifiers = specs.purifiers(purifiers, victim, denoiser)
     if watched:
         _check(watched)
@@ -127,7 +128,7 @@ def inspect(
     sources = {s.name: _arms(s, purifiers, how) for s in subjects}
     photos = {arm: {s: steps.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
     size = bench.model(victim, dtype).size
-    squares = {arm: {s: eot.view(some, size) for s, some in of.items()} for arm, of in photos.items()}
+    squares = {arm: {s: preprocess(some, size) for s, some in of.items()} for arm, of in photos.items()}
     found = Inspection(
         texts, *_seen_by_clip(photos, eyes, texts), *_seen_by_halves(squares, halves),
         _seen_by_denoiser(squares, bench, victim, dtype, texts[0], seed),

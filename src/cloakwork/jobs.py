@@ -11,18 +11,22 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import eot, images, loading, pgd, photosets, registry
+from cloakwork import loading, pgd, registry
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, drop, sha256, write_json
-from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, psnr, ssim
+from cloakwork.photos.budget import apply_perturbation, working_copy
+from cloakwork.photos.photo import Photo, after_encoding, load_photo, save_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.sets import find_sets, load_all
+from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
+from cloakwork.photos.tensors import as_float
 from cloakwork.plan import Job, Task, check_config, references, refuse_overwriting, task_of
-from cloakwork.records import ROWS, PhotoRecord, SetRecord, before_and_after, read_result, result_json, thumbnail
+from cloakwork.records import PhotoRecord, SetRecord, read_result, result_json
 from cloakwork.state import Progress, State
 from cloakwork.types import Photos
-from cloakwork.worksize import finish, work_copy
 
 MOVES_BF16 = 1e-5  # learning rate below which an update is lost when most weights are rounded to bf16
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
@@ -82,7 +86,7 @@ def protect(
     uses_models = getattr(module, "USES_SURROGATES", True)
     check_config(config, quality, surrogates if uses_models else None)
     out = Path(out).expanduser().absolute()
-    sets, skipped = photosets.load_all(photosets.find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
+    sets, skipped = load_all(find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
     reference = references(clean, out, sets)
     models = [loading.load(name, device, dtype, sample_posterior=sample_posterior) for name in surrogates] if uses_models else []
     job = Job(protection, module, config, models, seed, reference, suffix, quality, strip_metadata)
@@ -107,7 +111,7 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
     write_json(task.folder / "saving.json", {"key": task.key})  # from here on, outputs that exist are this job's own
     rows, kept, before, after = [], [], [], []
     for (file, output), delta in zip(task.photos, deltas, strict=True):
-        photo = images.load(file)
+        photo = load_photo(file)
         kept.append(_save(job, photo, output, delta))
         rows.append(_measure(photo, output, before, after))
     before_and_after([r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png")
@@ -132,7 +136,7 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
 
 def _perturbations(job: Job, task: Task, state: State) -> list[Tensor]:
     """What the protection adds to each working copy, 3 x h x w floats on the CPU."""
-    work = [work_copy(images.load(f).pixels).to(job.device) for f, _ in task.photos]
+    work = [working_copy(load_photo(f).pixels).to(job.device) for f, _ in task.photos]
     clean = [x.to(job.device) for _, x in job.clean.values()] or None
     rng = job.rng(task.digests)
     protected = job.module.protect(work, job.surrogates, job.config, clean=clean, rng=rng, state=state)
@@ -141,14 +145,14 @@ def _perturbations(job: Job, task: Task, state: State) -> list[Tensor]:
 
 def _save(job: Job, photo: Photo, output: Path, delta: Tensor) -> float | None:
     """Writes one protected photo; None when the format is lossless, else the share of the protection that it kept."""
-    pixels = finish(photo.pixels, delta, job.config.budget)
-    images.save(pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True)
-    saved = images.load(output).pixels
+    pixels = apply_perturbation(photo.pixels, delta, job.config.budget)
+    save_photo(pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True)
+    saved = load_photo(output).pixels
     if torch.equal(saved, pixels):
         return None
     if not job.surrogates or torch.equal(pixels, photo.pixels):
         return 0.0
-    return _kept(job.surrogates[0], photo.pixels, pixels, saved, images.after_encoding(photo.pixels, photo, output, job.quality))
+    return _kept(job.surrogates[0], photo.pixels, pixels, saved, after_encoding(photo.pixels, photo, output, job.quality))
 
 
 @torch.no_grad()
@@ -157,7 +161,7 @@ def _kept(model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_sav
 
     All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
     """
-    views = [eot.view([work_copy(x).to(model.device)], model.size) for x in (clean, protected, saved, clean_saved)]
+    views = [preprocess([working_copy(x).to(model.device)], model.size) for x in (clean, protected, saved, clean_saved)]
     model = replace(model, sample_posterior=False)
     z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
     way = z_protected - z
@@ -200,7 +204,7 @@ def _idle(config: Any) -> list[str]:
 
 def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:
     """The saved file against its original; appends a thumbnail of each."""
-    x0, x = images.unit(photo.pixels), images.unit(images.load(output).pixels)
+    x0, x = as_float(photo.pixels), as_float(load_photo(output).pixels)
     used, noise, likeness = (m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim))
     before.append(thumbnail(x0))
     after.append(thumbnail(x))
@@ -221,7 +225,7 @@ def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> Photo
 def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
     """One contact sheet over many sets: the first photo of each."""
     first = [r.photos[0] for r in results[:ROWS]]
-    before, after = ([thumbnail(images.unit(images.load(f).pixels)) for f in files]
+    before, after = ([thumbnail(as_float(load_photo(f).pixels)) for f in files]
                      for files in ([p.original for p in first], [p.output for p in first]))  # fmt: skip
     before_and_after([str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path)
 

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import eot, pgd
-from cloakwork.eot import Loader
+from cloakwork import pgd
 from cloakwork.ldm import LDM
 from cloakwork.nets.lpips import at_least, load_lpips
+from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
 from cloakwork.types import Images, Photos
 
 Term = Callable[[Tensor], tuple[Tensor, Tensor]]  # latents, n x c x h x w -> value (a scalar), its gradient by the latents
@@ -183,7 +183,7 @@ def weighted(*terms: tuple[float, Term]) -> Term:
 
 
 def gradient(
-    ldm: LDM, term: Term, rng: torch.Generator, *, loader: Loader = eot.SLIDE, split: bool | None = None
+    ldm: LDM, term: Term, rng: torch.Generator, *, loader: Preprocessing = SLIDE, split: bool | None = None
 ) -> pgd.Gradient:
     """A term's gradient by photos of any size, as `pgd.ascend` wants it.
 
@@ -203,7 +203,7 @@ def gradient_beside(
     term: Callable[[Images, Tensor, list[int]], Term],
     rng: torch.Generator,
     *,
-    loader: Loader = eot.SLIDE,
+    loader: Preprocessing = SLIDE,
     split: bool | None = None,
 ) -> pgd.Gradient:
     """The same for a term that compares with originals.
@@ -216,7 +216,7 @@ def gradient_beside(
     """
 
     def told(which: list[int], same: torch.Generator) -> Term:
-        view = eot.view([originals[i] for i in which], ldm.size, loader, same)
+        view = preprocess([originals[i] for i in which], ldm.size, loader, same)
         with torch.no_grad():
             z_0 = ldm.encode(view, same)
         return term(view, z_0, which)
@@ -228,7 +228,7 @@ def _gradient(
     ldm: LDM,
     term: Callable[[list[int], torch.Generator], Term],
     rng: torch.Generator,
-    loader: Loader,
+    loader: Preprocessing,
     split: bool | None,
 ) -> pgd.Gradient:
     split = ldm.size > SMALL if split is None else split
@@ -236,7 +236,7 @@ def _gradient(
     def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
         same = torch.Generator().set_state(rng.get_state())  # draws the same view again
-        view = eot.view(leaves, ldm.size, loader, rng)
+        view = preprocess(leaves, ldm.size, loader, rng)
         before = rng.get_state()
         with torch.set_grad_enabled(not split):
             z = ldm.encode(view, rng)

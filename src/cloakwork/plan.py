@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import images, pgd, photosets, registry, targets
+from cloakwork import pgd, registry, targets
 from cloakwork.errors import UserError, told
 from cloakwork.files import hash_of
 from cloakwork.ldm import LDM
-from cloakwork.photosets import PhotoSet
+from cloakwork.photos.budget import WORK_SIDE, working_copy
+from cloakwork.photos.photo import check_quality, load_photo
+from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.records import read_result
-from cloakwork.worksize import WORK_SIDE, work_copy
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,14 @@ def references(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> dic
         return {}
     if len(sets) > 1:
         raise UserError(f"{len(sets)} photo sets were given with one folder of clean photos; protect one subject at a time.")
-    found, _ = photosets.load_all(photosets.find_sets([clean], out), skip_bad=False)
-    photos = [images.load(f) for s in found for f in s.files]
-    return {p.path: (p.digest, work_copy(p.pixels)) for p in sorted(photos, key=lambda p: p.digest)}
+    found, _ = load_all(find_sets([clean], out), skip_bad=False)
+    photos = [load_photo(f) for s in found for f in s.files]
+    return {p.path: (p.digest, working_copy(p.pixels)) for p in sorted(photos, key=lambda p: p.digest)}
 
 
 def task_of(job: Job, photos: PhotoSet, folder: Path) -> Task:
     """A photo set with its key, its photos in the order of their contents; every photo is loaded once."""
-    digests = [images.load(f).digest for f in photos.files]  # one photo at a time: a set may be larger than the memory
+    digests = [load_photo(f).digest for f in photos.files]  # one photo at a time: a set may be larger than the memory
     order = sorted(zip(digests, photos.files, photos.outputs, strict=True))
     return Task(photos.name, [(f, o) for _, f, o in order], folder, digests, job.key(digests))
 
@@ -118,7 +119,7 @@ def check_config(config: Any, quality: int = 95, surrogates: Sequence[str] | Non
     Raises:
         UserError: one sentence a fault.
     """
-    faults = [*told(images.check_quality, quality)]
+    faults = [*told(check_quality, quality)]
     if not 0 <= config.budget <= 255:
         faults.append(
             f"The budget {config.budget:g} is out of range; allowed are 0 to 255 (1/255 of the pixel range), usual are 4 to 16."

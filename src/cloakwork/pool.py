@@ -13,12 +13,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import eot, pgd
-from cloakwork.eot import Loader
+from cloakwork import pgd
 from cloakwork.errors import UserError
 from cloakwork.files import cache_folder, drop, write_tensors
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Lesson, Training, learn, learnable, lesson, set_weights, train, turn
+from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import Progress, State
 from cloakwork.trainers import prior
 from cloakwork.types import Images, Photos
@@ -180,7 +180,7 @@ class Pool:
             self.moved.clear()
         return torch.randperm(len(self.members), generator=rng)[: call.drawn].tolist() if call.member is None else [call.member]
 
-    def study(self, m: int, x: Photos, cfg: Course, steps: int, k: int, seen: Loader, rng: torch.Generator) -> None:
+    def study(self, m: int, x: Photos, cfg: Course, steps: int, k: int, seen: Preprocessing, rng: torch.Generator) -> None:
         """The k-th time that the model of member m takes `steps` steps of DreamBooth on photos x.
 
         They are taken in turn, each loaded anew in the manner of `seen`.
@@ -189,7 +189,7 @@ class Pool:
             return
         theta, kind, _ = self.members[m]
         taken = [x[i] for i in turn(k, steps * cfg.training.batch, len(x))]
-        subject = lesson(theta, eot.view(taken, theta.size, seen, rng), cfg.instance_prompt)
+        subject = lesson(theta, preprocess(taken, theta.size, seen, rng), cfg.instance_prompt)
         learn(theta, subject, kind, cfg.training, steps, rng, kind_first=k * steps)
 
     def keep(self, m: int) -> None:

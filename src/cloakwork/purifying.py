@@ -14,16 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, photosets, registry, specs, windows
+from cloakwork import ddpm, loading, registry, specs
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json
-from cloakwork.images import Photo
 from cloakwork.ldm import LDM
 from cloakwork.metrics import lpips
-from cloakwork.photosets import PhotoSet
-from cloakwork.records import contact_sheet, thumbnail
+from cloakwork.photos import tiling
+from cloakwork.photos.photo import Photo, check_quality, load_photo, save_photo
+from cloakwork.photos.sets import PhotoSet, find_sets, load_all
+from cloakwork.photos.sheets import contact_sheet, thumbnail
+from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
 from cloakwork.subjects import Original, originals
 from cloakwork.types import Photos
@@ -82,7 +84,7 @@ class Job:
 
     def purify(self, photo: Photo) -> Tensor:
         """One photo through all purifiers, each with draws of its own; 3 x H x W, uint8."""
-        x = images.unit(photo.pixels).to(self.device)
+        x = as_float(photo.pixels).to(self.device)
         for k, (name, module, config) in enumerate(self.purifiers):
             rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
             (x,) = module.purify([x], self.models.get(registry.asks(name)), config, rng=rng)
@@ -133,8 +135,8 @@ def purify(
     chosen = [(n, registry.load("purifiers", n), config) for n, config in specs.purifiers(purifiers, model, denoiser)]
     if not chosen:
         raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
-    images.check_quality(quality)
-    sets, skipped = photosets.load_all(photosets.find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
+    check_quality(quality)
+    sets, skipped = load_all(find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, clean)
     kept = {original.file.resolve() for original in known.values()}
     if mine := [o for s in sets for o in s.outputs if o.resolve() in kept]:
@@ -167,9 +169,9 @@ def _check_sizes(job: Job, sets: Sequence[PhotoSet]) -> None:
     if not windowed:
         return
     size = max(job.models[kind].size for kind in windowed)
-    shapes = {file: images.load(file).pixels.shape[1:] for s in sets for file in s.files}
+    shapes = {file: load_photo(file).pixels.shape[1:] for s in sets for file in s.files}
     if small := {file: shape for file, shape in shapes.items() if min(shape) < size}:
-        raise UserError(*[f"{file}: {windows.too_small(shape[0], shape[1], size)}" for file, shape in small.items()])
+        raise UserError(*[f"{file}: {tiling.too_small(shape[0], shape[1], size)}" for file, shape in small.items()])
 
 
 def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:
@@ -184,15 +186,15 @@ def _purify_set(
     rows: list[Purified] = []
     shown: list[tuple[Tensor, ...]] = []  # original where it is known, the photo as given, the photo purified
     for file, output in zip(photos.files, photos.outputs, strict=True):
-        photo = images.load(file)
+        photo = load_photo(file)
         original = _alike(known.get(file), photo)
         before = done.get(output)
         row = before if before and before.digest == photo.digest else _purify(job, photo, output)
         rows.append(_compared(row, photo, original))
         later = [done[o] for o in photos.outputs[len(rows) :] if o in done]
         write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in [*rows, *later]]})
-        stages = ([original] if original else []) + [photo, images.load(output)]
-        shown.append(tuple(thumbnail(images.unit(stage.pixels)) for stage in stages))
+        stages = ([original] if original else []) + [photo, load_photo(output)]
+        shown.append(tuple(thumbnail(as_float(stage.pixels)) for stage in stages))
         tell(len(rows))
     count = min(len(stages) for stages in shown)
     titles = ("original", "as given", "purified")[-count:]
@@ -205,7 +207,7 @@ def _purify_set(
 
 def _alike(known: Original | None, photo: Photo) -> Photo | None:
     """The original, where it is known, what it was when the photo was made from it, and of the photo's size."""
-    original = images.load(known.file) if known else None
+    original = load_photo(known.file) if known else None
     if known is None or original is None or known.changed(original.digest):
         return None
     return original if original.pixels.shape == photo.pixels.shape else None
@@ -217,7 +219,7 @@ def _purify(job: Job, photo: Photo, output: Path) -> Purified:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         pixels = job.purify(photo)
-    images.save(pixels, photo, output, quality=job.quality, force=True)
+    save_photo(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
     notes = dict.fromkeys(f"{photo.path.name}: {w.message}" for w in said if w.category is UserWarning)
     return Purified(
@@ -230,13 +232,13 @@ def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
     """The row with distances to the original, where that is known; what is in it already stays."""
     if original is None or row.original == original.path:
         return row
-    before, after = (_apart(x, original) for x in (photo, images.load(row.output)))
+    before, after = (_apart(x, original) for x in (photo, load_photo(row.output)))
     return replace(row, original=original.path, lpips_before=before, lpips_after=after)
 
 
 def _apart(photo: Photo, original: Photo) -> float:
     """LPIPS."""
-    return lpips.score([images.unit(photo.pixels)], [images.unit(original.pixels)], None, lpips.Config()).item()
+    return lpips.score([as_float(photo.pixels)], [as_float(original.pixels)], None, lpips.Config()).item()
 
 
 def _done(job: Job, folder: Path) -> dict[Path, Purified]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cloakwork import images
+from cloakwork.photos.budget import WORK_SIDE, working_copy
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
-from cloakwork.worksize import WORK_SIDE, work_copy
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Source:
 
     def photos(self) -> Photos:
         """Each 3 x H x W in [0, 1], at 8 bits like a file's."""
-        small = [work_copy(images.load(f).pixels, self.side) for f in self.files]
-        return [images.unit(x.mul(255).round().byte()) for x in small]
+        small = [working_copy(load_photo(f).pixels, self.side) for f in self.files]
+        return [as_float(x.mul(255).round().byte()) for x in small]
 
     def parts(self) -> list[object]:
         """What decides its photos, for a key."""
@@ -37,5 +38,5 @@ class Source:
 
 def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:
     """Files as a source, in the order of their contents, so that names do not matter."""
-    digests, sorted_files = zip(*sorted((images.load(f).digest, f) for f in files), strict=True)
+    digests, sorted_files = zip(*sorted((load_photo(f).digest, f) for f in files), strict=True)
     return Source(sorted_files, digests, side)

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork.files import whole, write_tensors
-from cloakwork.images import side_by_side
+from cloakwork.files import write_tensors
+from cloakwork.photos.sheets import write_grid
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
@@ -81,9 +81,3 @@ class State:
             write_grid(self.samples / f"{done:06d}.png", pictures, columns)
         if self.watch is not None:
             self.watch(done, pictures)
-
-
-def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
-    """Pictures as in `images.side_by_side`, in a PNG that appears whole or not at all."""
-    with whole(path) as part:
-        side_by_side(pictures, columns).save(part, "PNG")

@@ -20,15 +20,16 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import ddpm, images, loading, measure, registry, targets
+from cloakwork import ddpm, loading, measure, registry, targets
 from cloakwork.ddpm import PixelDDPM
 from cloakwork.files import drop, hash_of, save_json, save_tensors
 from cloakwork.ldm import LDM
+from cloakwork.photos.budget import WORK_SIDE, apply_perturbation
+from cloakwork.photos.tensors import as_float
 from cloakwork.sources import Source
 from cloakwork.state import Progress, State
 from cloakwork.store import Store, open_store
 from cloakwork.types import Images, Photos
-from cloakwork.worksize import WORK_SIDE, finish
 
 Kind = Literal["protect", "purify", "mix", "attack", "score"]
 POLL = 0.5  # seconds between two looks whether somebody else has finished a step
@@ -233,7 +234,7 @@ def photos(step: Step | Source, bench: Bench) -> Photos:
     """The photos that a source, a protection, a purifier or a mix gives, each 3 x H x W in [0, 1], of any size."""
     if isinstance(step, Source):
         return step.photos()
-    return [images.unit(p) for _, p in sorted(load_file(make(step, bench)).items())]
+    return [as_float(p) for _, p in sorted(load_file(make(step, bench)).items())]
 
 
 def pictures(step: Step, bench: Bench) -> Images:
@@ -277,7 +278,7 @@ def _make_photos(step: Step, bench: Bench, state: State) -> Photos:
     made = module.protect(first, models, step.config, clean=clean, rng=rng, state=state)
     whole = [p.mul(255).round().byte().cpu() for p in first]
     deltas = [(a - b).detach().cpu() for a, b in zip(made, first, strict=True)]
-    return [images.unit(finish(w, delta, step.config.budget)) for w, delta in zip(whole, deltas, strict=True)]
+    return [as_float(apply_perturbation(w, delta, step.config.budget)) for w, delta in zip(whole, deltas, strict=True)]
 
 
 def generator(step: Step, bench: Bench) -> torch.Generator:

@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from cloakwork import images, photosets
 from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER
-from cloakwork.photosets import PhotoSet
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.sets import PhotoSet, load_sets
 from cloakwork.sources import Source, source
 
 
@@ -51,10 +51,10 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
     Raises:
         UserError: every protected photo without an original and the other way round, other sizes, missing records.
     """
-    sets = photosets.read_only(protected)
+    sets = load_sets(protected)
     pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, Path(protected))
     faults, subjects = [], []
-    more = {s.name: s.files for s in photosets.read_only(reference)} if reference else {}
+    more = {s.name: s.files for s in load_sets(reference)} if reference else {}
     for photo_set in sets:
         couples = [_couple(*pair) for pair in pairs[photo_set.name]]
         faults += [couple for couple in couples if isinstance(couple, str)]
@@ -72,7 +72,7 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
 def _couple(protected: Path, original: Original) -> Couple | str:
     """A pair, each file decoded once; a sentence if the original has changed or the two have other sizes."""
     clean = original.file
-    a, b = images.load(protected), images.load(clean)
+    a, b = load_photo(protected), load_photo(clean)
     if original.changed(b.digest):
         return f"{clean} has changed since {protected} was made from it; name the folder of the originals with --clean."
     if a.pixels.shape != b.pixels.shape:
@@ -92,7 +92,7 @@ def _subject(name: str, couples: list[Couple], budget: float | None, more: tuple
 
 def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Original]]]:
     """Pairs of the same set and stem."""
-    originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in photosets.read_only(clean)}
+    originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in load_sets(clean)}
     if len(sets) == len(originals) == 1:  # the two folders may be called what they like
         originals = {sets[0].name: next(iter(originals.values()))}
     faults, pairs = [], {}

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import eot, images
 from cloakwork.errors import UserError
 from cloakwork.ldm import LDM
+from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Images
 
 BUILT_IN = ("zero", "grey", "pattern")
@@ -44,7 +46,7 @@ def picture(target: str, size: int) -> Images:
         return torch.full((1, 3, size, size), 0.5)
     if target == "zero":
         raise ValueError("'zero' is a latent and has no picture.")
-    return eot.view([images.unit(_load(target).pixels)], size)
+    return preprocess([as_float(_load(target).pixels)], size)
 
 
 @torch.no_grad()
@@ -70,8 +72,8 @@ def pattern(size: int) -> Images:
     return ((rings * chequer).sign() / 2 + 0.5).expand(1, 3, size, size).clone()
 
 
-def _load(target: str) -> images.Photo:
+def _load(target: str) -> Photo:
     path = Path(target).expanduser()
     if not path.is_file():
         raise UserError(f"There is no target '{target}'; give {', '.join(BUILT_IN)} or the path of an image.")
-    return images.load(path)
+    return load_photo(path)

@@ -8,21 +8,19 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
-
-from cloakwork import images, measure, photosets, registry, specs
+from cloakwork import measure, registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, drop, read_json, whole, write_json
-from cloakwork.images import side_by_side, to_pil
-from cloakwork.masking import load_masks
+from cloakwork.photos.masks import load_masks
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.sets import find_sets, load_all, load_sets
+from cloakwork.photos.sheets import attack_sheet
+from cloakwork.photos.tensors import as_float, to_pil
 from cloakwork.sources import source
 from cloakwork.state import Progress, State
 from cloakwork.steps import Bench, Step, key, purified, steal
 from cloakwork.types import Photos
-
-COLUMNS = 8  # pictures side by side on a sheet
 
 
 def attack(
@@ -69,7 +67,7 @@ def attack(
             model or pictures of a training asked of an attacker that does not learn.
     """
     out = Path(out).absolute()
-    sets, _ = photosets.load_all(photosets.find_sets([photos], out), skip_bad=False)
+    sets, _ = load_all(find_sets([photos], out), skip_bad=False)
     if len(sets) > 1:
         raise UserError(
             f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
@@ -100,23 +98,10 @@ def attack(
             to_pil(picture).save(part, "PNG")
     for file in earlier - set(files):
         file.unlink()
-    _sheet(got, prompts, out / FOLDER / "sheet.png")
+    attack_sheet(got, prompts, out / FOLDER / "sheet.png")
     if state.path:
         drop(state.path)
     return files
-
-
-def _sheet(pictures: Tensor, prompts: Sequence[str], path: Path) -> None:
-    """A PNG of n x 3 x H x W pictures, each prompt above those that it gave."""
-    grids, head = [side_by_side(got, COLUMNS) for got in pictures.split(len(pictures) // len(prompts))], 24
-    sheet = Image.new("RGB", (grids[0].width, sum(head + grid.height for grid in grids)), "white")
-    draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(14), 0
-    for prompt, grid in zip(prompts, grids, strict=True):
-        draw.text((8, top + 3), prompt, "black", font)
-        sheet.paste(grid, (0, top + head))
-        top += head + grid.height
-    with whole(path) as part:
-        sheet.save(part, "PNG")
 
 
 def _check_learning(attacker: str, config: Any, keep_model: Path | str | None, sample_every: int) -> None:
@@ -162,8 +147,8 @@ def score(
     if out is not None and Path(out).exists() and not {"pictures", "metrics"} <= read_json(Path(out)).keys():
         raise UserError(f"{out} exists already and holds no scores; name another file.")
     chosen = list(metrics) or [(name, registry.load("metrics", name).Config()) for name, _ in registry.listing("metrics")]
-    files = [f for s in photosets.read_only(pictures) for f in s.files]
-    photos = [images.unit(images.load(f).pixels) for f in files]
+    files = [f for s in load_sets(pictures) for f in s.files]
+    photos = [as_float(load_photo(f).pixels) for f in files]
     subject, originals, fault = _references(files, clean)
     found = {}
     for name, config in chosen:
@@ -190,8 +175,8 @@ def _references(files: Sequence[Path], clean: Path | str | None) -> tuple[Photos
     """Clean photos of the subject; the same in the pictures' order where names and sizes pair up; why they do not."""
     if clean is None:
         return None, None, None
-    found = [f for s in photosets.read_only(clean) for f in s.files]
-    subject = [images.unit(images.load(f).pixels) for f in found]
+    found = [f for s in load_sets(clean) for f in s.files]
+    subject = [as_float(load_photo(f).pixels) for f in found]
     by_stem = {f.stem.casefold(): photo for f, photo in zip(found, subject, strict=True)}
     lost = [f.name for f in files if f.stem.casefold() not in by_stem]
     if lost:

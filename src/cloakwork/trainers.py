@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import decoupling, eot, schedulers
+from cloakwork import decoupling, schedulers
 from cloakwork.decoupling import CDL
-from cloakwork.eot import Loader
 from cloakwork.errors import UserError, check_ranges, told
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Draw, Feed, Lesson, Training, class_pictures, lesson, turn
+from cloakwork.photos.preprocessing import Preprocessing, augment, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -102,7 +102,7 @@ def prior(
     return lesson(victim, class_pictures(victim, prompt, n, progress=state.progress), under or prompt)
 
 
-def feeder(ldm: LDM, photos: Photos, loader: Loader, batch: int, rng: torch.Generator, *, buckets: bool = False) -> Feed:
+def feeder(ldm: LDM, photos: Photos, loader: Preprocessing, batch: int, rng: torch.Generator, *, buckets: bool = False) -> Feed:
     """What a trainer gets in a step: latents of `batch` photos, taken in turn.
 
     They are encoded once, unless the loader draws something or the model samples its posterior.
@@ -121,9 +121,9 @@ def feeder(ldm: LDM, photos: Photos, loader: Loader, batch: int, rng: torch.Gene
     def see(which: list[int]) -> list[Tensor]:
         if buckets:
             unit = ldm.scale * 2 ** (len(ldm.unet.config.block_out_channels) - 1)
-            views = [eot.degrade(bucket(photos[i], ldm.size, unit)[None], loader, rng) for i in which]
+            views = [augment(bucket(photos[i], ldm.size, unit)[None], loader, rng) for i in which]
         else:
-            views = list(eot.view([photos[i] for i in which], ldm.size, loader, rng).split(8))
+            views = list(preprocess([photos[i] for i in which], ldm.size, loader, rng).split(8))
         return [z for view in views for z in ldm.encode(view, rng)]
 
     if draws(loader) or ldm.sample_posterior:
@@ -132,7 +132,7 @@ def feeder(ldm: LDM, photos: Photos, loader: Loader, batch: int, rng: torch.Gene
     return lambda step: [latents[i] for i in turn(step, batch, len(latents))]
 
 
-def draws(loader: Loader) -> bool:
+def draws(loader: Preprocessing) -> bool:
     """Whether a loader shows the same photo in more than one way."""
     spans = [loader.blur_sigma if loader.blur else None, loader.jpeg]
     return loader.crop == "slide" or loader.zoom < 1 or 0 < loader.flip < 1 or any(s is not None and s[0] < s[1] for s in spans)

@@ -20,9 +20,9 @@ import torch
 
 from cloakwork import adapters, trainers
 from cloakwork.decoupling import CDL
-from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Training, train
+from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -52,7 +52,7 @@ class Config:
     """what the class pictures show"""
     token: str = "<subject>"
     """the new word, in place of "sks" in every prompt; not in the vocabulary yet"""
-    loader: Loader = field(default_factory=lambda: Loader(flip=0.5))
+    loader: Preprocessing = field(default_factory=lambda: Preprocessing(flip=0.5))
     """how the thief's trainer reads the photos"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""
@@ -64,7 +64,7 @@ class Config:
 
 PRESETS = {
     "tiny": Config(
-        lr=1e-3, steps=300, batch=4, class_images=16, initial_word="sks", loader=Loader(), sampling=Sampling(guidance=5)
+        lr=1e-3, steps=300, batch=4, class_images=16, initial_word="sks", loader=Preprocessing(), sampling=Sampling(guidance=5)
     ),
     "paper": Config(),
 }

@@ -26,9 +26,9 @@ import torch
 
 from cloakwork import adapters, decoupling, trainers
 from cloakwork.decoupling import CDL
-from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Training, train
+from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -60,7 +60,7 @@ class Config:
     """what the class pictures show"""
     token: str = "sks"
     """the thief's word for the subject, in place of "sks" in every prompt"""
-    loader: Loader = field(default_factory=Loader)
+    loader: Preprocessing = field(default_factory=Preprocessing)
     """how the thief's trainer reads the photos"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""
@@ -77,9 +77,9 @@ PRESETS = {
     "tiny": TINY,
     # a loader that shows every photo anew leaves a small model rough at a constant rate
     "transformed": replace(
-        TINY, lr=6e-4, final_lr=0.02, loader=Loader(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
+        TINY, lr=6e-4, final_lr=0.02, loader=Preprocessing(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
     ),
-    "jpeg": replace(TINY, loader=Loader(jpeg=(75, 75))),
+    "jpeg": replace(TINY, loader=Preprocessing(jpeg=(75, 75))),
     "cdl": replace(TINY, cdl=decoupling.ALL),
     "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
 }

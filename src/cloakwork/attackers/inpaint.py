@@ -26,8 +26,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork import editing, eot, masking, schedulers
+from cloakwork import editing, schedulers
 from cloakwork.ldm import LDM
+from cloakwork.photos.masks import masks_to_latents, preprocess_masks
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -80,10 +82,10 @@ def attack(
         UserError: masks that do not fit, no prompt, an unknown scheduler, steps or strengths out of range.
     """
     schedulers.check(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
-    x = eot.view(photos, victim.size).to(victim.device)
-    m = masking.view(masks, photos, victim.size, cfg.centre).to(x)
+    x = preprocess(photos, victim.size).to(victim.device)
+    m = preprocess_masks(masks, photos, victim.size, cfg.centre).to(x)
     rows = editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
-    z, mz = editing.encode(victim, x, rng), masking.to_latents(m, victim.scale)
+    z, mz = editing.encode(victim, x, rng), masks_to_latents(m, victim.scale)
     hidden = x * (1 - m) + 0.5 * m  # mid-grey is 0 for the autoencoder
     extra = torch.cat([mz, editing.encode(victim, hidden, rng)], 1) if victim.inpaints else None
 

@@ -24,9 +24,9 @@ import torch
 
 from cloakwork import adapters, decoupling, trainers
 from cloakwork.decoupling import CDL
-from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Training, train
+from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -60,7 +60,7 @@ class Config:
     """what the class pictures show"""
     token: str = "sks"
     """the thief's word for the subject, in place of "sks" in every prompt"""
-    loader: Loader = field(default_factory=Loader)
+    loader: Preprocessing = field(default_factory=Preprocessing)
     """how the thief's trainer reads the photos"""
     buckets: bool = False
     """train oblong photos in their own shape: the nearest aspect bucket, of at most the square's area"""
@@ -80,7 +80,7 @@ TINY = Config(
 )  # fmt: skip
 PRESETS = {
     "tiny": TINY,
-    "service": replace(TINY, buckets=True, loader=Loader(jpeg=(90, 90), flip=0.5)),
+    "service": replace(TINY, buckets=True, loader=Preprocessing(jpeg=(90, 90), flip=0.5)),
     "cdl": replace(TINY, cdl=decoupling.ALL),
     "paper": Config(),
 }

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import editing, eot, schedulers
+from cloakwork import editing, schedulers
 from cloakwork.ldm import LDM
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -76,7 +77,7 @@ def attack(
     """
     schedulers.check(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
     rows = editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
-    z = editing.encode(victim, eot.view(photos, victim.size), rng)
+    z = editing.encode(victim, preprocess(photos, victim.size), rng)
 
     def edit(part: editing.Rows, strength: float) -> Images:
         z_0 = z[part.photo]

@@ -20,9 +20,9 @@ import torch
 
 from cloakwork import adapters, trainers
 from cloakwork.decoupling import CDL
-from cloakwork.eot import Loader
 from cloakwork.ldm import LDM, Sampling
 from cloakwork.personalize import Training, train
+from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -48,7 +48,7 @@ class Config:
     """what the thief writes under the photos"""
     token: str = "<subject>"
     """the new word, in place of "sks" in every prompt; not in the vocabulary yet"""
-    loader: Loader = field(default_factory=Loader)
+    loader: Preprocessing = field(default_factory=Preprocessing)
     """how the thief's trainer reads the photos"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""

@@ -18,6 +18,7 @@ from cloakwork import registry
 from cloakwork.cli import foretelling
 from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
+from cloakwork.files import SAMPLE_PHOTOS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 BY_SURROGATE = "(default: tiny for the embedded models, else paper)"
 REPEATABLE = "(repeatable, default: tiny)"
-SAMPLES = Path(__file__).parent.parent / "tiny" / "photos"
 
 
 @dataclass(frozen=True)
@@ -102,16 +102,16 @@ def demo_command(words: list[str]) -> None:
     about = "Protect the sample photos that come with cloakwork."
     sample, how, config = _parse("demo", about, Sample, words, registry.QUICK_PROTECTION)
     _refuse_strangers(sample.out)
-    _job((str(SAMPLES),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
+    _job((str(SAMPLE_PHOTOS),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
 
 
 def _refuse_strangers(out: Path) -> None:
     """What is in the way and was not written by an earlier demo is the user's own."""
-    from cloakwork import photosets
+    from cloakwork.photos.sets import find_sets
     from cloakwork.records import written
 
     ours = written(out.expanduser().absolute())
-    outputs = [o for s in photosets.find_sets([SAMPLES], out) for o in s.outputs]
+    outputs = [o for s in find_sets([SAMPLE_PHOTOS], out) for o in s.outputs]
     if strange := [o for o in outputs if o.exists() and o not in ours]:
         raise UserError(
             *[f"{o} was written by no demo, and may not be overwritten; name another folder with -o." for o in strange]
@@ -161,10 +161,10 @@ def _refuse_clashes(module: ModuleType, *common: type) -> None:
 
 
 def _dry_run(files: Files, how: How, config: Any) -> None:
-    from cloakwork import photosets
+    from cloakwork.photos.sets import find_sets
 
     def sets(photos: Sequence[str | Path]) -> list[int]:
-        return [len(s.files) for s in photosets.find_sets(photos, files.out, each=files.each)]
+        return [len(s.files) for s in find_sets(photos, files.out, each=files.each)]
 
     clean = sum(sets([files.clean])) if files.clean else 0
     foretelling.dry_run(how.protection, config, sets(files.photos), max(1, len(how.surrogate)), clean)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,10 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
+from cloakwork.files import ASSETS
 from cloakwork.nets import hub
 from cloakwork.types import Images, Photos
 
-EMBEDDED = Path(__file__).parents[1] / "tiny" / "clip"
+EMBEDDED = ASSETS / "clip"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 MICRO_BATCH = 16  # pictures embedded at a time
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cloakwork.errors import Unscored, UserError
+from cloakwork.files import ASSETS
 
 WANTED = ["*.json", "*.txt", "*.safetensors"]
 
@@ -54,7 +55,7 @@ def locate(
         UserError: neither of the three, or a hub that cannot be reached.
     """
     if embedded and name in embedded:
-        return Path(__file__).parents[1] / "tiny" / embedded[name]
+        return ASSETS / embedded[name]
     path = Path(name).expanduser()
     if path.is_dir():
         return path

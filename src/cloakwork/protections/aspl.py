@@ -34,10 +34,11 @@ from typing import Literal
 
 import torch
 
-from cloakwork import adapters, eot, latents, pgd, targets
+from cloakwork import adapters, latents, pgd, targets
 from cloakwork.alternating import Opponent, alternate
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Precision, Training
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import Schedule, Turn, lessons, resident, students
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -117,7 +118,7 @@ def protect(
 def _opponent(
     theta: LDM, clean: Photos, cfg: Config, how: Training, plan: Schedule, rng: torch.Generator, state: State
 ) -> Opponent:
-    subject, kind = lessons(theta, eot.view(clean, theta.size), cfg, how, plan.surrogate_steps, state)
+    subject, kind = lessons(theta, preprocess(clean, theta.size), cfg, how, plan.surrogate_steps, state)
     z_target = targets.latent(theta, cfg.target) if cfg.target else None
     if cfg.lora_rank:
         adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=cfg.text_encoder)

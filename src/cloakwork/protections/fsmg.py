@@ -30,9 +30,10 @@ from dataclasses import dataclass, field
 import torch
 from safetensors.torch import load_file
 
-from cloakwork import adapters, eot, latents, pgd, targets
+from cloakwork import adapters, latents, pgd, targets
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Training, set_weights
+from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import Schedule, Turn, members, resident, students
 from cloakwork.state import State
 from cloakwork.trainers import seed_of
@@ -97,7 +98,7 @@ def protect(
                 if cfg.lora_rank:
                     g = torch.Generator().manual_seed(seed)
                     adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, g, text_encoder=cfg.training.text_encoder)
-                (taught,) = members(theta, eot.view(clean or photos, theta.size), cfg, [cfg.surrogate_steps], seed, state)
+                (taught,) = members(theta, preprocess(clean or photos, theta.size), cfg, [cfg.surrogate_steps], seed, state)
                 set_weights(theta, load_file(taught.snapshot))
                 goals.append(targets.latent(theta, cfg.target) if cfg.target else None)
 

@@ -29,9 +29,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import eot, pgd, targets
+from cloakwork import pgd, targets
 from cloakwork.ldm import LDM
 from cloakwork.nets.lpips import at_least, load_lpips
+from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -83,9 +84,9 @@ def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.G
         place = rng.get_state()  # the same places for all crops
 
         def original(of: Photos) -> Images:
-            return eot.view([of[i] for i in which], ldm.size, eot.SLIDE, torch.Generator().set_state(place))
+            return preprocess([of[i] for i in which], ldm.size, SLIDE, torch.Generator().set_state(place))
 
-        seen = eot.view(x, ldm.size, eot.SLIDE, rng)
+        seen = preprocess(x, ldm.size, SLIDE, rng)
         with torch.no_grad():
             goal = ldm.encode(original(styled), rng) if z_target is None else z_target
         far = ((ldm.encode(seen, rng) - goal) / SCALE).square().mean()

@@ -32,9 +32,10 @@ from typing import Literal
 
 import torch
 
-from cloakwork import eot, latents, pgd
+from cloakwork import latents, pgd
 from cloakwork.ldm import LDM
 from cloakwork.personalize import Training
+from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
 from cloakwork.pool import Pool, Schedule, Turn, at_least_one, held, members, students
 from cloakwork.state import State
 from cloakwork.trainers import seed_of
@@ -75,7 +76,7 @@ class Config:
     """training steps of the pool's most advanced member, N_max"""
     training: Training = field(default_factory=lambda: Training(lr=5e-7))
     """how surrogates learn"""
-    transform: eot.Loader = field(default_factory=lambda: eot.Loader(crop="slide", flip=0.5, blur=7, blur_sigma=(0.1, 2.0)))
+    transform: Preprocessing = field(default_factory=lambda: Preprocessing(crop="slide", flip=0.5, blur=7, blur_sigma=(0.1, 2.0)))
     """T: what may happen to the photos before they are learned"""
     class_images: int = 200
     """most class pictures a surrogate makes"""
@@ -87,7 +88,7 @@ class Config:
 
 TINY = Config(
     steps=60, M=4, surrogate_steps=120, training=Training(lr=3e-4), class_images=16,
-    transform=eot.Loader(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
+    transform=Preprocessing(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
 )  # fmt: skip
 PRESETS = {
     "tiny": TINY,
@@ -124,7 +125,7 @@ def protect(
     turns, seed, pool = schedule(cfg, len(surrogates)).turns, seed_of(rng), Pool()
     with students(surrogates) as thetas:
         for theta in thetas:
-            pool.members += members(theta, eot.view(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state)
+            pool.members += members(theta, preprocess(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state)
         done, x = pool.resume(state, rng, photos)
         for k, call in enumerate(turns[done:], done):
             x = _craft(k, call, x, photos, pool, cfg, rng, state)
@@ -134,7 +135,7 @@ def protect(
 
 def _craft(k: int, call: Turn, x: Photos, photos: Photos, pool: Pool, cfg: Config, rng: torch.Generator, state: State) -> Photos:
     paper, place, drawn = cfg.variant == "paper", photos[0].device, pool.draw(call, rng)
-    seen, gradients = cfg.transform if paper else eot.CENTRE, []
+    seen, gradients = cfg.transform if paper else CENTRE, []
     for m in drawn:
         with pool.at(m, place) as w:
             pool.study(m, x, cfg, call.before, k, seen, rng)

@@ -26,8 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import eot, pgd
+from cloakwork import pgd
 from cloakwork.ldm import LDM
+from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -63,9 +64,9 @@ def protect(
 def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = torch.Generator().set_state(rng.get_state())  # draws the same places for the crops
-        now = _posterior(ldm, eot.view(x, ldm.size, eot.SLIDE, rng))
+        now = _posterior(ldm, preprocess(x, ldm.size, SLIDE, rng))
         with torch.no_grad():
-            before = _posterior(ldm, eot.view([photos[i] for i in which], ldm.size, eot.SLIDE, same))
+            before = _posterior(ldm, preprocess([photos[i] for i in which], ldm.size, SLIDE, same))
         return torch.stack([F.mse_loss(a, b) for a, b in zip(now, before, strict=True)]).sum()
 
     return pgd.by_autograd(distance)

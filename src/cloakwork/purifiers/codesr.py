@@ -25,10 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored, UserError, check_ranges
-from cloakwork.images import from_pil, to_pil
 from cloakwork.ldm import LDM
 from cloakwork.nets import codeformer, enlarging, hub
 from cloakwork.nets.faces import load_faces
+from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.purifiers import resize
 from cloakwork.types import Photos
 

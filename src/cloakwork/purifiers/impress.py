@@ -21,10 +21,10 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cloakwork import windows
 from cloakwork.errors import check_ranges
 from cloakwork.ldm import LDM, MICRO_BATCH
 from cloakwork.nets.lpips import at_least, load_lpips
+from cloakwork.photos import tiling
 from cloakwork.types import Images, Photos
 
 VERSION = 2
@@ -69,11 +69,11 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
 
     def pure(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
-        at = windows.places(height, width, ldm.size, ldm.size // 2)
+        at = tiling.places(height, width, ldm.size, ldm.size // 2)
         start = photo + cfg.noise / 2 * torch.randn(photo.shape, generator=rng).to(photo)
-        given, begun = (windows.cut(x, at, ldm.size).split(MICRO_BATCH) for x in (photo, start))
+        given, begun = (tiling.cut(x, at, ldm.size).split(MICRO_BATCH) for x in (photo, start))
         made = [consistent(x, x_0, ldm, cfg) for x, x_0 in zip(given, begun, strict=True)]
-        return windows.join(torch.cat(made), at, height, width).clamp(0, 1)
+        return tiling.join(torch.cat(made), at, height, width).clamp(0, 1)
 
     return [pure(p) for p in photos]
 

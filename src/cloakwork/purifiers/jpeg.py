@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 from PIL import Image
 
-from cloakwork import eot
 from cloakwork.errors import check_ranges
-from cloakwork.images import from_pil, to_pil
 from cloakwork.ldm import LDM
+from cloakwork.photos.preprocessing import jpeg
+from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -51,4 +51,4 @@ def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
     if cfg.subsampling != "4:2:0":
         made = purify([p.detach() for p in photos], ldm, cfg, rng=rng)
         return [p + (m - p).detach() for p, m in zip(photos, made, strict=True)]
-    return [eot.jpeg(p[None], torch.tensor([float(cfg.quality)], device=p.device))[0].clamp(0, 1) for p in photos]
+    return [jpeg(p[None], torch.tensor([float(cfg.quality)], device=p.device))[0].clamp(0, 1) for p in photos]

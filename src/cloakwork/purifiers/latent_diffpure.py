@@ -18,9 +18,10 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import schedulers, windows
+from cloakwork import schedulers
 from cloakwork.errors import check_ranges
 from cloakwork.ldm import LDM, MICRO_BATCH
+from cloakwork.photos import tiling
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -65,19 +66,19 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
 
     def pure(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
-        at = windows.places(height, width, ldm.size, ldm.size // 2)
+        at = tiling.places(height, width, ldm.size, ldm.size // 2)
         field = torch.randn(ldm.vae.config.latent_channels, -(-height // f), -(-width // f), generator=rng)
-        noise = windows.cut(field, [(top // f, left // f) for top, left in at], side).to(photo)
+        noise = tiling.cut(field, [(top // f, left // f) for top, left in at], side).to(photo)
         seeds = schedulers.seeds(cfg.scheduler, len(at), rng)
         made = []
         for part in torch.arange(len(at)).split(MICRO_BATCH):
             scheduler, timesteps = schedulers.plan(ldm.scheduler, cfg.scheduler, cfg.steps, cfg.strength)
-            z = ldm.encode(windows.cut(photo, at, ldm.size)[part], rng)
+            z = ldm.encode(tiling.cut(photo, at, ldm.size)[part], rng)
             if len(timesteps):
                 z_t = schedulers.noised(scheduler, z, noise[part], timesteps[0])
                 z = ldm.denoise(z_t, c.expand(len(z), -1, -1), free, scheduler, timesteps, guidance=cfg.guidance,
                                 seeds=seeds and [seeds[i] for i in part])  # fmt: skip
             made.append(ldm.decode(z))
-        return windows.join(torch.cat(made), at, height, width)
+        return tiling.join(torch.cat(made), at, height, width)
 
     return [pure(p) for p in photos]

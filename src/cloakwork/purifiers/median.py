@@ -11,8 +11,8 @@ import torch
 from PIL import ImageFilter
 
 from cloakwork.errors import UserError, check_ranges
-from cloakwork.images import from_pil, to_pil
 from cloakwork.ldm import LDM
+from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.types import Photos
 
 VERSION = 1

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cloakwork import photosets
 from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.grids import people
+from cloakwork.photos.sets import photo_files
 from cloakwork.sources import source
 
 # Stability AI withdrew its 2.x repositories in November 2025 and Runway its own in 2024; these are the mirrors in use since
@@ -70,8 +70,8 @@ def portraits(data: Path | None, most: int, *, compared: str = "", set_a: bool =
 
 
 def _as_said(folder: Path, subject: Subject, compared: str, set_a: bool) -> Subject:
-    known = photosets.files(folder / subject.name / "set_A") if set_a else []
-    others = photosets.files(folder / subject.name / compared) if compared else []
+    known = photo_files(folder / subject.name / "set_A") if set_a else []
+    others = photo_files(folder / subject.name / compared) if compared else []
     return replace(
         subject, known=source(known) if known else None, references=source(others) if others else subject.references
     )  # fmt: skip

@@ -25,10 +25,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloakwork import photosets
 from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
 from cloakwork.grids import Grid, Table, thief, things
+from cloakwork.photos.sets import photo_files
 from cloakwork.recipes._papers import CLIP, INPAINTING, SD14, Name, names
 from cloakwork.sources import source
 
@@ -73,7 +73,7 @@ def paper_diff_protect(data: Path | None, models: Mapping[str, str] = {}) -> Gri
 
 def _each(folder: Path) -> tuple[Subject, ...]:
     """Every picture of a folder is a photo set of its own."""
-    alone = [(f, source([f])) for f in photosets.files(folder)[:MOST]]
+    alone = [(f, source([f])) for f in photo_files(folder)[:MOST]]
     return tuple(Subject(f.name, photo, photo, 0, photo, noun="picture") for f, photo in alone)
 
 

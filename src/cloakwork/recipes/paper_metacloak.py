@@ -30,14 +30,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloakwork.comparison import Subject, Thief
-from cloakwork.eot import CENTRE, Loader
 from cloakwork.grids import PROMPTS, Grid, Table, thief
+from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.recipes._papers import CLIP, FACES, LIQE, SD14, SD15, SD21, UPSCALER, Name, ims_vgg, names, portraits, titled
 
 PEOPLE, PICTURES, BUDGET = 50, 16, 11
 RADII = (4, 8, 12, 16)
 TRAINER = "dreambooth:paper:batch=1"
-TRANSFORMED = Loader(flip=0.5, blur=7, blur_sigma=(0.1, 2.0))
+TRANSFORMED = Preprocessing(flip=0.5, blur=7, blur_sigma=(0.1, 2.0))
 BENCHED = ("aspl:paper", "fsmg:paper", "advdm:paper", "mist:paper", "mist:paper:mode=textural", "sds:paper", "simac:paper",
            "metacloak:release")  # fmt: skip
 BENCH_PROMPTS = ("a photo of sks person", "a dslr photo of sks person")
@@ -92,7 +92,7 @@ def _purifying(name: Name) -> tuple[Thief, ...]:
     )  # fmt: skip
 
 
-def _thief(label: str, name: Name, loader: Loader = CENTRE, *, model: str = SD21, prompts: tuple[str, ...] = PROMPTS,
+def _thief(label: str, name: Name, loader: Preprocessing = CENTRE, *, model: str = SD21, prompts: tuple[str, ...] = PROMPTS,
            purifiers: str = "") -> Thief:  # fmt: skip
     found = thief(label, TRAINER, victim=name(model), purifiers=purifiers, prompts=prompts, pictures=PICTURES)
     return replace(found, config=replace(found.config, loader=loader))

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloakwork.comparison import Subject
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.grids import THINGS, Grid, Table, sets, thief
 from cloakwork.sources import source
 
-SAMPLES = Path(__file__).parents[1] / "tiny" / "photos"
 LEAN = "dreambooth:tiny:steps=60,class_images=8"
 
 
@@ -38,5 +38,5 @@ def quick(data: Path | None) -> Grid:
 
 
 def _sample(name: str, noun: str) -> Subject:
-    photos = source([SAMPLES / name])
+    photos = source([SAMPLE_PHOTOS / name])
     return Subject(noun, photos, photos, 0, photos, noun)

@@ -13,8 +13,8 @@ from torch import Tensor
 from cloakwork import grids, steps
 from cloakwork.comparison import CLEAN, Subject, Thief, arms, attack_step
 from cloakwork.errors import UserError
-from cloakwork.images import to_pil
-from cloakwork.records import amplified, gain_of, thumbnail
+from cloakwork.photos.sheets import amplified, gain_of, thumbnail
+from cloakwork.photos.tensors import to_pil
 from cloakwork.sources import Source
 from cloakwork.steps import Bench, Step
 from cloakwork.types import Images, Photos

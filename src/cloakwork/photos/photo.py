@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,10 @@ from PIL.PngImagePlugin import PngInfo
 from PIL.TiffImagePlugin import XMP
 from torch import Tensor
 
-from cloakwork.decoding import decode
 from cloakwork.errors import UserError
 from cloakwork.files import whole
+from cloakwork.photos.decoding import decode
+from cloakwork.photos.tensors import pixels_of_pil
 
 FORMATS = {
     ".png": "PNG",
@@ -61,7 +61,7 @@ class Photo:
     digest: str
 
 
-def load(path: Path | str) -> Photo:
+def load_photo(path: Path | str) -> Photo:
     """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC where the plug-in pillow-heif is installed.
 
     Palettes become RGB (with alpha, where colours are transparent); grey and CMYK become sRGB through their own profile.
@@ -89,55 +89,6 @@ def load(path: Path | str) -> Photo:
     )
 
 
-def unit(pixels: Tensor) -> Tensor:
-    """Turn uint8 pixels of any shape into float32 in [0, 1]."""
-    return pixels.float() / 255
-
-
-def to_pil(picture: Tensor) -> Image.Image:
-    """3 x H x W in [0, 1] as an 8-bit Pillow image."""
-    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
-
-
-def side_by_side(pictures: Tensor, columns: int) -> Image.Image:
-    """Pictures (n x 3 x H x W in [0, 1]) as one Pillow image, `columns` to a row; what the last row lacks is white."""
-    lacking = -len(pictures) % columns
-    pictures = torch.cat([pictures, pictures.new_ones((lacking, *pictures.shape[1:]))])
-    return to_pil(torch.cat([torch.cat(list(row), dim=2) for row in pictures.split(columns)], dim=1))
-
-
-def from_pil(picture: Image.Image) -> Tensor:
-    """A Pillow image as 3 x H x W in [0, 1]."""
-    return unit(_pixels(picture))
-
-
-def _pixels(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
-
-
-def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
-    """Round float pixels to 8 bits, towards the original, such that max |result - original| <= budget.
-
-    Args:
-        pixels: 3 x H x W, float, in [0, 1]; may be out of the budget or the range, and is brought back into both.
-        original: 3 x H x W, uint8.
-        budget: largest change in 1/255 of the pixel range, >= 0, whole or not (12.75 allows changes of 12 levels).
-
-    Returns:
-        3 x H x W, uint8.
-
-    Raises:
-        ValueError: a pixel is NaN or infinite; rounding it would hide that a protection has failed.
-    """
-    if not pixels.isfinite().all():
-        raise ValueError("pixels hold NaN or infinity: the computation that made them has failed")
-    start = original.to(pixels.device).float()
-    change = pixels.float() * 255 - start
-    # Half a thousandth of a level is float error: 4 levels stored as 3.99998 stay 4.
-    levels = (change.abs() + 5e-4).floor().clamp(max=math.floor(budget))
-    return (start + levels * change.sign()).clamp(0, 255).to(torch.uint8)
-
-
 def check_target(photo: Photo, path: Path) -> None:
     """Refuse a file that could not hold the photo; call it before a long computation, `save` calls it in any case.
 
@@ -156,7 +107,7 @@ def check_target(photo: Photo, path: Path) -> None:
         raise UserError(f"{photo.path} has a colour profile, which .bmp cannot hold; choose .png, .webp or .tif.")
 
 
-def save(
+def save_photo(
     pixels: Tensor, photo: Photo, path: Path, *, quality: int = 95, strip_metadata: bool = False, force: bool = False
 ) -> None:
     """Write pixels with the transparency, colour profile and metadata of a photo; the ending of the path is the format.
@@ -192,7 +143,7 @@ def check_quality(quality: int) -> None:
 def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:
     """What a file at `path` would hold of these pixels (3 x H x W, uint8), without writing it."""
     content = _encode(pixels, photo, path, quality, True)
-    return _pixels(Image.open(io.BytesIO(content)))
+    return pixels_of_pil(Image.open(io.BytesIO(content)))
 
 
 def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:

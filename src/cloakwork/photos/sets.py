@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cloakwork.decoding import EXTENSIONS
 from cloakwork.errors import UserError
-from cloakwork.images import FORMATS, check_target, load
+from cloakwork.photos.decoding import EXTENSIONS
+from cloakwork.photos.photo import FORMATS, check_target, load_photo
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
 
@@ -90,7 +90,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
         kept = []
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
-                check_target(load(file), output)
+                check_target(load_photo(file), output)
             except UserError as error:
                 faults.extend(error.sentences)
             else:
@@ -103,7 +103,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     return good, faults
 
 
-def read_only(folder: Path | str) -> list[PhotoSet]:
+def load_sets(folder: Path | str) -> list[PhotoSet]:
     """The photo sets of a folder (or file, or pattern) to which nothing is going to be written; every photo loads.
 
     Raises:
@@ -112,7 +112,7 @@ def read_only(folder: Path | str) -> list[PhotoSet]:
     return load_all(find_sets([folder], NOWHERE), skip_bad=False)[0]
 
 
-def keep_apart(out: Path, *folders: Path | str | None) -> None:
+def refuse_report_among_photos(out: Path, *folders: Path | str | None) -> None:
     """Refuses a folder for reports that is a file, or one of the photos' folders or in one, where pictures would become photos.
 
     Raises:
@@ -136,7 +136,7 @@ def _inside(out: Path, folder: Path) -> list[str]:
     return [f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it."]
 
 
-def files(folder: Path) -> list[Path]:
+def photo_files(folder: Path) -> list[Path]:
     """The photos that lie in a folder itself, by name; none where there is no such folder."""
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS) if folder.is_dir() else []
 

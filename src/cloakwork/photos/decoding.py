@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from cloakwork.errors import UserError
-from cloakwork.metadata import kept_dpi, kept_exif, kept_xmp, orientation
+from cloakwork.photos.metadata import kept_dpi, kept_exif, kept_xmp, orientation
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"})
 """File name endings (lower case) that are taken for photos in a folder."""

@@ -9,9 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import eot, images
-from cloakwork.decoding import EXTENSIONS
 from cloakwork.errors import UserError
+from cloakwork.photos.decoding import EXTENSIONS
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 from cloakwork.types import Images, Photos
 
 
@@ -50,15 +52,15 @@ def _find(source: Path, photo: Path) -> Path:
 
 
 def _load(path: Path, photo: Path) -> Tensor:
-    loaded, size = images.load(path), images.load(photo).pixels.shape
+    loaded, size = load_photo(path), load_photo(photo).pixels.shape
     if loaded.pixels.shape != size:
         raise UserError(
             f"The mask {path} is {_size(loaded.pixels)} pixels where its photo {photo} is {size[2]} x {size[1]}; "
             "make it as large as the photo."
         )
-    light = images.unit(loaded.pixels).mean(0, keepdim=True)
+    light = as_float(loaded.pixels).mean(0, keepdim=True)
     if loaded.alpha is not None:
-        light = light * images.unit(loaded.alpha)
+        light = light * as_float(loaded.alpha)
     mask = (light > 0.5).float()
     if not mask.any():
         raise UserError(
@@ -67,7 +69,7 @@ def _load(path: Path, photo: Path) -> Tensor:
     return mask
 
 
-def view(masks: Photos | None, photos: Photos, size: int, centre: float) -> Images:
+def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: float) -> Images:
     """Masks as a model sees them, n x 1 x size x size in {0, 1}: cut and resized like their photos.
 
     Args:
@@ -90,7 +92,7 @@ def view(masks: Photos | None, photos: Photos, size: int, centre: float) -> Imag
     ]
     if faults:
         raise UserError(*faults)
-    seen = (eot.view(masks, size) > 0.5).float()
+    seen = (preprocess(masks, size) > 0.5).float()
     faults = [
         f"Mask {i} has no white in the centre square of its photo, which is all that the model sees; paint white there."
         for i, m in enumerate(seen, 1)
@@ -101,7 +103,7 @@ def view(masks: Photos | None, photos: Photos, size: int, centre: float) -> Imag
     return seen
 
 
-def to_latents(m: Images, scale: int) -> Tensor:
+def masks_to_latents(m: Images, scale: int) -> Tensor:
     """n x 1 x S/scale x S/scale: 1 where any pixel of the latent's is 1."""
     return F.max_pool2d(m, scale)
 

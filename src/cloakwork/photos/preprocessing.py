@@ -17,7 +17,7 @@ from cloakwork.types import Images, Photos
 
 
 @dataclass(frozen=True)
-class Loader:
+class Preprocessing:
     """How a thief reads photos. The default resizes and crops the centre, like the published trainers."""
 
     crop: Literal["centre", "slide"] = "centre"
@@ -34,19 +34,19 @@ class Loader:
     """range of JPEG qualities (None: no compression)"""
 
 
-CENTRE = Loader()
-SLIDE = Loader(crop="slide")  # for PGD: no strip of an oblong photo stays unprotected
+CENTRE = Preprocessing()
+SLIDE = Preprocessing(crop="slide")  # for PGD: no strip of an oblong photo stays unprotected
 
 
-def view(photos: Photos, size: int, how: Loader = CENTRE, rng: torch.Generator | None = None) -> Images:
+def preprocess(photos: Photos, size: int, how: Preprocessing = CENTRE, rng: torch.Generator | None = None) -> Images:
     """Photos (each 3 x H x W in [0, 1], any sizes) as a model sees them: n x 3 x size x size, differentiable.
 
     `rng` decides everything random; it may be None for a loader without randomness.
     """
-    return degrade(torch.stack([_resize(_crop(p, how, rng), size) for p in photos]), how, rng)
+    return augment(torch.stack([_resize(_crop(p, how, rng), size) for p in photos]), how, rng)
 
 
-def degrade(x: Images, how: Loader, rng: torch.Generator | None = None) -> Images:
+def augment(x: Images, how: Preprocessing, rng: torch.Generator | None = None) -> Images:
     """What a loader does after it has cut and resized (flip, blur, JPEG) to n x 3 x h x w in [0, 1]."""
     if how.flip:
         flips = torch.rand(len(x), generator=rng) < how.flip
@@ -62,7 +62,7 @@ def _uniform(n: int, span: tuple[float, float], rng: torch.Generator | None) -> 
     return span[0] + (span[1] - span[0]) * torch.rand(n, generator=rng)
 
 
-def _crop(photo: Tensor, how: Loader, rng: torch.Generator | None) -> Tensor:
+def _crop(photo: Tensor, how: Preprocessing, rng: torch.Generator | None) -> Tensor:
     """A square of the photo: the centre, or one whose place (and size, with zoom) is drawn."""
     height, width = photo.shape[-2:]
     side = min(height, width)
