@@ -22,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cloakwork import loading
-from cloakwork.nets.faces import Faces, load_faces
+from cloakwork.models import loading
+from cloakwork.models.faces import Faces, load_faces
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float
@@ -40,7 +41,7 @@ class Shot:
 
 
 @torch.no_grad()
-def shoot(path: Path, faces: Faces, model: loading.LDM) -> Shot:
+def shoot(path: Path, faces: Faces, model: LDM) -> Shot:
     photo = as_float(load_photo(path).pixels)
     square = preprocess([photo], model.size)
     views = {"as it is": photo, f"{model.size} px": square[0], "round trip": model.decode(model.encode(square))[0]}

@@ -18,8 +18,9 @@ from pathlib import Path
 
 import torch
 
-from cloakwork import ldm, loading, registry
+from cloakwork import registry
 from cloakwork.intervals import difference, estimate
+from cloakwork.models import ldm, loading
 from cloakwork.personalize import Training, class_pictures, learn, lesson
 from cloakwork.photos.budget import round_within, working_copy
 from cloakwork.photos.photo import load_photo

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 
-from cloakwork import loading, registry
+from cloakwork import registry
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.intervals import estimate
 from cloakwork.metrics import lpips
+from cloakwork.models import loading
 from cloakwork.photos.decoding import EXTENSIONS
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from cloakwork import loading, steps
+from cloakwork import steps
 from cloakwork.comparison import Subject, score_step
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.grids import Line, Table, lines, people
 from cloakwork.intervals import DRAWS
-from cloakwork.ldm import LDM
 from cloakwork.metrics import identity, lpips
+from cloakwork.models import loading
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.recipes.tiny import EVERY, OURS, THREE
 from cloakwork.steps import Bench

@@ -18,14 +18,15 @@ import finding_tables
 import torch
 from safetensors.torch import load_file
 
-from cloakwork import loading, steps
+from cloakwork import steps
 from cloakwork.benching import only
 from cloakwork.comparison import Subject
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.grids import PROMPTS, protected
-from cloakwork.ldm import LDM, Sampling
 from cloakwork.metrics import match
+from cloakwork.models import loading
+from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.personalize import learnable, set_weights
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import members

@@ -28,7 +28,7 @@ from cloakwork.comparison import Subject, about
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.metrics import clip_i, match
-from cloakwork.nets.faces import load_faces
+from cloakwork.models.faces import load_faces
 from cloakwork.photos.sheets import write_grid
 from cloakwork.sources import Source, source
 from cloakwork.steps import Bench, Step

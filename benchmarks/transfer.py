@@ -20,12 +20,13 @@ from pathlib import Path
 import tables
 import torch
 
-from cloakwork import autoencoders, bottleneck, steps
+from cloakwork import bottleneck, steps
 from cloakwork.environment import surroundings
 from cloakwork.files import ASSETS, write_json
 from cloakwork.grids import Table, lines
 from cloakwork.grids import people as people_in
 from cloakwork.intervals import difference, estimate
+from cloakwork.models import autoencoders
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.steps import Bench
 

@@ -11,7 +11,7 @@ from conftest import Step, relative_error
 
 from cloakwork import bpda, pgd
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import adaptive, advdm, cloakwork
 from cloakwork.purifiers import codesr, impress, jpeg, resize, tvm

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cloakwork import adapters, loading, personalize, registry, trainers
+from cloakwork import adapters, personalize, registry, trainers
 from cloakwork.attackers import dreambooth
 from cloakwork.decoupling import CDL
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
-from cloakwork.ldm import LDM, Sampling
+from cloakwork.models import loading
+from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.personalize import Training, weights_of
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.photos.sheets import write_grid

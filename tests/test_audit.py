@@ -24,7 +24,7 @@ THIEF = '''"""A thief that copies: what it gets are the photos as the victim see
 from dataclasses import dataclass, field
 import torch
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.ldm import Sampling
+from cloakwork.models.ldm import Sampling
 VERSION = 1
 runs = []
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import torch
 from conftest import golden, pixels_of
 
 import cloakwork
-from cloakwork import jobs, ldm, registry
+from cloakwork import jobs, registry
+from cloakwork.models import ldm
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Photos

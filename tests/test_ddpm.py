@@ -10,10 +10,11 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import nn
 
-from cloakwork import ddpm
-from cloakwork.ddpm import PixelDDPM
 from cloakwork.errors import UserError
+from cloakwork.models import pixel_ddpm
+from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos import tiling
+from cloakwork.purifiers._regenerate import regenerate
 
 SPREAD = 0.3  # standard deviation of the pictures that the exact denoiser knows
 
@@ -68,7 +69,7 @@ def test_ancestral_sampling_draws_from_the_posterior(exact: PixelDDPM, t: int, s
     """Pictures as spread as the model's own come out as spread as before, and as like the photo as Bayes' rule has it."""
     g = torch.Generator().manual_seed(0)
     photo = (0.5 + 0.5 * SPREAD * torch.randn(3, 96, 96, generator=g)).clamp(0, 1)
-    new = ddpm.regenerate(exact, photo, t, steps, g)
+    new = regenerate(exact, photo, t, steps, g)
     slack = 2 if steps else 1  # the posterior's variance is exact for small steps alone
     assert new.std().item() == pytest.approx(0.5 * SPREAD, rel=0.06 * slack)
     signal, noise = exact.abar(t - 1) * SPREAD**2, 1 - exact.abar(t - 1)
@@ -78,23 +79,23 @@ def test_ancestral_sampling_draws_from_the_posterior(exact: PixelDDPM, t: int, s
 
 def test_little_noise_keeps_the_photo(exact: PixelDDPM) -> None:
     photo = torch.rand(3, 40, 40, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
-    apart = [(ddpm.regenerate(exact, photo, t, 0, torch.Generator().manual_seed(2)) - photo).abs().mean() for t in (5, 50)]
+    apart = [(regenerate(exact, photo, t, 0, torch.Generator().manual_seed(2)) - photo).abs().mean() for t in (5, 50)]
     assert apart[0] < 0.02 < apart[1] < 0.2
 
 
 def test_the_model_sees_its_own_range(exact: PixelDDPM) -> None:
     """[-1, 1] and not [0, 1], unless the released mistake is asked for."""
     photo = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(1))
-    ddpm.regenerate(exact, photo, 1, 1, torch.Generator().manual_seed(2))
+    regenerate(exact, photo, 1, 1, torch.Generator().manual_seed(2))
     assert exact.unet.seen[-1].min() < -0.9 and exact.unet.seen[-1].max() > 0.9
-    ddpm.regenerate(exact, photo, 1, 1, torch.Generator().manual_seed(2), range="released")
+    regenerate(exact, photo, 1, 1, torch.Generator().manual_seed(2), range="released")
     assert exact.unet.seen[-1].min() > -0.1
 
 
 @pytest.mark.parametrize(("t", "steps"), [(0, 0), (1001, 0), (10, 11)])
 def test_timesteps_that_there_are_not(exact: PixelDDPM, t: int, steps: int) -> None:
     with pytest.raises(UserError, match=rf"t is {t} and steps {steps}; allowed are 1 to 1000 for t"):
-        ddpm.regenerate(exact, torch.rand(3, 32, 32), t, steps, torch.Generator())
+        regenerate(exact, torch.rand(3, 32, 32), t, steps, torch.Generator())
 
 
 def test_any_pipeline_of_diffusers_can_be_loaded(tmp_path: Path) -> None:
@@ -102,25 +103,25 @@ def test_any_pipeline_of_diffusers_can_be_loaded(tmp_path: Path) -> None:
     unet = UNet2DModel(sample_size=16, block_out_channels=(8, 8), down_block_types=("DownBlock2D",) * 2, norm_num_groups=4,
                        up_block_types=("UpBlock2D",) * 2)  # fmt: skip
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "model")
-    model = ddpm.load(str(tmp_path / "model"), "cpu")
+    model = pixel_ddpm.load(str(tmp_path / "model"), "cpu")
     assert model.size == 16 and len(model.weights) == 12
-    got = ddpm.regenerate(model, torch.rand(3, 20, 33), 20, 4, torch.Generator().manual_seed(0))
+    got = regenerate(model, torch.rand(3, 20, 33), 20, 4, torch.Generator().manual_seed(0))
     assert got.shape == (3, 20, 33) and 0 <= got.min() and got.max() <= 1
     (tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    ddpm._load_cpu.cache_clear()
+    pixel_ddpm._load_cpu.cache_clear()
     with pytest.raises(UserError, match="has no safetensors weights in unet/"):
-        ddpm.load(str(tmp_path / "model"), "cpu")
+        pixel_ddpm.load(str(tmp_path / "model"), "cpu")
 
 
 def test_other_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     with pytest.raises(UserError, match=r"holds nothing that model_index\.json names"):
-        ddpm.load(str(tmp_path / "model"))
+        pixel_ddpm.load(str(tmp_path / "model"))
     (tmp_path / "model" / "model_index.json").write_text(json.dumps({"_class_name": "StableDiffusionPipeline"}))
     with pytest.raises(UserError, match="holds StableDiffusionPipeline; a denoiser of pixels"):
-        ddpm.load(str(tmp_path / "model"))
+        pixel_ddpm.load(str(tmp_path / "model"))
     with pytest.raises(UserError, match="There is no denoiser 'tniy'"):
-        ddpm.load("tniy")
+        pixel_ddpm.load("tniy")
 
 
 @pytest.mark.parametrize(
@@ -136,8 +137,8 @@ def test_models_that_windows_do_not_suit_are_refused(change: dict[str, object], 
     unet = UNet2DModel(**shape, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2)
     DDPMPipeline(unet, DDPMScheduler()).save_pretrained(tmp_path / "model")
     with pytest.raises(UserError, match=says):
-        ddpm.load(str(tmp_path / "model"), "cpu")
+        pixel_ddpm.load(str(tmp_path / "model"), "cpu")
     (tmp_path / "model" / "model_index.json").write_text("{")
-    ddpm._load_cpu.cache_clear()
+    pixel_ddpm._load_cpu.cache_clear()
     with pytest.raises(UserError, match=r"holds nothing that model_index\.json names"):
-        ddpm.load(str(tmp_path / "model"), "cpu")
+        pixel_ddpm.load(str(tmp_path / "model"), "cpu")

@@ -21,11 +21,12 @@ from diffusers import (
 )
 from PIL import Image
 
-from cloakwork import editing, ldm, loading, personalize, registry
+from cloakwork import editing, personalize, registry
 from cloakwork.attackers import inpaint, sdedit
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
-from cloakwork.nets.lpips import load_lpips
+from cloakwork.models import ldm, loading
+from cloakwork.models.lpips import load_lpips
 from cloakwork.photos.masks import load_masks, masks_to_latents, preprocess_masks
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from conftest import GOLDEN, golden
 from torch import Tensor
 
-from cloakwork import ddpm, measure, registry
-from cloakwork.ldm import LDM
+from cloakwork import measure, registry
+from cloakwork.models import pixel_ddpm
+from cloakwork.models.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -38,7 +39,9 @@ def said(pictures: list[Tensor]) -> list[float]:
 @pytest.mark.parametrize("name", named("purifiers"))
 def test_purifier(name: str, photos: Photos, tiny: LDM) -> None:
     got = test_purifiers.run(name, photos)
-    weights = {"latent": lambda: tiny.weights, "pixels": lambda: ddpm.weights("tiny"), "": lambda: ""}[registry.asks(name)]()
+    weights = {"latent": lambda: tiny.weights, "pixels": lambda: pixel_ddpm.weights("tiny"), "": lambda: ""}[
+        registry.asks(name)
+    ]()
     changes = [round((a - b).abs().mean().item() * 255, 3) for a, b in zip(got, photos, strict=True)]
     golden(f"purifiers/{name}", registry.load("purifiers", name).VERSION, weights, changes, within=0.05)
 

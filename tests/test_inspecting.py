@@ -14,14 +14,15 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
-from cloakwork import autoencoders, bottleneck, cli, inspecting, intervals, jobs, loading, steps, watching
+from cloakwork import bottleneck, cli, inspecting, intervals, jobs, steps, watching
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.comparison import Thief, attack_step
 from cloakwork.decoupling import CDL
 from cloakwork.errors import UserError
 from cloakwork.inspecting import Watched, inspect
-from cloakwork.ldm import LDM, Sampling
-from cloakwork.nets.clip import load_clip
+from cloakwork.models import autoencoders, loading
+from cloakwork.models.clip import load_clip
+from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import jpeg
 from cloakwork.steps import Bench

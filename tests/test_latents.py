@@ -12,7 +12,7 @@ from PIL import Image
 
 from cloakwork import dryrun, latents, pgd, registry, targets
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.types import Photos
 
 

@@ -11,9 +11,11 @@ import torch
 from conftest import SAMPLE_PHOTOS
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
-from cloakwork import ldm, loading, registry, schedulers
+from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
+from cloakwork.models import ldm, loading, schedulers
+from cloakwork.models.device import pick_device
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float
@@ -257,9 +259,9 @@ def test_on_cuda_convolutions_are_deterministic(monkeypatch: pytest.MonkeyPatch)
         device = torch.device("cuda", 0)
 
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
-    assert loading.pick_device("cpu").type == "cpu" and not torch.backends.cudnn.deterministic
+    assert pick_device("cpu").type == "cpu" and not torch.backends.cudnn.deterministic
     monkeypatch.setattr(torch, "empty", lambda *_, **__: There)
-    assert loading.pick_device("cuda").type == "cuda" and torch.backends.cudnn.deterministic
+    assert pick_device("cuda").type == "cuda" and torch.backends.cudnn.deterministic
 
 
 def test_wrong_folders_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_lpips_is_unscored_below_what_alexnet_needs(rng: torch.Generator) -> Non
 
 def test_lpips_sees_what_people_see(photos: Photos) -> None:
     """Zero for the same picture, symmetric, and a blur counts for more than a change of brightness of equal error."""
-    from cloakwork.nets.lpips import load_lpips
+    from cloakwork.models.lpips import load_lpips
 
     net, x = load_lpips(), photos[-1][None]
     blurred = F.avg_pool2d(x, 5, 1, 2)

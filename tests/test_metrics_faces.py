@@ -15,8 +15,8 @@ from cloakwork.errors import Unscored
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.measure import measure
 from cloakwork.metrics import face_missing, identity, ims_vgg, match, subject_detection
-from cloakwork.nets import faces as nets
-from cloakwork.nets.faces import Face, Faces, load_faces, resized
+from cloakwork.models import faces as nets
+from cloakwork.models.faces import Face, Faces, load_faces, resized
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
@@ -135,7 +135,7 @@ def test_other_embedders_say_what_they_lack(photos: Photos, tmp_path: Path) -> N
 
 def test_other_subjects_are_detected_by_clip(photos: Photos) -> None:
     """CLIP's share of "a picture of cup" less that of "a picture of non-cup"."""
-    from cloakwork.nets.clip import load_clip
+    from cloakwork.models.clip import load_clip
 
     found = measure("subject_detection", photos, cfg=subject_detection.Config(subject="cup"))
     assert found.instrument == str(load_clip()) and found.reason is None

@@ -17,8 +17,8 @@ from cloakwork.errors import Unscored
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.measure import measure
 from cloakwork.metrics import brisque, clip_i, clip_iqa, clip_iqac, clip_t, dino, ims_clip, kid, liqe_quality, liqe_scene_human
-from cloakwork.nets import hub, liqe
-from cloakwork.nets.clip import EMBEDDED, MEAN, STD, load_clip, square
+from cloakwork.models import hub, liqe
+from cloakwork.models.clip import EMBEDDED, MEAN, STD, load_clip, square
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
@@ -181,15 +181,16 @@ def test_brisque_knows_ruined_pictures(coffee: Tensor, rng: torch.Generator) -> 
 
 
 def test_brisque_in_strips_is_brisque(coffee: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cloakwork.nets import brisque as net
+    from cloakwork.models import brisque
+    from cloakwork.models import brisque as net
 
     whole = net.features(coffee[0].double())
-    monkeypatch.setattr(net, "STRIP", 600 * 37)
+    monkeypatch.setattr(brisque, "STRIP", 600 * 37)
     assert torch.allclose(net.features(coffee[0].double()), whole, rtol=1e-9)
 
 
 def test_a_gaussian_has_shape_two(rng: torch.Generator) -> None:
-    from cloakwork.nets.brisque import asymmetric_fit, moments
+    from cloakwork.models.brisque import asymmetric_fit, moments
 
     alpha, mean, left, right = asymmetric_fit(moments(2 * torch.randn(400_000, generator=rng, dtype=torch.double)))
     assert (alpha.item(), mean.item()) == pytest.approx((2, 0), abs=0.03)

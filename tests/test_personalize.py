@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cloakwork import personalize, trainers
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Training, borrowed, class_pictures, learn, lesson, train, weighted_error, weights_of
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import State

@@ -10,7 +10,7 @@ from conftest import relative_error
 from diffusers import DDPMScheduler
 
 from cloakwork import alternating, targets
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import aspl, noise, photoguard
 from cloakwork.state import State

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
 from cloakwork import targets
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import advdm, mist, photoguard, sds, sdst
 from cloakwork.state import State

@@ -12,9 +12,10 @@ import torch
 from conftest import Step, relative_error
 from diffusers import DDPMScheduler
 
-from cloakwork import dryrun, loading, pgd, targets, timesteps
-from cloakwork.ldm import LDM
-from cloakwork.nets.lpips import load_lpips
+from cloakwork import dryrun, pgd, targets, timesteps
+from cloakwork.models import loading
+from cloakwork.models.ldm import LDM
+from cloakwork.models.lpips import load_lpips
 from cloakwork.personalize import weights_of
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import ace, caat, cloakwork, glaze, pid, simac

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cloakwork import dryrun, latents, pool, targets
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Training, lesson, set_weights, weights_of
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.protections import aspl, fsmg, metacloak

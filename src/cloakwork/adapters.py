@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.files import write_tensors
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 
 ATTENTION_LORA = ["to_q", "to_k", "to_v", "to_out.0"]
 OTHER_LORA = ["proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv"]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cloakwork import pgd, timesteps
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Lesson, Training, borrowed, learn, learnable, lesson, set_weights
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import Schedule, Turn, Wording, lessons, resident, students

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork.autoencoders import Autoencoder
-from cloakwork.ldm import LDM
+from cloakwork.models.autoencoders import Autoencoder
+from cloakwork.models.ldm import LDM
 from cloakwork.types import Images
 
 LOOKS = 8  # timesteps and noises for each photo that an error is averaged over

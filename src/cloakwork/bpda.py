@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 
-from cloakwork import ddpm, pgd, registry, specs
-from cloakwork.ddpm import PixelDDPM
+from cloakwork import pgd, registry, specs
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
+from cloakwork.models import pixel_ddpm
+from cloakwork.models.ldm import LDM
+from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.types import Photos
 
 Chain = tuple[tuple[str, Any], ...]  # names and Configs, in order
@@ -37,7 +38,7 @@ def instrument(text: str, denoiser: str) -> str:
     """What decides the result beside the text: the weights of the denoiser of pixels, and purifiers' versions after the first."""
     some = chains(text)
     versions = {name: registry.load("purifiers", name).VERSION for chain in some for name, _ in chain}
-    weights = [ddpm.weights(denoiser)] if "pixels" in _kinds(some) else []
+    weights = [pixel_ddpm.weights(denoiser)] if "pixels" in _kinds(some) else []
     return " ".join(weights + [f"{name} {version}" for name, version in sorted(versions.items()) if version > 1])
 
 
@@ -49,7 +50,7 @@ def _kinds(some: Sequence[Chain]) -> set[str]:
 def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
     """What the chains need, by kind, in the LDM's precision; `denoiser` is loaded only if one of them diffuses pixels."""
     dtype = str(ldm.dtype).removeprefix("torch.")
-    pixels = {"pixels": ddpm.load(denoiser, str(ldm.device), dtype)} if "pixels" in _kinds(some) else {}
+    pixels = {"pixels": pixel_ddpm.load(denoiser, str(ldm.device), dtype)} if "pixels" in _kinds(some) else {}
     return {"latent": ldm} | pixels
 
 

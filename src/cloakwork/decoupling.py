@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cloakwork.ldm import Sampling
+from cloakwork.models.ldm import Sampling
 from cloakwork.registry import LATE
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.state import Progress, State
 
 SIDE, LATENT = 16, 4

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork import schedulers
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM, MICRO_BATCH
+from cloakwork.models import schedulers
+from cloakwork.models.ldm import LDM, MICRO_BATCH
 from cloakwork.state import State
 from cloakwork.types import Images
 

@@ -9,11 +9,12 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from cloakwork import loading, specs, steps
+from cloakwork import specs, steps
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Thief, score_step, stealth_step
 from cloakwork.environment import surroundings
 from cloakwork.grids import Grid, Line, Table, lines, targets
 from cloakwork.intervals import Estimate, Scores, difference, estimate
+from cloakwork.models import loading
 from cloakwork.steps import Bench, Step
 
 

@@ -16,15 +16,16 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import autoencoders, bottleneck, ddpm, decoupling, figures, registry, specs, steps, watching
-from cloakwork.autoencoders import Autoencoder
+from cloakwork import bottleneck, decoupling, figures, registry, specs, steps, watching
 from cloakwork.bottleneck import Moved
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
 from cloakwork.environment import surroundings
 from cloakwork.errors import Unscored, UserError
 from cloakwork.files import write_json
 from cloakwork.intervals import Estimate, estimate
-from cloakwork.nets.clip import Clip, load_clip
+from cloakwork.models import autoencoders, pixel_ddpm
+from cloakwork.models.autoencoders import Autoencoder
+from cloakwork.models.clip import Clip, load_clip
 from cloakwork.personalize import PREVIEW
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import refuse_report_among_photos
@@ -138,7 +139,7 @@ def inspect(
     write_json(out / "inspection.json", asdict(found) | {
         "clip": str(eyes), "autoencoders": {half.name: half.weights for half in halves},
         "victim": {"name": victim, "weights": bench.model(victim, dtype).weights}, "seed": seed, "dtype": dtype,
-        "pixel_denoiser": {"name": denoiser, "weights": ddpm.weights(denoiser)} if "pixels" in kinds else None,
+        "pixel_denoiser": {"name": denoiser, "weights": pixel_ddpm.weights(denoiser)} if "pixels" in kinds else None,
         "watched": asdict(watched) if watched else None,
         "purifiers": [[name, asdict(config)] for name, config in purifiers], "photo_sets": [s.name for s in subjects],
         "surroundings": surroundings(bench.torch_device),

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork import pgd
-from cloakwork.ldm import LDM
-from cloakwork.nets.lpips import at_least, load_lpips
+from cloakwork.models.ldm import LDM
+from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
 from cloakwork.types import Images, Photos
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.files import cache_folder, write_tensors
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.state import Progress, State
 from cloakwork.types import Images
 

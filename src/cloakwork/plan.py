@@ -15,7 +15,7 @@ from torch import Tensor
 from cloakwork import pgd, registry, targets
 from cloakwork.errors import UserError, told
 from cloakwork.files import hash_of
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.photo import check_quality, load_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all

@@ -16,7 +16,7 @@ from torch import Tensor
 from cloakwork import pgd
 from cloakwork.errors import UserError
 from cloakwork.files import cache_folder, drop, write_tensors
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Lesson, Training, learn, learnable, lesson, set_weights, train, turn
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import Progress, State

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import ddpm, loading, registry, specs
-from cloakwork.ddpm import PixelDDPM
+from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json
-from cloakwork.ldm import LDM
 from cloakwork.metrics import lpips
+from cloakwork.models import loading, pixel_ddpm
+from cloakwork.models.device import pick_device
+from cloakwork.models.ldm import LDM
+from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos import tiling
 from cloakwork.photos.photo import Photo, check_quality, load_photo, save_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
@@ -146,9 +148,9 @@ def purify(
     if "latent" in kinds:
         models["latent"] = loading.load(model, device, dtype)
     if "pixels" in kinds:
-        models["pixels"] = ddpm.load(denoiser, device, dtype)
+        models["pixels"] = pixel_ddpm.load(denoiser, device, dtype)
     alone = any(hasattr(module, "instrument") for _, module, _ in chosen)
-    job = Job(chosen, models, seed, quality, loading.pick_device(device) if models or alone else torch.device("cpu"))
+    job = Job(chosen, models, seed, quality, pick_device(device) if models or alone else torch.device("cpu"))
     _check_sizes(job, sets)
     done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
     wrote = {output for rows in done.values() for output in rows}

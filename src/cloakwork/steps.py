@@ -20,10 +20,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import ddpm, loading, measure, registry, targets
-from cloakwork.ddpm import PixelDDPM
+from cloakwork import measure, registry, targets
 from cloakwork.files import drop, hash_of, save_json, save_tensors
-from cloakwork.ldm import LDM
+from cloakwork.models import loading, pixel_ddpm
+from cloakwork.models.device import DTYPES, pick_device
+from cloakwork.models.ldm import LDM
+from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos.budget import WORK_SIDE, apply_perturbation
 from cloakwork.photos.tensors import as_float
 from cloakwork.sources import Source
@@ -118,7 +120,7 @@ class Bench:
     def denoiser(self, name: str, dtype: str = "float32") -> PixelDDPM:
         """A denoiser of pixels by name, loaded once."""
         if (name, dtype) not in self._denoisers:
-            self._denoisers[name, dtype] = ddpm.load(name, self.device, dtype)
+            self._denoisers[name, dtype] = pixel_ddpm.load(name, self.device, dtype)
         return self._denoisers[name, dtype]
 
     def models(self, step: Step) -> list[Any]:
@@ -127,8 +129,8 @@ class Bench:
 
     def weights(self, step: Step) -> list[tuple[str, str]]:
         """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded for it."""
-        of = ddpm.weights if step.denoises_pixels else loading.weights
-        return [(of(name), str(loading.DTYPES[step.dtype])) for name in step.models]
+        of = pixel_ddpm.weights if step.denoises_pixels else loading.weights
+        return [(of(name), str(DTYPES[step.dtype])) for name in step.models]
 
     @cached_property
     def results(self) -> Store:
@@ -136,7 +138,7 @@ class Bench:
 
     @cached_property
     def torch_device(self) -> torch.device:
-        return loading.pick_device(self.device)
+        return pick_device(self.device)
 
 
 def key(step: Step | Source, bench: Bench) -> str:

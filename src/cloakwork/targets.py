@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float

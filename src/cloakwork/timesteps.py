@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cloakwork import latents, pgd
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.state import Progress, State
 from cloakwork.types import Photos
 

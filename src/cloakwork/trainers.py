@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import decoupling, schedulers
+from cloakwork import decoupling
 from cloakwork.decoupling import CDL
 from cloakwork.errors import UserError, check_ranges, told
-from cloakwork.ldm import LDM, Sampling
+from cloakwork.models import schedulers
+from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.personalize import Draw, Feed, Lesson, Training, class_pictures, lesson, turn
 from cloakwork.photos.preprocessing import Preprocessing, augment, preprocess
 from cloakwork.state import State

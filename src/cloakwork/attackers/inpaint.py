@@ -26,8 +26,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork import editing, schedulers
-from cloakwork.ldm import LDM
+from cloakwork import editing
+from cloakwork.models import schedulers
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.masks import masks_to_latents, preprocess_masks
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State

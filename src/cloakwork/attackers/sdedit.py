@@ -27,8 +27,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import editing, schedulers
-from cloakwork.ldm import LDM
+from cloakwork import editing
+from cloakwork.models import schedulers
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos

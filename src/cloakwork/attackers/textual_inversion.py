@@ -20,7 +20,7 @@ import torch
 
 from cloakwork import adapters, trainers
 from cloakwork.decoupling import CDL
-from cloakwork.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.personalize import Training, train
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE

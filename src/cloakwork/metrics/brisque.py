@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.nets.brisque import features, predict
+from cloakwork.models.brisque import features, predict
 from cloakwork.types import Images, Photos
 
 VERSION = 1

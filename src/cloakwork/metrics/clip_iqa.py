@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cloakwork.nets.clip import load_clip
+from cloakwork.models.clip import load_clip
 from cloakwork.types import Images, Photos
 
 VERSION = 1

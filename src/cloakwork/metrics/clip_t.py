@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets.clip import load_clip
+from cloakwork.models.clip import load_clip
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets import hub
-from cloakwork.nets.clip import square, standardise
+from cloakwork.models import hub
+from cloakwork.models.clip import square, standardise
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork.nets.faces import load_faces
+from cloakwork.models.faces import load_faces
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cloakwork.nets.faces import NO_FACE, load_faces
+from cloakwork.models.faces import NO_FACE, load_faces
 from cloakwork.types import Images, Photos
 
 VERSION = 1

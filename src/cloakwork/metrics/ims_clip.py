@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.nets.clip import load_clip
+from cloakwork.models.clip import load_clip
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets.faces import load_faces
+from cloakwork.models.faces import load_faces
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets.clip import load_clip, square
-from cloakwork.nets.lpips import load_lpips
+from cloakwork.models.clip import load_clip, square
+from cloakwork.models.lpips import load_lpips
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -1,6 +1,6 @@
 """LIQE's quality of a picture, 1 (bad) to 5 (perfect), from a CLIP fine-tuned on people's ratings.
 
-Zhang et al., arXiv 2303.14968; see nets/liqe.py for what was checked and the departures. Not the "LIQE" column of MetaCloak's
+Zhang et al., arXiv 2303.14968; see models/liqe.py for what was checked and the departures. Not the "LIQE" column of MetaCloak's
 tables: that is 'liqe_scene_human'. There are no weights here; name a converted checkpoint.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork.nets.liqe import load_liqe, shares
+from cloakwork.models.liqe import load_liqe, shares
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -1,6 +1,6 @@
 """Whether LIQE takes "human" for a picture's scene, 1 or 0; the mean over pictures is the "LIQE" column of MetaCloak's tables.
 
-Zhang et al., arXiv 2303.14968; see nets/liqe.py for what was checked and the departures. There are no weights here; name a
+Zhang et al., arXiv 2303.14968; see models/liqe.py for what was checked and the departures. There are no weights here; name a
 converted checkpoint.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cloakwork.nets.liqe import SCENES, load_liqe, shares
+from cloakwork.models.liqe import SCENES, load_liqe, shares
 from cloakwork.types import Images, Photos
 
 VERSION = 1

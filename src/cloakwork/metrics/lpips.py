@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork.nets.lpips import load_lpips
+from cloakwork.models.lpips import load_lpips
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets.faces import load_faces
+from cloakwork.models.faces import load_faces
 from cloakwork.types import Images, Photos
 
 VERSION = 1

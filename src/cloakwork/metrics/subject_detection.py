@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork.nets.clip import load_clip
-from cloakwork.nets.faces import load_faces
+from cloakwork.models.clip import load_clip
+from cloakwork.models.faces import load_faces
 from cloakwork.types import Images, Photos
 
 VERSION = 1

@@ -36,7 +36,7 @@ from torch import Tensor
 
 from cloakwork import adapters, latents, pgd, targets
 from cloakwork.alternating import Opponent, alternate
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Training
 from cloakwork.pool import Schedule, Turn, students
 from cloakwork.state import State

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import torch
 
 from cloakwork import bpda, latents, pgd
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
 

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 
 from cloakwork import latents, pgd
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
 

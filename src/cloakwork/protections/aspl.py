@@ -36,7 +36,7 @@ import torch
 
 from cloakwork import adapters, latents, pgd, targets
 from cloakwork.alternating import Opponent, alternate
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Precision, Training
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import Schedule, Turn, lessons, resident, students

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from cloakwork import adapters, latents, pgd
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Training, adamw, restore_training, training_tensors
 from cloakwork.state import State
 from cloakwork.types import Photos

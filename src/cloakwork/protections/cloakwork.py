@@ -30,7 +30,7 @@ from torch import Tensor
 
 from cloakwork import bpda, latents, pgd, timesteps
 from cloakwork.alternating import alternate_at_chosen
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos

@@ -31,7 +31,7 @@ import torch
 from safetensors.torch import load_file
 
 from cloakwork import adapters, latents, pgd, targets
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Training, set_weights
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.pool import Schedule, Turn, members, resident, students

@@ -30,8 +30,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork import pgd, targets
-from cloakwork.ldm import LDM
-from cloakwork.nets.lpips import at_least, load_lpips
+from cloakwork.models.ldm import LDM
+from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos

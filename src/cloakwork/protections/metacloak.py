@@ -33,7 +33,7 @@ from typing import Literal
 import torch
 
 from cloakwork import latents, pgd
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.personalize import Training
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
 from cloakwork.pool import Pool, Schedule, Turn, at_least_one, held, members, students

@@ -29,7 +29,7 @@ from typing import Literal
 import torch
 
 from cloakwork import latents, pgd, targets
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
 

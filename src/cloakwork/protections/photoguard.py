@@ -31,8 +31,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from cloakwork import latents, pgd, schedulers, targets
-from cloakwork.ldm import LDM
+from cloakwork import latents, pgd, targets
+from cloakwork.models import schedulers
+from cloakwork.models.ldm import LDM
 from cloakwork.state import State
 from cloakwork.types import Photos
 

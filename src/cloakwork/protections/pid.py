@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork import pgd
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos

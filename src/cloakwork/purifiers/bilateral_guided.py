@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import check_ranges
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.types import Photos
 
 VERSION = 1

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from cloakwork.errors import UserError, check_ranges
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.types import Photos
 
 VERSION = 1

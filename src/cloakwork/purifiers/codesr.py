@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored, UserError, check_ranges
-from cloakwork.ldm import LDM
-from cloakwork.nets import codeformer, enlarging, hub
-from cloakwork.nets.faces import load_faces
+from cloakwork.models import codeformer, hub, upscalers
+from cloakwork.models.faces import load_faces
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.purifiers import resize
 from cloakwork.types import Photos
@@ -67,7 +67,7 @@ PRESETS = {
 
 def instrument(cfg: Config) -> str:
     """The networks, which the purifier finds by itself."""
-    return f"{hub.identity(cfg.codeformer)} {enlarging.identity(cfg.upscaler)}"
+    return f"{hub.identity(cfg.codeformer)} {upscalers.identity(cfg.upscaler)}"
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
@@ -76,7 +76,7 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
     Raises:
         UserError: the upscaler or the weights are not here.
     """
-    enlarge = enlarging.load(cfg.upscaler, cfg.prompt, noise_level=cfg.noise_level)
+    enlarge = upscalers.load(cfg.upscaler, cfg.prompt, noise_level=cfg.noise_level)
 
     def pure(photo: Tensor) -> Tensor:
         if cfg.codeformer:

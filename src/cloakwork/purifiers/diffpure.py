@@ -21,8 +21,8 @@ from typing import Literal
 
 import torch
 
-from cloakwork import ddpm
-from cloakwork.ddpm import PixelDDPM, check_way
+from cloakwork.models.pixel_ddpm import PixelDDPM
+from cloakwork.purifiers._regenerate import check_way, regenerate
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -54,4 +54,4 @@ def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generato
     Raises:
         UserError: a photo smaller than the model's square.
     """
-    return [ddpm.regenerate(model, p, cfg.t, cfg.steps, rng, range=cfg.range) for p in photos]
+    return [regenerate(model, p, cfg.t, cfg.steps, rng, range=cfg.range) for p in photos]

@@ -21,9 +21,9 @@ from typing import Literal
 
 import torch
 
-from cloakwork import ddpm
-from cloakwork.ddpm import PixelDDPM, check_way
 from cloakwork.errors import check_ranges
+from cloakwork.models.pixel_ddpm import PixelDDPM
+from cloakwork.purifiers._regenerate import check_way, regenerate
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -63,7 +63,7 @@ def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generato
 
     def pure(x: torch.Tensor) -> torch.Tensor:
         for _ in range(cfg.iterations):
-            anew = ddpm.regenerate(model, x, cfg.t, cfg.steps, rng, range=cfg.range)
+            anew = regenerate(model, x, cfg.t, cfg.steps, rng, range=cfg.range)
             x = (1 - cfg.gamma) * anew + cfg.gamma * x
         return x
 

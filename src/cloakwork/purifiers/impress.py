@@ -22,8 +22,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from cloakwork.errors import check_ranges
-from cloakwork.ldm import LDM, MICRO_BATCH
-from cloakwork.nets.lpips import at_least, load_lpips
+from cloakwork.models.ldm import LDM, MICRO_BATCH
+from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.photos import tiling
 from cloakwork.types import Images, Photos
 

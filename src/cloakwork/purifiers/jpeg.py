@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from cloakwork.errors import check_ranges
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import jpeg
 from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.types import Photos

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import schedulers
 from cloakwork.errors import check_ranges
-from cloakwork.ldm import LDM, MICRO_BATCH
+from cloakwork.models import schedulers
+from cloakwork.models.ldm import LDM, MICRO_BATCH
 from cloakwork.photos import tiling
 from cloakwork.types import Photos
 

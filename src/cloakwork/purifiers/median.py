@@ -11,7 +11,7 @@ import torch
 from PIL import ImageFilter
 
 from cloakwork.errors import UserError, check_ranges
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.types import Photos
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.types import Photos
 
 VERSION = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from cloakwork.errors import check_ranges
-from cloakwork.ldm import LDM
+from cloakwork.models.ldm import LDM
 from cloakwork.types import Photos
 
 VERSION = 1

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.nets import hub
+from cloakwork.models import hub
 from cloakwork.photos.tensors import from_pil, to_pil
 
 Enlarge = Callable[[Tensor, torch.Generator], Tensor]  # 3 x h x w in [0, 1], for what is random -> 3 x 4h x 4w in [0, 1]

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cloakwork import schedulers
 from cloakwork.errors import UserError
+from cloakwork.models import schedulers
 from cloakwork.types import Images
 
 MICRO_BATCH = 8  # pictures sampled at a time

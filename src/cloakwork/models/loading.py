@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from cloakwork.errors import UserError
-from cloakwork.ldm import LDM
-from cloakwork.nets import hub
+from cloakwork.models import hub
+from cloakwork.models.device import DTYPES, pick_device, quiet
+from cloakwork.models.ldm import LDM
 from cloakwork.registry import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -24,22 +25,6 @@ UNWANTED = ["*.fp16.*", "*non_ema*"]
 # what each part of a pipeline may be; anything else is another family
 CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",), "text_encoder": ("CLIPTextModel",)}
 SMALL = 128  # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def pick_device(device: str = "auto") -> torch.device:
-    """cuda, mps or cpu, in this order, unless the user names one; on cuda convolutions are deterministic from then on."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        place = torch.empty(0, device=device).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"The device '{device}' cannot be used here; allowed are auto, cpu, cuda, cuda:N and mps where present."
-        ) from error
-    if place.type == "cuda":  # else their backward passes add up in any order, and the same seed gives other bytes
-        torch.backends.cudnn.deterministic = True
-    return place
 
 
 def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False) -> LDM:
@@ -152,16 +137,6 @@ def _read_pipeline(folder: Path, name: str) -> Any:
         raise UserError(
             f"The model in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
         ) from error
-
-
-def quiet() -> None:
-    """No progress bars for files that are here, and no advice about the optional torchvision."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
 
 
 def hash_weights(folder: Path) -> str:

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import ldm, loading
 from cloakwork.errors import UserError
-from cloakwork.nets import hub
+from cloakwork.models import hub, ldm
+from cloakwork.models.device import pick_device, quiet
 from cloakwork.registry import EMBEDDED
 from cloakwork.types import Images
 
@@ -61,7 +61,7 @@ def load(name: str, device: str = "auto") -> Autoencoder:
     Raises:
         UserError: no such model, pickled weights, another kind of autoencoder.
     """
-    alone, target = _load_cpu(name), loading.pick_device(device)
+    alone, target = _load_cpu(name), pick_device(device)
     return alone if target.type == "cpu" else replace(alone, vae=deepcopy(alone.vae).to(target))
 
 
@@ -78,7 +78,7 @@ def _load_cpu(name: str) -> Autoencoder:
     kind = json.loads(files[0].read_text()).get("_class_name")
     if kind not in CLASSES:
         raise UserError(f"The autoencoder '{name}' is of the class {kind}; allowed are {', '.join(CLASSES)}.")
-    loading.quiet()
+    quiet()
     import diffusers
 
     try:

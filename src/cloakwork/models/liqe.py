@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets.clip import Clip, load_clip
+from cloakwork.models.clip import Clip, load_clip
 from cloakwork.types import Images, Photos
 
 QUALITIES = ("bad", "poor", "fair", "good", "perfect")

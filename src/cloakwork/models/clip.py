@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cloakwork.errors import Unscored
 from cloakwork.files import ASSETS
-from cloakwork.nets import hub
+from cloakwork.models import hub
 from cloakwork.types import Images, Photos
 
 EMBEDDED = ASSETS / "clip"

@@ -28,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.nets import hub
+from cloakwork.models import hub
 from cloakwork.types import Images, Photos
 
 LANDMARKS, DESCRIPTOR = "shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat"

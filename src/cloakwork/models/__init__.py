@@ -1,0 +1,1 @@
+"""Everything with weights: the diffusion model, its loading and samplers, CLIP, faces, LPIPS, upscalers."""
