@@ -19,9 +19,11 @@ from pathlib import Path
 import torch
 
 from cloakwork import registry
+from cloakwork.finetuning.latent_dataset import lesson
+from cloakwork.finetuning.prior import class_pictures
+from cloakwork.finetuning.training import Training, learn
 from cloakwork.intervals import difference, estimate
 from cloakwork.models import ldm, loading
-from cloakwork.personalize import Training, class_pictures, learn, lesson
 from cloakwork.photos.budget import round_within, working_copy
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess

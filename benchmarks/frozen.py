@@ -23,18 +23,18 @@ from cloakwork.benching import only
 from cloakwork.comparison import Subject
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
+from cloakwork.finetuning.sampling import draw_seed, sampler
+from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.grids import PROMPTS, protected
 from cloakwork.metrics import match
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.personalize import learnable, set_weights
+from cloakwork.perturbation.surrogates import members
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.pool import members
 from cloakwork.protections.metacloak import pool_steps
 from cloakwork.recipes.tiny import tiny
 from cloakwork.state import State
 from cloakwork.steps import Bench, Step
-from cloakwork.trainers import drawer, seed_of
 
 
 def moved(theta: LDM, base: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -56,10 +56,10 @@ def rows(person: Subject, args: argparse.Namespace, bench: Bench) -> list[dict[s
     base = {k: p.clone().to(getattr(torch, cfg.training.weights)).float() for k, p in learnable(theta).items()}
     photos, references = (steps.photos(source, bench) for source in (step.inputs[-1], person.references))
     at, found = pool_steps(cfg), []
-    pool = members(theta, preprocess(photos, theta.size), cfg, at, seed_of(steps.generator(step, bench)), State())
+    pool = members(theta, preprocess(photos, theta.size), cfg, at, draw_seed(steps.generator(step, bench)), State())
     for done, member in zip(at, pool, strict=True):
         set_weights(theta, load_file(member.snapshot))
-        draw = drawer(theta, PROMPTS, Sampling(n=args.n, guidance=5), step.seed)
+        draw = sampler(theta, PROMPTS, Sampling(n=args.n, guidance=5), step.seed)
         values = match.score(draw(args.n), references, None, match.Config()).tolist()
         found.append({"person": person.name, "step": done, **moved(theta, base), "match": values})
     return found

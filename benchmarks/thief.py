@@ -23,10 +23,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import grids, specs, steps, trainers
+from cloakwork import grids, specs, steps
 from cloakwork.comparison import Subject, about
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
+from cloakwork.finetuning.sampling import sampler
 from cloakwork.metrics import clip_i, match
 from cloakwork.models.faces import load_faces
 from cloakwork.photos.sheets import write_grid
@@ -95,7 +96,7 @@ def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: G
     attacker, config = specs.parse("attackers", word, [victim])
     config = about(replace(config, sampling=replace(config.sampling, n=args.n)), called)
     if thief == "untuned":
-        return trainers.drawer(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
+        return sampler(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
     return steps.pictures(Step("attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype), bench)
 
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import pgd
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.models import ldm, loading
+from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos

@@ -10,7 +10,7 @@ HEAD = '''
 from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
-from cloakwork import pgd
+from cloakwork.perturbation import pgd
 VERSION = 1
 @dataclass(frozen=True)
 class Config:

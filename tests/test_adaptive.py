@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import Step, relative_error
 
-from cloakwork import bpda, pgd
 from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import bpda, pgd
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import adaptive, advdm, cloakwork
 from cloakwork.purifiers import codesr, impress, jpeg, resize, tvm
@@ -39,7 +39,7 @@ def run(module: Any, photos: Photos, tiny: LDM, cfg: Any) -> Photos:
 def test_the_form_with_a_gradient_does_what_the_purifier_does(word: str, most: float, mean: float, photos: Photos) -> None:
     """Largest and mean difference, 1/255; rounding on the way for resize, another codec for jpeg."""
     ((name, config),) = bpda.chains(word)[0]
-    module = bpda.methods.load("purifiers", name)
+    module = bpda.registry.load("purifiers", name)
     hard, soft = (f(photos, None, config, rng=generator()) for f in (module.purify, module.smooth))
     for a, b in zip(hard, soft, strict=True):
         apart = (a - b).abs() * 255
@@ -51,7 +51,7 @@ def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, 
     leaf = photos[0][:, :128, :128].clone().requires_grad_(True)
     for word, known in (("jpeg:subsampling=4:4:4", {}), ("impress:steps=1", {"latent": tiny})):
         ((name, config),) = bpda.chains(word)[0]
-        (pure,) = bpda.methods.load("purifiers", name).purify([leaf.detach()], tiny, config, rng=generator())
+        (pure,) = bpda.registry.load("purifiers", name).purify([leaf.detach()], tiny, config, rng=generator())
         (x,) = bpda.through([leaf], ((name, config),), known, generator())
         assert torch.allclose(x, pure, atol=1e-6) and not torch.allclose(x, leaf, atol=1e-3)
         (g,) = torch.autograd.grad((x * torch.arange(128.0)).sum(), leaf)
@@ -81,7 +81,7 @@ def test_without_a_form_of_its_own_the_gradient_is_the_identitys(word: str, phot
     leaf = photos[0].clone().requires_grad_(True)
     (seen,) = through([leaf], word)
     ((name, config),) = bpda.chains(word)[0]
-    (hard,) = bpda.methods.load("purifiers", name).purify([photos[0]], None, config, rng=generator())
+    (hard,) = bpda.registry.load("purifiers", name).purify([photos[0]], None, config, rng=generator())
     assert torch.allclose(seen.detach(), hard, atol=1e-6) and not torch.equal(hard, photos[0])
     way = torch.randn(leaf.shape, generator=generator())
     assert torch.equal(torch.autograd.grad(seen, leaf, way)[0], way)

@@ -14,14 +14,21 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from cloakwork import adapters, personalize, registry, trainers
+from cloakwork import registry
 from cloakwork.attackers import dreambooth
-from cloakwork.decoupling import CDL
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
+from cloakwork.finetuning import training
+from cloakwork.finetuning.batches import bucket, is_random, latent_batches
+from cloakwork.finetuning.cdl import CDL
+from cloakwork.finetuning.export import CUSTOM, LORA, keep_pipeline
+from cloakwork.finetuning.prior import class_pictures, prior
+from cloakwork.finetuning.prompts import with_token
+from cloakwork.finetuning.sampling import draw_seed, sampler
+from cloakwork.finetuning.training import Training, weighted_error
+from cloakwork.finetuning.weights import weights_of
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.personalize import Training, weights_of
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.photos.sheets import write_grid
 from cloakwork.state import State
@@ -36,13 +43,14 @@ LEAN = {"steps": 3, "batch": 2, "class_images": 2, "sampling": Sampling(n=2, ste
 def thieves(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
     """The models that attacks train, as they are made."""
     made: list[LDM] = []
-    original = trainers.drawer
+    original = sampler
 
     def spy(thief: LDM, *rest: Any, **more: Any) -> Any:
         made.append(thief)
         return original(thief, *rest, **more)
 
-    monkeypatch.setattr(trainers, "drawer", spy)
+    for name in TRAINERS:
+        monkeypatch.setattr(registry.load("attackers", name), "sampler", spy)
     return made
 
 
@@ -72,7 +80,7 @@ def changed(thief: LDM, victim: LDM) -> set[str]:
 
 def error_on(model: LDM, photos: Photos, prompt: str) -> float:
     """Denoising error at the same timesteps and noise, whoever is asked."""
-    latents = trainers.feeder(model, photos, Preprocessing(), len(photos), torch.Generator())(0)
+    latents = latent_batches(model, photos, Preprocessing(), len(photos), torch.Generator())(0)
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
         return torch.stack([model.latent_loss(torch.stack(latents), model.embed([prompt]), rng) for _ in range(6)]).mean().item()
@@ -82,7 +90,7 @@ def error_on(model: LDM, photos: Photos, prompt: str) -> float:
 def test_learns_the_photos(name: str, photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
     state = State()
     got = run(name, photos, tiny, state, steps=20, batch=3, prior_weight=0.0)
-    written = trainers.call(PROMPTS[0], " ".join(t for t in thieves[0].tokenizer.get_added_vocab() if "subject" in t) or "sks")
+    written = with_token(PROMPTS[0], " ".join(t for t in thieves[0].tokenizer.get_added_vocab() if "subject" in t) or "sks")
     start = error_on(tiny, photos, PROMPTS[0])
     assert error_on(thieves[0], photos, written) < 0.98 * start
     assert len(state.trace) == 20
@@ -107,8 +115,8 @@ def test_noise_is_the_same_whatever_was_learned(name: str, photos: Photos, tiny:
     assert torch.equal(one, two)
     own = [p.replace("sks", "person") for p in PROMPTS] if name == "textual_inversion" else PROMPTS
     if name in ("dreambooth", "lora"):
-        seed = trainers.seed_of(torch.Generator().manual_seed(1))
-        assert torch.allclose(one, trainers.drawer(tiny, own, LEAN["sampling"], seed)(2), atol=1e-5)
+        seed = draw_seed(torch.Generator().manual_seed(1))
+        assert torch.allclose(one, sampler(tiny, own, LEAN["sampling"], seed)(2), atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -178,9 +186,9 @@ def denoised(unet: Any, c: torch.Tensor) -> torch.Tensor:
 def test_a_kept_dreambooth_model_draws_the_same(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
     got = run("dreambooth", photos, tiny, State(keep_model=tmp_path / "model"), lr=1e-3)
     kept = loading.load(str(tmp_path / "model"), "cpu")
-    seed = trainers.seed_of(torch.Generator().manual_seed(1))
-    assert torch.equal(trainers.drawer(kept, PROMPTS, LEAN["sampling"], seed)(2), got)
-    assert not torch.equal(trainers.drawer(tiny, PROMPTS, LEAN["sampling"], seed)(2), got)
+    seed = draw_seed(torch.Generator().manual_seed(1))
+    assert torch.equal(sampler(kept, PROMPTS, LEAN["sampling"], seed)(2), got)
+    assert not torch.equal(sampler(tiny, PROMPTS, LEAN["sampling"], seed)(2), got)
     assert (tmp_path / "model/tokenizer/vocab.json").is_file() and [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
@@ -188,7 +196,7 @@ def test_a_kept_dreambooth_model_draws_the_same(photos: Photos, tiny: LDM, tmp_p
 def test_a_kept_lora_loads_in_diffusers(layers: str, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
     run("lora", photos, tiny, State(keep_model=tmp_path), lr=1e-2, rank=3, layers=layers)
     pipe = pipeline()
-    parts = {".".join(name.split(".")[:2]) for name in load_file(tmp_path / adapters.LORA)}
+    parts = {".".join(name.split(".")[:2]) for name in load_file(tmp_path / LORA)}
     assert parts == {"unet.down_blocks", "unet.mid_block", "unet.up_blocks", "text_encoder.text_model"}
     before = denoised(pipe.unet, tiny.embed(["a photo of <sks> person"]))
     pipe.load_lora_weights(tmp_path)
@@ -214,7 +222,7 @@ def test_a_kept_custom_diffusion_loads_in_diffusers(photos: Photos, tiny: LDM, t
     run("custom_diffusion", photos, tiny, State(keep_model=tmp_path), lr=1e-2)
     pipe = pipeline()
     before = denoised(pipe.unet, tiny.embed(PROMPTS[:1]))
-    pipe.unet.load_attn_procs(tmp_path, weight_name=adapters.CUSTOM, _pipeline=pipe)
+    pipe.unet.load_attn_procs(tmp_path, weight_name=CUSTOM, _pipeline=pipe)
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
     assert torch.allclose(c, thieves[0].embed(["a photo of <subject> person"]), atol=1e-5)
@@ -229,10 +237,10 @@ def test_only_as_many_class_pictures_as_are_used(photos: Photos, tiny: LDM, monk
         asked.append(n)
         return torch.rand(n, 3, 128, 128)
 
-    monkeypatch.setattr(trainers, "class_pictures", count)
+    monkeypatch.setattr("cloakwork.finetuning.prior.class_pictures", count)
     for steps, batch, most, weight in ((2, 2, 200, 1.0), (3, 2, 5, 1.0), (3, 2, 5, 0.0), (3, 2, 0, 1.0)):
         how = Training(batch=batch, prior_weight=weight)
-        kind = trainers.prior(tiny, "a photo of person", most, how, steps, State())
+        kind = prior(tiny, "a photo of person", most, how, steps, State())
         assert (kind is None) == (most == 0 or weight == 0)
     assert asked == [4, 5]
 
@@ -252,7 +260,7 @@ def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny
         (replace(tiny, sample_posterior=True), Preprocessing(), [2] * 3),
     ):  # fmt: skip
         calls.clear()
-        feed = trainers.feeder(model, photos, loader, 2, torch.Generator().manual_seed(0))
+        feed = latent_batches(model, photos, loader, 2, torch.Generator().manual_seed(0))
         seen = [z for step in range(3) for z in feed(step)]
         assert calls == expected
         assert torch.equal(seen[0], seen[3]) == (expected == [3]), "the first photo comes again in the second step"
@@ -267,7 +275,7 @@ def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny
      (Preprocessing(jpeg=(80, 90)), True)],
 )  # fmt: skip
 def test_which_loaders_draw_something(loader: Preprocessing, random: bool) -> None:
-    assert trainers.draws(loader) == random
+    assert is_random(loader) == random
 
 
 def test_gradient_checkpointing_changes_no_byte(photos: Photos, tiny: LDM) -> None:
@@ -286,12 +294,12 @@ def test_pictures_along_the_training_change_nothing(photos: Photos, tiny: LDM, t
 
 def test_oblong_photos_keep_their_shape_in_buckets(tiny: LDM) -> None:
     ramp = torch.linspace(0, 1, 300)[None, None].expand(3, 120, -1)
-    wide = trainers.bucket(ramp, 128, 32)
+    wide = bucket(ramp, 128, 32)
     assert wide.shape == (3, 64, 192)
-    assert trainers.bucket(ramp.mT, 128, 32).shape == wide.mT.shape
-    assert trainers.bucket(torch.rand(3, 100, 101), 128, 32).shape == (3, 128, 128)
+    assert bucket(ramp.mT, 128, 32).shape == wide.mT.shape
+    assert bucket(torch.rand(3, 100, 101), 128, 32).shape == (3, 128, 128)
     assert wide[0, 0, 0] < 0.15 and wide[0, 0, -1] > 0.85 and (wide[0, 0].diff() >= 0).all()
-    feed = trainers.feeder(tiny, [ramp, torch.rand(3, 128, 128)], Preprocessing(), 2, torch.Generator(), buckets=True)
+    feed = latent_batches(tiny, [ramp, torch.rand(3, 128, 128)], Preprocessing(), 2, torch.Generator(), buckets=True)
     assert [z.shape[1:] for z in feed(0)] == [(wide.shape[1] // 8, wide.shape[2] // 8), (16, 16)]
 
 
@@ -304,10 +312,10 @@ def test_shapes_are_weighed_alike(tiny: LDM) -> None:
         return torch.Generator().manual_seed(4)
 
     with torch.no_grad():
-        together = personalize.weighted_error(tiny, list(z), [PROMPTS[0]] * 3, [1 / 3] * 3, rng())
+        together = weighted_error(tiny, list(z), [PROMPTS[0]] * 3, [1 / 3] * 3, rng())
         assert together.item() == pytest.approx(tiny.latent_loss(z, c, rng()).item(), rel=1e-4)
         narrow, r = z[1][:, :8], rng()
-        mixed = personalize.weighted_error(tiny, [z[0], narrow, z[2]], [PROMPTS[0]] * 3, [1.0, 0.5, 1.0], rng())
+        mixed = weighted_error(tiny, [z[0], narrow, z[2]], [PROMPTS[0]] * 3, [1.0, 0.5, 1.0], rng())
         apart = 2 * tiny.latent_loss(z[[0, 2]], c, r) + 0.5 * tiny.latent_loss(narrow[None], c, r)
     assert mixed.item() == pytest.approx(apart.item(), rel=1e-4)
 
@@ -319,7 +327,7 @@ def test_shapes_are_weighed_alike(tiny: LDM) -> None:
      ("a cat", "x", "a cat"), ("sks sks", r"\1", r"\1 \1")],
 )  # fmt: skip
 def test_the_thiefs_word_for_the_subject(prompt: str, token: str, expected: str) -> None:
-    assert trainers.call(prompt, token) == expected
+    assert with_token(prompt, token) == expected
 
 
 def test_another_token_is_learned_and_asked_for(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,7 +393,7 @@ def test_each_part_of_decoupling_changes_its_own_words(
     name: str, on: tuple[str, ...], photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: dict[str, Any] = {"learned": set()}
-    sample, errors, pictures = LDM.sample, personalize.weighted_error, personalize.class_pictures
+    sample, errors, pictures = LDM.sample, weighted_error, class_pictures
 
     def spy_sample(self: LDM, prompts: list[str], *rest: Any, **how: Any) -> Images:
         said["asked"], said["negative"] = list(prompts), how["negative"]
@@ -402,8 +410,8 @@ def test_each_part_of_decoupling_changes_its_own_words(
             return pictures(ldm, prompt, *rest, **how)
 
     monkeypatch.setattr(LDM, "sample", spy_sample)
-    monkeypatch.setattr(personalize, "weighted_error", spy_errors)
-    monkeypatch.setattr(trainers, "class_pictures", spy_pictures)
+    monkeypatch.setattr(training, "weighted_error", spy_errors)
+    monkeypatch.setattr("cloakwork.finetuning.prior.class_pictures", spy_pictures)
     run(name, photos[:2], tiny, cdl=CDL(**dict.fromkeys(on, True)), instance_prompt="a photo of sks person", steps=1)
     noise = "bhj noisy pattern"
     assert all(p.endswith(f", without {noise}") == ("suffix" in on) for p in said["asked"])
@@ -444,7 +452,7 @@ def test_a_grid_is_read_by_rows(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="could not be written"):
-        adapters.keep_pipeline(tiny, tmp_path / "file" / "model")
+        keep_pipeline(tiny, tmp_path / "file" / "model")
 
 
 @pytest.mark.slow

@@ -21,10 +21,11 @@ from diffusers import (
 )
 from PIL import Image
 
-from cloakwork import editing, personalize, registry
-from cloakwork.attackers import inpaint, sdedit
+from cloakwork import registry
+from cloakwork.attackers import _editing, inpaint, sdedit
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
+from cloakwork.finetuning.latent_dataset import lesson
 from cloakwork.models import ldm, loading
 from cloakwork.models.lpips import load_lpips
 from cloakwork.photos.masks import load_masks, masks_to_latents, preprocess_masks
@@ -170,7 +171,7 @@ def test_noise_does_not_depend_on_batching(tiny: ldm.LDM, photos: Photos, module
     whole = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     again = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     other = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm", seed=1)
-    monkeypatch.setattr(editing, "MICRO_BATCH", 2)
+    monkeypatch.setattr(_editing, "MICRO_BATCH", 2)
     parts = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     assert torch.equal(whole, again) and torch.allclose(whole, parts, atol=2e-3) and not torch.allclose(whole, other, atol=0.1)
 
@@ -218,7 +219,7 @@ def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(tiny: 
 
 def test_an_inpainting_model_only_inpaints(tiny: ldm.LDM, wide: ldm.LDM, photos: Photos) -> None:
     assert wide.inpaints and not tiny.inpaints and wide.size == 128
-    what = personalize.lesson(wide, preprocess(photos, 128), "a photo of sks person")
+    what = lesson(wide, preprocess(photos, 128), "a photo of sks person")
     refused: list[Callable[[], Any]] = [
         lambda: wide.sample(["a cat"], 1, torch.Generator(), steps=1),
         lambda: run(sdedit, photos, wide, strengths=(0.5,)),

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from cloakwork import bottleneck, cli, inspecting, intervals, jobs, steps, watching
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.comparison import Thief, attack_step
-from cloakwork.decoupling import CDL
 from cloakwork.errors import UserError
+from cloakwork.finetuning.cdl import CDL
 from cloakwork.inspecting import Watched, inspect
 from cloakwork.models import autoencoders, loading
 from cloakwork.models.clip import load_clip

@@ -10,9 +10,10 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 
-from cloakwork import dryrun, latents, pgd, registry, targets
+from cloakwork import dryrun, registry
 from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.types import Photos
 
 
@@ -20,8 +21,8 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
-def error(ldm: LDM, rng: torch.Generator) -> latents.Term:
-    return latents.denoising(ldm, ldm.embed(["a photo"]), rng)
+def error(ldm: LDM, rng: torch.Generator) -> losses.Term:
+    return losses.denoising(ldm, ldm.embed(["a photo"]), rng)
 
 
 @pytest.mark.parametrize("posterior", [False, True])
@@ -30,7 +31,7 @@ def test_split_changes_no_byte(posterior: bool, tiny: LDM, photos: Photos) -> No
     both = []
     for split in (False, True):
         rng = seeded()
-        both.append(latents.gradient(ldm, error(ldm, rng), rng, split=split)(photos, [0, 1, 2]))
+        both.append(losses.gradient(ldm, error(ldm, rng), rng, split=split)(photos, [0, 1, 2]))
     assert both[0][0] == both[1][0]
     assert all(torch.equal(a, b) for a, b in zip(both[0][1], both[1][1], strict=True))
 
@@ -48,7 +49,7 @@ def test_split_never_holds_both_graphs(tiny: LDM, photos: Photos) -> None:
     try:
         for split in (True, False):
             encoded.clear()
-            latents.gradient(tiny, term, seeded(), split=split)(photos[:1], [0])
+            losses.gradient(tiny, term, seeded(), split=split)(photos[:1], [0])
     finally:
         hook.remove()
     assert seen == [0, 1]
@@ -63,37 +64,37 @@ def test_is_the_gradient_of_the_loss_written_out(tiny: LDM, photos: Photos) -> N
     rng = seeded()
     value, theirs = pgd.by_autograd(loss)(photos, [0, 1, 2])
     rng = seeded()
-    ours_value, ours = latents.gradient(tiny, error(tiny, rng), rng)(photos, [0, 1, 2])
+    ours_value, ours = losses.gradient(tiny, error(tiny, rng), rng)(photos, [0, 1, 2])
     assert ours_value == pytest.approx(value, rel=1e-6)
     assert all((a - b).norm() / b.norm() < 1e-5 for a, b in zip(ours, theirs, strict=True))
 
 
 def test_weights_add_up_and_nought_costs_nothing(tiny: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
-    square = latents.differentiated(lambda z: z.square().sum())
+    square = losses.differentiated(lambda z: z.square().sum())
 
     def never(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError
 
-    value, g = latents.weighted((3, square), (-1, latents.nearness(torch.zeros(1, 4, 16, 16))), (0, never))(z)
+    value, g = losses.weighted((3, square), (-1, losses.nearness(torch.zeros(1, 4, 16, 16))), (0, never))(z)
     assert value.item() == pytest.approx((3 + 0.5) * z.square().sum().item(), rel=1e-5)
     assert torch.allclose(g, 6 * z + z)
 
 
 def test_balanced_terms_have_their_weights_for_length_whatever_their_unit(tiny: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
-    great, none = latents.differentiated(lambda z: 1e6 * z.square().sum()), latents.differentiated(lambda z: 0 * z.sum())
-    _, g = latents.balanced((3, great), (1, none))(z)
+    great, none = losses.differentiated(lambda z: 1e6 * z.square().sum()), losses.differentiated(lambda z: 0 * z.sum())
+    _, g = losses.balanced((3, great), (1, none))(z)
     assert torch.allclose(g, 3 * z / z.flatten(1).norm(dim=1)[:, None, None, None])
 
 
 def test_unlikeness_of_large_pictures_is_taken_one_by_one(tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
     z, view = torch.randn(3, 4, 16, 16, generator=seeded()), torch.rand(3, 3, 128, 128, generator=seeded())
-    value, g = latents.unlikeness(tiny, view)(z)
-    monkeypatch.setattr(latents, "SMALL", 64)
+    value, g = losses.unlikeness(tiny, view)(z)
+    monkeypatch.setattr(losses, "SMALL", 64)
     sizes, decode = [], tiny.vae.decode
     monkeypatch.setattr(tiny.vae, "decode", lambda z: (sizes.append(len(z)), decode(z))[1])
-    alone, each = latents.unlikeness(tiny, view)(z)
+    alone, each = losses.unlikeness(tiny, view)(z)
     assert sizes == [1, 1, 1] and alone.item() == pytest.approx(value.item(), rel=1e-5)
     assert (each - g).norm() / g.norm() < 1e-4
 

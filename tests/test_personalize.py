@@ -3,9 +3,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from cloakwork import personalize, trainers
+from cloakwork.finetuning.batches import latent_batches
+from cloakwork.finetuning.latent_dataset import lesson
+from cloakwork.finetuning.prior import class_pictures
+from cloakwork.finetuning.training import Training, _descend, adamw, learn, train, weighted_error
+from cloakwork.finetuning.weights import borrowed, restore_training, training_tensors, weights_of
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Training, borrowed, class_pictures, learn, lesson, train, weighted_error, weights_of
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import State
 from cloakwork.types import Photos
@@ -114,7 +117,7 @@ def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> No
 
 def test_only_some_weights_learn(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
     model, state = tiny.copy(), State()
-    feed = trainers.feeder(model, photos, Preprocessing(), 2, rng)
+    feed = latent_batches(model, photos, Preprocessing(), 2, rng)
     before = {k: v.clone() for k, v in weights_of(model).items()}
     train(
         model, feed, PROMPT, None, Training(lr=1e-3), 2, rng, state, lambda n: photos[0][None], only=lambda k: k.endswith("bias")
@@ -129,14 +132,14 @@ def test_8_bit_adam_goes_on_where_it_was() -> None:
 
     def steps(named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         for _ in range(3):
-            personalize._descend(sum((p - 1).square().mean() for p in named.values()), list(named.values()), optimizer, how)  # type: ignore[arg-type]
+            _descend(sum((p - 1).square().mean() for p in named.values()), list(named.values()), optimizer, how)  # type: ignore[arg-type]
 
     one = {"large": torch.nn.Parameter(start.clone()), "small": torch.nn.Parameter(start[0, :9].clone())}
-    optimizer = personalize.adamw(list(one.values()), how)
+    optimizer = adamw(list(one.values()), how)
     steps(one, optimizer)
     two = {k: torch.nn.Parameter(torch.zeros_like(p)) for k, p in one.items()}
-    other = personalize.adamw(list(two.values()), how)
-    personalize.restore_training(two, other, {k: v.clone() for k, v in personalize.training_tensors(one, optimizer).items()})
+    other = adamw(list(two.values()), how)
+    restore_training(two, other, {k: v.clone() for k, v in training_tensors(one, optimizer).items()})
     steps(one, optimizer)
     steps(two, other)
     assert all(torch.equal(p, two[k]) for k, p in one.items())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloakwork.errors import UserError
-from cloakwork.pgd import MICRO_BATCH, ascend, by_autograd, project
+from cloakwork.perturbation.pgd import MICRO_BATCH, ascend, by_autograd, project
 from cloakwork.state import State
 
 

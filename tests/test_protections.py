@@ -9,8 +9,8 @@ import torch
 from conftest import relative_error
 from diffusers import DDPMScheduler
 
-from cloakwork import alternating, targets
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import alternating, targets
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import aspl, noise, photoguard
 from cloakwork.state import State

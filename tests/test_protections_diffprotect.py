@@ -12,8 +12,8 @@ from conftest import relative_error
 from diffusers import DDIMScheduler, DDPMScheduler
 from torch import Tensor
 
-from cloakwork import targets
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import targets
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import advdm, mist, photoguard, sds, sdst
 from cloakwork.state import State

@@ -12,11 +12,12 @@ import torch
 from conftest import Step, relative_error
 from diffusers import DDPMScheduler
 
-from cloakwork import dryrun, pgd, targets, timesteps
+from cloakwork import dryrun
+from cloakwork.finetuning.weights import weights_of
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import load_lpips
-from cloakwork.personalize import weights_of
+from cloakwork.perturbation import pgd, targets, timestep_search
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import ace, caat, cloakwork, glaze, pid, simac
 from cloakwork.state import State
@@ -239,7 +240,7 @@ def test_simac_second_step_has_a_live_feature_loss(tiny: LDM, square: Photos, st
 def test_simac_keeps_timesteps_of_large_gradients(tiny: LDM, square: Photos) -> None:
     one, cfg = square[:1], replace(simac.PRESETS["tiny"], steps=15)
     how = {"budget": cfg.budget, "step": cfg.step, "rounds": cfg.steps, "rng": torch.Generator().manual_seed(0)}
-    allowed = timesteps.search(tiny, one, cfg.instance_prompt, **how)[0]
+    allowed = timestep_search.search(tiny, one, cfg.instance_prompt, **how)[0]
     assert 400 <= allowed.sum() < 800
     c, x = text(tiny, "a photo of <sks> person", 1), torch.stack(one).requires_grad_(True)
     noise, size = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)), {True: [], False: []}
@@ -256,7 +257,7 @@ def test_simac_draws_from_each_photos_own_timesteps() -> None:
     allowed = torch.zeros(2, 1000, dtype=torch.bool)
     allowed[0, [3, 4]] = allowed[1, 900] = True
     g = torch.Generator().manual_seed(0)
-    drawn = torch.stack([timesteps.draw(allowed, g) for _ in range(20)])
+    drawn = torch.stack([timestep_search.draw(allowed, g) for _ in range(20)])
     assert set(drawn[:, 0].tolist()) == {3, 4} and set(drawn[:, 1].tolist()) == {900}
 
 

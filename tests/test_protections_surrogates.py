@@ -16,10 +16,15 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import dryrun, latents, pool, targets
+from cloakwork import dryrun
 from cloakwork.errors import UserError
+from cloakwork.finetuning.latent_dataset import lesson
+from cloakwork.finetuning.training import Training
+from cloakwork.finetuning.weights import set_weights, weights_of
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Training, lesson, set_weights, weights_of
+from cloakwork.perturbation import losses, targets
+from cloakwork.perturbation import surrogates as pool
+from cloakwork.perturbation.surrogates import Pool, _move, snapshots
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.protections import aspl, fsmg, metacloak
 from cloakwork.state import State
@@ -45,13 +50,13 @@ def square(photos: Photos) -> Photos:
 def attacked(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
     """The weights of every surrogate that MetaCloak or FSMG asks for an error, at that moment."""
     seen: list[Weights] = []
-    denoising = latents.denoising
+    denoising = losses.denoising
 
-    def watched(ldm: LDM, c: Tensor, rng: torch.Generator) -> latents.Term:
+    def watched(ldm: LDM, c: Tensor, rng: torch.Generator) -> losses.Term:
         seen.append({k: p.clone() for k, p in weights_of(ldm).items()})
         return denoising(ldm, c, rng)
 
-    monkeypatch.setattr(latents, "denoising", watched)
+    monkeypatch.setattr(losses, "denoising", watched)
     return seen
 
 
@@ -144,7 +149,7 @@ def test_targeted_loss(kind: str, first: int, tiny: LDM, rng: torch.Generator, m
     monkeypatch.setattr(LDM, "timesteps", lambda self, n, rng: t)
     z, z_target = torch.randn(2, 4, 16, 16, generator=rng), torch.randn(1, 4, 16, 16, generator=rng)
     before, c = rng.get_state(), model.embed(["a photo of sks person"])
-    value, grad = latents.targeted(model, c, rng, z_target)(z)
+    value, grad = losses.targeted(model, c, rng, z_target)(z)
 
     g, leaf = torch.Generator().set_state(before), z.clone().requires_grad_(True)
     noise = torch.randn(z.shape, generator=g)
@@ -171,8 +176,8 @@ def test_a_target_changes_the_first_gradient_to_the_targeted_one(
     for target in ("", "pattern"):
         run(module, square[:1], tiny, cfg=replace(cfg, target=target))
     g = torch.Generator().set_state(steps[1].rng)
-    term = latents.targeted(tiny, text_of(tiny), g, targets.latent(tiny, "pattern"))
-    _, theirs = latents.gradient(tiny, term, g)(square[:1], [0])
+    term = losses.targeted(tiny, text_of(tiny), g, targets.latent(tiny, "pattern"))
+    _, theirs = losses.gradient(tiny, term, g)(square[:1], [0])
     assert relative_error(steps[1].grads, torch.stack(theirs)) < 1e-4
     assert relative_error(steps[0].grads, torch.stack(theirs)) > 1e-2
 
@@ -237,7 +242,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     home, place = torch.device("cpu", 0), torch.device("cpu")
     where: dict[int, torch.device] = {}
     crowd: list[int] = []
-    move, predict = pool._move, LDM.predict
+    move, predict = _move, LDM.predict
 
     def moving(ldm: LDM, device: torch.device) -> None:
         move(ldm, device)
@@ -275,7 +280,7 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(tiny: LDM, square: 
     subject = lesson(tiny, torch.stack(square[:1]), "a photo of sks person")
 
     def make(seed: int = 1, lr: float = 1e-3, progress: Any = None, subject: Any = subject) -> list[Path]:
-        return pool.snapshots(tiny.copy(), subject, None, Training(lr=lr), 4, [0, 1, 3, 4], seed, progress)
+        return snapshots(tiny.copy(), subject, None, Training(lr=lr), 4, [0, 1, 3, 4], seed, progress)
 
     def stop(label: str, done: int, total: int) -> None:
         if done == 3:
@@ -294,7 +299,7 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(tiny: LDM, square: 
     assert away[0] == 0 < away[1] < away[2] < away[3]
 
     others = {make(seed=2)[0].parent, make(lr=2e-3)[0].parent, make(subject=replace(subject, prompt="a photo"))[0].parent}
-    whole = pool.snapshots(tiny.copy(), subject, None, Training(lr=1e-3), 4, [3, 4], 1)
+    whole = snapshots(tiny.copy(), subject, None, Training(lr=1e-3), 4, [3, 4], 1)
     assert all(torch.equal(p, weights[3][k]) for k, p in load_file(whole[1]).items()), "an interruption changed the pool"
     monkeypatch.setattr(pool, "train", None)  # may not be asked for again
     assert make() == files and len(others | {files[0].parent}) == 4
@@ -314,16 +319,16 @@ def test_metacloak_first_step(tiny: LDM, square: Photos, steps: list[Step], atta
     """The mean over B members, K steps ahead, and J transformations whose parameters each photo has its own of."""
     run(metacloak, square, tiny, cfg=replace(PAPER, B=2, K=2, J=2))
     g, x = torch.Generator().set_state(steps[0].rng), torch.stack(square).requires_grad_(True)
-    losses = []
+    errors = []
     for w in attacked:
         model = with_weights(tiny, w)
         for _ in range(2):
             torch.rand(2 * len(square), generator=g)  # places of the crops
             flips, sigma = torch.rand(2, generator=g) < 0.5, 0.1 + 1.9 * torch.rand(2, generator=g)
             seen = torch.stack([p.flip(-1) if flip else p for p, flip in zip(x, flips, strict=True)])
-            losses.append(error_of(model, blurred(seen, sigma), g))
-    (theirs,) = torch.autograd.grad(torch.stack(losses).mean(), x)
-    assert len(losses) == 4 and relative_error(steps[0].grads, theirs) < 1e-4
+            errors.append(error_of(model, blurred(seen, sigma), g))
+    (theirs,) = torch.autograd.grad(torch.stack(errors).mean(), x)
+    assert len(errors) == 4 and relative_error(steps[0].grads, theirs) < 1e-4
 
 
 def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
@@ -332,18 +337,18 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
     """A fresh AdamW moves no weight by more than lr in its first step, so that steps can be read off."""
     kept: list[Weights] = []
     seen: list[tuple[int, Preprocessing]] = []
-    keep, study = pool.Pool.keep, pool.Pool.study
+    keep, study = Pool.keep, Pool.study
 
-    def keeping(self: pool.Pool, m: int) -> None:
+    def keeping(self: Pool, m: int) -> None:
         keep(self, m)
         kept.append(self.moved[m])
 
-    def studying(self: pool.Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
+    def studying(self: Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
         seen.append((n, how))
         study(self, m, x, cfg, n, k, how, rng)
 
-    monkeypatch.setattr(pool.Pool, "keep", keeping)
-    monkeypatch.setattr(pool.Pool, "study", studying)
+    monkeypatch.setattr(Pool, "keep", keeping)
+    monkeypatch.setattr(Pool, "study", studying)
     cfg = replace(PAPER, steps=2, M=1, K=3, surrogate_steps=0)
     run(metacloak, square, tiny, cfg=cfg)
 
@@ -362,13 +367,13 @@ def test_released_loop_returns_to_its_snapshots(
 ) -> None:
     """Each trial begins with the same members; between two calls a member learns the protected photos, untransformed."""
     seen: list[Preprocessing] = []
-    study = pool.Pool.study
+    study = Pool.study
 
-    def studying(self: pool.Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
+    def studying(self: Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
         seen.extend(n * [how])
         study(self, m, x, cfg, n, k, how, rng)
 
-    monkeypatch.setattr(pool.Pool, "study", studying)
+    monkeypatch.setattr(Pool, "study", studying)
     run(metacloak, square[:1], tiny, cfg=RELEASE)
     name = "unet.conv_in.weight"
     at = [w[name] for w in attacked]  # 2 trials x members of 0 and 1 steps x 2 calls

@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
-from cloakwork import bpda, cli, registry, specs
+from cloakwork import cli, registry, specs
 from cloakwork.errors import UserError
 from cloakwork.metrics import linf, lpips
 from cloakwork.models import loading, pixel_ddpm, upscalers
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import bpda
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import bilateral_guided, blur, impress, jpeg, median, noise, quantise, resize, tvm
 from cloakwork.types import Photos

@@ -16,17 +16,18 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import bottleneck, decoupling, figures, registry, specs, steps, watching
+from cloakwork import bottleneck, figures, registry, specs, steps, watching
 from cloakwork.bottleneck import Moved
 from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
 from cloakwork.environment import surroundings
 from cloakwork.errors import Unscored, UserError
 from cloakwork.files import write_json
+from cloakwork.finetuning.cdl import NO_CDL
+from cloakwork.finetuning.training import PREVIEW
 from cloakwork.intervals import Estimate, estimate
 from cloakwork.models import autoencoders, pixel_ddpm
 from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.clip import Clip, load_clip
-from cloakwork.personalize import PREVIEW
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.sources import Source
@@ -243,7 +244,7 @@ def _along_training(
     config = watched.thief.config
     few = replace(config, sampling=replace(config.sampling, n=PREVIEW))
     whole = replace(config.cdl, train=True, suffix=True, negative=True)
-    plain, decoupled = (replace(watched.thief, config=replace(few, cdl=cdl), purifiers=()) for cdl in (decoupling.NONE, whole))
+    plain, decoupled = (replace(watched.thief, config=replace(few, cdl=cdl), purifiers=()) for cdl in (NO_CDL, whole))
     thieves = {CLEAN: (plain, CLEAN), PROTECTED: (plain, PROTECTED)}
     if purifiers:
         thieves[PURIFIED] = replace(plain, purifiers=purifiers), PROTECTED

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import pgd, registry
+from cloakwork import registry
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, drop, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import pgd
 from cloakwork.photos.budget import apply_perturbation, working_copy
 from cloakwork.photos.photo import Photo, after_encoding, load_photo, save_photo
 from cloakwork.photos.preprocessing import preprocess

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import pgd, registry, targets
+from cloakwork import registry
 from cloakwork.errors import UserError, told
 from cloakwork.files import hash_of
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.photo import check_quality, load_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all

@@ -20,12 +20,13 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import measure, registry, targets
+from cloakwork import measure, registry
 from cloakwork.files import drop, hash_of, save_json, save_tensors
 from cloakwork.models import loading, pixel_ddpm
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
+from cloakwork.perturbation import targets
 from cloakwork.photos.budget import WORK_SIDE, apply_perturbation
 from cloakwork.photos.tensors import as_float
 from cloakwork.sources import Source

@@ -24,10 +24,15 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from cloakwork import adapters, decoupling, trainers
-from cloakwork.decoupling import CDL
+from cloakwork.finetuning.batches import latent_batches
+from cloakwork.finetuning.cdl import CDL, FULL_CDL
+from cloakwork.finetuning.export import keep_pipeline
+from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.prompts import with_token
+from cloakwork.finetuning.sampling import draw_seed, sampler
+from cloakwork.finetuning.training import Training, train
+from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.personalize import Training, train
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
@@ -80,7 +85,7 @@ PRESETS = {
         TINY, lr=6e-4, final_lr=0.02, loader=Preprocessing(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
     ),
     "jpeg": replace(TINY, loader=Preprocessing(jpeg=(75, 75))),
-    "cdl": replace(TINY, cdl=decoupling.ALL),
+    "cdl": replace(TINY, cdl=FULL_CDL),
     "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
 }
 
@@ -102,18 +107,18 @@ def attack(
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists.
     """
-    trainers.check(photos, victim, cfg, prompts, state)
-    seed = trainers.seed_of(rng)
+    check_trainer(photos, victim, cfg, prompts, state)
+    seed = draw_seed(rng)
     how = Training(
         lr=cfg.lr, final_lr=cfg.final_lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
         gradient_checkpointing=cfg.gradient_checkpointing, adam8bit=cfg.adam8bit,
     )  # fmt: skip
     theta = victim.copy()
-    feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng)
-    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
-    draw = trainers.drawer(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
-    train(theta, feed, trainers.call(cfg.cdl.instance(cfg.instance_prompt), cfg.token), kind, how, cfg.steps, rng, state, draw)
+    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
+    kind = prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    draw = sampler(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
+    train(theta, feed, with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token), kind, how, cfg.steps, rng, state, draw)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
-        adapters.keep_pipeline(theta, state.keep_model)
+        keep_pipeline(theta, state.keep_model)
     return pictures

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork import editing
+from cloakwork.attackers import _editing
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.masks import masks_to_latents, preprocess_masks
@@ -85,21 +85,21 @@ def attack(
     schedulers.check(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
     x = preprocess(photos, victim.size).to(victim.device)
     m = preprocess_masks(masks, photos, victim.size, cfg.centre).to(x)
-    rows = editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
-    z, mz = editing.encode(victim, x, rng), masks_to_latents(m, victim.scale)
+    rows = _editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
+    z, mz = _editing.encode(victim, x, rng), masks_to_latents(m, victim.scale)
     hidden = x * (1 - m) + 0.5 * m  # mid-grey is 0 for the autoencoder
-    extra = torch.cat([mz, editing.encode(victim, hidden, rng)], 1) if victim.inpaints else None
+    extra = torch.cat([mz, _editing.encode(victim, hidden, rng)], 1) if victim.inpaints else None
 
-    def edit(part: editing.Rows, strength: float) -> Images:
+    def edit(part: _editing.Rows, strength: float) -> Images:
         i = part.photo
         told = None if extra is None else extra[i]
         y = victim.decode(_repaint(victim, cfg, part, strength, z[i], mz[i], told))
         return m[i] * y + (1 - m[i]) * x[i] if cfg.paste_back else y
 
-    return editing.each(rows, cfg.strengths, edit, rng, state)
+    return _editing.each(rows, cfg.strengths, edit, rng, state)
 
 
-def _repaint(victim: LDM, cfg: Config, part: editing.Rows, strength: float, z: Tensor, m: Tensor, told: Tensor | None) -> Tensor:
+def _repaint(victim: LDM, cfg: Config, part: _editing.Rows, strength: float, z: Tensor, m: Tensor, told: Tensor | None) -> Tensor:
     """Latents z with those under m (n x 1 x h x w) made anew; `told`: what an inpainting UNet is told."""
     scheduler, timesteps = schedulers.plan(victim.scheduler, cfg.scheduler, cfg.steps, strength)
     if len(timesteps) == 0:

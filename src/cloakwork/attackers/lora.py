@@ -22,10 +22,16 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from cloakwork import adapters, decoupling, trainers
-from cloakwork.decoupling import CDL
+from cloakwork.finetuning import adapters
+from cloakwork.finetuning.batches import latent_batches
+from cloakwork.finetuning.cdl import CDL, FULL_CDL
+from cloakwork.finetuning.export import keep_lora
+from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.prompts import with_token
+from cloakwork.finetuning.sampling import draw_seed, sampler
+from cloakwork.finetuning.training import Training, train
+from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.personalize import Training, train
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
@@ -81,7 +87,7 @@ TINY = Config(
 PRESETS = {
     "tiny": TINY,
     "service": replace(TINY, buckets=True, loader=Preprocessing(jpeg=(90, 90), flip=0.5)),
-    "cdl": replace(TINY, cdl=decoupling.ALL),
+    "cdl": replace(TINY, cdl=FULL_CDL),
     "paper": Config(),
 }
 
@@ -104,20 +110,20 @@ def attack(
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists.
     """
-    trainers.check(photos, victim, cfg, prompts, state)
-    seed = trainers.seed_of(rng)
+    check_trainer(photos, victim, cfg, prompts, state)
+    seed = draw_seed(rng)
     how = Training(
         lr=cfg.lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
         gradient_checkpointing=cfg.gradient_checkpointing, adam8bit=cfg.adam8bit,
     )  # fmt: skip
     theta = victim.copy()
     adapters.add_lora(theta, cfg.rank, cfg.layers, rng, text_encoder=cfg.text_encoder)
-    feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng, buckets=cfg.buckets)
-    kind = trainers.prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
-    draw = trainers.drawer(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
-    instance = trainers.call(cfg.cdl.instance(cfg.instance_prompt), cfg.token)
+    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng, buckets=cfg.buckets)
+    kind = prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    draw = sampler(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
+    instance = with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token)
     train(theta, feed, instance, kind, how, cfg.steps, rng, state, draw, only=lambda name: ".lora_" in name)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
-        adapters.keep_lora(theta, state.keep_model)
+        keep_lora(theta, state.keep_model)
     return pictures

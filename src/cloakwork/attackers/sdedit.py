@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import editing
+from cloakwork.attackers import _editing
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
@@ -77,10 +77,10 @@ def attack(
         UserError: no prompt, an unknown scheduler, steps or strengths out of range, or an inpainting model.
     """
     schedulers.check(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
-    rows = editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
-    z = editing.encode(victim, preprocess(photos, victim.size), rng)
+    rows = _editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
+    z = _editing.encode(victim, preprocess(photos, victim.size), rng)
 
-    def edit(part: editing.Rows, strength: float) -> Images:
+    def edit(part: _editing.Rows, strength: float) -> Images:
         z_0 = z[part.photo]
         scheduler, timesteps = schedulers.plan(victim.scheduler, cfg.scheduler, cfg.steps, strength)
         if len(timesteps) == 0:
@@ -89,4 +89,4 @@ def attack(
         z_0 = victim.denoise(z_t, part.c, part.free, scheduler, timesteps, guidance=cfg.guidance, seeds=part.seeds)
         return victim.decode(z_0)
 
-    return editing.each(rows, cfg.strengths, edit, rng, state)
+    return _editing.each(rows, cfg.strengths, edit, rng, state)

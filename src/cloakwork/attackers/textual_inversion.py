@@ -18,10 +18,15 @@ from dataclasses import dataclass, field
 
 import torch
 
-from cloakwork import adapters, trainers
-from cloakwork.decoupling import CDL
+from cloakwork.finetuning import adapters
+from cloakwork.finetuning.batches import latent_batches
+from cloakwork.finetuning.cdl import CDL
+from cloakwork.finetuning.export import keep_words
+from cloakwork.finetuning.prompts import with_new_token
+from cloakwork.finetuning.sampling import draw_seed, sampler
+from cloakwork.finetuning.training import Training, train
+from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.personalize import Training, train
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import LATE
 from cloakwork.state import State
@@ -83,15 +88,15 @@ def attack(
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists, an instance prompt without
             the subject's word, a known token, an initial word of several tokens.
     """
-    trainers.check(photos, victim, cfg, prompts, state)
-    seed = trainers.seed_of(rng)
+    check_trainer(photos, victim, cfg, prompts, state)
+    seed = draw_seed(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, cfg.vectors, cfg.initial_word)
-    instance = trainers.call_by(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)
+    instance = with_new_token(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)
     how = Training(lr=cfg.lr, batch=cfg.batch, prior_weight=0, gradient_checkpointing=cfg.gradient_checkpointing)
-    feed = trainers.feeder(theta, photos, cfg.loader, cfg.batch, rng)
-    draw = trainers.drawer(theta, prompts, cfg.sampling, seed, token=words, cdl=cfg.cdl)
+    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
+    draw = sampler(theta, prompts, cfg.sampling, seed, token=words, cdl=cfg.cdl)
     train(theta, feed, instance, None, how, cfg.steps, rng, state, draw, only=adapters.is_word)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
-        adapters.keep_words(theta, cfg.token, state.keep_model)
+        keep_words(theta, cfg.token, state.keep_model)
     return pictures

@@ -34,13 +34,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork import adapters, latents, pgd, targets
-from cloakwork.alternating import Opponent, alternate
+from cloakwork.finetuning import adapters
+from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Training
-from cloakwork.pool import Schedule, Turn, students
+from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation.alternating import Opponent, alternate
+from cloakwork.perturbation.schedule import Schedule, Turn
+from cloakwork.perturbation.surrogates import students
 from cloakwork.state import State
-from cloakwork.trainers import prior
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -118,4 +120,4 @@ def _towards(theta: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
         z_t = theta.diffuse(z, theta.noise(z.shape, rng), t)[0]
         return -(theta.predict_noise(z_t, t, c) - z_target).square().mean()
 
-    return latents.gradient(theta, latents.differentiated(nearness), rng)
+    return losses.gradient(theta, losses.differentiated(nearness), rng)

@@ -24,8 +24,8 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import bpda, latents, pgd
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import bpda, losses, pgd
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -70,7 +70,7 @@ def protect(
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         some = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
-        error = latents.gradient(ldm, latents.denoising(ldm, ldm.embed([cfg.prompt]), rng), rng)
+        error = losses.gradient(ldm, losses.denoising(ldm, ldm.embed([cfg.prompt]), rng), rng)
         return bpda.gradient(error, some, bpda.models(some, ldm, cfg.denoiser), rng)
 
     return pgd.ascend(

@@ -24,8 +24,8 @@ from typing import Literal
 
 import torch
 
-from cloakwork import latents, pgd
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -64,8 +64,8 @@ def protect(
     sign = 1 if cfg.g == "+" else -1
 
     def gradient(ldm: LDM) -> pgd.Gradient:
-        error = latents.denoising(ldm, ldm.embed([cfg.prompt]), rng)
-        return latents.gradient(ldm, latents.weighted((sign, error)), rng)
+        error = losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)
+        return losses.gradient(ldm, losses.weighted((sign, error)), rng)
 
     return pgd.ascend(
         photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,

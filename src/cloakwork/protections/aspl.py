@@ -34,12 +34,14 @@ from typing import Literal
 
 import torch
 
-from cloakwork import adapters, latents, pgd, targets
-from cloakwork.alternating import Opponent, alternate
+from cloakwork.finetuning import adapters
+from cloakwork.finetuning.training import Precision, Training
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Precision, Training
+from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation.alternating import Opponent, alternate
+from cloakwork.perturbation.schedule import Schedule, Turn
+from cloakwork.perturbation.surrogates import lessons, resident, students
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.pool import Schedule, Turn, lessons, resident, students
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -124,7 +126,7 @@ def _opponent(
         adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=cfg.text_encoder)
 
     def ascent(theta_s: LDM) -> pgd.Gradient:
-        error = latents.targeted(theta_s, theta_s.embed([cfg.instance_prompt]), rng, z_target)
-        return latents.gradient(theta_s, error, rng)
+        error = losses.targeted(theta_s, theta_s.embed([cfg.instance_prompt]), rng, z_target)
+        return losses.gradient(theta_s, error, rng)
 
     return Opponent(theta, subject, kind, ascent)

@@ -30,9 +30,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cloakwork import adapters, latents, pgd
+from cloakwork.finetuning import adapters
+from cloakwork.finetuning.training import Training, adamw
+from cloakwork.finetuning.weights import restore_training, training_tensors
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Training, adamw, restore_training, training_tensors
+from cloakwork.perturbation import losses, pgd
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -84,7 +86,7 @@ def _learner(theta: LDM, n: int, cfg: Config, rng: torch.Generator) -> tuple[pgd
         assert z.grad is not None
         return loss.detach() * n / len(z), z.grad * n / len(z)
 
-    up = latents.gradient(theta, both, rng)
+    up = losses.gradient(theta, both, rng)
 
     def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
         value, grads = up(x, which)

@@ -28,9 +28,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cloakwork import bpda, latents, pgd, timesteps
-from cloakwork.alternating import alternate_at_chosen
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import bpda, losses, pgd, timestep_search
+from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.registry import LATE
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
@@ -101,12 +101,12 @@ def protect(
 def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
-    def both(view: Images, z_0: Tensor, which: list[int]) -> latents.Term:
-        t = timesteps.draw(allowed[which], rng)
-        disturbed = latents.disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
-        return latents.balanced((1, disturbed), (cfg.unlikeness, latents.unlikeness(theta, view)))
+    def both(view: Images, z_0: Tensor, which: list[int]) -> losses.Term:
+        t = timestep_search.draw(allowed[which], rng)
+        disturbed = losses.disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
+        return losses.balanced((1, disturbed), (cfg.unlikeness, losses.unlikeness(theta, view)))
 
-    inner = latents.gradient_beside(theta, photos, both, rng)
+    inner = losses.gradient_beside(theta, photos, both, rng)
     if not cfg.purifiers:
         return inner
     some = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)

@@ -30,13 +30,16 @@ from dataclasses import dataclass, field
 import torch
 from safetensors.torch import load_file
 
-from cloakwork import adapters, latents, pgd, targets
+from cloakwork.finetuning import adapters
+from cloakwork.finetuning.sampling import draw_seed
+from cloakwork.finetuning.training import Training
+from cloakwork.finetuning.weights import set_weights
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Training, set_weights
+from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation.schedule import Schedule, Turn
+from cloakwork.perturbation.surrogates import members, resident, students
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.pool import Schedule, Turn, members, resident, students
 from cloakwork.state import State
-from cloakwork.trainers import seed_of
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -90,7 +93,7 @@ def protect(
     photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot denoise."""
-    turns, place, seed = schedule(cfg, len(surrogates)).turns, photos[0].device, seed_of(rng)
+    turns, place, seed = schedule(cfg, len(surrogates)).turns, photos[0].device, draw_seed(rng)
     with students(surrogates) as thetas:
         goals = []
         for theta in thetas:
@@ -104,8 +107,8 @@ def protect(
 
         def perturb(j: int, x: Photos, steps: int) -> Photos:
             with resident(thetas[j], place) as theta:
-                error = latents.targeted(theta, theta.embed([cfg.instance_prompt]), rng, goals[j])
-                return pgd.ascend(photos, latents.gradient(theta, error, rng), budget=cfg.budget, step=cfg.step, steps=steps,
+                error = losses.targeted(theta, theta.embed([cfg.instance_prompt]), rng, goals[j])
+                return pgd.ascend(photos, losses.gradient(theta, error, rng), budget=cfg.budget, step=cfg.step, steps=steps,
                                   rng=rng, start=x, state=state, checkpoints=len(thetas) == 1)  # fmt: skip
 
         if len(thetas) == 1:  # the PGD loop keeps its own checkpoints

@@ -29,9 +29,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import pgd, targets
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
+from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos

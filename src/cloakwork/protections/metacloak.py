@@ -32,13 +32,14 @@ from typing import Literal
 
 import torch
 
-from cloakwork import latents, pgd
+from cloakwork.finetuning.sampling import draw_seed
+from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Training
+from cloakwork.perturbation import losses, pgd
+from cloakwork.perturbation.schedule import Schedule, Turn, at_least_one
+from cloakwork.perturbation.surrogates import Pool, held, members, students
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
-from cloakwork.pool import Pool, Schedule, Turn, at_least_one, held, members, students
 from cloakwork.state import State
-from cloakwork.trainers import seed_of
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -122,7 +123,7 @@ def protect(
     photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) that no stage of learning the subject can denoise, however they were transformed."""
-    turns, seed, pool = schedule(cfg, len(surrogates)).turns, seed_of(rng), Pool()
+    turns, seed, pool = schedule(cfg, len(surrogates)).turns, draw_seed(rng), Pool()
     with students(surrogates) as thetas:
         for theta in thetas:
             pool.members += members(theta, preprocess(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state)
@@ -139,8 +140,8 @@ def _craft(k: int, call: Turn, x: Photos, photos: Photos, pool: Pool, cfg: Confi
     for m in drawn:
         with pool.at(m, place) as w:
             pool.study(m, x, cfg, call.before, k, seen, rng)
-            error = latents.denoising(w, w.embed([cfg.instance_prompt]), rng)
-            one = latents.gradient(w, error, rng, loader=cfg.transform)
+            error = losses.denoising(w, w.embed([cfg.instance_prompt]), rng)
+            one = losses.gradient(w, error, rng, loader=cfg.transform)
             gradients.append(held(w, pgd.mean(cfg.J * [one]), alone=len(drawn) == 1))
     ahead = pgd.ascend(photos, pgd.mean(gradients), budget=cfg.budget, step=cfg.step, steps=call.pgd, rng=rng, start=x,
                        state=state, checkpoints=False)  # fmt: skip

@@ -28,8 +28,8 @@ from typing import Literal
 
 import torch
 
-from cloakwork import latents, pgd, targets
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -69,9 +69,9 @@ def protect(
     textural = 0.0 if cfg.mode == "semantic" else 1.0
 
     def gradient(ldm: LDM) -> pgd.Gradient:
-        error = latents.denoising(ldm, ldm.embed([cfg.prompt]), rng)
-        near = latents.nearness(targets.latent(ldm, cfg.target))
-        return latents.gradient(ldm, latents.weighted((semantic, error), (textural, near)), rng)
+        error = losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)
+        near = losses.nearness(targets.latent(ldm, cfg.target))
+        return losses.gradient(ldm, losses.weighted((semantic, error), (textural, near)), rng)
 
     return pgd.ascend(
         photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from cloakwork.models.ldm import LDM
-from cloakwork.pgd import project
+from cloakwork.perturbation.pgd import project
 from cloakwork.state import State
 from cloakwork.types import Photos
 

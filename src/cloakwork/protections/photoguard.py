@@ -31,9 +31,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from cloakwork import latents, pgd, targets
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -92,7 +92,7 @@ def protect(
 
 
 def _encoder(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
-    return latents.gradient(ldm, latents.nearness(targets.latent(ldm, cfg.target)), rng)
+    return losses.gradient(ldm, losses.nearness(targets.latent(ldm, cfg.target)), rng)
 
 
 def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
@@ -111,4 +111,4 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
             total = total - (ldm.decode(z_0) - x_target).square().sum() / len(z) / cfg.repetitions
         return total
 
-    return latents.gradient(ldm, latents.differentiated(nearness), rng)
+    return losses.gradient(ldm, losses.differentiated(nearness), rng)

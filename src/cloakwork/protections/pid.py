@@ -26,8 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import pgd
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import pgd
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import State
 from cloakwork.types import Images, Photos

@@ -23,8 +23,8 @@ from typing import Literal
 
 import torch
 
-from cloakwork import latents, pgd, targets
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -61,9 +61,9 @@ def protect(
     sign = 1 if cfg.g == "+" else -1
 
     def gradient(ldm: LDM) -> pgd.Gradient:
-        error = latents.distillation(ldm, ldm.embed([cfg.prompt]), rng)
-        near = latents.nearness(targets.latent(ldm, cfg.target))
-        return latents.gradient(ldm, latents.weighted((sign * cfg.rate, error), (1, near)), rng)
+        error = losses.distillation(ldm, ldm.embed([cfg.prompt]), rng)
+        near = losses.nearness(targets.latent(ldm, cfg.target))
+        return losses.gradient(ldm, losses.weighted((sign * cfg.rate, error), (1, near)), rng)
 
     return pgd.ascend(
         photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,

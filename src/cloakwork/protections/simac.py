@@ -32,9 +32,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cloakwork import latents, pgd, timesteps
-from cloakwork.alternating import alternate_at_chosen
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd, timestep_search
+from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
@@ -84,7 +84,7 @@ def protect(
 def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
-    def disturbed(view: Images, z_0: Tensor, which: list[int]) -> latents.Term:
-        return latents.disturbance(theta, c, z_0, timesteps.draw(allowed[which], rng), rng, weight=cfg.feature_weight)
+    def disturbed(view: Images, z_0: Tensor, which: list[int]) -> losses.Term:
+        return losses.disturbance(theta, c, z_0, timestep_search.draw(allowed[which], rng), rng, weight=cfg.feature_weight)
 
-    return latents.gradient_beside(theta, photos, disturbed, rng)
+    return losses.gradient_beside(theta, photos, disturbed, rng)

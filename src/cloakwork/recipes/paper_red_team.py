@@ -29,8 +29,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloakwork.comparison import Subject, Thief
-from cloakwork.decoupling import ALL, CDL
-from cloakwork.decoupling import NONE as PLAIN
+from cloakwork.finetuning.cdl import CDL, FULL_CDL
+from cloakwork.finetuning.cdl import NO_CDL as PLAIN
 from cloakwork.grids import PROMPTS, Grid, Table, thief
 from cloakwork.recipes._papers import (
     CLIP,
@@ -84,7 +84,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
     )
     purifiers = {"nothing": "", **SIMPLE, **DIFFUSING, "CodeSR": _codesr(name)}
     plain = tuple(_thief(label, name, chain) for label, chain in purifiers.items() if label != "CodeSR")
-    decoupled = tuple(_thief(f"{label} + CDL", name, chain, ALL) for label, chain in purifiers.items())
+    decoupled = tuple(_thief(f"{label} + CDL", name, chain, FULL_CDL) for label, chain in purifiers.items())
     return tuple(
         Table(titled(title, dataset), protections, thieves, subjects, metrics, 1, budget, (name(SD21),), about=about)
         for title, protections, thieves, budget, about in (
@@ -112,11 +112,11 @@ def _ablation(name: Name) -> tuple[Thief, ...]:
     whole, enlarged = _codesr(name), f"codesr:paper:upscaler={name(UPSCALER)}"
     return (
         _thief("nothing", name),
-        _thief("CDL", name, cdl=ALL),
+        _thief("CDL", name, cdl=FULL_CDL),
         _thief("SR", name, enlarged),
-        _thief("SR + CDL", name, enlarged, ALL),
+        _thief("SR + CDL", name, enlarged, FULL_CDL),
         _thief("CodeFormer + SR", name, whole),
-        _thief("CodeFormer + SR + CDL", name, whole, ALL),
+        _thief("CodeFormer + SR + CDL", name, whole, FULL_CDL),
         _thief("CDL, training only", name, cdl=CDL(train=True)),
         _thief("CDL, words at sampling only", name, cdl=CDL(suffix=True)),
         _thief("CDL, negative prompt only", name, cdl=CDL(negative=True)),
@@ -124,7 +124,7 @@ def _ablation(name: Name) -> tuple[Thief, ...]:
 
 
 def _adaptive(name: Name) -> tuple[Thief, ...]:
-    return (_thief("nothing", name), _thief("CodeSR", name, _codesr(name)), _thief("CodeSR + CDL", name, _codesr(name), ALL))
+    return (_thief("nothing", name), _thief("CodeSR", name, _codesr(name)), _thief("CodeSR + CDL", name, _codesr(name), FULL_CDL))
 
 
 def _codesr(name: Name) -> str:

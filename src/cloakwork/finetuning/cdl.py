@@ -52,5 +52,5 @@ class CDL:
         return replace(how, negative=self.negative_prompt) if self.negative else how
 
 
-NONE = CDL()
-ALL = CDL(train=True, suffix=True, negative=True)
+NO_CDL = CDL()
+FULL_CDL = CDL(train=True, suffix=True, negative=True)

@@ -6,43 +6,26 @@ steps of a surrogate; `train` is a thief's whole training, with checkpoints.
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
-from cloakwork.files import cache_folder, write_tensors
+from cloakwork.finetuning.batches import Feed, turn
+from cloakwork.finetuning.latent_dataset import Lesson
+from cloakwork.finetuning.weights import learnable, restore_training, round_weights, training_tensors
 from cloakwork.models.ldm import LDM
-from cloakwork.state import Progress, State
+from cloakwork.state import State
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]
-Feed = Callable[[int], list[Tensor]]  # a step's number -> the latents (each c x h x w) that are learned in it
 Draw = Callable[[int], Images]  # pictures for each prompt -> what the thief would get now
 PREVIEW = 4  # pictures for each prompt that are kept along a training
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """Pictures that a model learns from, as latents, and the words that go with them."""
-
-    latents: Tensor
-    """n x c x h x w, scaled"""
-    prompt: str
-
-
-@torch.no_grad()
-def lesson(ldm: LDM, pictures: Images, prompt: str) -> Lesson:
-    """Encodes pictures (n x 3 x S x S) to the posterior's mean, eight at a time."""
-    ldm = replace(ldm, sample_posterior=False)
-    return Lesson(torch.cat([ldm.encode(part.to(ldm.device)) for part in pictures.split(8)]), prompt)
 
 
 @dataclass(frozen=True)
@@ -97,11 +80,6 @@ def learn(
 
 def _error(ldm: LDM, what: Lesson, batch: int, step: int, rng: torch.Generator) -> Tensor:
     return ldm.latent_loss(what.latents[turn(step, batch, len(what.latents))], ldm.embed([what.prompt]), rng)
-
-
-def turn(step: int, batch: int, n: int) -> list[int]:
-    """Which of n pictures a step takes: one after the other, round and round."""
-    return [(step * batch + i) % n for i in range(batch)]
 
 
 def adamw(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
@@ -200,80 +178,3 @@ def weighted_error(ldm: LDM, latents: list[Tensor], prompts: list[str], weights:
         errors = (ldm.predict(z_t, t, embedded[[texts.index(prompts[i]) for i in which]]) - target).square().flatten(1).mean(1)
         total = total + (errors * torch.tensor([weights[i] for i in which], device=ldm.device)).sum()
     return total
-
-
-def training_tensors(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """What a checkpoint holds: weights and the optimizer's state of each."""
-    moments = {f"{name} {key}": torch.as_tensor(value) for name, p in named.items() for key, value in optimizer.state[p].items()}
-    return {f"{name} weight": p for name, p in named.items()} | moments
-
-
-@torch.no_grad()
-def restore_training(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
-    """Puts back what `training_tensors` gave."""
-    for label, value in saved.items():
-        name, _, key = label.rpartition(" ")
-        p = named[name]
-        if key == "weight":
-            p.copy_(value)
-        else:  # torch counts steps in a float tensor, bitsandbytes in a plain number
-            optimizer.state[p][key] = value.to(p.device) if value.is_floating_point() or value.ndim else int(value)
-
-
-@torch.no_grad()
-def round_weights(params: Iterable[Tensor]) -> None:
-    """Rounds weights to what bf16 can hold, as training without fp32 master weights does after every step."""
-    for p in params:
-        p.copy_(p.bfloat16().float())
-
-
-def weights_of(ldm: LDM) -> dict[str, Tensor]:
-    """UNet and text encoder weights by name (not copied)."""
-    return {f"{part}.{k}": p.detach() for part in ("unet", "text_encoder") for k, p in getattr(ldm, part).named_parameters()}
-
-
-def learnable(ldm: LDM) -> dict[str, Tensor]:
-    """Those of `weights_of` that a surrogate's training moves: the LoRA layers where there are some, else all."""
-    named = weights_of(ldm)
-    return {name: p for name, p in named.items() if ".lora_" in name} or named
-
-
-@torch.no_grad()
-def set_weights(ldm: LDM, weights: dict[str, Tensor]) -> None:
-    """Writes weights back in place and drops text embeddings that the old ones made."""
-    named = weights_of(ldm)
-    for name, value in weights.items():
-        named[name].copy_(value)
-    ldm.forget_text()
-
-
-@contextmanager
-def borrowed(ldm: LDM) -> Iterator[LDM]:
-    """Inside, the model may be trained; afterwards it has its old weights again. Two swapped sets, no second model."""
-    before = {k: p.clone() for k, p in learnable(ldm).items()}
-    try:
-        yield ldm
-    finally:
-        set_weights(ldm, before)
-
-
-def class_pictures(
-    ldm: LDM, prompt: str, n: int, *, guidance: float = 7.5, steps: int = 25, progress: Progress | None = None
-) -> Images:
-    """n pictures of the subject's class, drawn by the model itself for prior preservation; n x 3 x S x S in [0, 1].
-
-    Kept in the cache folder, eight by eight, under the hash of all that decides them, so that several people share them.
-    """
-    where = f"{ldm.device.type} {torch.__version__} {torch.get_num_threads()}"
-    what = f"class 2 {ldm.weights} {ldm.dtype} {prompt!r} {guidance} {steps} {where}"
-    folder = cache_folder() / f"class-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
-    batches = []
-    for first in range(0, n, 8):
-        path = folder / f"{first}.safetensors"
-        if not path.is_file():
-            pictures = ldm.sample([prompt], 8, torch.Generator().manual_seed(first), guidance=guidance, steps=steps)
-            write_tensors(path, {"pictures": pictures.mul(255).round().byte()}, shared=True)
-        batches.append(load_file(path)["pictures"])
-        if progress:
-            progress("class pictures", min(first + 8, n), n)
-    return torch.cat(batches)[:n].float().div(255)

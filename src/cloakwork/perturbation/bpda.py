@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from cloakwork import pgd, registry, specs
+from cloakwork import registry, specs
 from cloakwork.errors import UserError
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
+from cloakwork.perturbation import pgd
 from cloakwork.types import Photos
 
 Chain = tuple[tuple[str, Any], ...]  # names and Configs, in order

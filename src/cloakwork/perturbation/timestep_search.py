@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cloakwork import latents, pgd
 from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import losses, pgd
 from cloakwork.state import Progress, State
 from cloakwork.types import Photos
 
@@ -50,7 +50,7 @@ def search(
         some, ids = [x[k] for k in still], [which[k] for k in still]
 
         def slope(t: Tensor) -> tuple[float, Photos]:
-            return latents.gradient(ldm, latents.denoising(ldm, c, rng, t.to(ldm.device)), rng)(some, ids)
+            return losses.gradient(ldm, losses.denoising(ldm, c, rng, t.to(ldm.device)), rng)(some, ids)
 
         t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])
         size = torch.stack([torch.stack([g.abs().sum().cpu() for g in slope(probe)[1]]) for probe in t])

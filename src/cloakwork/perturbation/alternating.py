@@ -11,11 +11,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from cloakwork import pgd, timesteps
+from cloakwork.finetuning.latent_dataset import Lesson, lesson
+from cloakwork.finetuning.training import Training, learn
+from cloakwork.finetuning.weights import borrowed, learnable, set_weights
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Lesson, Training, borrowed, learn, learnable, lesson, set_weights
+from cloakwork.perturbation import pgd, timestep_search
+from cloakwork.perturbation.schedule import Schedule, Turn
+from cloakwork.perturbation.surrogates import Wording, lessons, resident, students
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.pool import Schedule, Turn, Wording, lessons, resident, students
 from cloakwork.state import State
 from cloakwork.types import Photos
 
@@ -122,7 +125,7 @@ def alternate_at_chosen(
     """`alternate` after SimAC's search: photos have timesteps of their own (n x timesteps a surrogate), given to `ascent`."""
     how = Training(lr=cfg.lr)
     plan = Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
-    kept = timesteps.searched(
+    kept = timestep_search.searched(
         surrogates, photos, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rounds=cfg.steps, rng=rng, state=state
     )
     with students(surrogates) as thetas:

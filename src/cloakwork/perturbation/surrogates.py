@@ -13,59 +13,20 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import pgd
-from cloakwork.errors import UserError
 from cloakwork.files import cache_folder, drop, write_tensors
+from cloakwork.finetuning.batches import turn
+from cloakwork.finetuning.latent_dataset import Lesson, lesson
+from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.training import Training, learn, train
+from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.models.ldm import LDM
-from cloakwork.personalize import Lesson, Training, learn, learnable, lesson, set_weights, train, turn
+from cloakwork.perturbation import pgd
+from cloakwork.perturbation.schedule import Turn
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import Progress, State
-from cloakwork.trainers import prior
 from cloakwork.types import Images, Photos
 
 CPU = torch.device("cpu")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One turn of a protection that trains its surrogates."""
-
-    pgd: int
-    """PGD steps"""
-    before: int = 0
-    """training steps of a surrogate that the PGD steps follow"""
-    after: int = 0
-    """training steps that outlast the turn"""
-    drawn: int = 1
-    """surrogates that take part"""
-    member: int | None = None
-    """which one, where that is not left to chance"""
-    fresh: bool = False
-    """it begins again with its snapshot"""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What a protection does, counted before it is done; its loop goes through the very same turns."""
-
-    training: int
-    """training steps before the first turn"""
-    turns: list[Turn]
-
-    @property
-    def pgd_steps(self) -> int:
-        return sum(t.pgd for t in self.turns)
-
-    @property
-    def surrogate_steps(self) -> int:
-        return self.training + sum(t.drawn * (t.before + t.after) for t in self.turns)
-
-
-def at_least_one(cfg: object, *names: str) -> None:
-    """Raises UserError for fields that are 0."""
-    faults = [f"The field {name} is {getattr(cfg, name)}; it must be at least 1." for name in names if getattr(cfg, name) < 1]
-    if faults:
-        raise UserError(*faults)
 
 
 @contextmanager

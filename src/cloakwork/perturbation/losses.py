@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork import pgd
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
+from cloakwork.perturbation import pgd
 from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
 from cloakwork.types import Images, Photos
 

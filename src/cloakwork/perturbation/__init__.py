@@ -1,0 +1,1 @@
+"""How a perturbation is optimised: PGD, losses, targets, gradients through purifiers, surrogates that learn."""

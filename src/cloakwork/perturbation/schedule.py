@@ -1,0 +1,49 @@
+"""What a protection that trains its surrogates does, turn by turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cloakwork.errors import UserError
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a protection that trains its surrogates."""
+
+    pgd: int
+    """PGD steps"""
+    before: int = 0
+    """training steps of a surrogate that the PGD steps follow"""
+    after: int = 0
+    """training steps that outlast the turn"""
+    drawn: int = 1
+    """surrogates that take part"""
+    member: int | None = None
+    """which one, where that is not left to chance"""
+    fresh: bool = False
+    """it begins again with its snapshot"""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What a protection does, counted before it is done; its loop goes through the very same turns."""
+
+    training: int
+    """training steps before the first turn"""
+    turns: list[Turn]
+
+    @property
+    def pgd_steps(self) -> int:
+        return sum(t.pgd for t in self.turns)
+
+    @property
+    def surrogate_steps(self) -> int:
+        return self.training + sum(t.drawn * (t.before + t.after) for t in self.turns)
+
+
+def at_least_one(cfg: object, *names: str) -> None:
+    """Raises UserError for fields that are 0."""
+    faults = [f"The field {name} is {getattr(cfg, name)}; it must be at least 1." for name in names if getattr(cfg, name) < 1]
+    if faults:
+        raise UserError(*faults)
