@@ -19,10 +19,10 @@ from pathlib import Path
 import torch
 
 from cloakwork import registry
+from cloakwork.evaluation.intervals import difference, estimate
 from cloakwork.finetuning.latent_dataset import lesson
 from cloakwork.finetuning.prior import class_pictures
 from cloakwork.finetuning.training import Training, learn
-from cloakwork.intervals import difference, estimate
 from cloakwork.models import ldm, loading
 from cloakwork.photos.budget import round_within, working_copy
 from cloakwork.photos.photo import load_photo

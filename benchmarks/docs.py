@@ -22,9 +22,9 @@ import tables
 from finding_tables import head, line
 
 from cloakwork import report
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.files import whole
 from cloakwork.findings import Cell, Findings, TableFindings
-from cloakwork.intervals import Estimate
 from cloakwork.reporting import plain, rows
 
 RESULTS = Path("results/tiny")

@@ -15,8 +15,8 @@ import torch
 
 from cloakwork import registry
 from cloakwork.environment import surroundings
+from cloakwork.evaluation.intervals import estimate
 from cloakwork.files import write_json
-from cloakwork.intervals import estimate
 from cloakwork.metrics import lpips
 from cloakwork.models import loading
 from cloakwork.photos.decoding import EXTENSIONS

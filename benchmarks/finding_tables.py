@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cloakwork.intervals import estimate
+from cloakwork.evaluation.intervals import estimate
 
 
 def line(columns: Iterable[str]) -> str:

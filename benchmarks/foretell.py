@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
-from cloakwork import steps
-from cloakwork.comparison import Subject, score_step
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import Subject, score_step
+from cloakwork.evaluation.intervals import DRAWS
+from cloakwork.evaluation.steps import Bench
 from cloakwork.files import write_json
 from cloakwork.grids import Line, Table, lines, people
-from cloakwork.intervals import DRAWS
 from cloakwork.metrics import identity, lpips
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.recipes.tiny import EVERY, OURS, THREE
-from cloakwork.steps import Bench
 from cloakwork.types import Photos
 
 MEASURES = ("displacement", "unlikeness", "error", "strangeness")
@@ -56,7 +56,7 @@ def match(line: Line, subject: Subject, bench: Bench) -> dict[str, float | None]
     """Thief -> share of its pictures that match (no face: no match); None where the store has no such thief."""
     asked = {who.name: score_step(line.arm, subject, who, 0, "match") for who in THREE}
     return {
-        name: float(np.nan_to_num(steps.score(step, bench).values).mean()) if steps.cached(step, bench) else None
+        name: float(np.nan_to_num(compute.score(step, bench).values).mean()) if steps.cached(step, bench) else None
         for name, step in asked.items()
     }
 
@@ -69,7 +69,7 @@ def rows(args: argparse.Namespace, bench: Bench, ldm: LDM) -> list[dict[str, Any
         for subject, photos in line.photo_sets():
             rates = match(line, subject, bench)
             if any(rate is not None for rate in rates.values()):
-                seen = measured(*(steps.photos(p, bench) for p in (photos, subject.clean, subject.references)), ldm)
+                seen = measured(*(compute.photos(p, bench) for p in (photos, subject.clean, subject.references)), ldm)
                 found.append({"protection": name, "person": subject.name, **seen, "match": rates})
         print(name, len(found), flush=True)
     return found

@@ -18,10 +18,11 @@ import finding_tables
 import torch
 from safetensors.torch import load_file
 
-from cloakwork import steps
 from cloakwork.benching import only
-from cloakwork.comparison import Subject
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import compute
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.weights import learnable, set_weights
@@ -34,7 +35,6 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections.metacloak import pool_steps
 from cloakwork.recipes.tiny import tiny
 from cloakwork.state import State
-from cloakwork.steps import Bench, Step
 
 
 def moved(theta: LDM, base: dict[str, torch.Tensor]) -> dict[str, float]:
@@ -54,9 +54,9 @@ def rows(person: Subject, args: argparse.Namespace, bench: Bench) -> list[dict[s
     cfg, theta = step.config, bench.models(step)[0].copy()
     # an arm that keeps its weights in bf16 begins with rounded ones, which is no learning
     base = {k: p.clone().to(getattr(torch, cfg.training.weights)).float() for k, p in learnable(theta).items()}
-    photos, references = (steps.photos(source, bench) for source in (step.inputs[-1], person.references))
+    photos, references = (compute.photos(source, bench) for source in (step.inputs[-1], person.references))
     at, found = pool_steps(cfg), []
-    pool = members(theta, preprocess(photos, theta.size), cfg, at, draw_seed(steps.generator(step, bench)), State())
+    pool = members(theta, preprocess(photos, theta.size), cfg, at, draw_seed(compute.generator(step, bench)), State())
     for done, member in zip(at, pool, strict=True):
         set_weights(theta, load_file(member.snapshot))
         draw = sampler(theta, PROMPTS, Sampling(n=args.n, guidance=5), step.seed)

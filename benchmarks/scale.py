@@ -26,12 +26,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cloakwork import cluster, executors, steps
+from cloakwork import cluster, executors
 from cloakwork.environment import peak_memory_mb, surroundings
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.executors import Outcome
 from cloakwork.files import write_json
-from cloakwork.sources import source
-from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos
 
 VERSION = 1

@@ -21,13 +21,14 @@ from typing import Any
 import docs
 import torch
 
-from cloakwork import benching, grids, steps
+from cloakwork import benching, grids
 from cloakwork.checks import check
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.steps import Bench
 from cloakwork.files import save_json, whole
 from cloakwork.findings import collect
 from cloakwork.grids import Grid
 from cloakwork.recipes.tiny import tiny
-from cloakwork.steps import Bench
 
 RESULTS = Path("results")
 

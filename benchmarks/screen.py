@@ -25,16 +25,17 @@ from typing import Any
 import screen_tables
 import torch
 
-from cloakwork import specs, steps
-from cloakwork.comparison import Subject
+from cloakwork import specs
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import write_json
 from cloakwork.grids import Table, lines, people
 from cloakwork.metrics import lpips
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
-from cloakwork.sources import Source
-from cloakwork.steps import Bench, Step
 from cloakwork.types import Photos
 
 PROTECTIONS = ("noise", OURS, "aspl", "photoguard")
@@ -50,7 +51,7 @@ def latents(photos: Photos, bench: Bench) -> torch.Tensor:
 
 def apart(photos: Source | Step, clean: Source, bench: Bench) -> list[float]:
     """LPIPS; a step, so that clean photos after a purifier are compared once and not once a protection."""
-    return steps.score(Step("score", "lpips", lpips.Config(), (photos, clean)), bench).values
+    return compute.score(Step("score", "lpips", lpips.Config(), (photos, clean)), bench).values
 
 
 def seconds(word: str, photos: Source) -> float:
@@ -60,7 +61,7 @@ def seconds(word: str, photos: Source) -> float:
         bench.model("tiny", DTYPE)
         bench.denoiser("tiny", DTYPE)
         begun = time.process_time()
-        pure = steps.photos(steps.purified(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), bench)
+        pure = compute.photos(steps.purified(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), bench)
         return (time.process_time() - begun) / len(pure)
 
 
@@ -71,7 +72,7 @@ def rows(word: str, protection: str, who: tuple[Subject, ...], bench: Bench) -> 
     line = next(row for row in lines(table) if row.protection == protection)
     for subject, given in line.photo_sets():
         pure, harmed = (steps.purified(photos, chain, model="tiny", dtype=DTYPE) for photos in (given, subject.clean))
-        z, z_given, z_pure, z_harmed = (latents(steps.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed))
+        z, z_given, z_pure, z_harmed = (latents(compute.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed))
         size = z.norm(dim=1)
         found.append({
             "purifier": word, "protection": protection, "person": subject.name,

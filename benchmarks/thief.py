@@ -23,16 +23,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import grids, specs, steps
-from cloakwork.comparison import Subject, about
+from cloakwork import grids, specs
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import compute
+from cloakwork.evaluation.design import Subject, with_noun
+from cloakwork.evaluation.sources import Source, source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import sampler
 from cloakwork.metrics import clip_i, match
 from cloakwork.models.faces import load_faces
 from cloakwork.photos.sheets import write_grid
-from cloakwork.sources import Source, source
-from cloakwork.steps import Bench, Step
 from cloakwork.types import Images, Photos
 
 
@@ -58,7 +59,7 @@ def subjects(folder: Path, only: Sequence[str], bench: Bench) -> Group:
 
 
 def _group(some: Sequence[Subject], known: dict[str, Source], bench: Bench) -> Group:
-    photos = {name: steps.photos(of, bench) for name, of in known.items()}
+    photos = {name: compute.photos(of, bench) for name, of in known.items()}
     return Group({s.name: s.noun for s in some}, {s.name: s.clean for s in some}, photos)
 
 
@@ -94,10 +95,10 @@ def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: G
     prompts = (f"a photo of sks {called}",)
     word = "dreambooth" if thief == "untuned" else thief
     attacker, config = specs.parse("attackers", word, [victim])
-    config = about(replace(config, sampling=replace(config.sampling, n=args.n)), called)
+    config = with_noun(replace(config, sampling=replace(config.sampling, n=args.n)), called)
     if thief == "untuned":
         return sampler(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
-    return steps.pictures(Step("attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype), bench)
+    return compute.pictures(Step("attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype), bench)
 
 
 def row(args: argparse.Namespace, which: dict[str, Any], before: dict[str, Any], group: Group, bench: Bench) -> dict[str, Any]:
@@ -142,8 +143,8 @@ def main() -> None:
             continue
         new = row(args, which, before[0] if before else {}, group, bench)
         kept = [r for r in rows if r not in before]
-        about = surroundings(torch.device("cpu")) | {"clip": asdict(clip_i.Config()), "match": match.THRESHOLDS["dlib"]}
-        write_json(args.out, {"rows": [*kept, new], "surroundings": about})
+        made_on = surroundings(torch.device("cpu")) | {"clip": asdict(clip_i.Config()), "match": match.THRESHOLDS["dlib"]}
+        write_json(args.out, {"rows": [*kept, new], "surroundings": made_on})
         print(json.dumps(new), flush=True)
 
 

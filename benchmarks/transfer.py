@@ -20,15 +20,15 @@ from pathlib import Path
 import tables
 import torch
 
-from cloakwork import bottleneck, steps
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import bottleneck, compute
+from cloakwork.evaluation.intervals import difference, estimate
+from cloakwork.evaluation.steps import Bench
 from cloakwork.files import ASSETS, write_json
 from cloakwork.grids import Table, lines
 from cloakwork.grids import people as people_in
-from cloakwork.intervals import difference, estimate
 from cloakwork.models import autoencoders
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.steps import Bench
 
 PROTECTIONS = ("photoguard", "pid", "advdm", "aspl", "cloakwork")
 SIDE = 128  # px
@@ -93,7 +93,7 @@ def main() -> None:
             for subject, photos in line.photo_sets():
                 if all(subject.name in row for row in rows_of.values()):
                     continue
-                clean, other = (preprocess(steps.photos(p, bench), SIDE) for p in (subject.clean, photos))
+                clean, other = (preprocess(compute.photos(p, bench), SIDE) for p in (subject.clean, photos))
                 print(f"{protection} {surrogate} {subject.name}", flush=True)
                 for name, coder in coders.items():
                     rows_of[name][subject.name] = {0: bottleneck.moved(coder, clean, {"": other})[""].latents}

@@ -12,13 +12,16 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import auditing, comparison, registry, steps, subjects
-from cloakwork.comparison import CLEAN, PROTECTED, Subject, Thief
+from cloakwork import auditing, registry
 from cloakwork.errors import UserError
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.steps import Bench, Mix, Step
 from cloakwork.inspecting import inspect
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
-from cloakwork.steps import Bench, Mix, Step
+from cloakwork.workflows.audit_results import Audit, _row, _sentence, compare_all, conclusions
 
 THIEF = '''"""A thief that copies: what it gets are the photos as the victim sees them, and a little noise of its own."""
 from dataclasses import dataclass, field
@@ -79,7 +82,7 @@ def thief(**circumstances: object) -> Thief:
 
 
 def one(folders: tuple[Path, Path]) -> Subject:
-    return subjects.find_subjects(*folders)[0]
+    return find_subjects(*folders)[0]
 
 
 def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
@@ -88,7 +91,7 @@ def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: Non
     found = auditing.audit(*folders[:1], out, clean=folders[1], thieves=[named], metrics=["auditlab.audit_brightness"], seeds=2)
     (row,) = found.rows
     bench, subject = Bench(tmp_path / "store"), one(folders)
-    before, after = (preprocess(steps.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
+    before, after = (preprocess(compute.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
     assert row.against_clean.mean == pytest.approx(255 * (after - before)[[0, 1, 2, 0]].mean().item(), abs=0.2)
     assert row.against_clean.high < 0 and row.against_noise.high < 0
     assert (row.against_clean.sets, row.against_clean.seeds, row.against_clean.pictures) == (1, 2, 8)
@@ -125,10 +128,7 @@ def test_nothing_protects_by_nothing(folders: tuple[Path, Path], modules: None, 
 
 def test_a_thief_draws_the_same_noise_whatever_it_learns_from(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
     bench, subject = Bench(tmp_path / "store"), one(folders)
-    got = {
-        arm: steps.pictures(comparison.attack_step(comparison.arms(subject, 0)[arm], subject, thief(), 0), bench)
-        for arm in (CLEAN, PROTECTED)
-    }
+    got = {arm: compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief(), 0), bench) for arm in (CLEAN, PROTECTED)}
     shift = got[CLEAN] - got[PROTECTED]
     inside = (got[PROTECTED] > 0.1) & (got[CLEAN] < 0.9)
     assert (shift[inside] * 255 - 20).abs().max() < 1.5
@@ -136,10 +136,10 @@ def test_a_thief_draws_the_same_noise_whatever_it_learns_from(folders: tuple[Pat
 
 def test_seeds_and_circumstances_have_keys_of_their_own(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
     bench, subject = Bench(tmp_path / "store"), one(folders)
-    photos = comparison.arms(subject, 0)[PROTECTED]
+    photos = arms(subject, 0)[PROTECTED]
 
     def key(seed: int = 0, **circumstances: object) -> str:
-        return steps.key(comparison.attack_step(photos, subject, thief(**circumstances), seed), bench)
+        return steps.key(attack_step(photos, subject, thief(**circumstances), seed), bench)
 
     keys = [key(), key(1), key(prompts=("a cup",)), key(clean_share=0.4)]
     assert len(set(keys)) == 4 and key() == keys[0]
@@ -149,24 +149,24 @@ def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None
     subject = replace(one(folders), noun="cat")
     config = registry.config(registry.load("attackers", "dreambooth"), "tiny")
     who = Thief("dreambooth", config, prompts=("a photo of sks person", "a cup"))
-    step = comparison.attack_step(subject.clean, subject, who, 0)
+    step = attack_step(subject.clean, subject, who, 0)
     assert step.prompts == ("a photo of sks cat", "a cup")
     assert (step.config.instance_prompt, step.config.class_prompt) == ("a photo of sks cat", "a photo of cat")
-    assert comparison.attack_step(subject.clean, one(folders), who, 0).config == config
+    assert attack_step(subject.clean, one(folders), who, 0).config == config
 
 
 def test_clean_photos_are_mixed_in(folders: tuple[Path, Path], tmp_path: Path) -> None:
     bench, subject = Bench(tmp_path / "store"), one(folders)
-    mixed = steps.photos(Step("mix", "mix", Mix(1 / 3), (subject.protected, subject.clean)), bench)
-    clean, protected = steps.photos(subject.clean, bench), steps.photos(subject.protected, bench)
+    mixed = compute.photos(Step("mix", "mix", Mix(1 / 3), (subject.protected, subject.clean)), bench)
+    clean, protected = compute.photos(subject.clean, bench), compute.photos(subject.protected, bench)
     assert torch.equal(mixed[0], clean[0])
     assert all(torch.equal(a, b) for a, b in zip(mixed[1:], protected[1:], strict=True))
 
 
 def test_a_protection_step_keeps_the_budget_on_eight_bits(folders: tuple[Path, Path], tmp_path: Path) -> None:
     bench, subject = Bench(tmp_path / "store"), one(folders)
-    noise = steps.photos(comparison.arms(subject, 3)["noise"], bench)
-    gaps = [(a - b).abs().max() * 255 for a, b in zip(noise, steps.photos(subject.clean, bench), strict=True)]
+    noise = compute.photos(arms(subject, 3)["noise"], bench)
+    gaps = [(a - b).abs().max() * 255 for a, b in zip(noise, compute.photos(subject.clean, bench), strict=True)]
     assert max(gaps).item() == pytest.approx(20, abs=1e-3)
 
 
@@ -179,15 +179,15 @@ def test_a_finished_step_leaves_no_checkpoint(
     monkeypatch.setattr(steps, "State", lambda path, label, progress: state(path, label, progress, every=0))
     bench = Bench(tmp_path / "store", "cpu")
     config = registry.load("protections", "photoguard").Config(steps=3)
-    steps.photos(Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench)
+    compute.photos(Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench)
     assert len(kept) == 3 and kept[0].name.endswith(".part.safetensors")
     assert not list((tmp_path / "store").rglob("*.part.safetensors"))
 
 
 def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:
     flat = {"a": {0: [0.0, 0.0, 1.0, 0.0]}}
-    row = comparison._row(thief_of_nobody(), "match", {"clean": flat, "noise": flat, "protected": flat}, None)
-    said = comparison._sentence(row)
+    row = _row(thief_of_nobody(), "match", {"clean": flat, "noise": flat, "protected": flat}, None)
+    said = _sentence(row)
     assert "fails on clean photos already, so nothing is shown" in said
 
 
@@ -196,19 +196,19 @@ def test_the_sentence_says_what_was_beaten() -> None:
         return {f"s{i}": {0: [1.0] * round(16 * rate) + [0.0] * round(16 - 16 * rate)} for i in range(6)}
 
     tables = {"clean": match(0.875), "noise": match(0.75), "protected": match(0.25)}
-    said = comparison._sentence(comparison._row(thief_of_nobody(), "match", tables, None))
+    said = _sentence(_row(thief_of_nobody(), "match", tables, None))
     assert "match rate 0.88 clean, 0.75 noise, 0.25 protected" in said
     assert said.endswith("less than from clean photos and than from noise of the same budget.")
     tables["protected"] = match(0.75)
-    said = comparison._sentence(comparison._row(thief_of_nobody(), "match", tables, None))
+    said = _sentence(_row(thief_of_nobody(), "match", tables, None))
     assert said.endswith("less than from clean alone.")
 
 
 def test_unscored_identity_is_said_once() -> None:
     nothing = {"a": {0: [math.nan] * 4}}
-    arms, why = {"clean": nothing, "noise": nothing, "protected": nothing}, "No face was found in the clean photos."
-    rows = [comparison._row(thief_of_nobody(), name, arms, why) for name in ("match", "identity")]
-    said = list(comparison.conclusions(comparison.Audit(rows, {}, [], ["a"], 1)))
+    tables, why = {"clean": nothing, "noise": nothing, "protected": nothing}, "No face was found in the clean photos."
+    rows = [_row(thief_of_nobody(), name, tables, why) for name in ("match", "identity")]
+    said = list(conclusions(Audit(rows, {}, [], ["a"], 1)))
     assert said[0] == f"match and identity are unscored: {why}" and " ".join(said).count(why) == 1
     assert any("unscored" in s for s in said[1:]) and all(math.isnan(row.against_clean.mean) for row in rows)
 
@@ -222,7 +222,7 @@ def test_folders_that_do_not_pair_up_name_every_file(folders: tuple[Path, Path])
     first = sorted(protected.iterdir())[0]
     first.rename(protected / "other.png")
     with pytest.raises(UserError) as caught:
-        subjects.find_subjects(protected, clean)
+        find_subjects(protected, clean)
     said = str(caught.value)
     assert "other.png has no original" in said and f"{first.stem}" in said and "name the two alike" in said
 
@@ -232,12 +232,12 @@ def test_photos_of_another_size_are_named(folders: tuple[Path, Path]) -> None:
     first = sorted(protected.iterdir())[0]
     Image.open(first).resize((70, 66)).save(first)
     with pytest.raises(UserError, match="is 70 x 66 and its original"):
-        subjects.find_subjects(protected, clean)
+        find_subjects(protected, clean)
 
 
 def test_without_records_the_clean_folder_is_asked_for(folders: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match="name the folder of the originals with --clean"):
-        subjects.find_subjects(folders[0])
+        find_subjects(folders[0])
 
 
 def test_records_know_the_originals(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -245,12 +245,12 @@ def test_records_know_the_originals(folders: tuple[Path, Path], tmp_path: Path) 
 
     safe = tmp_path / "safe"
     protect([folders[1]], safe, protection="noise")
-    (subject,) = subjects.find_subjects(safe)
+    (subject,) = find_subjects(safe)
     assert subject.budget == 11
     assert {f.parent for f in subject.clean.files} == {folders[1]}
     moved = tmp_path / "moved"
     safe.rename(moved)
-    assert subjects.find_subjects(moved)[0].clean == subject.clean
+    assert find_subjects(moved)[0].clean == subject.clean
 
 
 def test_a_report_does_not_lie_among_photos(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -273,6 +273,4 @@ def test_a_mistyped_metric_is_told_before_the_first_training(folders: tuple[Path
 def test_an_audit_of_nothing_is_refused(folders: tuple[Path, Path], tmp_path: Path, flag: str) -> None:
     bench = Bench(tmp_path)
     with pytest.raises(UserError, match="at least one seed"):
-        comparison.compare_all(
-            [one(folders)], [] if flag == "thieves" else [thief_of_nobody()], [], int(flag == "thieves"), bench
-        )
+        compare_all([one(folders)], [] if flag == "thieves" else [thief_of_nobody()], [], int(flag == "thieves"), bench)

@@ -13,17 +13,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cloakwork import checks, executors, findings, grids, recipes, steps
+from cloakwork import checks, executors, findings, grids, recipes
 from cloakwork.benching import only
 from cloakwork.cli import main
-from cloakwork.comparison import Subject, Thief
 from cloakwork.errors import UserError
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.design import Subject, Thief
+from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Bench
 from cloakwork.findings import Findings
 from cloakwork.grids import Grid, Table, lines, targets, thief
-from cloakwork.intervals import Estimate
 from cloakwork.recipes.quick import quick
-from cloakwork.sources import source
-from cloakwork.steps import Bench
 
 Run = Callable[..., tuple[Findings, Grid, Bench]]
 
@@ -268,9 +269,9 @@ def test_bad_input_is_one_sentence(
 
 RECIPE = """
 from pathlib import Path
-from cloakwork.comparison import Subject
+from cloakwork.evaluation.design import Subject
 from cloakwork.grids import Grid, Table, thief
-from cloakwork.sources import source
+from cloakwork.evaluation.sources import source
 
 def grid(data):
     sets = [(f.stem, source([f])) for f in sorted(Path(data).glob("*.png"))]

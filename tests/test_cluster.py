@@ -18,12 +18,13 @@ import pytest
 import torch
 from test_executors import contents, grid
 
-from cloakwork import cluster, executors, needs, steps, working
+from cloakwork import cluster, executors, needs, working
 from cloakwork.errors import Unwritable, UserError
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.needs import Need
 from cloakwork.protections import noise
-from cloakwork.sources import source
-from cloakwork.steps import Bench, Step
 from cloakwork.waiting import Queue
 
 ray = pytest.importorskip("ray")
@@ -218,7 +219,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_executors import grid
 from cloakwork import cluster
-from cloakwork.steps import Bench
+from cloakwork.evaluation.steps import Bench
 address, store, *files = sys.argv[1:]
 print(len(cluster.run(grid([Path(f) for f in files]), Bench(store, "cpu"), address=address or None, workers=2).made))
 """

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from cloakwork.evaluation.intervals import estimate
 from cloakwork.findings import Cell, TableFindings
-from cloakwork.intervals import estimate
 
 ROOT = Path(__file__).parents[1]
 

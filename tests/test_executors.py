@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import executors, steps
+from cloakwork import executors
 from cloakwork.errors import UserError
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.metrics import lpips, psnr
 from cloakwork.protections import noise
 from cloakwork.purifiers import blur, jpeg, tvm
-from cloakwork.sources import source
-from cloakwork.steps import Bench, Step
 
 
 def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
@@ -84,7 +85,7 @@ def test_a_damaged_result_is_made_again(sample_files: list[Path], tmp_path: Path
             bench.results.drop(name)
     with pytest.warns(UserWarning, match="is not what its record says"):
         executors.serial(grid(sample_files), bench)
-        steps.make(next(s for n, s in steps.graph(grid(sample_files), bench).items() if n == protected), bench)
+        compute.make(next(s for n, s in steps.graph(grid(sample_files), bench).items() if n == protected), bench)
     assert contents(tmp_path) == whole
 
 
@@ -111,7 +112,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_executors import grid
 from cloakwork import executors
-from cloakwork.steps import Bench
+from cloakwork.evaluation.steps import Bench
 print(len(executors.serial(grid([Path(p) for p in sys.argv[2:]]), Bench(sys.argv[1], "cpu")).made))
 """
 

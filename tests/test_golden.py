@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from conftest import GOLDEN, golden
 from torch import Tensor
 
-from cloakwork import measure, registry
+from cloakwork import registry
+from cloakwork.metrics import measure
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.state import State
@@ -63,7 +64,7 @@ def test_metric(name: str, photos: Photos) -> None:
     big = [F.interpolate(p[None], (192, 192))[0] for p in photos]
     noise = torch.Generator().manual_seed(0)
     seen = [(p + 0.02 * torch.randn(p.shape, generator=noise)).clamp(0, 1) for p in big]
-    found = measure.measure(name, seen, big, ["a photo of a cat"] * len(seen))
+    found = measure(name, seen, big, ["a photo of a cat"] * len(seen))
     if not (values := [v for v in found.values if not math.isnan(v)]):
         pytest.skip(found.reason or "unscored")
     golden(f"metrics/{name}", registry.load("metrics", name).VERSION, found.instrument, values, within=0.02 * abs(found.mean))

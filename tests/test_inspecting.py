@@ -14,10 +14,13 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
-from cloakwork import bottleneck, cli, inspecting, intervals, jobs, steps, watching
+from cloakwork import cli, inspecting, jobs
 from cloakwork.attackers import dreambooth, sdedit
-from cloakwork.comparison import Thief, attack_step
 from cloakwork.errors import UserError
+from cloakwork.evaluation import bottleneck, compute, intervals, training_curve
+from cloakwork.evaluation.design import Thief, attack_step
+from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.steps import Bench
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.inspecting import Watched, inspect
 from cloakwork.models import autoencoders, loading
@@ -25,8 +28,6 @@ from cloakwork.models.clip import load_clip
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import jpeg
-from cloakwork.steps import Bench
-from cloakwork.subjects import find_subjects
 from cloakwork.types import Photos
 
 SHORT = replace(dreambooth.TINY, steps=4, batch=1, class_images=2, sampling=Sampling(n=1, steps=2))
@@ -178,7 +179,7 @@ class TestInspection:
         found = inspect(safe, tmp_path / "a", coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))])
         (subject,) = find_subjects(safe)
         bench, eyes = Bench(tmp_path / "store", "cpu"), load_clip()
-        x, protected = steps.photos(subject.clean, bench), steps.photos(subject.protected, bench)
+        x, protected = compute.photos(subject.clean, bench), compute.photos(subject.protected, bench)
         likely = eyes.choose(protected, ["a photo of a person", "a noisy photo of a person"])[:, 0]
         assert found.zero_shot["protected"].mean == pytest.approx(likely.mean().item(), rel=1e-4)
         pure = jpeg.purify(protected, None, jpeg.Config(quality=30), rng=torch.Generator())
@@ -207,8 +208,10 @@ class TestInspection:
     def test_only_the_last_thief_decouples_and_by_the_users_words(
         self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked, course = [], watching.course
-        monkeypatch.setattr(watching, "course", lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest))
+        asked, course = [], training_curve.course
+        monkeypatch.setattr(
+            training_curve, "course", lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest)
+        )
         thief = Thief("dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
         inspect(safe, tmp_path / "a", coders=[], watched=Watched(thief, every=4, metrics=("clip_i",)))
         assert asked == [CDL(), CDL(), CDL(True, True, True, noise="xyz")]
@@ -250,9 +253,9 @@ class TestInspection:
 def test_a_course_goes_on_where_it_was_stopped(safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: LDM) -> None:
     (subject,) = find_subjects(safe)
     attack = attack_step(subject.clean, subject, Thief("dreambooth", SHORT), 0)
-    whole = watching.course(attack, subject, 1, ["clip_i"], Bench(tmp_path / "a", "cpu"))
+    whole = training_curve.course(attack, subject, 1, ["clip_i"], Bench(tmp_path / "a", "cpu"))
     assert list(whole) == [1, 2, 3, 4] and len(whole[1]["clip_i"]) == 4
-    looks, measure = [], watching.measure.measure
+    looks, measure = [], training_curve.measure
 
     def stops(*args, **more):
         looks.append(args[0])
@@ -261,13 +264,13 @@ def test_a_course_goes_on_where_it_was_stopped(safe: Path, tmp_path: Path, monke
         return measure(*args, **more)
 
     bench = Bench(tmp_path / "b", "cpu")
-    monkeypatch.setattr(watching.measure, "measure", stops)
+    monkeypatch.setattr(training_curve, "measure", stops)
     with pytest.raises(KeyboardInterrupt):
-        watching.course(attack, subject, 1, ["clip_i"], bench)
-    assert watching.course(attack, subject, 1, ["clip_i"], bench) == whole
+        training_curve.course(attack, subject, 1, ["clip_i"], bench)
+    assert training_curve.course(attack, subject, 1, ["clip_i"], bench) == whole
     seen = len(looks)
-    assert watching.course(attack, subject, 1, ["clip_i"], bench) == whole and len(looks) == seen, "nothing is done again"
+    assert training_curve.course(attack, subject, 1, ["clip_i"], bench) == whole and len(looks) == seen, "nothing is done again"
     assert not list((tmp_path / "b").rglob("*.part.safetensors"))
     other = replace(subject, references=subject.protected)
-    assert watching.course(attack, other, 4, ["clip_i"], bench)[4] != whole[4], "compared with other photos"
-    assert watching.course(attack, subject, 4, ["clip_i"], bench)[4] == whole[4]
+    assert training_curve.course(attack, other, 4, ["clip_i"], bench)[4] != whole[4], "compared with other photos"
+    assert training_curve.course(attack, subject, 4, ["clip_i"], bench)[4] == whole[4]

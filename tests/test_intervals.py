@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from cloakwork import intervals
-from cloakwork.intervals import difference, estimate, sign_flip
+from cloakwork.evaluation import intervals
+from cloakwork.evaluation.intervals import difference, estimate, sign_flip
 
 
 def table(sets: int, seeds: int, pictures: int, shift: float = 0.0, spread: float = 0.0) -> dict[str, dict[int, list[float]]]:

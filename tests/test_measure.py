@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from cloakwork import measure as measuring
 from cloakwork.errors import UserError
-from cloakwork.measure import measure
+from cloakwork.metrics import measure, metric_instrument
 from cloakwork.types import Photos
 
 
@@ -29,9 +28,9 @@ def test_a_batch_of_pictures_is_as_good_as_a_list(photos: Photos) -> None:
 
 
 def test_the_instrument_is_named_with_its_weights(photos: Photos) -> None:
-    named = measuring.instrument("clip_i")
+    named = metric_instrument("clip_i")
     assert named.startswith("CLIP tiny (weights ") and measure("clip_i", photos, photos).instrument == named
-    assert measuring.instrument("dino") == measuring.instrument("linf") == ""
+    assert metric_instrument("dino") == metric_instrument("linf") == ""
 
 
 def test_without_originals_there_is_no_number(photos: Photos) -> None:

@@ -12,11 +12,11 @@ from PIL import Image
 
 from cloakwork import cli, jobs
 from cloakwork.errors import UserError
+from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.purifiers import codesr, jpeg, noise, resize
 from cloakwork.purifying import purify
-from cloakwork.subjects import find_subjects
 
 
 @pytest.fixture

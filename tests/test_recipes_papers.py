@@ -11,14 +11,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cloakwork import executors, grids, recipes, registry, specs, steps
-from cloakwork.comparison import STEALTH, score_step
+from cloakwork import executors, grids, recipes, registry, specs
 from cloakwork.errors import UserError
+from cloakwork.evaluation import compute
+from cloakwork.evaluation.design import STEALTH, score_step
+from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.findings import Cell, Findings, TableFindings
 from cloakwork.grids import Grid, Table
 from cloakwork.recipes import _papers, _reported
-from cloakwork.sources import Source
-from cloakwork.steps import Bench, Step
 
 PAPERS = ("paper_anti_dreambooth", "paper_metacloak", "paper_diff_protect", "paper_red_team")
 TINY = {name: "tiny" for name in (_papers.SD14, _papers.SD15, _papers.SD20, _papers.SD21, _papers.INPAINTING, _papers.CLIP)}
@@ -342,9 +343,9 @@ def test_a_slice_of_a_recipe_runs(data: Path, tmp_path: Path) -> None:
     assert not outcome.failed, outcome.failed
     for line in grids.lines(cut):
         for metric in metrics:
-            measured = steps.score(score_step(line.arm, line.subjects[0], who, 0, metric), bench)
+            measured = compute.score(score_step(line.arm, line.subjects[0], who, 0, metric), bench)
             assert len(measured.values) == 2 and not any(map(math.isnan, measured.values))  # a picture for each prompt
     protected = grids.protected(cut, words[0])[0].protected
     assert isinstance(protected, Step) and isinstance(protected.inputs[0], Source)
-    pairs = zip(steps.photos(protected, bench), steps.photos(protected.inputs[0], bench), strict=True)
+    pairs = zip(compute.photos(protected, bench), compute.photos(protected.inputs[0], bench), strict=True)
     assert 0 < max(round((a - b).abs().max().item() * 255) for a, b in pairs) <= 11

@@ -18,11 +18,11 @@ from PIL import Image
 
 from cloakwork import executors, findings, grids, report
 from cloakwork.errors import UserError
+from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.steps import Bench
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.findings import Findings, Flag, Reported
-from cloakwork.intervals import Estimate
 from cloakwork.reporting import ab, blind, pictures, rows, tables, words
-from cloakwork.steps import Bench
 
 HOSTILE = '<script>alert("x")</script>&_%$#{}$\\no$'
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0, 0, 0)

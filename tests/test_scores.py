@@ -12,10 +12,10 @@ import own_methods
 import pytest
 
 from cloakwork import executors, findings
-from cloakwork.comparison import Subject
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Bench
 from cloakwork.grids import Grid, Table, targets, thief
-from cloakwork.sources import source
-from cloakwork.steps import Bench
 
 
 @pytest.fixture

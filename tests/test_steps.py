@@ -8,16 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import steps
-from cloakwork.comparison import Subject
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import Source, source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.grids import Grid, Table, people, targets, thief
 from cloakwork.models import hub
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import photoguard
 from cloakwork.purifiers import codesr, noise
-from cloakwork.sources import Source, source
-from cloakwork.steps import Bench, Step
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def files(tmp_path: Path) -> list[Path]:
 def test_purifiers_draw_the_same_for_every_arm_and_anew_in_a_chain(files: list[Path], tmp_path: Path) -> None:
     bench, cfg = Bench(tmp_path / "store", "cpu"), noise.Config(sigma=0.05)
     dark, bright = (Step("purify", "noise", cfg, (source([f]),)) for f in files)
-    once = [(steps.photos(s, bench)[0] - steps.photos(s.inputs[0], bench)[0]) * 255 for s in (dark, bright)]
+    once = [(compute.photos(s, bench)[0] - compute.photos(s.inputs[0], bench)[0]) * 255 for s in (dark, bright)]
     assert torch.allclose(*once, atol=1e-3) and once[0].abs().mean() > 5
     twice = Step("purify", "noise", cfg, (dark,))
-    more = (steps.photos(twice, bench)[0] - steps.photos(dark, bench)[0]) * 255
+    more = (compute.photos(twice, bench)[0] - compute.photos(dark, bench)[0]) * 255
     assert (more - once[0]).abs().mean() > 5, "the second one adds noise of its own"
 
 

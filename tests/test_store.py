@@ -13,9 +13,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from cloakwork import store
 from cloakwork.errors import UserError
-from cloakwork.store import open_store
+from cloakwork.evaluation import store
+from cloakwork.evaluation.store import open_store
 
 NAME = "attack/0123.safetensors"
 
@@ -96,7 +96,7 @@ def test_a_claim_is_one_processs(two: tuple[store.Store, store.Store]) -> None:
 def test_a_dead_owners_claim_is_taken_over(tmp_path: Path) -> None:
     place = open_store(tmp_path)
     code = (
-        "import os, sys; from cloakwork.store import open_store\n"
+        "import os, sys; from cloakwork.evaluation.store import open_store\n"
         f"with open_store({str(tmp_path)!r}).claimed({NAME!r}) as ours: print(ours, flush=True); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -132,7 +132,7 @@ def test_an_owner_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_of_many_who_come_at_once_one_gets_it(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from cloakwork.store import open_store\n"
+        "import sys, time; from cloakwork.evaluation.store import open_store\n"
         f"place = open_store({str(tmp_path)!r})\n"
         "while time.time() < float(sys.argv[1]): pass\n"
         f"with place.claimed({NAME!r}) as ours: print(ours); time.sleep(3)"

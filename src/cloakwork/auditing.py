@@ -12,16 +12,18 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cloakwork import registry, steps
-from cloakwork.comparison import ARMS, Audit, Subject, Thief, arms, attack_step, compare_all
+from cloakwork import registry
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import compute
+from cloakwork.evaluation.design import ARMS, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.steps import Bench
 from cloakwork.files import whole, write_json
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.photos.tensors import side_by_side
-from cloakwork.sources import Source
 from cloakwork.state import Progress
-from cloakwork.steps import Bench
-from cloakwork.subjects import find_subjects
+from cloakwork.workflows.audit_results import Audit, compare_all
 
 # identity where there are faces, the embedded CLIP's likeness where there are none, and whether the prompt was followed
 METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
@@ -101,7 +103,7 @@ def sheet(subject: Subject, thief: Thief, bench: Bench, path: Path) -> None:
     """A PNG of what the thief got with seed 0: a row for clean, noise and protected, the prompts' first pictures side by side."""
     rows = []
     for arm in ARMS:
-        got = steps.pictures(attack_step(arms(subject, 0)[arm], subject, thief, 0), bench)
+        got = compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief, 0), bench)
         per_prompt = len(got) // len(thief.prompts)
         rows.append(torch.cat([part[:SHOWN] for part in got.split(per_prompt)]))
     side, head, margin = rows[0].shape[-1], 40, 84

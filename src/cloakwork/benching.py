@@ -9,12 +9,12 @@ from pathlib import Path
 from cloakwork import executors, report
 from cloakwork.checks import check
 from cloakwork.errors import UserError
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.executors import Expected, Outcome, Tell
 from cloakwork.findings import Findings, collect
 from cloakwork.grids import Grid, targets
 from cloakwork.recipes._reported import beside
 from cloakwork.registry import unknown
-from cloakwork.steps import Bench, Step
 
 Engine = Callable[[Iterable[Step], Bench, Tell | None], Outcome]
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from cloakwork import specs, steps
-from cloakwork.comparison import PROTECTED, WORKS, Thief
+from cloakwork import specs
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import MIN_CLEAN_MATCH_RATE, PROTECTED, Thief
+from cloakwork.evaluation.intervals import FEWEST_SETS, Estimate, difference
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.findings import Cell, Findings, Flag, Missing, TableFindings, scores
 from cloakwork.grids import Grid, Line, Table, lines
-from cloakwork.intervals import FEWEST_SETS, Estimate, difference
-from cloakwork.steps import Bench, Step
 
 KINDS = {
     "failed": "a step failed, so a number is missing",
@@ -74,11 +75,10 @@ def failed(case: Case) -> Found:
 def thief_fails(case: Case) -> Found:
     """Thieves who do not get the subject from clean photos, where a metric counts how often they do."""
     for cell in case.found.cells:
-        if cell.metric == "match" and cell.protection == "none" and cell.mean and cell.mean.mean < WORKS:
+        if cell.metric == "match" and cell.protection == "none" and cell.mean and cell.mean.mean < MIN_CLEAN_MATCH_RATE:
             cells = [c for c in case.found.cells if c.thief == cell.thief]
-            text = (
-                f"{cell.thief} matches {cell.mean.mean:.2f} of its pictures on clean photos, less than {WORKS}: nothing is shown."
-            )
+            rate = f"{cell.thief} matches {cell.mean.mean:.2f} of its pictures on clean photos"
+            text = f"{rate}, less than {MIN_CLEAN_MATCH_RATE}: nothing is shown."
             yield case.flag("thief fails", text, *cells)
 
 
@@ -162,7 +162,9 @@ def _changes(case: Case) -> Iterator[tuple[Line, int]]:
     """Each protection with the largest change that it made in a pixel, 1/255, where its photos are there."""
     for line in case.rows:
         made = [s for s in line.subjects if isinstance(s.protected, Step) and steps.cached(s.protected, case.bench)]
-        pairs = [pair for s in made for pair in zip(*(steps.photos(p, case.bench) for p in (s.protected, s.clean)), strict=True)]
+        pairs = [
+            pair for s in made for pair in zip(*(compute.photos(p, case.bench) for p in (s.protected, s.clean)), strict=True)
+        ]
         if line.arm == PROTECTED and pairs:
             yield line, max(round((a - b).abs().max().item() * 255) for a, b in pairs)
 

@@ -23,11 +23,12 @@ from typing import Any
 
 import torch
 
-from cloakwork import needs, steps, working
+from cloakwork import needs, working
 from cloakwork.errors import Unwritable, UserError
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.executors import Outcome, Tell
 from cloakwork.needs import Need
-from cloakwork.steps import Bench, Step
 from cloakwork.waiting import Answer, Queue
 from cloakwork.working import first_line
 
@@ -243,7 +244,7 @@ def _drive(queue: Queue, tasks: dict[Need, Any], parts: Parts, most: int | None)
             flying[tasks[queue.pools[number]].remote(queue.names[number], parts.of(number))] = number
         for reference in _landed(flying):
             number = flying.pop(reference)
-            parts.release(queue.settle(number, _answer(reference), steps.POLL))
+            parts.release(queue.settle(number, _answer(reference), compute.POLL))
     return queue.outcome
 
 
@@ -252,9 +253,9 @@ def _landed(flying: dict[Any, int]) -> list[Any]:
     import ray
 
     if not flying:  # others are at all that is left
-        time.sleep(steps.POLL)
+        time.sleep(compute.POLL)
         return []
-    if not ray.wait(list(flying), timeout=steps.POLL)[0]:
+    if not ray.wait(list(flying), timeout=compute.POLL)[0]:
         return []
     return ray.wait(list(flying), num_returns=len(flying), timeout=0)[0]
 

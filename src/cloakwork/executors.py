@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
-from cloakwork import steps
 from cloakwork.errors import Unwritable
-from cloakwork.steps import Bench, Step
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.steps import Bench, Step
 
 Tell = Callable[[int, int, str], None]  # steps done, of how many, what was done last
 
@@ -58,7 +58,7 @@ def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> O
             if tell:
                 tell(finished, total, name)
         if len(later) == len(waiting):
-            time.sleep(steps.POLL)
+            time.sleep(compute.POLL)
         waiting = later
     return outcome
 
@@ -72,7 +72,7 @@ def done(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
     if bench.results.has(name):
         return True
     try:
-        if steps.attempt(step, bench) is None:
+        if compute.attempt(step, bench) is None:
             return False
         outcome.made.append(name)
     except Unwritable:  # nothing that comes after could be kept either

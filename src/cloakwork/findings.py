@@ -9,13 +9,14 @@ from itertools import product
 from statistics import median
 from typing import Any
 
-from cloakwork import specs, steps
-from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Thief, score_step, stealth_step
+from cloakwork import specs
 from cloakwork.environment import surroundings
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import CLEAN, NOISE, PROTECTED, STEALTH, Thief, score_step, stealth_step
+from cloakwork.evaluation.intervals import Estimate, Scores, difference, estimate
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.grids import Grid, Line, Table, lines, targets
-from cloakwork.intervals import Estimate, Scores, difference, estimate
 from cloakwork.models import loading
-from cloakwork.steps import Bench, Step
 
 
 @dataclass(frozen=True)
@@ -213,7 +214,7 @@ def scores(
         name = steps.name_of(step, bench)
         if not bench.results.has(name):
             return Missing(f"{subject.name}, seed {seed}: {(failed or {}).get(name, 'it has not been computed.')}")
-        measured = steps.score(step, bench)
+        measured = compute.score(step, bench)
         found.setdefault(subject.name, {})[seed] = measured.values
         reasons.append(measured.reason if math.isnan(measured.mean) else None)
     return Missing(reasons[0] or "", unscored=True) if all(reasons) else found
@@ -224,7 +225,7 @@ def _stealth(rows: Iterable[Line], bench: Bench) -> dict[str, dict[str, Estimate
     for line, metric in product((line for line in rows if line.arm == PROTECTED), STEALTH):
         wanted = {s.name: stealth_step(s, metric) for s in line.subjects}
         if all(steps.cached(step, bench) for step in wanted.values()):
-            values = {name: {0: steps.score(step, bench).values} for name, step in wanted.items()}
+            values = {name: {0: compute.score(step, bench).values} for name, step in wanted.items()}
             found.setdefault(line.protection, {})[metric] = estimate(values)
     return found
 

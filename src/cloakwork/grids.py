@@ -11,12 +11,23 @@ from itertools import product
 from pathlib import Path
 
 from cloakwork import registry, specs
-from cloakwork.comparison import CLEAN, NOISE, PROTECTED, STEALTH, Subject, Thief, about, arms, score_step, stealth_step
 from cloakwork.errors import UserError
+from cloakwork.evaluation.design import (
+    CLEAN,
+    NOISE,
+    PROTECTED,
+    STEALTH,
+    Subject,
+    Thief,
+    arms,
+    score_step,
+    stealth_step,
+    with_noun,
+)
+from cloakwork.evaluation.sources import Source, source
+from cloakwork.evaluation.steps import Step
 from cloakwork.photos.budget import WORK_SIDE
 from cloakwork.photos.sets import photo_files
-from cloakwork.sources import Source, source
-from cloakwork.steps import Step
 
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
@@ -169,7 +180,7 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
 
     def step(s: Subject) -> Step:
         photos = (s.clean, s.known) if s.known else (s.clean,)
-        return Step("protect", name, about(config, s.noun), photos, 0, models, dtype=table.dtype)
+        return Step("protect", name, with_noun(config, s.noun), photos, 0, models, dtype=table.dtype)
 
     return tuple(replace(s, protected=step(s), budget=config.budget) for s in table.subjects)
 

@@ -16,24 +16,25 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from cloakwork import bottleneck, figures, registry, specs, steps, watching
-from cloakwork.bottleneck import Moved
-from cloakwork.comparison import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import Unscored, UserError
+from cloakwork.evaluation import bottleneck, compute, figures, steps, training_curve
+from cloakwork.evaluation.bottleneck import Moved
+from cloakwork.evaluation.design import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.intervals import Estimate, estimate
+from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import write_json
 from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
-from cloakwork.intervals import Estimate, estimate
 from cloakwork.models import autoencoders, pixel_ddpm
 from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.clip import Clip, load_clip
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import refuse_report_among_photos
-from cloakwork.sources import Source
 from cloakwork.state import Progress
-from cloakwork.steps import Bench, Step
-from cloakwork.subjects import find_subjects
 from cloakwork.types import Images, Photos
 
 TEXTS = ("a photo of a person", "a noisy photo of a person")
@@ -128,7 +129,7 @@ def inspect(
     kinds = {registry.asks(name) for name, _ in purifiers}
     how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
     sources = {s.name: _arms(s, purifiers, how) for s in subjects}
-    photos = {arm: {s: steps.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
+    photos = {arm: {s: compute.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
     size = bench.model(victim, dtype).size
     squares = {arm: {s: preprocess(some, size) for s, some in of.items()} for arm, of in photos.items()}
     found = Inspection(
@@ -252,11 +253,13 @@ def _along_training(
     found: dict[str, dict[str, dict[int, Estimate]]] = {m: {} for m in watched.metrics}
     for label, (thief, arm) in thieves.items():
         courses = {
-            s.name: watching.course(attack_step(arms(s, seed)[arm], s, thief, seed), s, watched.every, watched.metrics, bench)
+            s.name: training_curve.course(
+                attack_step(arms(s, seed)[arm], s, thief, seed), s, watched.every, watched.metrics, bench
+            )
             for s in subjects
         }
         for metric in watched.metrics:
-            found[metric][label] = watching.estimates(courses, metric)
+            found[metric][label] = training_curve.estimates(courses, metric)
     return found
 
 
@@ -277,7 +280,7 @@ def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
         f"much as on clean latents ({scattered / clean:.1f} times if they are moved as far at random); "
         f"on protected photos {found.denoiser[PROTECTED]['error'].mean / clean:.1f} times."
     )
-    blank = [m for m, courses in found.training.items() if watching.unscored(courses)]
+    blank = [m for m, courses in found.training.items() if training_curve.unscored(courses)]
     sentences += [f"{m} scores nothing along the training; `cloakwork score` with it says why." for m in blank]
     return [*sentences, "None of this says what a thief gets; an audit does."]
 

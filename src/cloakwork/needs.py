@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import registry, steps
+from cloakwork import registry
 from cloakwork.errors import UserError
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.steps import Step
 from cloakwork.registry import EMBEDDED
-from cloakwork.steps import Step
 
 GPU_SHARE = 0.1  # of one, for steps that ask no model: their tensors are on it all the same
 # of a task, where its method's module says nothing: with embedded models, and how many times as much with others

@@ -17,6 +17,7 @@ from torch import Tensor
 from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
+from cloakwork.evaluation.pairing import Original, originals
 from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json
 from cloakwork.metrics import lpips
 from cloakwork.models import loading, pixel_ddpm
@@ -29,7 +30,6 @@ from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
-from cloakwork.subjects import Original, originals
 from cloakwork.types import Photos
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget

@@ -11,8 +11,8 @@ from cloakwork.findings import Findings
 from cloakwork.reporting import plain, tables
 
 if TYPE_CHECKING:
+    from cloakwork.evaluation.steps import Bench
     from cloakwork.grids import Grid
-    from cloakwork.steps import Bench
 
 LIMIT = 15_000_000  # bytes of each page: what a mail or a phone still takes
 PICTURES = 11_000_000  # bytes of them that are for pictures, at most

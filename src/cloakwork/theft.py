@@ -8,18 +8,20 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from cloakwork import measure, registry, specs
+from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
+from cloakwork.evaluation.compute import steal
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Bench, Step, key, purified
 from cloakwork.files import FOLDER, drop, read_json, whole, write_json
+from cloakwork.metrics import measure
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.sets import find_sets, load_all, load_sets
 from cloakwork.photos.sheets import attack_sheet
 from cloakwork.photos.tensors import as_float, to_pil
-from cloakwork.sources import source
 from cloakwork.state import Progress, State
-from cloakwork.steps import Bench, Step, key, purified, steal
 from cloakwork.types import Photos
 
 
@@ -155,7 +157,7 @@ def score(
         paired = registry.load("metrics", name).REFERENCE == "originals"
         if paired and fault and metrics:
             raise UserError(fault)
-        said = measure.measure(name, photos, originals if paired else subject, [prompt] * len(photos) if prompt else None, config)
+        said = measure(name, photos, originals if paired else subject, [prompt] * len(photos) if prompt else None, config)
         scored = [v for v in said.values if not math.isnan(v)]
         found[name] = {
             "mean": sum(scored) / len(scored) if scored else None,

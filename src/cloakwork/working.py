@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
-from cloakwork import executors, steps
+from cloakwork import executors
 from cloakwork._version import __version__
 from cloakwork.errors import Unwritable, UserError
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.executors import Outcome
-from cloakwork.steps import Bench, Step
 from cloakwork.waiting import Answer
 
 KEPT = 4  # parts of the graph that a worker keeps

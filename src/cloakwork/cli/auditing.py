@@ -17,8 +17,9 @@ from cloakwork.cli.bars import bars
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
-    from cloakwork.comparison import Audit, Thief
-    from cloakwork.intervals import Estimate
+    from cloakwork.evaluation.design import Thief
+    from cloakwork.evaluation.intervals import Estimate
+    from cloakwork.workflows.audit_results import Audit
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...]"
 PROMPT = "a photo of sks person"
@@ -101,7 +102,7 @@ def parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, 
 
 
 def _thieves(flags: AuditFlags, how: Circumstances) -> list[Thief]:
-    from cloakwork.comparison import Thief
+    from cloakwork.evaluation.design import Thief
 
     purifiers = specs.purifiers(how.purifier, how.victim, how.denoiser)
     thieves = []

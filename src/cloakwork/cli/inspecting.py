@@ -51,7 +51,7 @@ class InspectFlags:
 
 def inspect_command(words: list[str]) -> None:
     """`cloakwork inspect`."""
-    from cloakwork.comparison import Thief
+    from cloakwork.evaluation.design import Thief
     from cloakwork.inspecting import Watched, inspect
 
     flags, how = parse("inspect", "See a protection from inside: CLIP, encoders, the denoiser, a training.", InspectFlags, words)

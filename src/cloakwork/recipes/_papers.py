@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import source
 from cloakwork.grids import people
 from cloakwork.photos.sets import photo_files
-from cloakwork.sources import source
 
 # Stability AI withdrew its 2.x repositories in November 2025 and Runway its own in 2024; these are the mirrors in use since
 SD14 = "CompVis/stable-diffusion-v1-4"

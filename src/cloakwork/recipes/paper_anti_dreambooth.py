@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cloakwork.comparison import Subject, Thief
+from cloakwork.evaluation.design import Subject, Thief
 from cloakwork.grids import PROMPTS, Grid, Table, thief
 from cloakwork.recipes._papers import FACES, SD14, SD15, SD20, SD21, Name, names, portraits, titled
 

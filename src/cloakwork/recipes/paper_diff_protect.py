@@ -25,12 +25,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import source
 from cloakwork.grids import Grid, Table, thief, things
 from cloakwork.photos.sets import photo_files
 from cloakwork.recipes._papers import CLIP, INPAINTING, SD14, Name, names
-from cloakwork.sources import source
 
 MOST, BUDGET = 100, 16
 PROMPTS = {

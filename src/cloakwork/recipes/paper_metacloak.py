@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cloakwork.comparison import Subject, Thief
+from cloakwork.evaluation.design import Subject, Thief
 from cloakwork.grids import PROMPTS, Grid, Table, thief
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.recipes._papers import CLIP, FACES, LIQE, SD14, SD15, SD21, UPSCALER, Name, ims_vgg, names, portraits, titled

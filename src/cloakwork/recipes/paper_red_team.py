@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cloakwork.comparison import Subject, Thief
+from cloakwork.evaluation.design import Subject, Thief
 from cloakwork.finetuning.cdl import CDL, FULL_CDL
 from cloakwork.finetuning.cdl import NO_CDL as PLAIN
 from cloakwork.grids import PROMPTS, Grid, Table, thief

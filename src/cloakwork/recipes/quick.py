@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloakwork.comparison import Subject
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import source
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.grids import THINGS, Grid, Table, sets, thief
-from cloakwork.sources import source
 
 LEAN = "dreambooth:tiny:steps=60,class_images=8"
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-from cloakwork.comparison import Subject, Thief
 from cloakwork.errors import UserError
+from cloakwork.evaluation.design import Subject, Thief
 from cloakwork.grids import THINGS, Grid, Table, people, thief, things
 
 EVERY = (

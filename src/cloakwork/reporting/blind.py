@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from cloakwork import grids
-from cloakwork.comparison import CLEAN, Subject, Thief
+from cloakwork.evaluation.design import CLEAN, Subject, Thief
+from cloakwork.evaluation.steps import Bench
 from cloakwork.findings import Findings
 from cloakwork.reporting import ab, html, shots
 from cloakwork.reporting.shots import Shot
-from cloakwork.steps import Bench
 
 SIDE = 192  # pixels of a photo's own that are shown, so that two fit side by side on a phone
 PAIRS = 24  # of each task: what a person answers with care

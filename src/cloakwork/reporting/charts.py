@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from cloakwork import figures
+from cloakwork.evaluation import figures
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.findings import TableFindings
-from cloakwork.intervals import Estimate
 from cloakwork.reporting import rows, words
 
 WIDTH = 4.8  # inches; a phone shows it at three quarters

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from cloakwork import grids
-from cloakwork.comparison import Subject, Thief
+from cloakwork.evaluation.design import Subject, Thief
+from cloakwork.evaluation.steps import Bench
 from cloakwork.findings import Findings
 from cloakwork.reporting import rows, shots
 from cloakwork.reporting.shots import Shot
 from cloakwork.reporting.words import count, joined
-from cloakwork.steps import Bench
 
 AROUND = 120  # bytes of markup round a picture
 

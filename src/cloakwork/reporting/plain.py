@@ -9,8 +9,8 @@ from typing import Any
 
 from cloakwork._version import __version__
 from cloakwork.errors import UserError
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.findings import Cell, Cost, Findings, Flag, Reported, TableFindings
-from cloakwork.intervals import Estimate
 
 FORMAT = 1
 GAPS = ("mean", "against_clean", "against_noise", "against_rival")

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.findings import Cell, TableFindings
 from cloakwork.grids import CONTROLS
-from cloakwork.intervals import Estimate
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork import grids, steps
-from cloakwork.comparison import CLEAN, Subject, Thief, arms, attack_step
+from cloakwork import grids
 from cloakwork.errors import UserError
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import CLEAN, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.photos.sheets import amplified, gain_of, thumbnail
 from cloakwork.photos.tensors import to_pil
-from cloakwork.sources import Source
-from cloakwork.steps import Bench, Step
 from cloakwork.types import Images, Photos
 
 QUALITY = 82  # of WebP
@@ -46,7 +47,7 @@ def shot(picture: Tensor, title: str, alt: str, *, lossless: bool = False) -> Sh
 def photos(what: Source | Step, bench: Bench) -> Photos | None:
     """Photos from the disk or the store; None where they are not there, or cannot be read."""
     try:
-        return steps.photos(what, bench) if isinstance(what, Source) or _sound(what, bench) else None
+        return compute.photos(what, bench) if isinstance(what, Source) or _sound(what, bench) else None
     except (UserError, OSError):
         return None
 
@@ -55,7 +56,7 @@ def loot(line: grids.Line, subject: Subject, thief: Thief, bench: Bench) -> Imag
     """What the thief got from a line's photos; None where the store does not hold it."""
     try:
         attack = attack_step(arms(subject, SEED)[line.arm], subject, thief, SEED)
-        return steps.pictures(attack, bench) if _sound(attack, bench) else None
+        return compute.pictures(attack, bench) if _sound(attack, bench) else None
     except (UserError, OSError):
         return None
 

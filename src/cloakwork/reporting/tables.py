@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.findings import Cell, Findings, TableFindings
-from cloakwork.intervals import Estimate
 from cloakwork.reporting import rows, words
 
 GAPS = ("against_clean", "against_noise", "against_rival")

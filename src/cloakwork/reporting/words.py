@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Iterator
 
 from cloakwork import registry
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.findings import Cell, Findings, Flag, TableFindings
-from cloakwork.intervals import Estimate
 from cloakwork.reporting import rows
 
 STEALTH = {"linf": "lower", "psnr": "higher", "ssim": "higher", "lpips": "lower"}

@@ -1,69 +1,32 @@
-"""What an audit compares: a thief of clean photos, one of photos with random noise of the same budget, one of protected photos.
-
-A protection works when a thief gets measurably less from protected photos than from clean ones *and* than from photos with
-random sign noise of the same budget. The three thieves draw the same batches and the same sampling noise, so their pictures
-pair up; see intervals.py for what the intervals mean.
-"""
+"""What an audit found: rows of its table, and what they mean in words."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cache
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
 
-from cloakwork import intervals, registry, specs, steps
+from cloakwork import specs
 from cloakwork.errors import UserError
-from cloakwork.intervals import Estimate, Scores
-from cloakwork.sources import Source
-from cloakwork.steps import Bench, Mix, Step
-
-CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
-STEALTH = ("linf", "psnr", "ssim", "lpips")
-WORKS = 0.3  # a thief whose pictures match the person less often than this on clean photos has nothing to lose
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One photo set under audit; clean and protected photos pair up by position."""
-
-    name: str
-    clean: Source
-    protected: Source | Step
-    budget: float
-    """of the noise that the protection is compared with, 1/255"""
-    references: Source
-    """clean photos that pictures are compared with"""
-    noun: str = "person"
-    """what the thief calls it, where prompts say "person" """
-    known: Source | None = None
-    """further clean photos, which the protector may learn from (set A)"""
-
-
-@dataclass(frozen=True)
-class Thief:
-    """An attacker and its circumstances."""
-
-    attacker: str
-    config: Any
-    victim: str = "tiny"
-    prompts: tuple[str, ...] = ("a photo of sks person",)
-    clean_share: float = 0.0
-    """share of the photos that the thief got hold of before they were protected"""
-    purifiers: tuple[tuple[str, Any], ...] = ()
-    """what it runs the photos through first: names and Configs"""
-    denoiser: str = "tiny"
-    """what purifiers that diffuse pixels use"""
-    dtype: str = "float32"
-    """what the victim computes in"""
-    label: str = ""
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return self.label or self.attacker
+from cloakwork.evaluation import compute, intervals
+from cloakwork.evaluation.design import (
+    ARMS,
+    CLEAN,
+    MIN_CLEAN_MATCH_RATE,
+    NOISE,
+    PROTECTED,
+    STEALTH,
+    Subject,
+    Thief,
+    arms,
+    attack_step,
+    parse_metric,
+    score_step,
+    stealth_step,
+)
+from cloakwork.evaluation.intervals import Estimate, Scores
+from cloakwork.evaluation.steps import Bench
 
 
 @dataclass(frozen=True)
@@ -97,54 +60,6 @@ class Audit:
     seeds: int
 
 
-def arms(subject: Subject, seed: int) -> dict[str, Source | Step]:
-    """What each thief learns from."""
-    noise = registry.load("protections", "noise")
-    noisy = Step("protect", "noise", noise.Config(budget=subject.budget), (subject.clean,), seed)
-    return {CLEAN: subject.clean, NOISE: noisy, PROTECTED: subject.protected}
-
-
-def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int) -> Step:
-    """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training, sampling."""
-    if thief.clean_share:
-        photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
-    purifiers = [(name, about(config, subject.noun)) for name, config in thief.purifiers]
-    photos = steps.purified(photos, purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype)
-    prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
-    config = about(thief.config, subject.noun)
-    return Step("attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype)
-
-
-def about(config: Any, noun: str) -> Any:
-    """A Config whose prompts speak of another noun than "person"."""
-    prompts = [f.name for f in fields(config) if f.name.endswith("prompt")]
-    return replace(config, **{name: getattr(config, name).replace("person", noun) for name in prompts})
-
-
-def score_step(arm: str, subject: Subject, thief: Thief, seed: int, metric: str) -> Step:
-    """One metric of what a thief gets from an arm, against the subject's clean photos.
-
-    A metric that compares with originals, such as LPIPS, compares with what the same thief gets from clean photos with the same
-    noise: edits of a photo have no other original.
-    """
-    (name, config), photos = _metric(metric), arms(subject, seed)
-    attack = attack_step(photos[arm], subject, thief, seed)
-    paired = registry.load("metrics", name).REFERENCE == "originals"
-    other = attack_step(photos[CLEAN], subject, thief, seed) if paired else subject.references
-    return Step("score", name, config, (attack, other), prompts=attack.prompts)
-
-
-@cache
-def _metric(word: str) -> tuple[str, Any]:
-    """Name and Config of a metric written as in `specs.parse`; kept, since grids ask for the same few thousands of times."""
-    return specs.parse("metrics", word)
-
-
-def stealth_step(subject: Subject, metric: str) -> Step:
-    """How visible the protection is: protected photos against their originals, at their own size."""
-    return Step("score", metric, registry.load("metrics", metric).Config(), (subject.protected, subject.clean))
-
-
 def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: Sequence[str], seeds: int, bench: Bench) -> Audit:
     """Trains every thief on every arm of every subject with every seed, scores, compares.
 
@@ -161,12 +76,12 @@ def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: 
     if not subjects or not thieves or seeds < 1:
         raise UserError("An audit needs photos, a thief and at least one seed; none of the three may be missing.")
     for metric in metrics:
-        _metric(metric)  # a mistyped one is told before the first training
+        parse_metric(metric)  # a mistyped one is told before the first training
     cells = list(product(thieves, subjects, range(seeds), ARMS))
     for done, (thief, subject, seed, arm) in enumerate(cells):
         if bench.progress:
             bench.progress("thieves", done, len(cells))
-        steps.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), bench)
+        compute.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), bench)
     if bench.progress:
         bench.progress("thieves", len(cells), len(cells))
     rows = [_row(thief, metric, *scores(subjects, thief, metric, seeds, bench)) for thief in thieves for metric in metrics]
@@ -181,7 +96,7 @@ def scores(
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
     for subject, seed, arm in product(subjects, range(seeds), ARMS):
-        found = steps.score(score_step(arm, subject, thief, seed, metric), bench)
+        found = compute.score(score_step(arm, subject, thief, seed, metric), bench)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
     return tables, reasons[0] if reasons else None
@@ -199,7 +114,7 @@ def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | 
 
 def _stealth(subjects: Sequence[Subject], bench: Bench) -> dict[str, Estimate]:
     return {
-        metric: intervals.estimate({s.name: {0: steps.score(stealth_step(s, metric), bench).values} for s in subjects})
+        metric: intervals.estimate({s.name: {0: compute.score(stealth_step(s, metric), bench).values} for s in subjects})
         for metric in STEALTH
     }
 
@@ -227,7 +142,7 @@ def _sentence(row: Row) -> str:
         f"match rate {clean.mean:.2f} clean, {noise.mean:.2f} noise, {protected.mean:.2f} protected "
         f"[{protected.low:.2f}, {protected.high:.2f}]"
     )
-    if clean.mean < WORKS:
+    if clean.mean < MIN_CLEAN_MATCH_RATE:
         return f"On {row.victim}, {row.thief}: {shown}. This thief fails on clean photos already, so nothing is shown."
     less = [name for name, d in ((CLEAN, row.against_clean), (NOISE, row.against_noise)) if d.high < 0]
     verdict = {

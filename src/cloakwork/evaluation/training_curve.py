@@ -8,12 +8,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cloakwork import measure, registry, steps
-from cloakwork.comparison import Subject
+from cloakwork import registry
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.intervals import Estimate, estimate
+from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import drop, hash_of, read_json, write_json
-from cloakwork.intervals import Estimate, estimate
+from cloakwork.metrics import measure, metric_instrument
 from cloakwork.state import State
-from cloakwork.steps import Bench, Step
 
 Course = dict[int, dict[str, list[float]]]  # training steps -> metric -> one score a picture (NaN: unscored)
 
@@ -33,19 +35,19 @@ def course(attack: Step, subject: Subject, every: int, metrics: Sequence[str], b
     """
     decided = hash_of([steps.key(attack, bench), steps.key(subject.references, bench)])
     path = bench.results.folder / "course" / f"{decided[:32]}-{every}.json"
-    exact = {m: f"{m} {registry.load('metrics', m).VERSION} {measure.instrument(m)}" for m in metrics}  # what is kept under it
+    exact = {m: f"{m} {registry.load('metrics', m).VERSION} {metric_instrument(m)}" for m in metrics}  # what is kept under it
     looks = range(every, attack.config.steps + 1, every)
     kept = _read(path)
     if not all(name in kept.get(k, {}) for k in looks for name in exact.values()):
-        references, checkpoint = steps.photos(subject.references, bench), path.with_suffix(".part.safetensors")
+        references, checkpoint = compute.photos(subject.references, bench), path.with_suffix(".part.safetensors")
 
         def look(done: int, pictures: Tensor) -> None:
             prompts = [p for p in attack.prompts for _ in range(len(pictures) // len(attack.prompts))]
-            found = {name: measure.measure(m, pictures, references, prompts).values for m, name in exact.items()}
+            found = {name: measure(m, pictures, references, prompts).values for m, name in exact.items()}
             kept[done] = kept.get(done, {}) | found
             write_json(path, {"looks": {str(k): found for k, found in kept.items()}})
 
-        steps.steal(attack, bench, State(checkpoint, subject.name, bench.progress, sample_every=every, watch=look))
+        compute.steal(attack, bench, State(checkpoint, subject.name, bench.progress, sample_every=every, watch=look))
         drop(checkpoint)
     return {k: {m: kept[k][name] for m, name in exact.items()} for k in looks}
 

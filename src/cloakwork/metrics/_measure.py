@@ -67,10 +67,10 @@ def measure(
     texts = list(prompts) if prompts is not None else None
     _check_pairs(name, module, pictures, clean, texts)
     values, reason = _score(name, module, pictures, clean, texts, cfg)
-    return Measurement(name, values, reason, instrument(name, cfg), module.BETTER, module.UNIT)
+    return Measurement(name, values, reason, metric_instrument(name, cfg), module.BETTER, module.UNIT)
 
 
-def instrument(name: str, cfg: Any = None) -> str:
+def metric_instrument(name: str, cfg: Any = None) -> str:
     """The network that a metric measures with and its weights; "" when it has none or they are not here."""
     module = registry.load("metrics", name)
     if not hasattr(module, "instrument"):

@@ -8,8 +8,8 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloakwork.evaluation.intervals import Estimate
 from cloakwork.files import whole
-from cloakwork.intervals import Estimate
 
 Course = Mapping[Any, Estimate]  # a number -> estimate
 

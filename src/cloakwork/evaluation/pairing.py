@@ -7,12 +7,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from cloakwork.comparison import Subject
 from cloakwork.errors import UserError
+from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import FOLDER
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.sets import PhotoSet, load_sets
-from cloakwork.sources import Source, source
 
 
 class Original(NamedTuple):

@@ -1,0 +1,1 @@
+"""Experiments as cached steps: what is compared, where results are kept, how sure they are."""
