@@ -21,11 +21,10 @@ import screen_tables
 import tables
 from finding_tables import head, line
 
-from cloakwork import report
+from cloakwork.benchmark.report import leaderboard, serialize, write
+from cloakwork.benchmark.results import Cell, Findings, TableFindings
 from cloakwork.evaluation.intervals import Estimate
 from cloakwork.files import whole
-from cloakwork.findings import Cell, Findings, TableFindings
-from cloakwork.reporting import plain, rows
 
 RESULTS = Path("results/tiny")
 HEADS = {"match": "match rate", "face_missing": "no face", "identity": "distance", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
@@ -40,12 +39,14 @@ def keep(findings: Findings, folder: Path = RESULTS) -> None:
         flags = tuple(f for f in findings.flags if f.where.startswith(f"{table.name}: "))
         folder.mkdir(parents=True, exist_ok=True)
         with whole(folder / f"{table.name.replace(' ', '-')}.json") as part:
-            part.write_text(plain.dump(replace(findings, tables=(table,), flags=flags, costs=(), made=made)), encoding="utf-8")
+            part.write_text(
+                serialize.dump(replace(findings, tables=(table,), flags=flags, costs=(), made=made)), encoding="utf-8"
+            )
 
 
 def kept(folder: Path = RESULTS) -> dict[str, TableFindings]:
     """Tables by name."""
-    return {t.name: t for path in sorted(folder.glob("*.json")) for t in report.read(path).tables}
+    return {t.name: t for path in sorted(folder.glob("*.json")) for t in write.read(path).tables}
 
 
 def board(table: TableFindings) -> list[str]:
@@ -66,7 +67,7 @@ def board(table: TableFindings) -> list[str]:
     ]
     lines = head(heads)
     for thief in table.thieves:
-        for row in rows.board(table, thief):
+        for row in leaderboard.board(table, thief):
             cell = row.cells[first]
             gaps = [_gap(cell.against_clean), _gap(cell.against_noise)]
             verdict = {"yes": "yes", "no": "**no**"}.get(row.verdict, "")
@@ -90,7 +91,7 @@ def matrix(table: TableFindings) -> list[str]:
     Where there are more thieves than protections, the other way round.
     """
     by = leading(table)
-    protections = [row.protection for row in rows.board(table, table.thieves[0])]
+    protections = [row.protection for row in leaderboard.board(table, table.thieves[0])]
 
     def shown(protection: str, thief: str) -> str:
         cell = by[protection, thief]
@@ -124,7 +125,7 @@ def worst(table: TableFindings) -> list[str]:
     by = leading(table)
     first, sentences = table.thieves[0], []
     for protection in table.protections:
-        top = rows.most(by[protection, thief] for thief in table.thieves)
+        top = leaderboard.most(by[protection, thief] for thief in table.thieves)
         if top is None:
             continue
         beyond = f", beyond chance for one comparison of {len(table.thieves) - 1}" if "adaptive thief" in top.flags else ""
@@ -203,11 +204,11 @@ def stands(doc: Path, name: str) -> list[str]:
 
 def _mean(cell: Cell, digits: int = 2) -> str:
     e = cell.mean
-    return f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]" if e and rows.known(e) else cell.lack
+    return f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]" if e and leaderboard.known(e) else cell.lack
 
 
 def _gap(e: Estimate | None) -> str:
-    return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}], p {e.p:.3f}" if e and rows.known(e) else ""
+    return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}], p {e.p:.3f}" if e and leaderboard.known(e) else ""
 
 
 def fill() -> None:
@@ -221,7 +222,7 @@ def main() -> None:
     match sys.argv[1:]:
         case ["keep", *paths] if paths:
             for path in paths:
-                keep(report.read(Path(path)))
+                keep(write.read(Path(path)))
         case []:
             pass
         case _:

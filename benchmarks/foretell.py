@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from cloakwork.benchmark.grids import Line, Table, lines, people
+from cloakwork.benchmark.recipes.tiny import EVERY, OURS, THREE
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject, score_step
 from cloakwork.evaluation.intervals import DRAWS
 from cloakwork.evaluation.steps import Bench
 from cloakwork.files import write_json
-from cloakwork.grids import Line, Table, lines, people
 from cloakwork.metrics import identity, lpips
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.recipes.tiny import EVERY, OURS, THREE
 from cloakwork.types import Photos
 
 MEASURES = ("displacement", "unlikeness", "error", "strangeness")

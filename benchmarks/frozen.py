@@ -19,6 +19,8 @@ import torch
 from safetensors.torch import load_file
 
 from cloakwork.benching import only
+from cloakwork.benchmark.grids import PROMPTS, protected
+from cloakwork.benchmark.recipes.tiny import tiny
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import Subject
@@ -26,14 +28,12 @@ from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.weights import learnable, set_weights
-from cloakwork.grids import PROMPTS, protected
 from cloakwork.metrics import match
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.perturbation.surrogates import members
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections.metacloak import pool_steps
-from cloakwork.recipes.tiny import tiny
 from cloakwork.state import State
 
 

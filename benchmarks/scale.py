@@ -26,12 +26,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cloakwork import cluster, executors
+from cloakwork.benchmark.execution import ray_driver, serial
+from cloakwork.benchmark.execution.serial import Outcome
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.executors import Outcome
 from cloakwork.files import write_json
 from cloakwork.types import Photos
 
@@ -115,8 +115,8 @@ def measured(engine: str, n: int, bare: bool, folder: Path) -> dict[str, Any]:
 def executed(engine: str, targets: list[Step], todo: dict[str, Step], bench: Bench, bare: bool) -> Outcome:
     """The steps, by one of the engines."""
     if engine == "serial":
-        return executors.serial(targets, bench)
-    return cluster.spread(todo, bench, nap if bare else None)
+        return serial.serial(targets, bench)
+    return ray_driver.spread(todo, bench, nap if bare else None)
 
 
 def one(engine: str, n: int, bare: bool) -> dict[str, Any]:
@@ -125,7 +125,7 @@ def one(engine: str, n: int, bare: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         if engine == "serial":
             return measured(engine, n, bare, Path(folder))
-        with cluster.connected(workers=WORKERS):
+        with ray_driver.connected(workers=WORKERS):
             warm_up()
             return measured(engine, n, bare, Path(folder))
 
@@ -176,7 +176,7 @@ def warm_up() -> None:
 
 
 def _ready() -> None:
-    import cloakwork.working  # noqa: F401
+    import cloakwork.benchmark.execution.ray_worker  # noqa: F401
 
     time.sleep(1)
 

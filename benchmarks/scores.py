@@ -21,14 +21,15 @@ from typing import Any
 import docs
 import torch
 
-from cloakwork import benching, grids
-from cloakwork.checks import check
+from cloakwork import benching
+from cloakwork.benchmark import grids
+from cloakwork.benchmark.flags import add_flags
+from cloakwork.benchmark.grids import Grid
+from cloakwork.benchmark.recipes.tiny import tiny
+from cloakwork.benchmark.results import collect
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Bench
 from cloakwork.files import save_json, whole
-from cloakwork.findings import collect
-from cloakwork.grids import Grid
-from cloakwork.recipes.tiny import tiny
 
 RESULTS = Path("results")
 
@@ -94,7 +95,7 @@ def main() -> None:
         print(f"{keep(Grid(grid.name, grid.about, left), bench, path)} scores in {path}")
         return
     grid = benching.only(grid, args.names)
-    found = check(collect(grid, bench), grid, bench)
+    found = add_flags(collect(grid, bench), grid, bench)
     for table in found.tables:
         lacking = [f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.lack == "failed"]
         if lacking:

@@ -26,16 +26,16 @@ import screen_tables
 import torch
 
 from cloakwork import specs
+from cloakwork.benchmark.grids import Table, lines, people
+from cloakwork.benchmark.recipes.tiny import OURS, PURIFIERS, SIDE
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import write_json
-from cloakwork.grids import Table, lines, people
 from cloakwork.metrics import lpips
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.recipes.tiny import OURS, PURIFIERS, SIDE
 from cloakwork.types import Photos
 
 PROTECTIONS = ("noise", OURS, "aspl", "photoguard")

@@ -23,7 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import grids, specs
+from cloakwork import specs
+from cloakwork.benchmark import grids
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import Subject, with_noun

@@ -20,13 +20,13 @@ from pathlib import Path
 import tables
 import torch
 
+from cloakwork.benchmark.grids import Table, lines
+from cloakwork.benchmark.grids import people as people_in
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import bottleneck, compute
 from cloakwork.evaluation.intervals import difference, estimate
 from cloakwork.evaluation.steps import Bench
 from cloakwork.files import ASSETS, write_json
-from cloakwork.grids import Table, lines
-from cloakwork.grids import people as people_in
 from cloakwork.models import autoencoders
 from cloakwork.photos.preprocessing import preprocess
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from cloakwork.benchmark.results import Cell, Cost, Findings, Flag, TableFindings
 from cloakwork.evaluation.intervals import Estimate
-from cloakwork.findings import Cell, Cost, Findings, Flag, TableFindings
 
 LEFT = {"none": 0.9, "noise": 0.88, "pid": 0.34, "cloakwork": 0.21, "glaze": 0.86}
 THIEVES = {"plain": "", "recoder": "jpeg:quality=75", "cleaner": "gridpure+jpeg"}

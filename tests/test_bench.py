@@ -13,8 +13,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cloakwork import checks, executors, findings, grids, recipes
 from cloakwork.benching import only
+from cloakwork.benchmark import grids, recipes, results
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.flags import add_flags
+from cloakwork.benchmark.grids import Grid, Table, lines, targets, thief
+from cloakwork.benchmark.recipes.quick import quick
+from cloakwork.benchmark.results import Findings
 from cloakwork.cli import main
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
@@ -22,9 +27,6 @@ from cloakwork.evaluation.design import Subject, Thief
 from cloakwork.evaluation.intervals import Estimate
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench
-from cloakwork.findings import Findings
-from cloakwork.grids import Grid, Table, lines, targets, thief
-from cloakwork.recipes.quick import quick
 
 Run = Callable[..., tuple[Findings, Grid, Bench]]
 
@@ -54,9 +56,9 @@ def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
     def of(*protections: str, thieves: tuple[Thief, ...] | None = None, **table: object) -> tuple[Findings, Grid, Bench]:
         table = {"metrics": ("own_lab.brightness",)} | table
         made = Table("lab", protections, thieves or (copier(),), people, **table)  # type: ignore[arg-type]
-        grid, bench = grids.check(Grid("lab", "A test.", (made,))), Bench(tmp_path / "store", "cpu")
-        outcome = executors.serial(targets(grid), bench)
-        return checks.check(findings.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
+        grid, bench = grids.check_grid(Grid("lab", "A test.", (made,))), Bench(tmp_path / "store", "cpu")
+        outcome = serial.serial(targets(grid), bench)
+        return add_flags(results.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
 
     return of
 
@@ -103,8 +105,8 @@ def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
 def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_path: Path) -> None:
     grid = Grid("lab", "", (Table("lab", (), (copier(),), people, ("own_lab.blind",)),))
     bench = Bench(tmp_path / "store", "cpu")
-    assert not executors.serial(targets(grid), bench).failed
-    found = checks.check(findings.collect(grid, bench), grid, bench)
+    assert not serial.serial(targets(grid), bench).failed
+    found = add_flags(results.collect(grid, bench), grid, bench)
     assert all(
         c.lack == "unscored" and c.unscored and c.mean is None and c.failed == "The metric gave no number."
         for c in found.tables[0].cells
@@ -114,7 +116,7 @@ def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_pa
 
 def test_what_was_never_computed_says_so(people: tuple[Subject, ...], tmp_path: Path) -> None:
     grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),))
-    cells = findings.collect(grid, Bench(tmp_path / "empty", "cpu")).tables[0].cells
+    cells = results.collect(grid, Bench(tmp_path / "empty", "cpu")).tables[0].cells
     assert cells and all(c.failed.endswith("it has not been computed.") for c in cells)
 
 
@@ -128,8 +130,8 @@ def test_six_photo_sets_are_enough(people: tuple[Subject, ...], tmp_path: Path) 
     six = tuple(replace(s, name=f"{s.name} {i}") for i in range(2) for s in people)
     grid = Grid("lab", "", (Table("lab", (), (copier(),), six, ("own_lab.brightness",)),))
     bench = Bench(tmp_path / "store", "cpu")
-    executors.serial(targets(grid), bench)
-    assert not checks.check(findings.collect(grid, bench), grid, bench).flags
+    serial.serial(targets(grid), bench)
+    assert not add_flags(results.collect(grid, bench), grid, bench).flags
 
 
 def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
@@ -137,10 +139,10 @@ def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
     low = Estimate(0.1, 0.0, 0.2, 3, 1, 3)
     (table,) = found.tables
     cells = tuple(replace(c, metric="match", mean=low) for c in table.cells)
-    planted = checks.check(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
+    planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
     assert kinds(planted)["thief fails"] and all("thief fails" in c.flags for c in planted.tables[0].cells)
     well = tuple(replace(c, mean=replace(low, mean=0.9)) for c in cells)
-    assert "thief fails" not in kinds(checks.check(replace(found, tables=(replace(table, cells=well),)), grid, bench))
+    assert "thief fails" not in kinds(add_flags(replace(found, tables=(replace(table, cells=well),)), grid, bench))
 
 
 def test_chance_that_no_seed_rules_is_flagged_at_budget_0(run: Run) -> None:
@@ -155,7 +157,7 @@ def test_a_photo_beyond_the_budget_is_flagged(run: Run) -> None:
     photos = {k: (v.int() // 2).to(torch.uint8) for k, v in load_file(path).items()}
     path.with_suffix(".record.json").unlink()
     save_file(photos, path)
-    planted = checks.check(found, grid, bench)
+    planted = add_flags(found, grid, bench)
     assert kinds(planted)["over budget"] == ["lab: own_lab.darker / copier"] and "its budget is 11" in planted.flags[0].text
 
 
@@ -192,7 +194,7 @@ def test_edits_are_not_compared_with_one_another(run: Run) -> None:
 def test_tables_that_lack_something_are_refused_together(people: tuple[Subject, ...]) -> None:
     one = Table("a", (), (copier(), copier()), people)
     with pytest.raises(UserError) as error:
-        grids.check(Grid("lab", "", (one, replace(one, thieves=()))))
+        grids.check_grid(Grid("lab", "", (one, replace(one, thieves=()))))
     assert len(error.value.sentences) == 3
     with pytest.raises(UserError, match="no table of 'lab' 'x'"):
         only(Grid("lab", "", (one,)), ["x"])
@@ -215,7 +217,7 @@ def test_folders_of_people_and_of_things(tmp_path: Path, sample_files: list[Path
 def test_quick_has_two_photo_sets_and_a_control(tmp_path: Path) -> None:
     grid = recipes.build("quick", quick)
     bench = Bench(tmp_path, "cpu")
-    counted = {(e.kind, e.name): e.steps for e in executors.expect(targets(grid), bench)}
+    counted = {(e.kind, e.name): e.steps for e in serial.expect(targets(grid), bench)}
     assert counted["attack", "dreambooth"] == 20 and counted["attack", "sdedit"] == 8
     assert not list(tmp_path.rglob("*.safetensors")), "a dry run computes nothing"
 
@@ -231,7 +233,7 @@ def wrong(data):
 def quick():
     pass
 def empty():
-    from cloakwork.grids import Grid
+    from cloakwork.benchmark.grids import Grid
     return Grid("mine", "", ())
 """
 
@@ -241,7 +243,7 @@ def empty():
     (["quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
     (["tiny"], "The recipe 'tiny' needs photo sets"),
     (["--recipe", "bench_mine.raises"], "The recipe 'raises' raised ValueError: no luck (bench_mine.py, line 2)"),
-    (["--recipe", "bench_mine.wrong"], "The recipe 'wrong' returned int; it must return a cloakwork.grids.Grid."),
+    (["--recipe", "bench_mine.wrong"], "The recipe 'wrong' returned int; it must return a cloakwork.benchmark.grids.Grid."),
     (["--recipe", "bench_mine.absent"], "The module 'bench_mine' has no function 'absent'"),
     (["--recipe", "nowhere.grid"], "There is no module 'nowhere'"),
     (
@@ -270,7 +272,7 @@ def test_bad_input_is_one_sentence(
 RECIPE = """
 from pathlib import Path
 from cloakwork.evaluation.design import Subject
-from cloakwork.grids import Grid, Table, thief
+from cloakwork.benchmark.grids import Grid, Table, thief
 from cloakwork.evaluation.sources import source
 
 def grid(data):
@@ -314,11 +316,11 @@ def test_a_full_disk_stops_the_grid_with_one_sentence(
 
     monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(UserError, match="No space left on device"):
-        executors.serial(targets(grid), bench)
+        serial.serial(targets(grid), bench)
     assert len(kept) == 1, "nothing more was tried"
     monkeypatch.undo()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*.safetensors")}
-    assert before and not executors.serial(targets(grid), bench).failed
+    assert before and not serial.serial(targets(grid), bench).failed
     assert all(p.stat().st_mtime_ns == t for p, t in before.items()), "what was done is not done again"
 
 

@@ -18,14 +18,14 @@ import pytest
 import torch
 from test_executors import contents, grid
 
-from cloakwork import cluster, executors, needs, working
+from cloakwork.benchmark.execution import ray_driver, ray_worker, resources, serial
+from cloakwork.benchmark.execution.ready_queue import Queue
+from cloakwork.benchmark.execution.resources import Resources
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.needs import Need
 from cloakwork.protections import noise
-from cloakwork.waiting import Queue
 
 ray = pytest.importorskip("ray")
 
@@ -67,7 +67,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
             subprocess.run(plain, check=True, capture_output=True, timeout=120)
         except subprocess.SubprocessError:
             pytest.skip("Ray itself does not start on this machine, whoever starts it.")
-        with cluster.connected(workers=2):
+        with ray_driver.connected(workers=2):
             yield
 
 
@@ -75,7 +75,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory, sample_files: list[Path]) -> dict[str, bytes]:
     """What an undisturbed run in one process leaves."""
     store = tmp_path_factory.mktemp("whole")
-    executors.serial(grid(sample_files), Bench(store, "cpu"))
+    serial.serial(grid(sample_files), Bench(store, "cpu"))
     return contents(store)
 
 
@@ -110,28 +110,28 @@ def finished(store: Path) -> dict[Path, int]:
 def test_several_processes_give_the_bytes_of_one(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
     bench, told = Bench(tmp_path, "cpu"), []
     names = list(steps.graph(grid(sample_files), bench))
-    outcome = cluster.run(grid(sample_files), bench, lambda *what: told.append(what))
+    outcome = ray_driver.run(grid(sample_files), bench, lambda *what: told.append(what))
     assert sorted(outcome.made) == sorted(names) and not outcome.failed
     assert [what[:2] for what in told] == [(i, 20) for i in range(1, 21)] and {what[2] for what in told} == set(names)
     assert contents(tmp_path) == whole and not list(tmp_path.rglob("*.claim"))
-    again = cluster.run(grid(sample_files), Bench(tmp_path, "cpu"))
+    again = ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"))
     assert not again.made and not again.failed
 
 
 def test_workers_keep_their_models_and_the_drivers_threads(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
     targets = [odd(sample_files, notes, number=n, seconds=0.1, model=True) for n in range(8)]
-    assert not cluster.run(targets, Bench(tmp_path / "store", "cpu")).failed
+    assert not ray_driver.run(targets, Bench(tmp_path / "store", "cpu")).failed
     lines = [line.split() for line in notes.read_text().splitlines()]
     processes = {pid for pid, *_ in lines}
     assert len(lines) == 8 and len(processes) == 2 and str(os.getpid()) not in processes
     assert len({(pid, model) for pid, model, _ in lines}) == 2, "one model a process, whatever the number of its tasks"
     torch.set_num_threads(2)
     try:
-        cluster.run([odd(sample_files, notes, number=9)], Bench(tmp_path / "store", "cpu"))
+        ray_driver.run([odd(sample_files, notes, number=9)], Bench(tmp_path / "store", "cpu"))
         assert notes.read_text().splitlines()[-1].endswith(" 2") and {threads for *_, threads in lines} == {"1"}
         torch.set_num_threads(3)
         with pytest.raises(UserError, match="needs 3 processors on one machine"):
-            cluster.run(grid(sample_files), Bench(tmp_path / "store", "cpu"))
+            ray_driver.run(grid(sample_files), Bench(tmp_path / "store", "cpu"))
     finally:
         torch.set_num_threads(1)
 
@@ -147,7 +147,7 @@ def test_a_killed_worker_costs_no_more_than_its_step(
             os.kill(killed[0], signal.SIGKILL)
 
     bench = Bench(tmp_path / "store", "cpu")
-    outcome = cluster.run([slow, *grid(sample_files)], bench, kill)
+    outcome = ray_driver.run([slow, *grid(sample_files)], bench, kill)
     assert killed and len(outcome.made) == 21 and not outcome.failed
     first, second = (int(line.split()[0]) for line in notes.read_text().splitlines())
     assert first == killed[0] != second, "begun twice, by two processes"
@@ -168,7 +168,7 @@ def test_a_step_whose_worker_is_lost_too_often_fails(sample_files: list[Path], t
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        outcome = cluster.run([slow], Bench(tmp_path / "store", "cpu"), retries=0)
+        outcome = ray_driver.run([slow], Bench(tmp_path / "store", "cpu"), retries=0)
     finally:
         stop.set()
         killer.join()
@@ -181,7 +181,7 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
     broken = odd(sample_files, notes, fault="kettle")
     targets = [*grid([*sample_files]), Step("protect", "noise", noise.Config(budget=2), (broken,))]
     there, here = (
-        engine(targets, Bench(tmp_path / name, "cpu")) for name, engine in (("a", cluster.run), ("b", executors.serial))
+        engine(targets, Bench(tmp_path / name, "cpu")) for name, engine in (("a", ray_driver.run), ("b", serial.serial))
     )
     assert there.failed == here.failed and len(there.failed) == 2
     assert next(iter(there.failed.values())) == "UserError: The kettle is empty."
@@ -190,7 +190,7 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
 
 def test_a_full_disk_stops_the_run(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
     with pytest.raises(Unwritable, match=r"^The kettle is empty\.$"):
-        cluster.run([odd(sample_files, notes, fault="full"), *grid(sample_files)], Bench(tmp_path / "store", "cpu"))
+        ray_driver.run([odd(sample_files, notes, fault="full"), *grid(sample_files)], Bench(tmp_path / "store", "cpu"))
 
 
 def test_what_others_are_at_is_waited_for(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
@@ -207,7 +207,7 @@ def test_what_others_are_at_is_waited_for(sample_files: list[Path], tmp_path: Pa
     other = threading.Thread(target=hold)
     other.start()
     ready.wait()
-    outcome = cluster.run(grid(sample_files), bench)
+    outcome = ray_driver.run(grid(sample_files), bench)
     other.join()
     assert len(outcome.made) == 20 and outcome.made.index(name) > 0 and contents(tmp_path) == whole
 
@@ -218,10 +218,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs te
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_executors import grid
-from cloakwork import cluster
+from cloakwork.benchmark.execution import ray_driver
 from cloakwork.evaluation.steps import Bench
 address, store, *files = sys.argv[1:]
-print(len(cluster.run(grid([Path(f) for f in files]), Bench(store, "cpu"), address=address or None, workers=2).made))
+print(len(ray_driver.run(grid([Path(f) for f in files]), Bench(store, "cpu"), address=address or None, workers=2).made))
 """
 
 
@@ -261,14 +261,14 @@ def test_a_driver_that_ends_too_early(
         for folder in folders:
             subprocess.run(["rm", "-rf", str(folder)], check=True)
     assert not any(folder.exists() for folder in folders)
-    outcome = cluster.run(grid(sample_files), Bench(store, "cpu"))
+    outcome = ray_driver.run(grid(sample_files), Bench(store, "cpu"))
     assert contents(store) == whole and not outcome.failed
     assert made.items() <= finished(store).items(), "nothing that was done is done again"
 
 
 def test_a_cluster_that_does_not_answer(sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(cluster, "PATIENCE", 4)
+    monkeypatch.setattr(ray_driver, "PATIENCE", 4)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -276,19 +276,19 @@ def test_a_cluster_that_does_not_answer(sample_files: list[Path], tmp_path: Path
         for address in (f"127.0.0.1:{port}", "127.0.0.1:9", "nowhere.invalid:6379", "nonsense"):
             begun = time.monotonic()
             with pytest.raises(UserError, match=f"No Ray cluster answers at '{address}'") as caught:
-                cluster.run(grid(sample_files), Bench(tmp_path, "cpu"), address=address)
+                ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"), address=address)
             assert len(caught.value.sentences) == 1 and time.monotonic() - begun < 10
     with pytest.raises(UserError, match="with the address auto"):
-        cluster.run(grid(sample_files), Bench(tmp_path, "cpu"), address="ray://127.0.0.1:10001")
+        ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"), address="ray://127.0.0.1:10001")
     assert not contents(tmp_path)
 
 
 def test_without_ray(sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r'pip install "cloakwork\[ray\]"'):
-        cluster.run(grid(sample_files), Bench(tmp_path, "cpu"))
+        ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"))
     with pytest.raises(UserError, match="0 workers and -1 retries"):
-        cluster.run(grid(sample_files), Bench(tmp_path, "cpu"), workers=0, retries=-1)
+        ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"), workers=0, retries=-1)
 
 
 def test_a_worker_that_would_make_something_else_says_so(
@@ -297,27 +297,31 @@ def test_a_worker_that_would_make_something_else_says_so(
     monkeypatch.chdir(tmp_path)
     bench = Bench(tmp_path, "cpu")
     name, step = next(iter(steps.graph(grid(sample_files), bench).items()))
-    about = working.Circumstances(str(tmp_path), str(tmp_path), "cpu", 1)
+    about = ray_worker.Circumstances(str(tmp_path), str(tmp_path), "cpu", 1)
     other = f"protect/{'0' * 32}.safetensors"
-    done, made, why = working.make(other, [ray.put(about), ray.put({other: step})])
+    done, made, why = ray_worker.make(other, [ray.put(about), ray.put({other: step})])
     assert done and not made and why and "would make another result" in why
-    assert working.make(name, [ray.put(about), ray.put({name: step})]) == (True, True, None)
+    assert ray_worker.make(name, [ray.put(about), ray.put({name: step})]) == (True, True, None)
 
 
 def test_what_a_task_asks_of_a_machine(sample_files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = Step("protect", "noise", noise.Config(), (source(sample_files),))
     hub = Step("protect", "noise", noise.Config(), (source(sample_files),), models=("somebody/model",))
-    assert needs.of_one(noisy, "cpu", 10**12) == Need(1, 0, 2 * 10**9)
-    assert needs.of_one(noisy, "cuda", 10**9) == Need(1, needs.GPU_SHARE, 10**9)
-    assert needs.of_one(hub, "cuda", 10**12) == Need(1, 1, 8 * 10**9)
+    assert resources.of_one(noisy, "cpu", 10**12) == Resources(1, 0, 2 * 10**9)
+    assert resources.of_one(noisy, "cuda", 10**9) == Resources(1, resources.GPU_SHARE, 10**9)
+    assert resources.of_one(hub, "cuda", 10**12) == Resources(1, 1, 8 * 10**9)
     monkeypatch.setattr(noise, "GPUS", 0.5, raising=False)
     monkeypatch.setattr(noise, "MEMORY_GB", 3, raising=False)
-    assert needs.of_one(hub, "cuda", 10**12) == Need(1, 0.5, 3 * 10**9)
+    assert resources.of_one(hub, "cuda", 10**12) == Resources(1, 0.5, 3 * 10**9)
     nodes = [{"CPU": 8.0, "GPU": 1.0, "memory": 64e9}, {"CPU": 4.0, "memory": 5e9}]
-    assert [Need(1, 0, 10**9).slots(nodes), Need(1, 0.5, 10**9).slots(nodes), Need(2, 0, 2 * 10**9).slots(nodes)] == [12, 2, 6]
-    assert Need(1, 0, 0).slots([]) == 0
+    assert [
+        Resources(1, 0, 10**9).slots(nodes),
+        Resources(1, 0.5, 10**9).slots(nodes),
+        Resources(2, 0, 2 * 10**9).slots(nodes),
+    ] == [12, 2, 6]
+    assert Resources(1, 0, 0).slots([]) == 0
     with pytest.raises(UserError, match=r"1 processor and 0\.5 GPU on one machine") as caught:
-        needs.of_each([noisy, hub], "cuda", [{"CPU": 8.0, "memory": 64e9}])
+        resources.resources_for([noisy, hub], "cuda", [{"CPU": 8.0, "memory": 64e9}])
     assert len(caught.value.sentences) == 1
 
 

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
+from cloakwork.benchmark.results import Cell, TableFindings
 from cloakwork.evaluation.intervals import estimate
-from cloakwork.findings import Cell, TableFindings
 
 ROOT = Path(__file__).parents[1]
 

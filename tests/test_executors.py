@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import executors
+from cloakwork.benchmark.execution import serial
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.sources import source
@@ -44,7 +44,7 @@ def contents(store: Path) -> dict[str, bytes]:
 def whole(tmp_path_factory: pytest.TempPathFactory, sample_files: list[Path]) -> dict[str, bytes]:
     """What an undisturbed run leaves."""
     store = tmp_path_factory.mktemp("whole")
-    executors.serial(grid(sample_files), Bench(store, "cpu"))
+    serial.serial(grid(sample_files), Bench(store, "cpu"))
     return contents(store)
 
 
@@ -52,31 +52,31 @@ def test_shared_steps_are_made_once(sample_files: list[Path], tmp_path: Path, wh
     bench, told = Bench(tmp_path, "cpu"), []
     names = list(steps.graph(grid(sample_files), bench))
     assert len(names) == 20 and len(set(names)) == 20
-    outcome = executors.serial(grid(sample_files), bench, lambda *what: told.append(what))
+    outcome = serial.serial(grid(sample_files), bench, lambda *what: told.append(what))
     assert outcome.made == names and not outcome.failed
     assert [what[:2] for what in told] == [(i, 20) for i in range(1, 21)]
     assert contents(tmp_path) == whole and not list(tmp_path.rglob("*.claim"))
-    again = executors.serial(grid(sample_files), Bench(tmp_path, "cpu"))
+    again = serial.serial(grid(sample_files), Bench(tmp_path, "cpu"))
     assert not again.made and not again.failed
 
 
 def test_only_what_is_missing_is_made(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
     bench = Bench(tmp_path, "cpu")
-    executors.serial(grid(sample_files), bench)
+    serial.serial(grid(sample_files), bench)
     for name in steps.graph(grid(sample_files), bench):
         if name.startswith("purify"):
             bench.results.drop(name)
-    assert not executors.serial(grid(sample_files), bench).made, "nothing wanted rests on them any more"
+    assert not serial.serial(grid(sample_files), bench).made, "nothing wanted rests on them any more"
     (score, *_) = grid(sample_files)
     bench.results.drop(steps.name_of(score, bench))
-    made = executors.serial(grid(sample_files), bench).made
+    made = serial.serial(grid(sample_files), bench).made
     assert [name.partition("/")[0] for name in made] == ["purify", "score"]
     assert all(whole[name] == data for name, data in contents(tmp_path).items())
 
 
 def test_a_damaged_result_is_made_again(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
     bench = Bench(tmp_path, "cpu")
-    executors.serial(grid(sample_files), bench)
+    serial.serial(grid(sample_files), bench)
     protected = next(name for name in whole if name.startswith("protect"))
     (tmp_path / protected).write_bytes(b"torn")
     (score, *_) = grid(sample_files)
@@ -84,7 +84,7 @@ def test_a_damaged_result_is_made_again(sample_files: list[Path], tmp_path: Path
         if not name.startswith("protect"):
             bench.results.drop(name)
     with pytest.warns(UserWarning, match="is not what its record says"):
-        executors.serial(grid(sample_files), bench)
+        serial.serial(grid(sample_files), bench)
         compute.make(next(s for n, s in steps.graph(grid(sample_files), bench).items() if n == protected), bench)
     assert contents(tmp_path) == whole
 
@@ -97,13 +97,13 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
 
     monkeypatch.setattr(blur, "purify", breaks)
     bench = Bench(tmp_path, "cpu")
-    outcome = executors.serial(grid(sample_files), bench)
+    outcome = serial.serial(grid(sample_files), bench)
     reasons = list(outcome.failed.values())
     assert len(reasons) == 6 and reasons.count("UserError: The kettle is empty.") == 2
     assert sum("which it rests on, failed" in reason for reason in reasons) == 4
     assert len(outcome.made) == 14
     monkeypatch.undo()
-    assert len(executors.serial(grid(sample_files), bench).made) == 6, "the next run tries again"
+    assert len(serial.serial(grid(sample_files), bench).made) == 6, "the next run tries again"
 
 
 CHILD = """
@@ -111,9 +111,9 @@ import sys, torch; torch.set_num_threads(1)
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_executors import grid
-from cloakwork import executors
+from cloakwork.benchmark.execution import serial
 from cloakwork.evaluation.steps import Bench
-print(len(executors.serial(grid([Path(p) for p in sys.argv[2:]]), Bench(sys.argv[1], "cpu")).made))
+print(len(serial.serial(grid([Path(p) for p in sys.argv[2:]]), Bench(sys.argv[1], "cpu")).made))
 """
 
 
@@ -137,15 +137,15 @@ def test_killed_and_resumed_is_the_same(sample_files: list[Path], tmp_path: Path
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    executors.serial(grid(sample_files), Bench(tmp_path, "cpu"))
+    serial.serial(grid(sample_files), Bench(tmp_path, "cpu"))
     assert contents(tmp_path) == whole, "nothing half-written; a dead process's claim on what is finished does no harm"
 
 
 def test_what_a_run_will_cost(sample_files: list[Path], tmp_path: Path) -> None:
     bench = Bench(tmp_path, "cpu")
-    before = {(e.kind, e.name): e for e in executors.expect(grid(sample_files), bench)}
-    assert before["score", "lpips"] == executors.Expected("score", "lpips", 6, 0, None) and before["purify", "jpeg"].left is None
-    executors.serial(grid(sample_files, (4,)), bench)
-    after = {(e.kind, e.name): e for e in executors.expect(grid(sample_files), bench)}
+    before = {(e.kind, e.name): e for e in serial.expect(grid(sample_files), bench)}
+    assert before["score", "lpips"] == serial.Expected("score", "lpips", 6, 0, None) and before["purify", "jpeg"].left is None
+    serial.serial(grid(sample_files, (4,)), bench)
+    after = {(e.kind, e.name): e for e in serial.expect(grid(sample_files), bench)}
     jpegs = after["purify", "jpeg"]
     assert (jpegs.steps, jpegs.cached) == (2, 1) and jpegs.seconds is not None and jpegs.left == jpegs.seconds

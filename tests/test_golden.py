@@ -19,7 +19,7 @@ from conftest import GOLDEN, golden
 from torch import Tensor
 
 from cloakwork import registry
-from cloakwork.metrics import measure
+from cloakwork.metrics._measure import measure
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.state import State

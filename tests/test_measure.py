@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from cloakwork.errors import UserError
-from cloakwork.metrics import measure, metric_instrument
+from cloakwork.metrics._measure import measure, metric_instrument
 from cloakwork.types import Photos
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from cloakwork.errors import Unscored
 from cloakwork.files import SAMPLE_PHOTOS
-from cloakwork.metrics import face_missing, identity, ims_vgg, match, measure, subject_detection
+from cloakwork.metrics import face_missing, identity, ims_vgg, match, subject_detection
+from cloakwork.metrics._measure import measure
 from cloakwork.models import faces as nets
 from cloakwork.models.faces import Face, Faces, load_faces, resized
 from cloakwork.photos.photo import load_photo

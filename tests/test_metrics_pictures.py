@@ -15,19 +15,8 @@ from torch import Tensor
 
 from cloakwork.errors import Unscored
 from cloakwork.files import SAMPLE_PHOTOS
-from cloakwork.metrics import (
-    brisque,
-    clip_i,
-    clip_iqa,
-    clip_iqac,
-    clip_t,
-    dino,
-    ims_clip,
-    kid,
-    liqe_quality,
-    liqe_scene_human,
-    measure,
-)
+from cloakwork.metrics import brisque, clip_i, clip_iqa, clip_iqac, clip_t, dino, ims_clip, kid, liqe_quality, liqe_scene_human
+from cloakwork.metrics._measure import measure
 from cloakwork.models import hub, liqe
 from cloakwork.models.clip import EMBEDDED, MEAN, STD, load_clip, square
 from cloakwork.photos.photo import load_photo

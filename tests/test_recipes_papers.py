@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from cloakwork import executors, grids, recipes, registry, specs
+from cloakwork import registry, specs
+from cloakwork.benchmark import grids, recipes
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.grids import Grid, Table
+from cloakwork.benchmark.recipes import _papers, _reported
+from cloakwork.benchmark.results import Cell, Findings, TableFindings
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import STEALTH, score_step
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.findings import Cell, Findings, TableFindings
-from cloakwork.grids import Grid, Table
-from cloakwork.recipes import _papers, _reported
 
 PAPERS = ("paper_anti_dreambooth", "paper_metacloak", "paper_diff_protect", "paper_red_team")
 TINY = {name: "tiny" for name in (_papers.SD14, _papers.SD15, _papers.SD20, _papers.SD21, _papers.INPAINTING, _papers.CLIP)}
@@ -231,7 +233,7 @@ def test_no_more_people_than_in_the_paper(tmp_path: Path, sample_files: list[Pat
     assert [len(t.subjects) for t in counted.values()] == [6, 6] and [t.name for t in counted.values()] == 2 * ["protections"]
     (red,) = recipes.find(["paper_red_team"]).values()
     assert {len(t.subjects) for t in recipes.build("paper_red_team", red, tmp_path).tables} == {4}
-    assert {registry.find_module(f"cloakwork.recipes.{name}").PEOPLE for name in PAPERS[:2]} == {50}
+    assert {registry.find_module(f"cloakwork.benchmark.recipes.{name}").PEOPLE for name in PAPERS[:2]} == {50}
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -339,7 +341,7 @@ def test_a_slice_of_a_recipe_runs(data: Path, tmp_path: Path) -> None:
     metrics = tuple(m for m in whole.metrics if m.startswith(("ims_clip", "clip_iqac")))
     cut = replace(whole, protections=words, thieves=(who,), metrics=metrics, subjects=whole.subjects[:1])
     grid, bench = Grid("cut", "a test", (cut,)), Bench(tmp_path, "cpu")
-    outcome = executors.serial(grids.targets(grid), bench)
+    outcome = serial.serial(grids.targets(grid), bench)
     assert not outcome.failed, outcome.failed
     for line in grids.lines(cut):
         for metric in metrics:

@@ -16,13 +16,14 @@ import planted
 import pytest
 from PIL import Image
 
-from cloakwork import executors, findings, grids, report
+from cloakwork.benchmark import grids, results
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.report import blind_answers, blind_page, gallery, leaderboard, tables, wording, write
+from cloakwork.benchmark.results import Findings, Flag, Reported
 from cloakwork.errors import UserError
 from cloakwork.evaluation.intervals import Estimate
 from cloakwork.evaluation.steps import Bench
 from cloakwork.files import SAMPLE_PHOTOS
-from cloakwork.findings import Findings, Flag, Reported
-from cloakwork.reporting import ab, blind, pictures, rows, tables, words
 
 HOSTILE = '<script>alert("x")</script>&_%$#{}$\\no$'
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0, 0, 0)
@@ -61,7 +62,7 @@ class Page(HTMLParser):
 
 
 def written(found: Findings, out: Path, **more) -> Page:
-    report.write(found, out, **more)
+    write.write(found, out, **more)
     return Page((out / "report.html").read_text())
 
 
@@ -73,7 +74,7 @@ def loads(page: Page) -> list[str]:
 
 
 def test_all_files_are_written(tmp_path: Path) -> None:
-    files = report.write(planted.findings(), tmp_path)
+    files = write.write(planted.findings(), tmp_path)
     assert all(f.is_file() and f.stat().st_size for f in files)
     names = {str(f.relative_to(tmp_path)) for f in files}
     kinds = ("faces", "faces-stealth", "faces-worst", "cost")
@@ -115,7 +116,7 @@ def test_a_page_can_be_read_by_all(tmp_path: Path) -> None:
 
 def test_nothing_is_loaded(tmp_path: Path) -> None:
     for name in ("report", "ab"):
-        report.write(planted.findings(), tmp_path)
+        write.write(planted.findings(), tmp_path)
         page = Page((tmp_path / f"{name}.html").read_text())
         assert loads(page) == []
         assert "http:" not in page.text and "https:" not in page.text
@@ -147,7 +148,7 @@ def test_what_failed_says_so(tmp_path: Path) -> None:
 
 
 def test_the_verdict_is_that_of_the_cell() -> None:
-    board = rows.board(planted.table(), "plain")
+    board = leaderboard.board(planted.table(), "plain")
     assert [(r.protection, r.verdict) for r in board] == [
         ("none", "control"), ("noise", "control"), ("cloakwork", "yes"), ("pid", "yes"), ("glaze", "no")
     ]  # fmt: skip
@@ -157,20 +158,20 @@ def test_the_verdict_is_that_of_the_cell() -> None:
         if c.metric == "match"
     ]
     upside_down = replace(planted.table(), cells=tuple(turned))
-    assert [r.protection for r in rows.board(upside_down, "plain")] == ["none", "noise", "cloakwork", "pid", "glaze"]
+    assert [r.protection for r in leaderboard.board(upside_down, "plain")] == ["none", "noise", "cloakwork", "pid", "glaze"]
 
 
 def test_the_worst_case_is_named() -> None:
-    worst = {w.protection: w for w in rows.worst_cases(planted.table())}
+    worst = {w.protection: w for w in leaderboard.worst_cases(planted.table())}
     assert (worst["pid"].worst.thief, worst["pid"].worst.purifiers) == ("cleaner", "gridpure+jpeg")
     assert worst["pid"].worst.mean.mean == pytest.approx(0.44)
     assert {chain: round(c.mean.mean, 2) for chain, c in worst["cloakwork"].by_purifiers.items()} == {
         "": 0.21, "jpeg:quality=75": 0.26, "gridpure+jpeg": 0.31
     }  # fmt: skip
     lost = planted.changed(planted.table(), "pid", "match", "recoder", mean=None, failed="gone")
-    found = {w.protection: w for w in rows.worst_cases(lost)}
+    found = {w.protection: w for w in leaderboard.worst_cases(lost)}
     assert found["pid"].by_purifiers["jpeg:quality=75"] is None and not found["pid"].whole and found["glaze"].whole
-    assert rows.worst_cases(planted.table(thieves={"plain": ""})) == []
+    assert leaderboard.worst_cases(planted.table(thieves={"plain": ""})) == []
 
 
 def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
@@ -183,7 +184,7 @@ def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
     for figure in figures:
         assert "currentColor" in figure and not re.search(r"#000000\b|fill: ?#ffffff|<style|<metadata|xmlns", figure)
     assert "Heat map of faces: identity of the worst thief" in page.text
-    assert [w.worst.thief for w in rows.worst_cases(turned)] == ["cleaner"] * 5
+    assert [w.worst.thief for w in leaderboard.worst_cases(turned)] == ["cleaner"] * 5
 
 
 def test_names_are_text_everywhere(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_flags_lead_to_their_words(tmp_path: Path) -> None:
 
 
 def test_same_findings_same_bytes(tmp_path: Path) -> None:
-    first, second = (report.write(planted.findings(), tmp_path / name) for name in "ab")
+    first, second = (write.write(planted.findings(), tmp_path / name) for name in "ab")
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
 
 
@@ -233,8 +234,8 @@ def test_findings_come_back(tmp_path: Path) -> None:
     table = planted.changed(planted.table(), "pid", "match", mean=None, against_clean=None, failed="gone", flags=("failed",))
     table = planted.changed(table, "glaze", "match", mean=NOTHING, reported=(Reported(math.inf, "a", "b"),))
     found = replace(planted.findings(table), made={"a": [1, {"b": -math.inf}], "float": {"float": "none"}})
-    report.write(found, tmp_path)
-    again = report.read(tmp_path / "findings.json")
+    write.write(found, tmp_path)
+    again = write.read(tmp_path / "findings.json")
     assert repr(again) == repr(found)  # NaN is not equal to itself
     assert again.tables[0].cells[4].mean is None and math.isnan(
         next(c for c in again.tables[0].cells if c.protection == "glaze").mean.mean
@@ -246,19 +247,19 @@ def test_findings_come_back(tmp_path: Path) -> None:
 def test_no_findings_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(UserError, match="holds no findings"):
-        report.read(tmp_path / "x.json")
+        write.read(tmp_path / "x.json")
 
 
 def test_newer_and_missing_findings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text('{"format": 99, "made_by": "9.9", "findings": {}}')
     with pytest.raises(UserError, match=r"written by cloakwork 9\.9"):
-        report.read(tmp_path / "x.json")
+        write.read(tmp_path / "x.json")
     with pytest.raises(UserError, match="cannot be read"):
-        report.read(tmp_path / "none.json")
+        write.read(tmp_path / "none.json")
 
 
 def test_tables_for_programs_and_papers(tmp_path: Path) -> None:
-    report.write(planted.findings(), tmp_path)
+    write.write(planted.findings(), tmp_path)
     found = list(csv.DictReader(io.StringIO((tmp_path / "tables/faces.csv").read_text())))
     assert len(found) == 3 * 5 * 2
     pid = next(r for r in found if (r["protection"], r["metric"], r["thief"]) == ("pid", "match", "recoder"))
@@ -282,10 +283,10 @@ def test_tables_of_like_names_have_files_of_their_own() -> None:
 
 
 def test_numbers_read_well() -> None:
-    assert [words.number(v) for v in (0.1234, 1.234, 12.34, 123.4, -0.5, -0.0001, math.nan, math.inf)] == [
+    assert [wording.number(v) for v in (0.1234, 1.234, 12.34, 123.4, -0.5, -0.0001, math.nan, math.inf)] == [
         "0.123", "1.23", "12.3", "123", "−0.500", "0.000", "unscored", "∞"
     ]  # fmt: skip
-    assert words.number(0.126, "share", signed=True) == "+0.13" and words.number(0.0001, "share", signed=True) == "0.00"
+    assert wording.number(0.126, "share", signed=True) == "+0.13" and wording.number(0.0001, "share", signed=True) == "0.00"
 
 
 # ---- pictures -----------------------------------------------------------------------------------------------------------
@@ -308,14 +309,14 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> tuple[grids.Grid, Bench]
     table = grids.Table("things", ("pid:steps=2", "noise"), thieves, grids.things(folder / "data"), ("clip_i",))
     bench = Bench(folder / "store", "cpu")
     done = grids.Grid("small", "Small.", (replace(table, thieves=thieves[:1]),))
-    assert not executors.serial(grids.targets(done), bench).failed
+    assert not serial.serial(grids.targets(done), bench).failed
     return grids.Grid("small", "Small.", (table,)), bench
 
 
 def test_pictures_are_those_of_the_store(ground: tuple[grids.Grid, Bench], tmp_path: Path) -> None:
     grid, bench = ground
     before = sorted(Path(bench.store).rglob("*"))
-    page = written(findings.collect(grid, bench), tmp_path, grid=grid, bench=bench)
+    page = written(results.collect(grid, bench), tmp_path, grid=grid, bench=bench)
     assert sorted(Path(bench.store).rglob("*")) == before  # nothing was computed
     shown = page.all("img")
     # of each set: a clean photo, noise and pid with their changes, and two prompts under each of the three
@@ -329,24 +330,24 @@ def test_pictures_are_those_of_the_store(ground: tuple[grids.Grid, Bench], tmp_p
 def test_what_is_not_in_the_store_is_said(ground: tuple[grids.Grid, Bench], tmp_path: Path) -> None:
     grid, _ = ground
     bench = Bench(tmp_path / "empty", "cpu")
-    shown = pictures.gallery(findings.collect(grid, bench), grid, bench, 10**7)
+    shown = gallery.gallery(results.collect(grid, bench), grid, bench, 10**7)
     strips = {s.protection: s for s in shown.sets[0].strips}
     assert strips["none"].missing == ("what plain got",) and len(strips["none"].photos) == 1
     assert strips["pid:steps=2"].missing == ("the photos", "what plain got")
     assert not list((tmp_path / "empty").rglob("*.safetensors"))
-    assert blind.pairs(grid, bench, 10**7) == []
+    assert blind_page.pairs(grid, bench, 10**7) == []
 
 
 def test_pictures_keep_their_budget(ground: tuple[grids.Grid, Bench], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     grid, bench = ground
-    found = findings.collect(grid, bench)
-    whole = pictures.gallery(found, grid, bench, 10**7)
+    found = results.collect(grid, bench)
+    whole = gallery.gallery(found, grid, bench, 10**7)
     sizes = [strip.size for s in whole.sets for strip in s.strips]
     assert len(sizes) == 6 and not whole.said
-    part = pictures.gallery(found, grid, bench, sum(sizes[:4]))
+    part = gallery.gallery(found, grid, bench, sum(sizes[:4]))
     assert [strip.size for s in part.sets for strip in s.strips] == sizes[:4]
     assert part.said == ("To keep the file small these are left out: coffee (2 rows of things).",)
-    monkeypatch.setattr(report, "PICTURES", 40_000)
+    monkeypatch.setattr(write, "PICTURES", 40_000)
     page = written(found, tmp_path, grid=grid, bench=bench)
     assert sum(len(attrs["src"]) for _, attrs in page.all("img")) <= 40_000 < sum(sizes)
     assert "left out: " in page.seen
@@ -359,7 +360,7 @@ def test_a_damaged_result_is_not_shown_and_not_made_again(ground: tuple[grids.Gr
         attack.write_bytes(b"damaged")
     again = Bench(tmp_path / "store", "cpu")
     with pytest.warns(UserWarning, match="is not what its record says"):
-        shown = pictures.gallery(findings.collect(grid, again), grid, again, 10**7)
+        shown = gallery.gallery(results.collect(grid, again), grid, again, 10**7)
     assert all(strip.missing == ("what plain got",) for s in shown.sets for strip in s.strips)
 
 
@@ -368,14 +369,14 @@ def test_a_damaged_result_is_not_shown_and_not_made_again(ground: tuple[grids.Gr
 
 def test_the_blind_page_tells_nothing(ground: tuple[grids.Grid, Bench], tmp_path: Path) -> None:
     grid, bench = ground
-    found = blind.pairs(grid, bench, 10**7)
-    assert {(p.task, p.protection) for p in found} == {(t, p) for t in ab.TASKS for p in ("noise", "pid:steps=2")}
-    assert blind.pairs(grid, bench, 10**7) == found
-    for task in ab.TASKS:  # as often left as right
+    found = blind_page.pairs(grid, bench, 10**7)
+    assert {(p.task, p.protection) for p in found} == {(t, p) for t in blind_answers.TASKS for p in ("noise", "pid:steps=2")}
+    assert blind_page.pairs(grid, bench, 10**7) == found
+    for task in blind_answers.TASKS:  # as often left as right
         assert sum(p.answer == "left" for p in found if p.task == task) == sum(
             p.answer == "right" for p in found if p.task == task
         )
-    text = blind.page(planted.findings(), found)
+    text = blind_page.page(planted.findings(), found)
     data = re.search(r'<script type="application/json" id="study">(.*?)</script>', text)[1]
     study = json.loads(data)
     text = re.sub(r"base64,[\w+/=]+", "", text)  # where any three letters may stand
@@ -386,8 +387,8 @@ def test_the_blind_page_tells_nothing(ground: tuple[grids.Grid, Bench], tmp_path
 
 def test_pairs_show_the_same_place(ground: tuple[grids.Grid, Bench]) -> None:
     grid, bench = ground
-    pair = next(p for p in blind.pairs(grid, bench, 10**7) if p.task == "seen" and p.protection == "noise")
-    assert (pair.left.width, pair.left.height) == (pair.right.width, pair.right.height) == (blind.SIDE, blind.SIDE)
+    pair = next(p for p in blind_page.pairs(grid, bench, 10**7) if p.task == "seen" and p.protection == "noise")
+    assert (pair.left.width, pair.left.height) == (pair.right.width, pair.right.height) == (blind_page.SIDE, blind_page.SIDE)
     one, two = (_pixels(s.uri) for s in (pair.left, pair.right))
     apart = max(abs(a - b) for a, b in zip(one, two, strict=True))
     assert apart == 11  # noise of the table's budget, and nothing lost on the way
@@ -408,7 +409,7 @@ def answers(path: Path, given: list[tuple[str, str, bool, float]], who: str = "p
 def test_answers_are_counted(tmp_path: Path) -> None:
     one = answers(tmp_path / "1.json", [("seen", "pid", i < 9, 3.0) for i in range(10)] + [("seen", "pid", True, 0.4)], "p1")
     two = answers(tmp_path / "2.json", [("seen", "pid", i < 6, 3.0) for i in range(10)] + [("likeness", "pid", True, 2.0)], "p2")
-    found = ab.analyse([one, two])
+    found = blind_answers.analyse([one, two])
     seen, likeness = found.shares
     assert (seen.task, seen.protection, seen.right, seen.n) == ("seen", "pid", 15, 20)
     # Wilson 1927 and the binomial by their textbook forms, worked out apart from the package
@@ -423,7 +424,7 @@ def test_answers_are_counted(tmp_path: Path) -> None:
 def test_an_answer_given_twice_counts_once(tmp_path: Path) -> None:
     early = answers(tmp_path / "1.json", [("seen", "pid", False, 3.0)])
     late = answers(tmp_path / "2.json", [("seen", "pid", True, 3.0), ("seen", "pid", True, 3.0)])
-    found = ab.analyse([early, late])
+    found = blind_answers.analyse([early, late])
     assert (found.shares[0].right, found.shares[0].n) == (2, 2)
     assert any("more than one file" in note for note in found.notes)
 
@@ -433,22 +434,22 @@ def test_what_are_no_answers_is_refused(tmp_path: Path) -> None:
     odd = answers(tmp_path / "b.json", [("smell", "pid", True, 3.0)])
     good = answers(tmp_path / "c.json", [("seen", "pid", True, 3.0)])
     with pytest.raises(UserError) as caught:
-        ab.analyse([tmp_path / "a.json", odd, good, tmp_path / "none.json"])
+        blind_answers.analyse([tmp_path / "a.json", odd, good, tmp_path / "none.json"])
     assert [Path(s.split(" holds")[0]).name for s in caught.value.sentences] == ["a.json", "b.json", "none.json"]
     with pytest.raises(UserError, match="No answers were given"):
-        ab.analyse([])
+        blind_answers.analyse([])
     with pytest.raises(UserError, match="No answer is left"):
-        ab.analyse([answers(tmp_path / "d.json", [("seen", "pid", True, 0.2)])])
+        blind_answers.analyse([answers(tmp_path / "d.json", [("seen", "pid", True, 0.2)])])
 
 
 @pytest.mark.parametrize("right, n", [(0, 1), (5, 5), (3, 8), (50, 100)])
 def test_intervals_and_p_of_shares(right: int, n: int) -> None:
-    low, high = ab.wilson(right, n)
+    low, high = blind_answers.wilson(right, n)
     assert 0 <= low <= right / n <= high <= 1
     for end in {low, high} - {0.0, 1.0}:  # the score test is exactly at its limit at either end
         assert abs(right / n - end) / math.sqrt(end * (1 - end) / n) == pytest.approx(1.959964, abs=1e-5)
     odds = [math.comb(n, k) / 2**n for k in range(n + 1)]
-    assert ab.binomial(right, n) == pytest.approx(sum(o for o in odds if o <= odds[right] * (1 + 1e-9)))
+    assert blind_answers.binomial(right, n) == pytest.approx(sum(o for o in odds if o <= odds[right] * (1 + 1e-9)))
 
 
 # ---- in a browser -------------------------------------------------------------------------------------------------------
@@ -500,7 +501,7 @@ def test_the_report_in_a_browser(tmp_path: Path, ground: tuple[grids.Grid, Bench
     lost = planted.changed(planted.table(), "pid", "match", mean=None, failed="gone")
     wide = planted.table("things", left=planted.LEFT | {"a_long_name:" + "of_fields=1," * 9: 0.4})
     grid, bench = ground
-    report.write(planted.findings(lost, wide), tmp_path, grid=grid, bench=bench)
+    write.write(planted.findings(lost, wide), tmp_path, grid=grid, bench=bench)
     page, console = opened(tmp_path / "report.html", tmp_path)
     assert console == [] and page.count("<button") > 20  # the script ran under the page's own policy
     for width in (390, 1440):
@@ -532,8 +533,8 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 @browser
 def test_the_blind_page_in_a_browser(tmp_path: Path, ground: tuple[grids.Grid, Bench]) -> None:
     grid, bench = ground
-    report.write(planted.findings(), tmp_path, grid=grid, bench=bench)
-    pairs = blind.pairs(grid, bench, 10**7)
+    write.write(planted.findings(), tmp_path, grid=grid, bench=bench)
+    pairs = blind_page.pairs(grid, bench, 10**7)
     page, console = opened(tmp_path / "ab.html", tmp_path)
     assert console == [] and re.search(r'<section id="start" aria-labelledby="start-title">', page)
     page, console = opened(tmp_path / "ab.html", tmp_path, 390, ANSWER)
@@ -542,5 +543,5 @@ def test_the_blind_page_in_a_browser(tmp_path: Path, ground: tuple[grids.Grid, B
     told = json.loads(found["text"])["answers"]
     assert [(a["task"], a["protection"], a["right"]) for a in told] == [(p.task, p.protection, p.answer == "left") for p in pairs]
     (tmp_path / "answers.json").write_text(found["text"])
-    shares = ab.analyse([tmp_path / "answers.json"]).shares
+    shares = blind_answers.analyse([tmp_path / "answers.json"]).shares
     assert sum(s.n for s in shares) == len(pairs) and sum(s.right for s in shares) == sum(p.answer == "left" for p in pairs)

@@ -11,11 +11,12 @@ from types import ModuleType
 import own_methods
 import pytest
 
-from cloakwork import executors, findings
+from cloakwork.benchmark import results
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.grids import Grid, Table, targets, thief
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench
-from cloakwork.grids import Grid, Table, targets, thief
 
 
 @pytest.fixture
@@ -35,15 +36,15 @@ def test_scores_stand_for_thieves(kept_scores: ModuleType, sample_files: list[Pa
     grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier,), people, ("own_lab.brightness",), budget=16),))
     first, second, file = Bench(tmp_path / "first", "cpu"), Bench(tmp_path / "second", "cpu"), tmp_path / "scores.json"
     half = list(targets(grid))[:4]
-    executors.serial(half, first)
+    serial.serial(half, first)
     assert kept_scores.keep(grid, first, file) == len(half)
     assert kept_scores.put(second, file) == len(half)
     assert kept_scores.put(second, file) == 0, "what is there stays"
     assert not list((tmp_path / "second").glob("attack/*")), "a score needs no pictures"
-    executors.serial(targets(grid), second)
-    whole = executors.serial(targets(grid), Bench(tmp_path / "third", "cpu"))
+    serial.serial(targets(grid), second)
+    whole = serial.serial(targets(grid), Bench(tmp_path / "third", "cpu"))
     assert not whole.failed
-    told, alone = (findings.collect(grid, Bench(tmp_path / s, "cpu")).tables for s in ("second", "third"))
+    told, alone = (results.collect(grid, Bench(tmp_path / s, "cpu")).tables for s in ("second", "third"))
     assert told == alone
     # a grid that no longer asks for them is rid of them
     assert kept_scores.keep(Grid("lab", "", ()), first, file) == 0

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+from cloakwork.benchmark.grids import Grid, Table, people, targets, thief
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.grids import Grid, Table, people, targets, thief
 from cloakwork.models import hub
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from cloakwork import executors, report
-from cloakwork.checks import check
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.execution.serial import Expected, Outcome, Tell
+from cloakwork.benchmark.flags import add_flags
+from cloakwork.benchmark.grids import Grid, targets
+from cloakwork.benchmark.recipes._reported import beside
+from cloakwork.benchmark.report import write
+from cloakwork.benchmark.results import Findings, collect
 from cloakwork.errors import UserError
 from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.executors import Expected, Outcome, Tell
-from cloakwork.findings import Findings, collect
-from cloakwork.grids import Grid, targets
-from cloakwork.recipes._reported import beside
 from cloakwork.registry import unknown
 
 Engine = Callable[[Iterable[Step], Bench, Tell | None], Outcome]
@@ -25,7 +26,7 @@ def bench(
     *,
     store: Path | str | None = None,
     device: str = "auto",
-    engine: Engine = executors.serial,
+    engine: Engine = serial.serial,
     tell: Tell | None = None,
 ) -> Findings:
     """Runs what is missing of a grid, distrusts it, and writes the report.
@@ -51,14 +52,14 @@ def bench(
         raise UserError(f"The report folder {out} is a file; name another folder.")
     desk = Bench(store or out / ".cloakwork", device)
     outcome = engine(list(targets(grid)), desk, tell)
-    found = beside(check(collect(grid, desk, outcome.reasons()), grid, desk))
-    report.write(found, out, grid=grid, bench=desk)
+    found = beside(add_flags(collect(grid, desk, outcome.reasons()), grid, desk))
+    write.write(found, out, grid=grid, bench=desk)
     return found
 
 
 def expect(grid: Grid, store: Path | str, device: str = "auto") -> list[Expected]:
     """What a grid's steps are, how many are cached, and what the rest may take; computes nothing."""
-    return executors.expect(targets(grid), Bench(store, device))
+    return serial.expect(targets(grid), Bench(store, device))
 
 
 def only(grid: Grid, names: Iterable[str]) -> Grid:

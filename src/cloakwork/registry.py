@@ -93,7 +93,8 @@ def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:
 
 
 def _files(kind: str) -> list[Path]:
-    return sorted((Path(__file__).parent / kind).glob("[!_]*.py"))
+    folder = "benchmark/recipes" if kind == "recipes" else kind
+    return sorted((Path(__file__).parent / folder).glob("[!_]*.py"))
 
 
 def _help(file: Path) -> str:

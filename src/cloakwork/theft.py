@@ -15,7 +15,7 @@ from cloakwork.evaluation.compute import steal
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench, Step, key, purified
 from cloakwork.files import FOLDER, drop, read_json, whole, write_json
-from cloakwork.metrics import measure
+from cloakwork.metrics._measure import measure
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.sets import find_sets, load_all, load_sets

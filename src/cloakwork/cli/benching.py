@@ -16,9 +16,9 @@ from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
     from cloakwork.benching import Engine
-    from cloakwork.executors import Expected
-    from cloakwork.findings import Findings
-    from cloakwork.grids import Grid
+    from cloakwork.benchmark.execution.serial import Expected
+    from cloakwork.benchmark.grids import Grid
+    from cloakwork.benchmark.results import Findings
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,14 @@ def bench_command(words: list[str]) -> None:
     """`cloakwork bench`."""
     import torch
 
-    from cloakwork import recipes
     from cloakwork.benching import bench, only
-    from cloakwork.reporting import ab
+    from cloakwork.benchmark import recipes
+    from cloakwork.benchmark.report import blind_answers
 
     flags = tyro.cli(BenchFlags, prog="cloakwork bench", description="Protections against thieves, as a grid.", args=words,
         config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
     if flags.answers:
-        print("\n".join(ab.analyse(flags.answers).lines()))
+        print("\n".join(blind_answers.analyse(flags.answers).lines()))
         return
     if not flags.names + flags.recipe:
         known = ", ".join(name for name, _ in registry.listing("recipes"))
@@ -100,13 +100,13 @@ def _models(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _engine(flags: BenchFlags) -> Engine:
-    from cloakwork import cluster, executors
+    from cloakwork.benchmark.execution import ray_driver, serial
 
     if flags.engine == "ray":
-        return partial(cluster.run, address=flags.address, workers=flags.workers)
+        return partial(ray_driver.run, address=flags.address, workers=flags.workers)
     if flags.address or flags.workers:
         raise UserError("The engine serial has neither an address nor workers; add --engine ray, or leave them out.")
-    return executors.serial
+    return serial.serial
 
 
 def _expectation(grid: Grid, store: Path | str, device: str) -> None:

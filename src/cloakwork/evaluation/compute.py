@@ -17,7 +17,7 @@ from cloakwork import registry
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import FOLDERS, Bench, Step, key, name_of
 from cloakwork.files import drop, hash_of, save_json, save_tensors
-from cloakwork.metrics import Measurement, measure
+from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.photos.budget import apply_perturbation
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import State

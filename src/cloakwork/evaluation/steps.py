@@ -19,7 +19,7 @@ from cloakwork import registry
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.store import Store, open_store
 from cloakwork.files import hash_of
-from cloakwork.metrics import metric_instrument
+from cloakwork.metrics._measure import metric_instrument
 from cloakwork.models import loading, pixel_ddpm
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM

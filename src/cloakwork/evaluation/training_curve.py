@@ -14,7 +14,7 @@ from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.intervals import Estimate, estimate
 from cloakwork.evaluation.steps import Bench, Step
 from cloakwork.files import drop, hash_of, read_json, write_json
-from cloakwork.metrics import measure, metric_instrument
+from cloakwork.metrics._measure import measure, metric_instrument
 from cloakwork.state import State
 
 Course = dict[int, dict[str, list[float]]]  # training steps -> metric -> one score a picture (NaN: unscored)

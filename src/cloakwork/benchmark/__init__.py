@@ -1,0 +1,1 @@
+"""Benchmarks: grids of protections and attackers, recipes, results, flags, execution, report."""

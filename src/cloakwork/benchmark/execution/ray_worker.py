@@ -1,0 +1,110 @@
+"""What a worker of a cluster does: makes a step's result, and keeps the graph and the models for the next step."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cloakwork._version import __version__
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.execution.ready_queue import Answer
+from cloakwork.benchmark.execution.serial import Outcome
+from cloakwork.errors import Unwritable, UserError
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.steps import Bench, Step
+
+KEPT = 4  # parts of the graph that a worker keeps
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What decides the keys beside the graph, and where to begin with relative paths: all as the driver has it."""
+
+    store: str
+    folder: str
+    device: str
+    threads: int
+
+
+def make(name: str, references: list[Any]) -> Answer:
+    """What a worker does: makes the result of a step whose inputs are in the store.
+
+    Args:
+        name: of the step's result.
+        references: to the Circumstances, and to a part of the graph (name -> step) that the step is in.
+    """
+    outcome = Outcome()
+    try:
+        about = _settled(references[0])
+        bench, graph = _fetched(*references, _device(about.device))
+        if steps.name_of(graph[name], bench) != name:
+            raise UserError(
+                f"The machine {platform.node()} (cloakwork {__version__}, torch {torch.__version__}) would make another result "
+                "than the one that this run was started on; install the same versions, models and code on both."
+            )
+        done = serial.run_step(graph[name], name, bench, outcome)
+    except Unwritable:
+        raise
+    except Exception as error:
+        return True, False, f"{type(error).__name__}: {first_line(error)}"
+    return done, bool(outcome.made), outcome.failed.get(name)
+
+
+@lru_cache(maxsize=1)
+def _settled(reference: Any) -> Circumstances:
+    """Makes this process resemble the driver, before it reads the graph, in which the user's own modules may be named."""
+    import ray
+
+    about: Circumstances = ray.get(reference)
+    torch.set_num_threads(about.threads)  # Ray has set a number of its own, and gradients' bytes depend on it
+    if Path(about.folder).is_dir():
+        os.chdir(about.folder)
+    if about.folder not in sys.path:
+        sys.path.append(about.folder)
+    return about
+
+
+@lru_cache(maxsize=KEPT)
+def _fetched(reference: Any, part: Any, device: str) -> tuple[Bench, dict[str, Step]]:
+    """A part of the graph, and the bench with its models, whose memory of keys goes with the part."""
+    import ray
+
+    return replace(_bench(_settled(reference).store, device), _keys={}), ray.get(part)
+
+
+@lru_cache(maxsize=1)
+def _bench(store: str, device: str) -> Bench:
+    _fetched.cache_clear()  # benches that hold models on a GPU that is somebody else's now
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return Bench(store, device)
+
+
+def _device(kind: str) -> str:
+    """The device for this task, of the driver's type: of several GPUs the one that Ray has lent.
+
+    Ray hides the others by an environment variable, but a process that lives on may be lent another one next time, when it is too
+    late for that; so it sees them all, and picks.
+    """
+    if kind != "cuda":
+        return kind
+    import ray
+
+    lent = [str(i) for i in ray.get_gpu_ids()]
+    if not lent or not lent[0].isdigit():
+        return kind
+    if not torch.cuda.is_initialized():
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+    return f"cuda:{lent[0]}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, without what it adds."""
+    return str(error).strip().partition("\n")[0]

@@ -1,0 +1,111 @@
+"""Where steps run: here, one after the other, beside whoever else works on the same store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from statistics import median
+
+from cloakwork.errors import Unwritable
+from cloakwork.evaluation import compute, steps
+from cloakwork.evaluation.steps import Bench, Step
+
+Tell = Callable[[int, int, str], None]  # steps done, of how many, what was done last
+
+
+@dataclass
+class Outcome:
+    """What became of a run."""
+
+    made: list[str] = field(default_factory=list)
+    """names of the results that were made here"""
+    failed: dict[str, str] = field(default_factory=dict)
+    """name -> why there is no such result: what the step said, or which step before it failed"""
+
+    def reasons(self) -> dict[str, str]:
+        """What failed -> what was said where it began."""
+        return {name: self._first(name) for name in self.failed}
+
+    def _first(self, name: str) -> str:
+        lost, rests, _ = self.failed[name].partition(", which it rests on, failed")
+        return self._first(lost) if rests and lost in self.failed else self.failed[name]
+
+
+def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> Outcome:
+    """Makes what is missing for the targets, in this process.
+
+    Steps that other processes are at are passed over and come again later, if need be after those others have died. A step
+    that raises has failed, with all that rests on it; the others go on.
+
+    Args:
+        targets: steps whose results are wanted.
+        bench: store, device and models.
+        tell: called after every step.
+    """
+    waiting = steps.graph(targets, bench, missing=True)
+    outcome, total, finished = Outcome(), len(waiting), 0
+    while waiting:
+        later = {}
+        for name, step in waiting.items():
+            before = [steps.name_of(other, bench) for other in step.rests_on]
+            if lost := next((b for b in before if b in outcome.failed), None):
+                outcome.failed[name] = f"{lost}, which it rests on, failed"
+            elif any(b in later for b in before) or not run_step(step, name, bench, outcome):
+                later[name] = step
+                continue
+            finished += 1
+            if tell:
+                tell(finished, total, name)
+        if len(later) == len(waiting):
+            time.sleep(compute.POLL)
+        waiting = later
+    return outcome
+
+
+def run_step(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
+    """Makes a step whose inputs are there, unless somebody else is at it, and notes in `outcome` what became of it.
+
+    Returns:
+        Whether nothing is left to do for it: its result is there, or it has failed.
+    """
+    if bench.results.has(name):
+        return True
+    try:
+        if compute.attempt(step, bench) is None:
+            return False
+        outcome.made.append(name)
+    except Unwritable:  # nothing that comes after could be kept either
+        raise
+    except Exception as error:  # a recipe's other steps are worth having whatever went wrong in this one
+        outcome.failed[name] = f"{type(error).__name__}: {error}"
+    return True
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the steps of one method would cost."""
+
+    kind: str
+    name: str
+    steps: int
+    cached: int
+    seconds: float | None
+    """for one, as the store's records have it (median); None where it has not been run"""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds for those that are not cached."""
+        todo = self.steps - self.cached
+        return 0.0 if not todo else None if self.seconds is None else todo * self.seconds
+
+
+def expect(targets: Iterable[Step], bench: Bench) -> list[Expected]:
+    """All steps of a run by kind and method, how many of them are cached, and what the others may take; computes nothing."""
+    taken: dict[tuple[str, str], list[float]] = {}
+    for record in bench.results.records():
+        taken.setdefault((record["kind"], record["name"]), []).append(record["seconds"])
+    counts: dict[tuple[str, str], list[bool]] = {}
+    for name, step in steps.graph(targets, bench).items():
+        counts.setdefault((step.kind, step.name), []).append(bench.results.has(name))
+    return [Expected(*of, len(there), sum(there), median(taken[of]) if of in taken else None) for of, there in counts.items()]

@@ -1,0 +1,78 @@
+"""Benchmarks by name: `quick` is the function `quick` in quick.py; `my_lab.grid` is the function `grid` in anybody's module.
+
+A recipe is a plain function that returns a `Grid`. It may take `data`, the folder of the user's photo sets (None where none was
+named), and `models`, names of models -> what is to be used in their place.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from cloakwork import registry
+from cloakwork.benchmark.grids import Grid, check_grid
+from cloakwork.errors import UserError
+
+Recipe = Callable[..., Grid]
+
+
+def find(names: Iterable[str]) -> dict[str, Recipe]:
+    """Recipes by name: those of this package, and anybody's as MODULE.FUNCTION.
+
+    Raises:
+        UserError: unknown, no function, or two of the same name.
+    """
+    given = list(dict.fromkeys(names))
+    found: dict[str, Recipe] = {}
+    for name in given:
+        short = name.rpartition(".")[2]
+        if short in found or (short != name and short in _known()):
+            others = [other for other in given if other.rpartition(".")[2] == short and other != name] or [
+                "one of this package's"
+            ]
+            raise UserError(f"Two recipes are called '{short}': {name} and {', '.join(others)}; call the function differently.")
+        found[short] = _function(name)
+    return found
+
+
+def build(name: str, recipe: Recipe, data: Path | None = None, models: Mapping[str, str] | None = None) -> Grid:
+    """A recipe's grid.
+
+    Raises:
+        UserError: the recipe raises, or gives no grid, or one that lacks something.
+    """
+    offered = {"data": data, "models": models or {}}
+    try:
+        takes = inspect.signature(recipe).parameters
+        grid = recipe(**{k: v for k, v in offered.items() if k in takes})
+    except UserError:
+        raise
+    except Exception as error:
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(at.filename).name}, line {at.lineno}"
+        raise UserError(
+            f"The recipe '{name}' raised {type(error).__name__}: {error} ({where}); mend it, nothing was run."
+        ) from error
+    if not isinstance(grid, Grid):
+        raise UserError(f"The recipe '{name}' returned {type(grid).__name__}; it must return a cloakwork.benchmark.grids.Grid.")
+    return check_grid(grid)
+
+
+def _known() -> list[str]:
+    return [name for name, _ in registry.listing("recipes")]
+
+
+def _function(name: str) -> Recipe:
+    if "." not in name:
+        if name not in _known():
+            raise registry.unknown("recipe", name, _known(), "One of your own goes by module and function: --recipe my_lab.grid.")
+        return getattr(importlib.import_module(f"cloakwork.benchmark.recipes.{name}"), name)
+    place, _, function = name.rpartition(".")
+    module = registry.find_module(place)
+    found: Recipe | None = getattr(module, function, None)
+    if not callable(found):
+        raise UserError(f"The module '{place}' has no function '{function}'; a recipe is a function that returns a Grid.")
+    return found

@@ -1,0 +1,1 @@
+"""The report of a benchmark: one offline page, tables, a blind comparison, plain data."""

@@ -1,0 +1,117 @@
+"""The blind page: which of two photos is the protected one, which of two results looks more like the subject."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from cloakwork.benchmark import grids
+from cloakwork.benchmark.report import blind_answers, html, thumbnails
+from cloakwork.benchmark.report.thumbnails import Shot
+from cloakwork.benchmark.results import Findings
+from cloakwork.evaluation.design import CLEAN, Subject, Thief
+from cloakwork.evaluation.steps import Bench
+from cloakwork.photos.sheets import thumbnail
+
+SIDE = 192  # pixels of a photo's own that are shown, so that two fit side by side on a phone
+PAIRS = 24  # of each task: what a person answers with care
+SEED = 0  # decides squares, order and sides
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A question: two pictures, of which one is the answer."""
+
+    task: str
+    """one of ab.TASKS"""
+    protection: str
+    left: Shot
+    right: Shot
+    answer: str
+    """left or right"""
+    reference: Shot | None = None
+    """the subject"""
+
+    @property
+    def size(self) -> int:
+        return sum(len(s.uri) for s in (self.left, self.right, self.reference) if s)
+
+
+def pairs(grid: grids.Grid, bench: Bench, room: int) -> list[Pair]:
+    """Questions from what the store holds: at most PAIRS of each task and `room` bytes, protections and photo sets in turns."""
+    rng = torch.Generator().manual_seed(SEED)
+    found: list[Pair] = []
+    for make in (_seen, _likeness):
+        mine, used, left = [], 0, 0
+        for line, subject, thief, which in _turns(grid):
+            if len(mine) == PAIRS:
+                break
+            # sides are drawn for two questions at once: in one the answer is left, in the other right
+            left = 1 - left if len(mine) % 2 else int(torch.randint(0, 2, (), generator=rng))
+            pair = make(line, subject, thief, which, bench, left == 1, rng)
+            if pair and used + pair.size <= room // 2:
+                used += pair.size
+                mine.append(pair)
+        found += [mine[i] for i in torch.randperm(len(mine), generator=rng)]
+    return found
+
+
+def page(findings: Findings, found: Sequence[Pair]) -> str:
+    """The page; its key stands in it encoded and is read at the end only."""
+    questions = [
+        {"task": p.task, "left": p.left.uri, "right": p.right.uri, "reference": p.reference.uri if p.reference else ""}
+        for p in found
+    ]
+    digest = hashlib.sha256(json.dumps([questions, [p.answer for p in found]]).encode()).hexdigest()[:16]
+    key = json.dumps([[p.answer, p.protection] for p in found]).encode()
+    mask = hashlib.sha256(digest.encode()).digest()
+    coded = base64.b64encode(bytes(b ^ mask[i % len(mask)] for i, b in enumerate(key))).decode()
+    data = {"format": blind_answers.FORMAT, "page": digest, "seed": SEED, "pairs": questions, "key": coded, "mask": mask.hex()}
+    return html.fill(
+        "ab.html.j2", "ab", findings=findings, data=data, n=len(found), seed=SEED, page=digest, fastest=blind_answers.FASTEST
+    )
+
+
+def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, Thief, int]]:
+    """Every line that changes photos with every photo set, and which photo or picture of it: first every line with some set, then
+    with the next, then all again with the next photo.
+    """
+    lines = [(line, table.thieves[0]) for table in grid.tables for line in grids.lines(table) if line.budget]
+    most = max((len(line.subjects) for line, _ in lines), default=0)
+    for turn in range(most * PAIRS):
+        for i, (line, thief) in enumerate(lines):
+            yield line, line.subjects[(turn + i) % len(line.subjects)], thief, turn // most
+
+
+def _seen(
+    line: grids.Line, subject: Subject, thief: Thief, which: int, bench: Bench, left: bool, rng: torch.Generator
+) -> Pair | None:
+    before, after = thumbnails.photos(subject.clean, bench), thumbnails.learned(line, subject, bench)
+    if not before or not after or which >= len(before):
+        return None
+    top, start = thumbnails.crop(before[which], SIDE, rng)
+    clean, changed = (p[which][:, top : top + SIDE, start : start + SIDE] for p in (before, after))
+    return _pair("seen", line.protection, changed, clean, left)
+
+
+def _likeness(
+    line: grids.Line, subject: Subject, thief: Thief, which: int, bench: Bench, left: bool, rng: torch.Generator
+) -> Pair | None:
+    clean_line = grids.Line("none", CLEAN, line.subjects)
+    bare, held = (thumbnails.loot(x, subject, thief, bench) for x in (clean_line, line))
+    photos = thumbnails.photos(subject.references, bench)
+    if bare is None or held is None or not photos or which >= min(len(bare), len(held)):
+        return None
+    reference = thumbnails.shot(thumbnail(photos[0]), "", "")
+    return _pair("likeness", line.protection, bare[which], held[which], left, reference)
+
+
+def _pair(task: str, protection: str, answer: Tensor, other: Tensor, left: bool, reference: Shot | None = None) -> Pair:
+    one, two = (thumbnails.shot(p, "", "", lossless=True) for p in ((answer, other) if left else (other, answer)))
+    return Pair(task, protection, one, two, "left" if left else "right", reference)

@@ -1,0 +1,167 @@
+"""The report as one HTML file that asks nothing of any network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cloakwork.benchmark.report import charts, leaderboard, wording
+from cloakwork.benchmark.report.gallery import Gallery
+from cloakwork.benchmark.results import Cell, Findings, TableFindings
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+SHORT = 300  # letters that need not be folded away
+LONGEST = 20_000  # letters of one entry of how it was made; all of it is in findings.json
+
+
+@dataclass(frozen=True)
+class Board:
+    """A leaderboard as the page shows it."""
+
+    thief: str
+    about: str
+    """what the thief does"""
+    rows: list[leaderboard.Row]
+    low: float
+    high: float
+    """ends of the bars"""
+    reasons: dict[str, int]
+    """why numbers are missing -> number of the note"""
+    lacks: dict[str, str]
+    """why numbers are missing -> failed or unscored"""
+    flags: bool
+    """whether some rows have any that not all have"""
+    reported: bool
+
+
+@dataclass(frozen=True)
+class Part:
+    """One table of the grid as the page shows it."""
+
+    id: str
+    found: TableFindings
+    sentences: list[str]
+    everywhere: list[str]
+    """kinds of flags that all cells have"""
+    better: dict[str, str]
+    units: dict[str, str]
+    boards: list[Board]
+    worst: list[leaderboard.Worst]
+    heat: str
+    stealth: str
+
+
+def parts(findings: Findings) -> list[Part]:
+    """The tables as the page shows them, with their figures, which take a while to draw."""
+    return [_part(table, f"table-{i + 1}") for i, table in enumerate(findings.tables)]
+
+
+def page(findings: Findings, drawn: Sequence[Part], gallery: Gallery, beside: Sequence[str]) -> str:
+    """The report.
+
+    Args:
+        findings: of a whole grid.
+        drawn: its `parts`.
+        gallery: pictures.
+        beside: names of the files that lie beside it, relative to it.
+    """
+    return fill(
+        "report.html.j2", "report",
+        findings=findings, parts=drawn, gallery=gallery, beside=list(beside), made=_made(findings.made),
+        flags=wording.grouped(findings.flags), victims=wording.victims(findings),
+        verdicts=leaderboard.VERDICTS, stealth=wording.STEALTH,
+        columns=_columns(findings), ids={kind: f"flag-{i + 1}" for i, kind in enumerate(wording.grouped(findings.flags))},
+    )  # fmt: skip
+
+
+def fill(template: str, name: str, **values: Any) -> str:
+    """A template with NAME.css and NAME.js inside it and a policy that lets it run that script and load nothing."""
+    from markupsafe import Markup
+
+    style, script = ((TEMPLATES / f"{n}").read_text(encoding="utf-8") for n in (f"{name}.css", f"{name}.js"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    common = (TEMPLATES / "common.css").read_text(encoding="utf-8")
+    template_ = environment().get_template(template)
+    return template_.render(**values, style=Markup(common + style), script=Markup(script), policy=Markup(policy))
+
+
+def environment() -> Environment:
+    """Templates whose values are escaped, and in which a name that is not there is an error."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    env = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    env.globals |= {"known": leaderboard.known, "bar": charts.bar, "is_control": leaderboard.control, "svg": Markup}
+    filters = (wording.number, wording.interval, wording.safer, wording.count, wording.seconds, wording.joined, wording.sample)
+    env.filters |= {f.__name__: f for f in filters} | {"p": wording.p_value, "meaning": wording.flag_meaning}
+    return env
+
+
+def _part(table: TableFindings, name: str) -> Part:
+    first = [c for c in table.cells if c.metric == table.metrics[0]]
+    low, high = leaderboard.span(c.mean for c in first if c.mean)
+    worst = leaderboard.worst_cases(table)
+    everywhere = [kind for kind in table.cells[0].flags if all(kind in c.flags for c in table.cells)] if table.cells else []
+    first_of = {c.metric: c for c in table.cells}
+    return Part(
+        name, table, list(wording.verdicts(table)), everywhere,
+        {m: c.better for m, c in first_of.items()}, {m: c.unit for m, c in first_of.items()},
+        [_board(table, thief, low, high, everywhere) for thief in table.thieves], worst,
+        charts.heat(table, f"{name}-heat") if any(w.worst for w in worst) else "", charts.stealth(table, f"{name}-stealth"),
+    )  # fmt: skip
+
+
+def _board(table: TableFindings, thief: str, low: float, high: float, everywhere: Sequence[str]) -> Board:
+    cells = [c for c in table.cells if c.thief == thief]
+    reasons = {reason: i + 1 for i, reason in enumerate(dict.fromkeys(c.failed for c in cells if c.failed))}
+    about = _circumstances(cells[0]) if cells else "nothing was measured"
+    return Board(thief, about, leaderboard.board(table, thief), low, high, reasons, {c.failed: c.lack for c in cells if c.failed},
+                 any(set(c.flags) - set(everywhere) for c in cells), any(c.reported for c in cells))  # fmt: skip
+
+
+def _circumstances(cell: Cell) -> str:
+    first = f"runs photos through {cell.purifiers.replace('+', ', then ')}, then " if cell.purifiers else ""
+    return f"{first}{cell.attacker} on {cell.victim}"
+
+
+def _columns(findings: Findings) -> dict[str, tuple[str, str]]:
+    """Metric -> what it is, which way is safer; the metrics of tables, then those of stealth."""
+    better = {c.metric: c.better for t in findings.tables for c in t.cells}
+    found = {m: (wording.about_metric(m), wording.safer(b)) for m, b in better.items()}
+    seen = dict.fromkeys(m for t in findings.tables for by in t.stealth.values() for m in by)
+    return found | {m: (wording.about_metric(m), f"{wording.STEALTH[m]} is less visible") for m in seen if m in wording.STEALTH}
+
+
+def _made(made: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, bool]]:
+    """Name, content, and whether it is long, of everything that is known of how it was made."""
+    for name, value in made.items():
+        if isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values()):
+            yield from _made(value, f"{path}{name} / ")
+            continue
+        text = _text(value)
+        cut = text if len(text) <= LONGEST else text[:LONGEST] + "\n... (the rest is in findings.json)"
+        yield f"{path}{name}", cut, len(text) > SHORT or "\n" in text
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        flat = ", ".join(f"{k} {v}" for k, v in value.items())
+        if len(flat) <= SHORT and not any(isinstance(v, list | tuple) for v in value.values()):
+            return flat
+    return json.dumps(value, indent=1, default=str, ensure_ascii=False)

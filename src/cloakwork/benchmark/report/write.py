@@ -1,0 +1,61 @@
+"""What a grid found, for people: one offline HTML file, a blind comparison, every table as CSV and LaTeX, and plain data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cloakwork.benchmark.report import serialize, tables
+from cloakwork.benchmark.results import Findings
+from cloakwork.errors import UserError
+from cloakwork.files import whole
+
+if TYPE_CHECKING:
+    from cloakwork.benchmark.grids import Grid
+    from cloakwork.evaluation.steps import Bench
+
+LIMIT = 15_000_000  # bytes of each page: what a mail or a phone still takes
+PICTURES = 11_000_000  # bytes of them that are for pictures, at most
+MARGIN = 300_000  # bytes: what stands round the pictures
+
+
+def write(findings: Findings, out: Path, *, grid: Grid | None = None, bench: Bench | None = None) -> list[Path]:
+    """Writes report.html, ab.html, findings.json and tables/*.csv and *.tex; each appears whole or not at all.
+
+    Args:
+        findings: of a whole grid.
+        out: folder.
+        grid: what the findings are of; with it and `bench` the pages show pictures, as far as the store holds them.
+        bench: with the store; nothing is computed.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    from cloakwork.benchmark.report import blind_page, gallery, html
+
+    out = Path(out)
+    kept = {f"tables/{name}": text for name, text in tables.files(findings)} | {"findings.json": serialize.dump(findings)}
+    beside = [*(["ab.html"] if grid else []), *kept]
+    drawn = html.parts(findings)
+    bare = len(html.page(findings, drawn, gallery.Gallery(), beside).encode())
+    room = min(PICTURES, LIMIT - MARGIN - bare)
+    shown = gallery.gallery(findings, grid, bench, max(0, room)) if grid and bench else gallery.Gallery()
+    pairs = blind_page.pairs(grid, bench, PICTURES) if grid and bench else []
+    kept |= {"report.html": html.page(findings, drawn, shown, beside), "ab.html": blind_page.page(findings, pairs)}
+    for name, text in kept.items():
+        with whole(out / name) as part:
+            part.write_text(text, encoding="utf-8")
+    return [out / name for name in kept]
+
+
+def read(path: Path) -> Findings:
+    """The findings that a findings.json holds.
+
+    Raises:
+        UserError: it cannot be read, holds none, or a newer version has written it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); name the findings.json of a report.") from None
+    return serialize.load(text, str(path))
