@@ -20,10 +20,11 @@ from typing import Any
 
 import tables
 
-from cloakwork import dryrun, registry
-from cloakwork.cli.foretelling import COSTS
+from cloakwork import registry
+from cloakwork.cli.presets import COSTS
 from cloakwork.files import write_json
 from cloakwork.photos.sets import load_sets
+from cloakwork.workflows import dry_run
 
 ABOUT = "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, where a number stands."
 CHILD = Path(__file__).with_name("timed.py")
@@ -70,7 +71,7 @@ def main() -> None:
         module = registry.load("protections", name)
         for preset, config in module.PRESETS.items():
             cells = json.loads(COSTS.read_text())["cells"] if COSTS.exists() else {}
-            cell = cells.setdefault(name, {}).get(preset, {}) | asdict(dryrun.count(module, config, photos=n))
+            cell = cells.setdefault(name, {}).get(preset, {}) | asdict(dry_run.count(module, config, photos=n))
             if preset in args.preset:
                 cell |= cost(args.photos, name, preset, args.threads)
             cells[name][preset] = cell

@@ -18,7 +18,6 @@ import finding_tables
 import torch
 from safetensors.torch import load_file
 
-from cloakwork.benching import only
 from cloakwork.benchmark.grids import PROMPTS, protected
 from cloakwork.benchmark.recipes.tiny import tiny
 from cloakwork.environment import surroundings
@@ -35,6 +34,7 @@ from cloakwork.perturbation.surrogates import members
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections.metacloak import pool_steps
 from cloakwork.state import State
+from cloakwork.workflows.bench import only
 
 
 def moved(theta: LDM, base: dict[str, torch.Tensor]) -> dict[str, float]:

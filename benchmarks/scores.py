@@ -21,7 +21,6 @@ from typing import Any
 import docs
 import torch
 
-from cloakwork import benching
 from cloakwork.benchmark import grids
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid
@@ -30,6 +29,7 @@ from cloakwork.benchmark.results import collect
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Bench
 from cloakwork.files import save_json, whole
+from cloakwork.workflows import bench as bench_workflow
 
 RESULTS = Path("results")
 
@@ -94,7 +94,7 @@ def main() -> None:
         left = tuple(t for t in grid.tables if t.name not in measured)
         print(f"{keep(Grid(grid.name, grid.about, left), bench, path)} scores in {path}")
         return
-    grid = benching.only(grid, args.names)
+    grid = bench_workflow.only(grid, args.names)
     found = add_flags(collect(grid, bench), grid, bench)
     for table in found.tables:
         lacking = [f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.lack == "failed"]

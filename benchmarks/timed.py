@@ -17,8 +17,8 @@ import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextModel
 
-from cloakwork import jobs
 from cloakwork.photos import preprocessing
+from cloakwork.workflows import protect
 
 
 class Clock:
@@ -57,7 +57,7 @@ def main(photos: str, out: str, protection: str, preset: str, threads: str) -> N
     clock.watch(preprocessing, "preprocess")
     clock.watch(torch.optim.AdamW, "step")
     cpu, begun = time.process_time(), time.perf_counter()
-    (result,) = jobs.protect([photos], out, protection=protection, preset=preset)
+    (result,) = protect.protect([photos], out, protection=protection, preset=preset)
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
     print(json.dumps({"photos": len(result.photos), "cpu_seconds": round(cpu, 1), "outside": round(1 - clock.inside / wall, 3)}))
 

@@ -39,7 +39,7 @@ def with_taesd(taesd: Path, folder: Path) -> str:
     if not folder.is_dir():
         part = folder.with_name(folder.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(ASSETS / "model", part)
+        shutil.copytree(ASSETS / "tiny", part)
         shutil.rmtree(part / "vae")
         autoencoders.load(str(taesd)).vae.save_pretrained(part / "vae")
         index = json.loads((part / "model_index.json").read_text())

@@ -12,16 +12,17 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import auditing, registry
+from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, Thief, arms, attack_step
 from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.evaluation.steps import Bench, Mix, Step
-from cloakwork.inspecting import inspect
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
+from cloakwork.workflows import audit
 from cloakwork.workflows.audit_results import Audit, _row, _sentence, compare_all, conclusions
+from cloakwork.workflows.inspect import inspect
 
 THIEF = '''"""A thief that copies: what it gets are the photos as the victim sees them, and a little noise of its own."""
 from dataclasses import dataclass, field
@@ -88,7 +89,7 @@ def one(folders: tuple[Path, Path]) -> Subject:
 def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
     out = tmp_path / "report"
     named = replace(thief(), label="lab/one:steps=2 after jpeg")
-    found = auditing.audit(*folders[:1], out, clean=folders[1], thieves=[named], metrics=["auditlab.audit_brightness"], seeds=2)
+    found = audit.audit(*folders[:1], out, clean=folders[1], thieves=[named], metrics=["auditlab.audit_brightness"], seeds=2)
     (row,) = found.rows
     bench, subject = Bench(tmp_path / "store"), one(folders)
     before, after = (preprocess(compute.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
@@ -109,11 +110,11 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
 ) -> None:
     runs = registry.load("attackers", "auditlab.audit_copycat").runs
     runs.clear()
-    first = auditing.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    first = audit.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
     assert len(runs) == 3
-    again = auditing.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    again = audit.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
     assert len(runs) == 3 and again == first
-    elsewhere = auditing.audit(
+    elsewhere = audit.audit(
         folders[0], tmp_path / "b", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"]
     )
     assert len(runs) == 6 and elsewhere == first
@@ -121,7 +122,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
 
 def test_nothing_protects_by_nothing(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
     """The clean photos audited as their own protection: every difference is exactly 0."""
-    found = auditing.audit(folders[1], tmp_path / "r", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    found = audit.audit(folders[1], tmp_path / "r", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
     against = found.rows[0].against_clean
     assert (against.mean, against.low, against.high, against.p) == (0, 0, 0, 1)
 
@@ -241,7 +242,7 @@ def test_without_records_the_clean_folder_is_asked_for(folders: tuple[Path, Path
 
 
 def test_records_know_the_originals(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    from cloakwork.jobs import protect
+    from cloakwork.workflows.protect import protect
 
     safe = tmp_path / "safe"
     protect([folders[1]], safe, protection="noise")
@@ -257,7 +258,7 @@ def test_a_report_does_not_lie_among_photos(folders: tuple[Path, Path], tmp_path
     protected, clean = folders
     for out in (protected, protected / "report", clean):
         with pytest.raises(UserError, match="so results would become inputs"):
-            auditing.audit(protected, out, clean=clean)
+            audit.audit(protected, out, clean=clean)
         with pytest.raises(UserError, match="so results would become inputs"):
             inspect(protected, out, clean=clean)
     assert not (protected / "report").exists()
@@ -265,7 +266,7 @@ def test_a_report_does_not_lie_among_photos(folders: tuple[Path, Path], tmp_path
 
 def test_a_mistyped_metric_is_told_before_the_first_training(folders: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'match'"):
-        auditing.audit(*folders[:1], tmp_path / "report", clean=folders[1], metrics=["mach"])
+        audit.audit(*folders[:1], tmp_path / "report", clean=folders[1], metrics=["mach"])
     assert not (tmp_path / "report").exists()
 
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cloakwork.benching import only
 from cloakwork.benchmark import grids, recipes, results
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.flags import add_flags
@@ -27,6 +26,7 @@ from cloakwork.evaluation.design import Subject, Thief
 from cloakwork.evaluation.intervals import Estimate
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench
+from cloakwork.workflows.bench import only
 
 Run = Callable[..., tuple[Findings, Grid, Bench]]
 

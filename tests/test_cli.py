@@ -15,10 +15,10 @@ import pytest
 
 import cloakwork
 from cloakwork import cli, registry, specs
-from cloakwork.cli import protecting
-from cloakwork.cli.bars import bars
+from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
-from cloakwork.records import PhotoRecord, SetRecord
+from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.workflows.records import PhotoRecord, SetRecord
 
 MINE = '''"""A protection of mine."""
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Jobs(ModuleType):
     """Stands where the jobs are and keeps what it was asked for, so that no model is needed to test flags."""
 
     def __init__(self, answer: Any = ()) -> None:
-        super().__init__("cloakwork.jobs")
+        super().__init__("cloakwork.workflows.protect")
         self.answer, self.asked = answer, {}
 
     def protect(self, photos: Any, out: Path, **asked: Any) -> Any:
@@ -79,9 +79,9 @@ class Jobs(ModuleType):
 
 @pytest.fixture
 def jobs(monkeypatch: pytest.MonkeyPatch) -> Jobs:
-    jobs = Jobs()
-    monkeypatch.setitem(sys.modules, "cloakwork.jobs", jobs)
-    return jobs
+    stub = Jobs()
+    monkeypatch.setitem(sys.modules, "cloakwork.workflows.protect", stub)
+    return stub
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -280,7 +280,7 @@ def test_a_config_may_not_take_the_commands_flags(place: Path, capsys: pytest.Ca
 def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     for _ in range(2):
         assert cli.main(["demo", "--protection", "bench.mine", "--budget", "5"]) == 0
-        assert jobs.asked["photos"] == (str(protecting.SAMPLE_PHOTOS),)
+        assert jobs.asked["photos"] == (str(SAMPLE_PHOTOS),)
         assert jobs.asked["out"] == Path("demo-output")
         assert jobs.asked["force"]
         assert jobs.asked["config"].budget == 5
@@ -356,7 +356,7 @@ def test_nothing_but_faults_goes_to_stderr(jobs: Jobs, capsys: pytest.CaptureFix
 
 
 def test_progress_bars_follow_nested_and_repeated_loops() -> None:
-    with bars() as progress:
+    with progress_bars() as progress:
         for photo_set in range(2):
             progress("photo sets", photo_set, 2)
             for step in range(3):
@@ -375,9 +375,6 @@ def test_presets_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[st
 
 def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    assert (
-        cli.main(["protect", str(protecting.SAMPLE_PHOTOS), "-o", str(out), "--protection", "sds", "--steps", "7", "--dry-run"])
-        == 0
-    )
+    assert cli.main(["protect", str(SAMPLE_PHOTOS), "-o", str(out), "--protection", "sds", "--steps", "7", "--dry-run"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 photo set of 5 photos" in shown and "pgd steps 7 training steps 0 vae encode 7" in shown and not out.exists()

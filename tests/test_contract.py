@@ -12,11 +12,12 @@ import torch
 from conftest import golden, pixels_of
 
 import cloakwork
-from cloakwork import jobs, registry
+from cloakwork import registry
 from cloakwork.models import ldm
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import State
 from cloakwork.types import Photos
+from cloakwork.workflows import protect
 
 NAMES = [name for name, _ in registry.listing("protections")]
 LEARNED = [n for n in NAMES if n not in ("none", "noise")]
@@ -57,7 +58,7 @@ def test_module_is_a_method_on_one_page(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_files_keep_the_budget_in_any_order(name: str, budget: float, sample_files: list[Path], tmp_path: Path) -> None:
     config = lean(name, budget=budget, outer=2, steps=3)
-    sets = [jobs.protect(order, tmp_path / str(i), protection=name, config=config) for i, order in
+    sets = [protect.protect(order, tmp_path / str(i), protection=name, config=config) for i, order in
             enumerate([sample_files, sample_files[::-1]])]  # fmt: skip
     for file in sample_files:
         first, second = ((tmp_path / str(i) / f"{file.stem}.png") for i in (0, 1))
@@ -69,7 +70,7 @@ def test_saved_files_keep_the_budget_in_any_order(name: str, budget: float, samp
 
 @pytest.mark.parametrize("name", NAMES)
 def test_budget_zero_leaves_photos_untouched(name: str, sample_files: list[Path], tmp_path: Path) -> None:
-    jobs.protect(sample_files, tmp_path, protection=name, config=lean(name, budget=0.0, outer=1, steps=2))
+    protect.protect(sample_files, tmp_path, protection=name, config=lean(name, budget=0.0, outer=1, steps=2))
     assert all(np.array_equal(pixels_of(tmp_path / f"{f.stem}.png"), pixels_of(f)) for f in sample_files)
 
 
@@ -77,7 +78,7 @@ def test_budget_zero_leaves_photos_untouched(name: str, sample_files: list[Path]
 def test_changes_more_with_another_seed_than_with_the_same(name: str, sample_files: list[Path], tmp_path: Path) -> None:
     files = sample_files[:1]
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        jobs.protect(files, tmp_path / folder, protection=name, config=lean(name, outer=1, steps=2), seed=seed)
+        protect.protect(files, tmp_path / folder, protection=name, config=lean(name, outer=1, steps=2), seed=seed)
     a, b, c = ((tmp_path / f / f"{files[0].stem}.png").read_bytes() for f in "abc")
     assert a == b != c
 
@@ -86,17 +87,17 @@ def test_changes_more_with_another_seed_than_with_the_same(name: str, sample_fil
 def test_interrupted_and_resumed_is_the_same(name: str, photos: Photos, tiny: ldm.LDM, tmp_path: Path) -> None:
     module, config, total = registry.load("protections", name), lean(name), []
 
-    def protect(state: State) -> Photos:
+    def run(state: State) -> Photos:
         return module.protect(photos, [tiny], config, clean=None, rng=torch.Generator().manual_seed(2), state=state)
 
     def stop(label: str, done: int, steps: int) -> None:
         if not label and done == steps // 2 + 1:  # a label: what comes before the photos are touched
             raise KeyboardInterrupt
 
-    whole = protect(State())
+    whole = run(State())
     with pytest.raises(KeyboardInterrupt):
-        protect(State(tmp_path / "s.safetensors", progress=stop, every=0))
-    resumed = protect(State(tmp_path / "s.safetensors", progress=lambda label, done, steps: label or total.append(done), every=0))
+        run(State(tmp_path / "s.safetensors", progress=stop, every=0))
+    resumed = run(State(tmp_path / "s.safetensors", progress=lambda label, done, steps: label or total.append(done), every=0))
     assert total[0] > 1, "it began again"
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 

@@ -14,7 +14,7 @@ from diffusers import AutoencoderTiny
 from PIL import Image
 from safetensors.torch import save_file
 
-from cloakwork import cli, inspecting, jobs
+from cloakwork import cli
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.errors import UserError
 from cloakwork.evaluation import bottleneck, compute, intervals, training_curve
@@ -22,13 +22,14 @@ from cloakwork.evaluation.design import Thief, attack_step
 from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.evaluation.steps import Bench
 from cloakwork.finetuning.cdl import CDL
-from cloakwork.inspecting import Watched, inspect
 from cloakwork.models import autoencoders, loading
 from cloakwork.models.clip import load_clip
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import jpeg
 from cloakwork.types import Photos
+from cloakwork.workflows import protect
+from cloakwork.workflows.inspect import Watched, _sentences, inspect
 
 SHORT = replace(dreambooth.TINY, steps=4, batch=1, class_images=2, sampling=Sampling(n=1, steps=2))
 
@@ -47,14 +48,14 @@ def safe(tmp_path_factory: pytest.TempPathFactory, clean: Path) -> Path:
     from cloakwork.protections import pid
 
     out = tmp_path_factory.mktemp("safe")
-    jobs.protect(clean, out, protection="pid", config=replace(pid.PRESETS["tiny"], steps=8))
+    protect.protect(clean, out, protection="pid", config=replace(pid.PRESETS["tiny"], steps=8))
     return out
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer attacks and fewer draws: what is found is the same in kind."""
-    monkeypatch.setattr(inspecting, "SHARES", (0.1, 0.8))
+    monkeypatch.setattr(inspect, "SHARES", (0.1, 0.8))
     monkeypatch.setattr(intervals, "DRAWS", 50)
 
 
@@ -202,7 +203,7 @@ class TestInspection:
         assert (tmp_path / "a" / "training.png").is_file() and not any("scores nothing" in s for s in found.sentences)
         blank = {"clip_i": {arm: {2: intervals.estimate({"one": {0: [math.nan]}})} for arm in thieves}}
         assert "clip_i scores nothing along the training" in " ".join(
-            inspecting._sentences(replace(found, training=blank), load_clip(), "tiny")
+            _sentences(replace(found, training=blank), load_clip(), "tiny")
         )
 
     def test_only_the_last_thief_decouples_and_by_the_users_words(

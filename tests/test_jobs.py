@@ -18,11 +18,11 @@ import torch
 from conftest import SAMPLE_PHOTOS, pixels_of
 from PIL import Image
 
-from cloakwork import jobs
 from cloakwork.errors import UserError
 from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.protections import aspl, noise, photoguard
+from cloakwork.workflows import protect
 
 QUICK = noise.Config(budget=7)
 
@@ -32,7 +32,7 @@ def quick(**changes: Any) -> photoguard.Config:
 
 
 def test_record_sheet_and_table(sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = jobs.protect(sample_files, tmp_path / "out", protection="photoguard", config=quick(steps=2))
+    (result,) = protect.protect(sample_files, tmp_path / "out", protection="photoguard", config=quick(steps=2))
     record = json.loads(result.record.read_text())
     assert record["protection"] == "photoguard" and record["config"]["budget"] == 11 and len(record["loss"]) == 2
     assert record["models"][0]["name"] == "tiny" and len(record["models"][0]["weights"]) == 12
@@ -53,30 +53,30 @@ def test_folders_are_sets_and_mirrored(sample_files: list[Path], tmp_path: Path)
         target = tmp_path / "in" / ("", "b", "b/c")[i] / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    results = jobs.protect([tmp_path / "in"], tmp_path / "out", protection="noise", config=QUICK)
+    results = protect.protect([tmp_path / "in"], tmp_path / "out", protection="noise", config=QUICK)
     assert sorted(r.name for r in results) == ["", "b", "b/c"]
     assert (tmp_path / "out/b/c" / f"{sample_files[2].stem}.png").is_file()
     assert (tmp_path / "out/.cloakwork/b/c/record.json").is_file()
-    single = jobs.protect([tmp_path / "in"], tmp_path / "each", protection="noise", config=QUICK, each=True)
+    single = protect.protect([tmp_path / "in"], tmp_path / "each", protection="noise", config=QUICK, each=True)
     assert Image.open(tmp_path / "each/.cloakwork/overview.png").height > 500
     assert len({r.record for r in single}) == 3 and all(len(r.photos) == 1 and r.record.is_file() for r in single)
 
 
 def test_the_same_again_is_not_done_again(sample_files: list[Path], tmp_path: Path) -> None:
     how = {"protection": "noise", "config": QUICK}
-    first = jobs.protect(sample_files, tmp_path, **how)
+    first = protect.protect(sample_files, tmp_path, **how)
     stamps = [p.output.stat().st_mtime_ns for p in first[0].photos]
-    again = jobs.protect(sample_files, tmp_path, **how)
+    again = protect.protect(sample_files, tmp_path, **how)
     assert first[0].fresh and not again[0].fresh
     assert [p.output.stat().st_mtime_ns for p in again[0].photos] == stamps
 
 
 def test_nothing_is_overwritten_without_force(sample_files: list[Path], tmp_path: Path) -> None:
-    jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+    protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     with pytest.raises(UserError, match="exists already") as error:
-        jobs.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3))
+        protect.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3))
     assert len(error.value.sentences) == len(sample_files)
-    (result,) = jobs.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3), force=True)
+    (result,) = protect.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3), force=True)
     assert all(p.budget_used == 3 for p in result.photos)
 
 
@@ -84,17 +84,17 @@ def test_jpeg_output_says_what_was_lost(sample_files: list[Path], tmp_path: Path
     """The same perturbation at every quality; what JPEG does to any photo does not count as protection."""
     kept = {}
     for quality in (100, 60, 5):
-        (result,) = jobs.protect(sample_files[:1], tmp_path / str(quality), protection="photoguard", config=quick(steps=12),
+        (result,) = protect.protect(sample_files[:1], tmp_path / str(quality), protection="photoguard", config=quick(steps=12),
                                  suffix=".jpg", quality=quality)  # fmt: skip
         kept[quality] = int(result.notes[0].split(" % of")[0].split()[-1])
     assert kept[100] > 85 and kept[100] > kept[60] > kept[5] and kept[5] < 50
-    (control,) = jobs.protect(sample_files[:1], tmp_path / "noise", protection="noise", config=QUICK, suffix=".jpg")
+    (control,) = protect.protect(sample_files[:1], tmp_path / "noise", protection="noise", config=QUICK, suffix=".jpg")
     assert "lossy" in control.notes[0] and "left" not in control.notes[0]
 
 
 @pytest.mark.parametrize(("budget", "notes"), [(64, 0), (65, 1)])
 def test_a_visible_budget_is_said_to_be_visible(budget: int, notes: int, sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = jobs.protect(sample_files[:1], tmp_path, protection="noise", config=noise.Config(budget=budget))
+    (result,) = protect.protect(sample_files[:1], tmp_path, protection="noise", config=noise.Config(budget=budget))
     assert len([n for n in result.notes if "visible" in n]) == notes
 
 
@@ -103,13 +103,13 @@ def test_a_surrogate_that_cannot_learn_is_said_to_stand_still(
     lr: float, weights: str, notes: int, sample_files: list[Path], tmp_path: Path
 ) -> None:
     cfg = aspl.Config(outer=0, lr=lr, weights=weights, class_images=0)  # type: ignore[arg-type]
-    (result,) = jobs.protect(sample_files[:1], tmp_path, protection="aspl", config=cfg)
+    (result,) = protect.protect(sample_files[:1], tmp_path, protection="aspl", config=cfg)
     assert len([n for n in result.notes if "hardly a bf16 weight" in n]) == notes
 
 
 def test_formats_and_budgets_share_their_random_draws(sample_files: list[Path], tmp_path: Path) -> None:
-    jobs.protect(sample_files[:1], tmp_path / "a", protection="noise", config=noise.Config(budget=4))
-    jobs.protect(sample_files[:1], tmp_path / "b", protection="noise", config=noise.Config(budget=8), suffix=".tif")
+    protect.protect(sample_files[:1], tmp_path / "a", protection="noise", config=noise.Config(budget=4))
+    protect.protect(sample_files[:1], tmp_path / "b", protection="noise", config=noise.Config(budget=8), suffix=".tif")
     a, b, x = (pixels_of(p) for p in (tmp_path / f"a/{sample_files[0].stem}.png", tmp_path / f"b/{sample_files[0].stem}.tif",
                                       sample_files[0]))  # fmt: skip
     inside = (x > 10) & (x < 245)
@@ -117,15 +117,15 @@ def test_formats_and_budgets_share_their_random_draws(sample_files: list[Path], 
 
 
 def test_unchanged_photos_are_not_called_protected(sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = jobs.protect(sample_files, tmp_path, protection="photoguard", config=quick(steps=0, random_start=False))
+    (result,) = protect.protect(sample_files, tmp_path, protection="photoguard", config=quick(steps=0, random_start=False))
     assert result.notes[0].startswith("NOT protected") and all(f.name in result.notes[0] for f in sample_files)
 
 
 def test_records_are_strict_json(sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = jobs.protect(sample_files, tmp_path, protection="none")
+    (result,) = protect.protect(sample_files, tmp_path, protection="none")
     record = json.loads(result.record.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
     assert record["photos"][0]["psnr"] is None
-    (again,) = jobs.protect(sample_files, tmp_path, protection="none")
+    (again,) = protect.protect(sample_files, tmp_path, protection="none")
     assert not again.fresh and again.photos[0].psnr == float("inf")
 
 
@@ -134,8 +134,8 @@ def test_clean_photos_are_for_one_subject(sample_files: list[Path], tmp_path: Pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "p.png").write_bytes(sample_files[0].read_bytes())
     with pytest.raises(UserError, match="one subject at a time"):
-        jobs.protect([tmp_path / "a", tmp_path / "b"], tmp_path / "out", protection="noise", clean=tmp_path / "clean")
-    (result,) = jobs.protect(str(tmp_path / "a"), tmp_path / "out", protection="noise", clean=tmp_path / "clean")
+        protect.protect([tmp_path / "a", tmp_path / "b"], tmp_path / "out", protection="noise", clean=tmp_path / "clean")
+    (result,) = protect.protect(str(tmp_path / "a"), tmp_path / "out", protection="noise", clean=tmp_path / "clean")
     assert json.loads(result.record.read_text())["clean"] == [str(tmp_path / "clean/p.png")]
 
 
@@ -144,23 +144,23 @@ def test_bad_config_and_bad_photos_are_reported_before_anything_is_written(sampl
     (tmp_path / "empty.png").write_bytes(b"")
     out = tmp_path / "out"
     with pytest.raises(UserError) as error:
-        jobs.protect([*sample_files, tmp_path / "broken.jpg", tmp_path / "empty.png"], out, protection="noise")
+        protect.protect([*sample_files, tmp_path / "broken.jpg", tmp_path / "empty.png"], out, protection="noise")
     assert len(error.value.sentences) == 2 and not out.exists()
-    (result,) = jobs.protect([*sample_files, tmp_path / "broken.jpg"], out, protection="noise", config=QUICK, skip_bad=True)
+    (result,) = protect.protect([*sample_files, tmp_path / "broken.jpg"], out, protection="noise", config=QUICK, skip_bad=True)
     assert len(result.photos) == len(sample_files) and any("broken.jpg" in n for n in result.notes)
     with pytest.raises(UserError) as error:
-        jobs.protect(sample_files, tmp_path / "no", config=aspl.Config(budget=300, outer=-1, lr=float("nan")), surrogates=[])
+        protect.protect(sample_files, tmp_path / "no", config=aspl.Config(budget=300, outer=-1, lr=float("nan")), surrogates=[])
     assert len(error.value.sentences) == 4
     with pytest.raises(UserError, match="is 6"):
-        jobs.protect(sample_files, tmp_path / "no", protection="noise", config=noise.Config(budget=0.05))
+        protect.protect(sample_files, tmp_path / "no", protection="noise", config=noise.Config(budget=0.05))
     with pytest.raises(UserError, match="preset"):
-        jobs.protect(sample_files, tmp_path / "no", protection="aspl", preset="papre")
+        protect.protect(sample_files, tmp_path / "no", protection="aspl", preset="papre")
 
 
 def test_wide_photos_are_protected_to_their_ends(tmp_path: Path) -> None:
     rows = np.linspace(60, 190, 64)[:, None, None] + np.zeros((64, 320, 3))
     Image.fromarray(rows.astype(np.uint8)).save(tmp_path / "wide.png")
-    jobs.protect(
+    protect.protect(
         [tmp_path / "wide.png"],
         tmp_path / "out",
         protection="photoguard",
@@ -173,30 +173,29 @@ def test_wide_photos_are_protected_to_their_ends(tmp_path: Path) -> None:
 def test_large_photos_keep_size_and_budget(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (1300, 1500, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "large.png")
-    (result,) = jobs.protect([tmp_path / "large.png"], tmp_path / "out", protection="noise", config=noise.Config(budget=6.4))
+    (result,) = protect.protect([tmp_path / "large.png"], tmp_path / "out", protection="noise", config=noise.Config(budget=6.4))
     change = np.abs(pixels_of(result.photos[0].output) - pixels)
     assert change.shape == pixels.shape and change.max() == 6
     assert min(working_copy(torch.from_numpy(pixels).permute(2, 0, 1)).shape[-2:]) == WORK_SIDE
 
 
+AT_ONCE = os.environ | {"CLOAKWORK_CHECKPOINT_SECONDS": "0"}  # every step is a checkpoint
 CHILD = """
     import signal, sys, torch
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent in the background hands "ignore" down
     torch.set_num_threads(1)
     from pathlib import Path
-    from cloakwork import jobs
+    import cloakwork
     from cloakwork.protections import photoguard
-    import cloakwork.state
-    cloakwork.state.State.__init__.__defaults__ = (None, "", None, 0.0)
     def show(label, done, total): print(done, flush=True)
-    jobs.protect(sys.argv[2:], sys.argv[1], protection="photoguard", config=photoguard.PRESETS["tiny"], progress=show)
+    cloakwork.protect(sys.argv[2:], sys.argv[1], protection="photoguard", config=photoguard.PRESETS["tiny"], progress=show)
 """
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path) -> None:
     command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "out"), *map(str, sample_files)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=AT_ONCE)
     assert child.stdout is not None
     while int(child.stdout.readline()) < 15:
         pass
@@ -205,10 +204,10 @@ def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path
     assert child.returncode != 0
     left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert left and all(".cloakwork" in str(p) for p in left), "half-made photos"
-    steps = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    steps = subprocess.run(command, capture_output=True, text=True, check=True, env=AT_ONCE).stdout.split()
     assert int(steps[0]) > 10, "it began again"
     torch.set_num_threads(1)
-    jobs.protect(sample_files, tmp_path / "whole", protection="photoguard", preset="tiny")
+    protect.protect(sample_files, tmp_path / "whole", protection="photoguard", preset="tiny")
     for file in sample_files:
         name = f"{file.stem}.png"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -218,7 +217,7 @@ def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path
 def test_killed_while_saving_goes_on_without_force(
     sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = jobs.save_photo, []
+    save, calls = protect.save_photo, []
 
     def stop_at_the_second(*args: object, **more: object) -> None:
         calls.append(args)
@@ -226,11 +225,11 @@ def test_killed_while_saving_goes_on_without_force(
             raise KeyboardInterrupt
         save(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(jobs, "save_photo", stop_at_the_second)
+    monkeypatch.setattr(protect, "save_photo", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+        protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     monkeypatch.undo()
-    (result,) = jobs.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+    (result,) = protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     assert result.fresh and len(result.photos) == len(sample_files)
 
 
@@ -241,12 +240,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(sample_file
         code = (
             "import resource, signal, sys; from cloakwork import cli; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
             f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
-            "import cloakwork.state as s; s.State.__init__.__defaults__ = (None, '', None, 0.0);"
             f"sys.exit(cli.main(['protect', *sys.argv[2:], '-o', sys.argv[1], '--protection', '{protection}']))"
         )
         out = tmp_path / f"{limit}"
         command = [sys.executable, "-c", code, str(out), *map(str, sample_files)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=AT_ONCE)
         assert done.returncode == 2 and "could not be written" in done.stderr, (limit, done.stderr)
         assert len(done.stderr.strip().splitlines()) == 1
         assert not list(out.rglob("*.part"))
@@ -266,8 +264,8 @@ def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     """A photo of 6000 x 4000 through photoguard, measured in a process of its own."""
     noise_ = np.random.default_rng(0).normal(0, 12, (4000, 6000, 3)) + np.linspace(40, 200, 6000)[None, :, None]
     Image.fromarray(noise_.clip(0, 255).astype(np.uint8)).save(tmp_path / "big.jpg", quality=90)
-    code = "import sys; from cloakwork import jobs; from cloakwork.protections import photoguard as p; " \
-           "jobs.protect([sys.argv[1]], sys.argv[2], protection='photoguard', config=p.Config(steps=5))"  # fmt: skip
+    code = "import sys, cloakwork; from cloakwork.protections import photoguard as p; " \
+           "cloakwork.protect([sys.argv[1]], sys.argv[2], protection='photoguard', config=p.Config(steps=5))"  # fmt: skip
     begun = time.monotonic()
     subprocess.run(
         [sys.executable, "-c", code, str(tmp_path / "big.jpg"), str(tmp_path / "out")], check=True, env=dict(os.environ)
@@ -288,7 +286,7 @@ def test_five_portraits_cost_no_more_than(name: str, limit: float, tmp_path: Pat
         portrait.rotate(3 * i, Image.Resampling.BICUBIC).save(tmp_path / "in" / f"{i}.png")
     torch.set_num_threads(2)
     begun = time.process_time()
-    jobs.protect([tmp_path / "in"], tmp_path / "out", protection=name, preset="tiny")
+    protect.protect([tmp_path / "in"], tmp_path / "out", protection=name, preset="tiny")
     torch.set_num_threads(1)
     print(f"{name}: {time.process_time() - begun:.0f} CPU s")
     assert time.process_time() - begun < limit

@@ -10,11 +10,12 @@ import torch
 from diffusers import DDPMScheduler
 from PIL import Image
 
-from cloakwork import dryrun, registry
+from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.types import Photos
+from cloakwork.workflows import dry_run
 
 
 def seeded() -> torch.Generator:
@@ -137,7 +138,7 @@ LEAN = {
 @pytest.mark.parametrize("name", LEAN)
 def test_counts_of_the_papers_presets(name: str) -> None:
     module = registry.load("protections", name)
-    c = dryrun.count(module, module.PRESETS["paper"])
+    c = dry_run.count(module, module.PRESETS["paper"])
     assert (c.vae_encode, c.vae_encode_backward, c.unet, c.unet_backward) == LEAN[name]
     assert c.pgd_steps == 100 and c.training_steps == 0
 
@@ -150,15 +151,15 @@ def test_every_laptop_preset_can_be_counted(name: str) -> None:
     for preset, config in module.PRESETS.items():
         if preset.startswith("tiny"):
             lean = replace(config, **{k: v for k, v in short.items() if hasattr(config, k)})
-            counts = dryrun.count(module, lean, photos=2)
+            counts = dry_run.count(module, lean, photos=2)
             assert counts.pgd_steps > 0 or name in ("none", "noise")
 
 
 def test_counts_go_with_photos_and_surrogates() -> None:
     module = registry.load("protections", "sds")
     config = module.Config(steps=3)
-    assert dryrun.count(module, config, photos=pgd.MICRO_BATCH + 1).unet == 6  # two micro-batches a step
-    assert dryrun.count(module, config, surrogates=2).unet == 6
+    assert dry_run.count(module, config, photos=pgd.MICRO_BATCH + 1).unet == 6  # two micro-batches a step
+    assert dry_run.count(module, config, surrogates=2).unet == 6
 
 
 def test_a_dry_run_counts_what_the_real_run_does(
@@ -181,7 +182,7 @@ def test_a_dry_run_counts_what_the_real_run_does(
     finally:
         for hook in hooks:
             hook.remove()
-    counts = dryrun.count(module, config, photos=len(photos))
+    counts = dry_run.count(module, config, photos=len(photos))
     assert calls["encode"] == counts.vae_encode
     assert counts.pgd_steps == 12 and counts.training_steps == 12
     assert calls["unet"] == counts.unet

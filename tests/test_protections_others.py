@@ -12,7 +12,6 @@ import torch
 from conftest import Step, relative_error
 from diffusers import DDPMScheduler
 
-from cloakwork import dryrun
 from cloakwork.finetuning.weights import weights_of
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
@@ -22,6 +21,7 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import ace, caat, cloakwork, glaze, pid, simac
 from cloakwork.state import State
 from cloakwork.types import Photos
+from cloakwork.workflows import dry_run
 
 LEARNERS: dict[str, tuple[Any, Any]] = {
     "ace": (ace, replace(ace.PRESETS["tiny"], outer=3, steps=1, lora_steps=1, prior_weight=0)),
@@ -196,7 +196,7 @@ def test_caat_one_backward_serves_both(tiny: LDM, square: Photos, steps: list[St
 def test_caat_counts() -> None:
     """250 steps of both; more photos than a micro-batch holds share one step of the weights."""
     for photos, batches in ((4, 1), (11, 2)):
-        counts = dryrun.count(caat, replace(caat.PRESETS["paper"], steps=5), photos=photos)
+        counts = dry_run.count(caat, replace(caat.PRESETS["paper"], steps=5), photos=photos)
         assert (counts.pgd_steps, counts.training_steps, counts.unet_backward) == (5, 5, 5 * batches)
     assert (caat.PRESETS["paper"].steps, caat.PRESETS["paper"].lr, caat.PRESETS["paper"].budget) == (250, 1e-5, 12.75)
 
@@ -263,7 +263,7 @@ def test_simac_draws_from_each_photos_own_timesteps() -> None:
 
 def test_simac_counts() -> None:
     """50 x (3 + 6 + 3), after at most 50 rounds of 5 probes and a step; the feature loss is one more UNet call a PGD step."""
-    counts = dryrun.count(simac, replace(simac.PRESETS["paper"], outer=2, steps=4))
+    counts = dry_run.count(simac, replace(simac.PRESETS["paper"], outer=2, steps=4))
     assert (counts.pgd_steps, counts.training_steps) == (2 * 6, 2 * 6)
     assert counts.unet_backward == 4 * 6 + 2 * 6 + 2 * 2 * 6
     paper = simac.PRESETS["paper"]
@@ -294,7 +294,7 @@ def test_ours_counts() -> None:
     """At most a tenth of released MetaCloak's 14,400 PGD steps; a PGD step is SimAC's with a pass through the decoder."""
     cfg = cloakwork.PRESETS["paper"]
     assert cfg.outer * cfg.pgd_steps + cfg.steps <= 1440
-    ours, theirs = (dryrun.count(module, replace(module.PRESETS["paper"], outer=2, steps=4)) for module in (cloakwork, simac))
+    ours, theirs = (dry_run.count(module, replace(module.PRESETS["paper"], outer=2, steps=4)) for module in (cloakwork, simac))
     assert ours.vae_decode == theirs.vae_decode + 2 * 6
     assert (ours.unet_backward, ours.training_steps) == (theirs.unet_backward, theirs.training_steps)
 
@@ -319,7 +319,7 @@ def test_ace_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
 
 def test_ace_counts() -> None:
     """5 x (30 + 10), ten passes over four photos."""
-    counts = dryrun.count(ace, replace(ace.PRESETS["paper"], class_images=0), photos=4)
+    counts = dry_run.count(ace, replace(ace.PRESETS["paper"], class_images=0), photos=4)
     assert (counts.pgd_steps, counts.training_steps) == (5 * 30, 5 * 10 * 4)
     paper = ace.PRESETS["paper"]
     assert (paper.budget, paper.step, paper.lora_rank, paper.lr, paper.prior_weight) == (4, 0.64, 4, 1e-4, 0.1)

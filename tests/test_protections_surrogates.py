@@ -16,7 +16,6 @@ from diffusers import DDPMScheduler
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import dryrun
 from cloakwork.errors import UserError
 from cloakwork.finetuning.latent_dataset import lesson
 from cloakwork.finetuning.training import Training
@@ -29,6 +28,7 @@ from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.protections import aspl, fsmg, metacloak
 from cloakwork.state import State
 from cloakwork.types import Photos
+from cloakwork.workflows import dry_run
 
 QUICK = Training(lr=1e-3, prior_weight=0)
 FSMG = fsmg.Config(surrogate_steps=2, steps=1, training=QUICK)
@@ -113,7 +113,7 @@ def test_the_other_schedules_are_counted_from_their_configs() -> None:
     ],
 )
 def test_the_loops_do_what_the_schedules_say(module: Any, cfg: Any) -> None:
-    counts, plan = dryrun.count(module, cfg), module.schedule(cfg)
+    counts, plan = dry_run.count(module, cfg), module.schedule(cfg)
     assert (counts.pgd_steps, counts.training_steps) == (plan.pgd_steps, plan.surrogate_steps)
     each = cfg.B * cfg.J if module is metacloak and cfg.variant == "paper" else 1
     assert counts.vae_encode_backward == each * plan.pgd_steps

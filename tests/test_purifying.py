@@ -10,13 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import cli, jobs
+from cloakwork import cli
 from cloakwork.errors import UserError
 from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.purifiers import codesr, jpeg, noise, resize
-from cloakwork.purifying import purify
+from cloakwork.workflows import protect
+from cloakwork.workflows.purify import purify
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_originals_are_known_from_the_records(folder: Path, tmp_path: Path) -> None:
-    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
     for rows in (
         purify(tmp_path / "safe", tmp_path / "a", purifiers=[("tvm", None)]),
         purify(tmp_path / "safe", tmp_path / "b", purifiers=[("tvm", None)], clean=folder),
@@ -56,7 +57,7 @@ def test_originals_are_known_from_the_records(folder: Path, tmp_path: Path) -> N
 
 
 def test_originals_are_known_however_the_photos_are_named(folder: Path, tmp_path: Path) -> None:
-    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
     first = min(f.name for f in folder.glob("*.png"))
     for i, named in enumerate((f"safe/{first}", "safe/*.png", "safe/more")):
         rows = purify(tmp_path / named, tmp_path / f"{i}")
@@ -81,7 +82,7 @@ def test_originals_may_be_named_later(folder: Path, tmp_path: Path, capsys: pyte
 
 
 def test_an_original_that_has_changed_is_not_compared_with(folder: Path, tmp_path: Path) -> None:
-    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
     first = min(folder.glob("*.png"))
     with Image.open(first) as picture:
         picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(first)
@@ -92,14 +93,14 @@ def test_an_original_that_has_changed_is_not_compared_with(folder: Path, tmp_pat
 
 
 def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
-    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
     purify(folder, tmp_path / "pure")
     for damage in ("", "{", "[]", '{"photos": [{}]}'):
         (tmp_path / "safe" / ".cloakwork" / "record.json").write_text(damage)
         with pytest.raises(UserError, match=r"record\.json is damaged"):
             purify(tmp_path / "safe", tmp_path / "out")
         with pytest.raises(UserError, match="exists already"):  # nobody knows any longer who wrote them
-            jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+            protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
         (tmp_path / "pure" / ".cloakwork" / "purified.json").write_text(damage)
         with pytest.raises(UserError, match="exists already"):
             purify(folder, tmp_path / "pure")
@@ -204,7 +205,7 @@ def test_other_settings_do_not_overwrite(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("said", [False, True])
 def test_originals_are_never_overwritten(said: bool, folder: Path, tmp_path: Path) -> None:
-    jobs.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
     before = {f: f.read_bytes() for f in folder.rglob("*.png")}
     with pytest.raises(UserError, match="is an original, which is never overwritten") as caught:
         purify(tmp_path / "safe", folder, clean=folder if said else None, force=True)

@@ -19,8 +19,8 @@ from cloakwork.models.faces import load_faces
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import from_pil
 from cloakwork.purifiers import codesr
-from cloakwork.purifying import purify
 from cloakwork.types import Photos
+from cloakwork.workflows.purify import purify
 
 
 def has_realesrgan() -> bool:

@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import cli, specs, theft
-from cloakwork.cli.auditing import Circumstances, read_prompts
+from cloakwork import cli, specs
+from cloakwork.cli.common import ThreatFlags, read_prompts
 from cloakwork.errors import UserError
 from cloakwork.photos.sheets import attack_sheet
+from cloakwork.workflows import attack, score
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
 
 def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     _, config = specs.parse("attackers", QUICK)
-    first, again = (theft.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab")
+    first, again = (attack.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab")
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
 
 
@@ -78,15 +79,15 @@ def test_metrics_of_change_pair_by_name(folder: Path, tmp_path: Path) -> None:
     changed.mkdir()
     for file in folder.iterdir():
         Image.open(file).convert("RGB").point(lambda v: max(0, v - 4)).save(changed / f"{file.stem}.bmp")
-    found = theft.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
+    found = score.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
     assert found["linf"]["values"] == pytest.approx([4, 4, 4], abs=1e-3)
     next(iter(changed.iterdir())).rename(changed / "stranger.bmp")
     with pytest.raises(UserError, match=r"no original for stranger\.bmp"):
-        theft.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
+        score.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
 
 
 def test_without_references_a_metric_is_unscored_and_says_why(folder: Path) -> None:
-    found = theft.score(folder, metrics=[specs.parse("metrics", "psnr")])
+    found = score.score(folder, metrics=[specs.parse("metrics", "psnr")])
     assert found["psnr"]["mean"] is None and found["psnr"]["scored"] == 0 and found["psnr"]["reason"]
 
 
@@ -146,18 +147,18 @@ def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Pa
     out.mkdir()
     (out / "001.png").write_bytes(photo)
     with pytest.raises(UserError, match=r"001\.png was made by no attack"):
-        theft.attack(folder, out, config=fewer, device="cpu")
+        attack.attack(folder, out, config=fewer, device="cpu")
     assert (out / "001.png").read_bytes() == photo and len(list(out.iterdir())) == 1
     (out / "001.png").rename(out / "mine.png")
-    theft.attack(folder, out, config=more, device="cpu")
-    theft.attack(folder, out, config=fewer, device="cpu")
+    attack.attack(folder, out, config=more, device="cpu")
+    attack.attack(folder, out, config=fewer, device="cpu")
     assert sorted(f.name for f in out.glob("*.png")) == ["000.png", "mine.png"], "those of a larger attack are gone"
 
 
 @pytest.mark.parametrize(("asked", "says"), [({"keep_model": "m"}, "learns nothing"), ({"sample_every": -1}, "0 for never")])
 def test_an_attack_that_could_not_do_it_is_refused(asked: dict, says: str, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=says):
-        theft.attack(folder, tmp_path / "loot", attacker="sdedit", **asked)
+        attack.attack(folder, tmp_path / "loot", attacker="sdedit", **asked)
     assert not (tmp_path / "loot").exists()
 
 
@@ -166,22 +167,22 @@ def test_scores_replace_scores_alone(folder: Path, tmp_path: Path) -> None:
     for mine in ("my letter", '{"metrics": 1}', "[1]"):
         file.write_text(mine)
         with pytest.raises(UserError, match="exists already and holds no scores"):
-            theft.score(folder, metrics=[specs.parse("metrics", "brisque")], out=file)
+            score.score(folder, metrics=[specs.parse("metrics", "brisque")], out=file)
         assert file.read_text() == mine
     file.unlink()
     for _ in range(2):
-        theft.score(folder, metrics=[specs.parse("metrics", "brisque")], out=file)
+        score.score(folder, metrics=[specs.parse("metrics", "brisque")], out=file)
 
 
 def test_prompts_files_with_blank_lines(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
     file.write_text("\n a photo of sks person \n\n\na dslr portrait of sks person\na photo of sks person\n")
-    assert read_prompts(Circumstances(prompts=file)) == ("a photo of sks person", "a dslr portrait of sks person")
+    assert read_prompts(ThreatFlags(prompts=file)) == ("a photo of sks person", "a dslr portrait of sks person")
     file.write_text("\n  \n")
     with pytest.raises(UserError, match="holds no prompt"):
-        read_prompts(Circumstances(prompts=file))
+        read_prompts(ThreatFlags(prompts=file))
     with pytest.raises(UserError, match="cannot be read"):
-        read_prompts(Circumstances(prompts=tmp_path / "none.txt"))
+        read_prompts(ThreatFlags(prompts=tmp_path / "none.txt"))
 
 
 def test_several_sets_are_refused(folder: Path, tmp_path: Path) -> None:
@@ -189,10 +190,10 @@ def test_several_sets_are_refused(folder: Path, tmp_path: Path) -> None:
     file = next(f for f in folder.iterdir() if f.is_file())
     (folder / "more" / "x.png").write_bytes(file.read_bytes())
     with pytest.raises(UserError, match="attack one at a time"):
-        theft.attack(folder, tmp_path / "loot")
+        attack.attack(folder, tmp_path / "loot")
 
 
 def test_a_mask_of_another_size_is_refused(folder: Path, tmp_path: Path) -> None:
     Image.new("L", (70, 80), 255).save(tmp_path / "mask.png")
     with pytest.raises(UserError, match="70 x 80"):
-        theft.attack(folder, tmp_path / "loot", attacker="inpaint", mask=tmp_path / "mask.png", device="cpu")
+        attack.attack(folder, tmp_path / "loot", attacker="inpaint", mask=tmp_path / "mask.png", device="cpu")

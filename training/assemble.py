@@ -8,8 +8,8 @@ Writes complete `StableDiffusionPipeline` folders (bf16, safetensors) that any d
 
 EMA weights are taken where a training keeps them. A part without a checkpoint is named and left as it is in OUT.
 
-Run: python training/assemble.py --work WORK --out src/cloakwork/tiny
-     python training/assemble.py --work WORK --resume-from src/cloakwork/tiny     (bf16 weights -> checkpoints to go on from)
+Run: python training/assemble.py --work WORK --out src/cloakwork/assets
+     python training/assemble.py --work WORK --resume-from src/cloakwork/assets     (bf16 weights -> checkpoints to go on from)
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from unet import build as build_unet
 
-PIPELINES = {"model": "tiny", "model-b": "tiny-b"}
-LIMITS = {"pixels": 12e6, "": 50e6}  # bytes of weight files: of the denoiser of pixels, of all others
+PIPELINES = {"tiny": "tiny", "tiny-b": "tiny-b"}
+LIMITS = {"tiny-pixels": 12e6, "": 50e6}  # bytes of weight files: of the denoiser of pixels, of all others
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
-PARTS = {"clip": "clip", "clip-pairs": "clip", "ddpm": "pixels"} | {
+PARTS = {"clip": "tiny-clip", "clip-pairs": "tiny-clip", "ddpm": "tiny-pixels"} | {
     f"{net}-{name}": f"{place} of {name}" for name in PIPELINES.values() for net, place in NETS.items()
 }
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -149,8 +149,8 @@ def stage(work: Path, folder: Path) -> list[str]:
     if judge is None:
         missing.append("clip")
     else:
-        save_net(judge[0], folder / "clip")
-        write_tokenizer(judge[1], folder / "clip")
+        save_net(judge[0], folder / "tiny-clip")
+        write_tokenizer(judge[1], folder / "tiny-clip")
     for place, name in PIPELINES.items():
         for component, net in (("vae", read_vae(work, name)), ("unet", read_unet(work, name))):
             if net is None:
@@ -164,12 +164,16 @@ def stage(work: Path, folder: Path) -> list[str]:
             write_tokenizer(clip[1], folder / place / "tokenizer")
         scheduler().save_pretrained(folder / place / "scheduler")
         write_index(folder / place, "AutoencoderKL" if name == "tiny" else "AutoencoderTiny")
-    return missing if write_ddpm(work, folder / "pixels") else [*missing, "pixels"]
+    return missing if write_ddpm(work, folder / "tiny-pixels") else [*missing, "tiny-pixels"]
 
 
 def install(staged: Path, out: Path) -> None:
     """Replace in `out` the component folders that were staged, each by a rename; the others stay."""
-    for source in [staged / "clip", staged / "pixels", *(staged / place / c for place in PIPELINES for c in COMPONENTS)]:
+    for source in [
+        staged / "tiny-clip",
+        staged / "tiny-pixels",
+        *(staged / place / c for place in PIPELINES for c in COMPONENTS),
+    ]:
         if source.exists():
             target = out / source.relative_to(staged)
             shutil.rmtree(target, ignore_errors=True)
@@ -218,8 +222,8 @@ def check(out: Path) -> None:
         if tuple(picture.shape) != (1, 3, 128, 128) or not torch.isfinite(picture).all():
             raise SystemExit(f"{folder} does not sample: pictures of shape {tuple(picture.shape)}")
         print(f"{folder} loads and samples")
-    if (out / "pixels").exists():
-        pixels = DDPMPipeline.from_pretrained(out / "pixels")(num_inference_steps=2, output_type="np").images
+    if (out / "tiny-pixels").exists():
+        pixels = DDPMPipeline.from_pretrained(out / "tiny-pixels")(num_inference_steps=2, output_type="np").images
         print(f"{out / 'pixels'} loads and samples, {pixels.shape[1:]}")
 
 
@@ -228,12 +232,12 @@ def resume(out: Path, work: Path) -> None:
     parts = json.loads((out / "manifest.json").read_text())["parts"]
     curves = Path(__file__).parent / "curves.json"
     known = json.loads(curves.read_text()) if curves.exists() else {}
-    nets: dict[str, nn.Module] = {"clip": CLIPModel.from_pretrained(out / "clip")}
+    nets: dict[str, nn.Module] = {"clip": CLIPModel.from_pretrained(out / "tiny-clip")}
     if "clip-pairs" in parts:
         nets["clip-pairs"] = nets["clip"]
         # of the first stage the text tower alone was kept, which is all that the UNets need
-        nets["clip"] = build_clip(CLIPTokenizer.from_pretrained(out / "clip"))
-        nets["clip"].text_model.load_state_dict(CLIPTextModel.from_pretrained(out / "model" / "text_encoder").state_dict())
+        nets["clip"] = build_clip(CLIPTokenizer.from_pretrained(out / "tiny-clip"))
+        nets["clip"].text_model.load_state_dict(CLIPTextModel.from_pretrained(out / "tiny" / "text_encoder").state_dict())
     for place, name in PIPELINES.items():
         cls = AutoencoderKL if name == "tiny" else AutoencoderTiny
         if (out / place / "vae").exists():
@@ -241,9 +245,9 @@ def resume(out: Path, work: Path) -> None:
             nets |= {f"encoder-{name}": vae.encoder, f"decoder-{name}": vae.decoder}
         if (out / place / "unet").exists():
             nets[f"unet-{name}"] = UNet2DConditionModel.from_pretrained(out / place / "unet")
-    if (out / "pixels").exists():
-        nets["ddpm"] = UNet2DModel.from_pretrained(out / "pixels" / "unet")
-    CLIPTokenizer.from_pretrained(out / "clip").save_pretrained(work / "tokenizer")
+    if (out / "tiny-pixels").exists():
+        nets["ddpm"] = UNet2DModel.from_pretrained(out / "tiny-pixels" / "unet")
+    CLIPTokenizer.from_pretrained(out / "tiny-clip").save_pretrained(work / "tokenizer")
     for part, net in nets.items():
         folder = work / part
         if (folder / "state.safetensors").exists():
@@ -275,9 +279,9 @@ def main() -> None:
     check(args.out)
     if missing:
         print("no checkpoint yet: " + ", ".join(missing))
-    pixels = sum(f.stat().st_size for f in (args.out / "pixels").rglob("*.safetensors"))
+    pixels = sum(f.stat().st_size for f in (args.out / "tiny-pixels").rglob("*.safetensors"))
     print(f"{args.out}: {total / 1e6:.1f} MB of weights, {pixels / 1e6:.1f} of them the denoiser of pixels")
-    for size, limit in ((pixels, LIMITS["pixels"]), (total - pixels, LIMITS[""])):
+    for size, limit in ((pixels, LIMITS["tiny-pixels"]), (total - pixels, LIMITS[""])):
         if size >= limit:
             raise SystemExit(f"{size / 1e6:.1f} MB of weights; less than {limit / 1e6:.0f} MB may be committed.")
 

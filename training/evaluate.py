@@ -7,8 +7,8 @@
 
 Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the repository: they show people.
 
-Run: python training/evaluate.py --work WORK --model src/cloakwork/tiny --shared SHARED --part all --sheets FOLDER
-     python training/evaluate.py --model src/cloakwork/tiny --card
+Run: python training/evaluate.py --work WORK --model src/cloakwork/assets --shared SHARED --part all --sheets FOLDER
+     python training/evaluate.py --model src/cloakwork/assets --card
 """
 
 from __future__ import annotations

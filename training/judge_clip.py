@@ -95,5 +95,5 @@ def judge(scorer: Scorer, groups: list[str], images: list[Image.Image]) -> dict:
 def measure(work: Path, model: Path, shared: Path) -> dict:
     """Both AUCs of the CLIP under `model`/clip, with the prompts used."""
     found = photos(work, shared)
-    result = judge(Scorer(model / "clip"), [g for g, _ in found], [i for _, i in found])
+    result = judge(Scorer(model / "tiny-clip"), [g for g, _ in found], [i for _, i in found])
     return {"tiny": result | {"prompts": QUALITY | {"all": ALL, "person": PERSON}}}

@@ -47,8 +47,8 @@ def denoised(unet: UNet2DModel, scheduler: DDPMScheduler, noisy: Tensor, sigma: 
 
 
 def measure(model: Path, shared: Path, sheets: Path | None) -> dict:
-    unet = UNet2DModel.from_pretrained(model / "pixels" / "unet").eval()
-    scheduler = DDPMScheduler.from_pretrained(model / "pixels" / "scheduler")
+    unet = UNet2DModel.from_pretrained(model / "tiny-pixels" / "unet").eval()
+    scheduler = DDPMScheduler.from_pretrained(model / "tiny-pixels" / "scheduler")
     found = unseen(shared)
     groups, clean = [name for name, _ in found], stack([patch(path) for _, path in found])
     results = {}

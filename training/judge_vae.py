@@ -38,7 +38,7 @@ def small_coder(folder: Path) -> Coder:
 def coders(model: Path, shared: Path) -> dict[str, Coder]:
     teacher = Teacher(shared / "weights" / "taesd")
     found: dict[str, Coder] = {"taesd": (teacher.encode, teacher.decode)}
-    for name, place, load in (("tiny", "model", kl_coder), ("tiny-b", "model-b", small_coder)):
+    for name, place, load in (("tiny", "tiny", kl_coder), ("tiny-b", "tiny-b", small_coder)):
         if (model / place / "vae").exists():
             found[name] = load(model / place / "vae")
     return found

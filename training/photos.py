@@ -3,7 +3,7 @@
 The docstrings are read with `ast`; a photo whose docstring does not free it ("public domain" or "CC0") stops the script.
 Files up to 500 kB are copied as they are; larger ones are encoded again as JPEG 95.
 
-Run: python training/photos.py --out src/cloakwork/tiny/photos
+Run: python training/photos.py --out src/cloakwork/assets/sample_photos
 """
 
 from __future__ import annotations

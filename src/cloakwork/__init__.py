@@ -13,25 +13,26 @@ from cloakwork._version import __version__
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
-    from cloakwork.auditing import audit
-    from cloakwork.benching import bench
-    from cloakwork.inspecting import inspect
-    from cloakwork.jobs import protect
     from cloakwork.models.loading import load
-    from cloakwork.purifying import purify
-    from cloakwork.theft import attack, score
+    from cloakwork.workflows.attack import attack
+    from cloakwork.workflows.audit import audit
+    from cloakwork.workflows.bench import bench
+    from cloakwork.workflows.inspect import inspect
+    from cloakwork.workflows.protect import protect
+    from cloakwork.workflows.purify import purify
+    from cloakwork.workflows.score import score
 
 __all__ = ["UserError", "__version__", "attack", "audit", "bench", "inspect", "load", "protect", "purify", "score"]
 
 _HOME = {
-    "attack": "cloakwork.theft",
-    "audit": "cloakwork.auditing",
-    "bench": "cloakwork.benching",
-    "inspect": "cloakwork.inspecting",
+    "attack": "cloakwork.workflows.attack",
+    "audit": "cloakwork.workflows.audit",
+    "bench": "cloakwork.workflows.bench",
+    "inspect": "cloakwork.workflows.inspect",
     "load": "cloakwork.models.loading",
-    "protect": "cloakwork.jobs",
-    "purify": "cloakwork.purifying",
-    "score": "cloakwork.theft",
+    "protect": "cloakwork.workflows.protect",
+    "purify": "cloakwork.workflows.purify",
+    "score": "cloakwork.workflows.attack",
 }
 
 

@@ -18,8 +18,8 @@ from cloakwork.errors import Unwritable
 if TYPE_CHECKING:
     from torch import Tensor
 
-ASSETS = Path(__file__).parent / "tiny"  # the embedded models
-SAMPLE_PHOTOS = ASSETS / "photos"
+ASSETS = Path(__file__).parent / "assets"  # the embedded models
+SAMPLE_PHOTOS = ASSETS / "sample_photos"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 
 

@@ -26,8 +26,8 @@ QUICK_PROTECTION = "pid"  # a thirteenth of its time; leaves more to thieves who
 # of a Config's field that came after results had been kept under the others: where it is at its default they stay valid
 LATE = {"late": True}
 METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
-# the embedded models, for which methods have a preset of their own, and their folders under tiny/
-EMBEDDED = {"tiny": "model", "tiny-b": "model-b"}
+# the embedded models, for which methods have a preset of their own, and their folders under assets/
+EMBEDDED = {"tiny": "tiny", "tiny-b": "tiny-b"}
 
 
 def listing(kind: str) -> list[tuple[str, str]]:

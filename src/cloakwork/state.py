@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.files import write_tensors
-from cloakwork.photos.sheets import write_grid
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
@@ -28,18 +28,19 @@ class State:
         path: the checkpoint file, or None to keep nothing.
         label: what the progress bar is called.
         progress: told the label, the steps done and their total.
-        every: seconds between two checkpoints.
-        samples: a folder for pictures drawn along a training, one grid (PNG) each `sample_every` steps. They change nothing.
-        watch: given the same pictures, with the steps done.
+        every: seconds between two checkpoints; None takes $CLOAKWORK_CHECKPOINT_SECONDS, else 15.
+        sample_every: training steps between two looks at what the model draws by then (0: none). They change nothing.
+        watch: given the steps done and those pictures, n x 3 x S x S in [0, 1].
         keep_model: a new folder for what a thief has trained, in the format that diffusers loads.
     """
 
     def __init__(
-        self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float = 15,
-        *, sample_every: int = 0, samples: Path | None = None, watch: Watch | None = None, keep_model: Path | None = None,
+        self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float | None = None,
+        *, sample_every: int = 0, watch: Watch | None = None, keep_model: Path | None = None,
     ) -> None:  # fmt: skip
-        self.path, self.label, self.progress, self.every = path, label, progress, every
-        self.sample_every, self.samples, self.watch, self.keep_model = sample_every, samples, watch, keep_model
+        self.path, self.label, self.progress = path, label, progress
+        self.every = float(os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15")) if every is None else every
+        self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
         self.trace: list[float] = []
         self.dead_steps = 0  # steps of PGD whose gradient was zero everywhere
         self._kept, self._cost = time.monotonic(), 0.0
@@ -72,12 +73,7 @@ class State:
         self._kept = time.monotonic()
         self._cost = self._kept - begun  # large models take seconds to write: no more than a twentieth of the time
 
-    def show(self, done: int, draw: Callable[[], Tensor], columns: int) -> None:
-        """Shows pictures (n x 3 x S x S in [0, 1]) when step `done` is one for it, as a grid and to `watch`; draws only then."""
-        if (self.samples is None and self.watch is None) or not self.sample_every or done % self.sample_every:
-            return
-        pictures = draw()
-        if self.samples is not None:
-            write_grid(self.samples / f"{done:06d}.png", pictures, columns)
-        if self.watch is not None:
-            self.watch(done, pictures)
+    def show(self, done: int, draw: Callable[[], Tensor]) -> None:
+        """Shows pictures (n x 3 x S x S in [0, 1]) to `watch` when step `done` is one for it; draws only then."""
+        if self.watch is not None and self.sample_every and done % self.sample_every == 0:
+            self.watch(done, draw())

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 from cloakwork import registry
 from cloakwork._version import __version__
-from cloakwork.cli.auditing import attack_command, audit_command, score_command
-from cloakwork.cli.benching import bench_command
-from cloakwork.cli.inspecting import inspect_command
-from cloakwork.cli.listing import list_command
-from cloakwork.cli.protecting import demo_command, protect_command
-from cloakwork.cli.purifying import purify_command
+from cloakwork.cli.attack import attack_command
+from cloakwork.cli.audit import audit_command
+from cloakwork.cli.bench import bench_command
+from cloakwork.cli.inspect import inspect_command
+from cloakwork.cli.list_methods import list_command
+from cloakwork.cli.protect import demo_command, protect_command
+from cloakwork.cli.purify import purify_command
+from cloakwork.cli.score import score_command
 from cloakwork.errors import UserError
 
 USAGE = """\

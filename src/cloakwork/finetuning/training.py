@@ -161,7 +161,7 @@ def train(
             state.trace.append(loss.item())
             if not math.isfinite(state.trace[-1]):
                 raise UserError(f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32.")
-            state.show(step + 1, lambda: draw(PREVIEW), PREVIEW)
+            state.show(step + 1, lambda: draw(PREVIEW))
             state.keep(step + 1, steps, rng, lambda: training_tensors(named, optimizer))
 
 

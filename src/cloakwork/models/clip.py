@@ -20,7 +20,7 @@ from cloakwork.files import ASSETS
 from cloakwork.models import hub
 from cloakwork.types import Images, Photos
 
-EMBEDDED = ASSETS / "clip"
+EMBEDDED = ASSETS / "tiny-clip"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 MICRO_BATCH = 16  # pictures embedded at a time
 

@@ -49,7 +49,7 @@ def locate(
         what: what the user calls it, such as "model".
         kind: what a folder of it holds, such as "pipeline".
         advice: what may be given beside a hub id.
-        embedded: of models that come with the package, name -> folder under tiny/.
+        embedded: of models that come with the package, name -> folder under assets/.
 
     Raises:
         UserError: neither of the three, or a hub that cannot be reached.

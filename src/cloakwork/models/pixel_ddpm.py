@@ -18,7 +18,7 @@ from cloakwork.models.device import DTYPES, pick_device, quiet
 from cloakwork.models.loading import UNWANTED, hash_weights
 from cloakwork.types import Images
 
-EMBEDDED = {"tiny": "pixels"}  # name -> folder under tiny/
+EMBEDDED = {"tiny": "tiny-pixels"}  # name -> folder under assets/
 WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in ("unet", "scheduler") for end in ("json", "safetensors"))]
 MICRO_BATCH = 16  # windows at a time
 

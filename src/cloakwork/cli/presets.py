@@ -42,11 +42,11 @@ def _number(value: float | None) -> str:
 
 def dry_run(protection: str, config: Any, photos: Sequence[int], surrogates: int, clean: int) -> None:
     """Counts what `protection` would compute for photo sets of so many photos each; touches neither photos nor models."""
-    from cloakwork.cli.bars import bars
-    from cloakwork.dryrun import count
+    from cloakwork.cli.progress import progress_bars
+    from cloakwork.workflows.dry_run import count
 
     module = registry.load("protections", protection)
-    with bars() as progress:
+    with progress_bars() as progress:
         counted = [count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress) for n in photos]
     print(
         f"{protection} would do, for {len(photos)} photo set{'s' * (len(photos) != 1)} of {', '.join(map(str, photos))} photos:"

@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from cloakwork.cli.auditing import FROM_RECORDS
-from cloakwork.cli.bars import bars
+from cloakwork.cli.common import FROM_RECORDS
+from cloakwork.cli.progress import progress_bars
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
 
@@ -53,11 +53,11 @@ def purify_command(words: list[str]) -> None:
     from rich.table import Table
 
     from cloakwork.files import FOLDER
-    from cloakwork.purifying import purify
+    from cloakwork.workflows.purify import purify
 
     flags = tyro.cli(PurifyFlags, prog="cloakwork purify", description="Try to remove a protection from photos.", args=words,
                      config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
-    with bars() as progress:
+    with progress_bars() as progress:
         found = purify(
             flags.photos, flags.out, purifiers=flags.purifier,
             clean=flags.clean, model=flags.model, denoiser=flags.denoiser, seed=flags.seed, device=flags.device,

@@ -20,7 +20,7 @@ from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.photo import check_quality, load_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
-from cloakwork.records import read_result
+from cloakwork.workflows.records import read_result
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from cloakwork import registry
-from cloakwork.cli.bars import bars
+from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
-    from cloakwork.benching import Engine
     from cloakwork.benchmark.execution.serial import Expected
     from cloakwork.benchmark.grids import Grid
     from cloakwork.benchmark.results import Findings
+    from cloakwork.workflows.bench import Engine
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ def bench_command(words: list[str]) -> None:
     """`cloakwork bench`."""
     import torch
 
-    from cloakwork.benching import bench, only
     from cloakwork.benchmark import recipes
     from cloakwork.benchmark.report import blind_answers
+    from cloakwork.workflows.bench import bench, only
 
     flags = tyro.cli(BenchFlags, prog="cloakwork bench", description="Protections against thieves, as a grid.", args=words,
         config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
@@ -84,7 +84,7 @@ def bench_command(words: list[str]) -> None:
         if flags.dry_run:
             _expectation(grid, store, flags.device)
             continue
-        with bars() as progress:
+        with progress_bars() as progress:
             result = bench(grid, flags.out / name, store=store, device=flags.device, engine=engine,
                            tell=lambda done, total, _: progress("steps", done, total))  # fmt: skip
         failed += _summary(result, flags.out / name)
@@ -114,7 +114,7 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cloakwork.benching import expect
+    from cloakwork.workflows.bench import expect
 
     rows = sorted(expect(grid, store, device), key=lambda e: (e.kind, e.name))
     table = Table(

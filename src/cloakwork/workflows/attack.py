@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,14 +14,12 @@ from cloakwork.evaluation.compute import steal
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Bench, Step, key, purified
 from cloakwork.files import FOLDER, drop, read_json, whole, write_json
-from cloakwork.metrics._measure import measure
+from cloakwork.finetuning.training import PREVIEW
 from cloakwork.photos.masks import load_masks
-from cloakwork.photos.photo import load_photo
-from cloakwork.photos.sets import find_sets, load_all, load_sets
-from cloakwork.photos.sheets import attack_sheet
-from cloakwork.photos.tensors import as_float, to_pil
+from cloakwork.photos.sets import find_sets, load_all
+from cloakwork.photos.sheets import attack_sheet, write_grid
+from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, State
-from cloakwork.types import Photos
 
 
 def attack(
@@ -82,9 +79,11 @@ def attack(
     originals = source(sets[0].files)
     loot = purified(originals, purifiers, model=victim, denoiser=denoiser, seed=seed, dtype=dtype)
     step = Step("attack", attacker, config, (loot,), seed, (victim,), tuple(prompts), dtype)
+    grids = out / FOLDER / "training"
     state = State(
         out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress, sample_every=sample_every,
-        samples=out / FOLDER / "training", keep_model=Path(keep_model) if keep_model else None,
+        watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
+        keep_model=Path(keep_model) if keep_model else None,
     )  # fmt: skip
     got = steal(step, bench, state, load_masks(Path(mask), originals.files) if mask else None)
     files = [out / f"{i:03}.png" for i in range(len(got))]
@@ -120,67 +119,3 @@ def _earlier(out: Path) -> set[Path]:
     if strange := sorted(f for f in there if f.name not in listed):
         raise UserError(*[f"{f} was made by no attack, and may not be replaced; choose another output folder." for f in strange])
     return there
-
-
-def score(
-    pictures: Path | str,
-    *,
-    metrics: Sequence[tuple[str, Any]] = (),
-    clean: Path | str | None = None,
-    prompt: str | None = None,
-    out: Path | str | None = None,
-) -> dict[str, dict[str, Any]]:
-    """Measures a folder of pictures.
-
-    Args:
-        pictures: a folder; its subfolders count too.
-        metrics: names and Configs; none means every metric there is.
-        clean: the originals, by the same names, for metrics of change; any clean photos of the subject for the others.
-        prompt: what all the pictures were asked for.
-        out: JSON file for every single score; scores that it holds are replaced.
-
-    Returns:
-        For each metric its mean (None: unscored), unit, values, how many of them are scored, the reason where some are not.
-
-    Raises:
-        UserError: no pictures, an unknown metric, a file that holds something else, originals that do not pair up when a metric
-            of change was asked for.
-    """
-    if out is not None and Path(out).exists() and not {"pictures", "metrics"} <= read_json(Path(out)).keys():
-        raise UserError(f"{out} exists already and holds no scores; name another file.")
-    chosen = list(metrics) or [(name, registry.load("metrics", name).Config()) for name, _ in registry.listing("metrics")]
-    files = [f for s in load_sets(pictures) for f in s.files]
-    photos = [as_float(load_photo(f).pixels) for f in files]
-    subject, originals, fault = _references(files, clean)
-    found = {}
-    for name, config in chosen:
-        paired = registry.load("metrics", name).REFERENCE == "originals"
-        if paired and fault and metrics:
-            raise UserError(fault)
-        said = measure(name, photos, originals if paired else subject, [prompt] * len(photos) if prompt else None, config)
-        scored = [v for v in said.values if not math.isnan(v)]
-        found[name] = {
-            "mean": sum(scored) / len(scored) if scored else None,
-            "scored": len(scored),
-            "n": len(said.values),
-            "unit": said.unit,
-            "reason": said.reason,
-            "instrument": said.instrument,
-            "values": said.values,
-        }
-    if out:
-        write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": found})
-    return found
-
-
-def _references(files: Sequence[Path], clean: Path | str | None) -> tuple[Photos | None, Photos | None, str | None]:
-    """Clean photos of the subject; the same in the pictures' order where names and sizes pair up; why they do not."""
-    if clean is None:
-        return None, None, None
-    found = [f for s in load_sets(clean) for f in s.files]
-    subject = [as_float(load_photo(f).pixels) for f in found]
-    by_stem = {f.stem.casefold(): photo for f, photo in zip(found, subject, strict=True)}
-    lost = [f.name for f in files if f.stem.casefold() not in by_stem]
-    if lost:
-        return subject, None, f"{clean} has no original for {', '.join(lost)}; name originals and pictures alike."
-    return subject, [by_stem[f.stem.casefold()] for f in files], None

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def bars() -> Iterator[Callable[[str, int, int], None]]:
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars with the time left on stderr, one a loop that is under way."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left:")
     console = Console(stderr=True)
-    bars = Progress(
+    display = Progress(
         *columns,
         TimeRemainingColumn(),
         console=console,
@@ -26,10 +26,10 @@ def bars() -> Iterator[Callable[[str, int, int], None]]:
 
     def show(label: str, done: int, total: int) -> None:
         if label not in tasks:
-            tasks[label] = bars.add_task(label, total=total)
-        bars.update(tasks[label], completed=done, total=total)
+            tasks[label] = display.add_task(label, total=total)
+        display.update(tasks[label], completed=done, total=total)
         if done >= total:
-            bars.remove_task(tasks.pop(label))
+            display.remove_task(tasks.pop(label))
 
-    with bars:
+    with display:
         yield show

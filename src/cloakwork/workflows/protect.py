@@ -25,10 +25,10 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
-from cloakwork.plan import Job, Task, check_config, references, refuse_overwriting, task_of
-from cloakwork.records import PhotoRecord, SetRecord, read_result, result_json
 from cloakwork.state import Progress, State
 from cloakwork.types import Photos
+from cloakwork.workflows.protect_job import Job, Task, check_config, references, refuse_overwriting, task_of
+from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json
 
 MOVES_BF16 = 1e-5  # learning rate below which an update is lost when most weights are rounded to bf16
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation

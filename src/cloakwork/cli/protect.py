@@ -15,15 +15,15 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from cloakwork import registry
-from cloakwork.cli import foretelling
-from cloakwork.cli.bars import bars
+from cloakwork.cli import presets
+from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cloakwork.records import SetRecord
+    from cloakwork.workflows.records import SetRecord
 
 BY_SURROGATE = "(default: tiny for the embedded models, else paper)"
 REPEATABLE = "(repeatable, default: tiny)"
@@ -88,7 +88,7 @@ class How:
 def protect_command(words: list[str]) -> None:
     """`cloakwork protect`."""
     if "--list-presets" in words:
-        return foretelling.list_presets(_scan(words).protection if "--protection" in words else None)
+        return presets.list_presets(_scan(words).protection if "--protection" in words else None)
     files, how, config = _parse("protect", "Protect photos.", Files, words)
     if not files.photos:
         raise UserError("No photos were given: name photos, folders or globs, as in cloakwork protect photos/ -o safe/.")
@@ -108,7 +108,7 @@ def demo_command(words: list[str]) -> None:
 def _refuse_strangers(out: Path) -> None:
     """What is in the way and was not written by an earlier demo is the user's own."""
     from cloakwork.photos.sets import find_sets
-    from cloakwork.records import written
+    from cloakwork.workflows.records import written
 
     ours = written(out.expanduser().absolute())
     outputs = [o for s in find_sets([SAMPLE_PHOTOS], out) for o in s.outputs]
@@ -131,8 +131,8 @@ def _parse(
         ("how", How, field(default_factory=lambda: How(protection=usual))),
         ("config", Annotated[module.Config, arg(name=chosen.protection)], field(default_factory=lambda: start)),
     ]
-    presets = ", ".join(sorted(getattr(module, "PRESETS", {})))
-    about = f"{what}\n\n{chosen.protection}: {(module.__doc__ or '').partition(chr(10))[0]} Presets: {presets or 'none'}."
+    known = ", ".join(sorted(getattr(module, "PRESETS", {})))
+    about = f"{what}\n\n{chosen.protection}: {(module.__doc__ or '').partition(chr(10))[0]} Presets: {known or 'none'}."
     parsed = tyro.cli(
         make_dataclass("Flags", parts, frozen=True),
         prog=f"cloakwork {command}",
@@ -167,16 +167,16 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
         return [len(s.files) for s in find_sets(photos, files.out, each=files.each)]
 
     clean = sum(sets([files.clean])) if files.clean else 0
-    foretelling.dry_run(how.protection, config, sets(files.photos), max(1, len(how.surrogate)), clean)
+    presets.dry_run(how.protection, config, sets(files.photos), max(1, len(how.surrogate)), clean)
 
 
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     from rich.console import Console
 
     from cloakwork.files import FOLDER
-    from cloakwork.jobs import protect
+    from cloakwork.workflows.protect import protect
 
-    with bars() as progress:
+    with progress_bars() as progress:
         records = protect(
             photos,
             files.out,

@@ -9,8 +9,8 @@ from typing import Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cloakwork import specs
-from cloakwork.cli.auditing import FROM_RECORDS, SPEC, parse, read_prompts
-from cloakwork.cli.bars import bars
+from cloakwork.cli.common import FROM_RECORDS, SPEC, parse_flags, read_prompts
+from cloakwork.cli.progress import progress_bars
 
 SEEN, NOISY = "a photo of a person", "a noisy photo of a person"
 
@@ -52,15 +52,17 @@ class InspectFlags:
 def inspect_command(words: list[str]) -> None:
     """`cloakwork inspect`."""
     from cloakwork.evaluation.design import Thief
-    from cloakwork.inspecting import Watched, inspect
+    from cloakwork.workflows.inspect import Watched, inspect
 
-    flags, how = parse("inspect", "See a protection from inside: CLIP, encoders, the denoiser, a training.", InspectFlags, words)
+    flags, how = parse_flags(
+        "inspect", "See a protection from inside: CLIP, encoders, the denoiser, a training.", InspectFlags, words
+    )
     watched = None
     if flags.sample_every:
         name, config = specs.parse("attackers", flags.attacker, [how.victim])
         thief = Thief(name, config, how.victim, read_prompts(how), denoiser=how.denoiser, dtype=how.dtype, label=flags.attacker)
         watched = Watched(thief, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m))
-    with bars() as progress:
+    with progress_bars() as progress:
         found = inspect(
             flags.protected, flags.out, clean=flags.clean,
             purifiers=how.purifier, clip=flags.clip,
