@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from helpers.spies import Step
 from PIL import Image
 
 from cloakwork.files import SAMPLE_PHOTOS
@@ -19,8 +16,6 @@ from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
-
-GOLDEN = Path(__file__).with_name("golden.json")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -79,18 +74,6 @@ def first_gradient(monkeypatch: pytest.MonkeyPatch) -> list[Photos]:
     return seen
 
 
-@dataclass
-class Step:
-    """What the PGD loop saw in one step: the generator before it, the photos, their gradient."""
-
-    rng: torch.Tensor
-    x: Photos
-    grads: Photos
-
-    def again(self) -> torch.Generator:
-        return torch.Generator().set_state(self.rng)
-
-
 @pytest.fixture
 def square(photos: Photos) -> Photos:
     """Three photos of the model's own size, so that no loader has anything to cut."""
@@ -114,28 +97,3 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[Step]:
 
     monkeypatch.setattr(pgd, "ascend", spy)
     return seen
-
-
-def relative_error(ours: Photos, theirs: torch.Tensor) -> float:
-    """The largest over the photos, of gradients in the l2 norm."""
-    return max(((a - b).norm() / b.norm()).item() for a, b in zip(ours, theirs, strict=True))
-
-
-def pixels_of(path: Path) -> np.ndarray:
-    """The RGB bytes of a saved photo, read without the package."""
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
-
-
-def golden(name: str, version: int, weights: str, values: list[float], within: float) -> None:
-    """Compares numbers with those that were written for this name with the same VERSION and weights.
-
-    With CLOAKWORK_GOLDEN=write in the environment they are written.
-    """
-    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
-    if os.environ.get("CLOAKWORK_GOLDEN") == "write":
-        now = {"version": version, "weights": weights, "values": values}
-        GOLDEN.write_text(json.dumps(known | {name: now}, indent=1, sort_keys=True) + "\n")
-        return
-    then = known.get(name, {})
-    assert (version, weights) == (then.get("version"), then.get("weights")), "write new golden values"
-    assert values == pytest.approx(then["values"], abs=within)

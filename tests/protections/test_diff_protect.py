@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import relative_error
 from diffusers import DDIMScheduler, DDPMScheduler
+from helpers.spies import relative_error
 from torch import Tensor
 
 from cloakwork.models.ldm import LDM

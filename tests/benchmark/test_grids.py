@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import own_methods
 import pytest
 import torch
+from helpers import own_methods
 from safetensors.torch import load_file, save_file
 
 from cloakwork.benchmark import grids, recipes, results

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import relative_error
 from diffusers import DDPMScheduler
+from helpers.spies import relative_error
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import alternating, targets

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.attacks import LEAN, PROMPTS, lean, run
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -35,8 +36,6 @@ from cloakwork.state import State
 from cloakwork.types import Images, Photos
 
 TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
-PROMPTS = ["a photo of sks person", "a portrait of sks person"]
-LEAN = {"steps": 3, "batch": 2, "class_images": 2, "sampling": Sampling(n=2, steps=2)}
 
 
 @pytest.fixture
@@ -52,19 +51,6 @@ def thieves(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
     for name in TRAINERS:
         monkeypatch.setattr(registry.load("attackers", name), "sampler", spy)
     return made
-
-
-def lean(name: str, preset: str = "tiny", **more: Any) -> Any:
-    config = registry.load("attackers", name).PRESETS[preset]
-    return replace(config, **{k: v for k, v in {**LEAN, **more}.items() if hasattr(config, k)})
-
-
-def run(
-    name: str, photos: Photos, victim: LDM, state: State | None = None, *, preset: str = "tiny", seed: int = 1, **more: Any
-) -> Images:
-    rng = torch.Generator().manual_seed(seed)
-    config = lean(name, preset, **more)
-    return registry.load("attackers", name).attack(photos, victim, config, PROMPTS, rng=rng, state=state or State())
 
 
 def plain(name: str) -> str:

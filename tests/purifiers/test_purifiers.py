@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.purification import run
 from kornia.filters import gaussian_blur2d
 from PIL import Image
 
 from cloakwork import cli, registry, specs
 from cloakwork.errors import UserError
 from cloakwork.metrics import linf, lpips
-from cloakwork.models import loading, pixel_ddpm, upscalers
+from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda
 from cloakwork.photos.preprocessing import preprocess
@@ -28,28 +29,6 @@ NAMES = [name for name, _ in registry.listing("purifiers")]
 HARM = {"none": 0.0, "quantise": 0.004, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
         "resize": 0.2, "blur": 0.4, "impress": 0.12, "latent_diffpure": 0.3, "codesr": 0.25, "diffpure": 0.1,
         "gridpure": 0.06}  # fmt: skip
-
-
-QUICK = {
-    "impress": {"steps": 2},
-    "diffpure": {"steps": 3},
-    "gridpure": {"steps": 1, "iterations": 2},
-    "latent_diffpure": {"steps": 20},
-}  # laptop presets but for these
-
-
-def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
-    module = registry.load("purifiers", name)
-    cfg = replace(registry.config(module, None, ["tiny"]), **QUICK.get(name, {}) | fields)
-    model = {"latent": lambda: loading.load("tiny", "cpu"), "pixels": lambda: pixel_ddpm.load("tiny", "cpu"), "": lambda: None}[
-        registry.asks(name)
-    ]()
-    try:
-        return module.purify(photos, model, cfg, rng=torch.Generator().manual_seed(seed))
-    except UserError as error:
-        if str(error) == upscalers.GET_REALESRGAN:
-            pytest.skip(str(error))
-        raise
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -12,8 +12,8 @@ from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 
-import planted
 import pytest
+from helpers import made_up
 from PIL import Image
 
 from cloakwork.benchmark import grids, results
@@ -74,7 +74,7 @@ def loads(page: Page) -> list[str]:
 
 
 def test_all_files_are_written(tmp_path: Path) -> None:
-    files = write.write(planted.findings(), tmp_path)
+    files = write.write(made_up.findings(), tmp_path)
     assert all(f.is_file() and f.stat().st_size for f in files)
     names = {str(f.relative_to(tmp_path)) for f in files}
     kinds = ("faces", "faces-stealth", "faces-worst", "cost")
@@ -83,7 +83,7 @@ def test_all_files_are_written(tmp_path: Path) -> None:
 
 
 def test_the_page_has_its_parts(tmp_path: Path) -> None:
-    page = written(planted.findings(), tmp_path)
+    page = written(made_up.findings(), tmp_path)
     ids = {attrs["id"] for _, attrs, _ in page.tags if "id" in attrs}
     assert {"main", "summary", "table-1", "flags", "cost", "columns", "made"} <= ids
     assert {attrs["href"][1:] for _, attrs in page.all("a")} <= ids  # no link leads nowhere
@@ -99,7 +99,7 @@ def test_the_page_has_its_parts(tmp_path: Path) -> None:
 
 
 def test_a_page_can_be_read_by_all(tmp_path: Path) -> None:
-    page = written(planted.findings(planted.table(), planted.table("things", {"plain": ""})), tmp_path)
+    page = written(made_up.findings(made_up.table(), made_up.table("things", {"plain": ""})), tmp_path)
     levels = [int(tag[1]) for tag, _ in page.all("h1", "h2", "h3", "h4", "h5")]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(b <= a + 1 for a, b in pairwise(levels))
@@ -116,7 +116,7 @@ def test_a_page_can_be_read_by_all(tmp_path: Path) -> None:
 
 def test_nothing_is_loaded(tmp_path: Path) -> None:
     for name in ("report", "ab"):
-        write.write(planted.findings(), tmp_path)
+        write.write(made_up.findings(), tmp_path)
         page = Page((tmp_path / f"{name}.html").read_text())
         assert loads(page) == []
         assert "http:" not in page.text and "https:" not in page.text
@@ -126,9 +126,9 @@ def test_nothing_is_loaded(tmp_path: Path) -> None:
 
 def test_what_failed_says_so(tmp_path: Path) -> None:
     gone = {"mean": None, "against_clean": None, "against_noise": None}
-    table = planted.changed(planted.table(), "pid", "match", **gone, failed="one, seed 0: the gradient was not a number.")
-    table = planted.changed(table, "glaze", "identity", **gone | {"mean": NOTHING})
-    page = written(planted.findings(table), tmp_path)
+    table = made_up.changed(made_up.table(), "pid", "match", **gone, failed="one, seed 0: the gradient was not a number.")
+    table = made_up.changed(table, "glaze", "identity", **gone | {"mean": NOTHING})
+    page = written(made_up.findings(table), tmp_path)
     board = page.text[page.text.index("Leaderboard of faces under plain") :].partition("</table>")[0]
     lines = {re.search(r'data-value="([^"]*)"', line)[1]: line for line in board.split("<tr")[2:]}
     assert list(lines)[-1] == "pid"  # what has no number comes last
@@ -148,36 +148,36 @@ def test_what_failed_says_so(tmp_path: Path) -> None:
 
 
 def test_the_verdict_is_that_of_the_cell() -> None:
-    board = leaderboard.board(planted.table(), "plain")
+    board = leaderboard.board(made_up.table(), "plain")
     assert [(r.protection, r.verdict) for r in board] == [
         ("none", "control"), ("noise", "control"), ("cloakwork", "yes"), ("pid", "yes"), ("glaze", "no")
     ]  # fmt: skip
     turned = [
-        replace(c, metric="match", better="lower", mean=planted.about(1 - c.mean.mean))
-        for c in planted.table().cells
+        replace(c, metric="match", better="lower", mean=made_up.about(1 - c.mean.mean))
+        for c in made_up.table().cells
         if c.metric == "match"
     ]
-    upside_down = replace(planted.table(), cells=tuple(turned))
+    upside_down = replace(made_up.table(), cells=tuple(turned))
     assert [r.protection for r in leaderboard.board(upside_down, "plain")] == ["none", "noise", "cloakwork", "pid", "glaze"]
 
 
 def test_the_worst_case_is_named() -> None:
-    worst = {w.protection: w for w in leaderboard.worst_cases(planted.table())}
+    worst = {w.protection: w for w in leaderboard.worst_cases(made_up.table())}
     assert (worst["pid"].worst.thief, worst["pid"].worst.purifiers) == ("cleaner", "gridpure+jpeg")
     assert worst["pid"].worst.mean.mean == pytest.approx(0.44)
     assert {chain: round(c.mean.mean, 2) for chain, c in worst["cloakwork"].by_purifiers.items()} == {
         "": 0.21, "jpeg:quality=75": 0.26, "gridpure+jpeg": 0.31
     }  # fmt: skip
-    lost = planted.changed(planted.table(), "pid", "match", "recoder", mean=None, failed="gone")
+    lost = made_up.changed(made_up.table(), "pid", "match", "recoder", mean=None, failed="gone")
     found = {w.protection: w for w in leaderboard.worst_cases(lost)}
     assert found["pid"].by_purifiers["jpeg:quality=75"] is None and not found["pid"].whole and found["glaze"].whole
-    assert leaderboard.worst_cases(planted.table(thieves={"plain": ""})) == []
+    assert leaderboard.worst_cases(made_up.table(thieves={"plain": ""})) == []
 
 
 def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
-    turned = replace(planted.table(), metrics=("identity", "match"))  # better when lower
+    turned = replace(made_up.table(), metrics=("identity", "match"))  # better when lower
     page = written(
-        planted.findings(turned, planted.changed(planted.table("one"), "pid", "match", mean=None, failed="gone")), tmp_path
+        made_up.findings(turned, made_up.changed(made_up.table("one"), "pid", "match", mean=None, failed="gone")), tmp_path
     )
     figures = re.findall(r"<svg.*?</svg>", page.text, re.S)
     assert len(figures) == 4
@@ -188,12 +188,12 @@ def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
 
 
 def test_names_are_text_everywhere(tmp_path: Path) -> None:
-    left = planted.LEFT | {HOSTILE: 0.3}
-    table = replace(planted.table(left=left, thieves={HOSTILE: "", "other": HOSTILE}), about=HOSTILE, subjects=(HOSTILE,))
-    table = planted.changed(table, "pid", "match", HOSTILE, mean=None, failed=HOSTILE, flags=(HOSTILE,))
-    table = planted.changed(table, "glaze", "match", HOSTILE, reported=(Reported(0.5, HOSTILE, HOSTILE, HOSTILE),))
+    left = made_up.LEFT | {HOSTILE: 0.3}
+    table = replace(made_up.table(left=left, thieves={HOSTILE: "", "other": HOSTILE}), about=HOSTILE, subjects=(HOSTILE,))
+    table = made_up.changed(table, "pid", "match", HOSTILE, mean=None, failed=HOSTILE, flags=(HOSTILE,))
+    table = made_up.changed(table, "glaze", "match", HOSTILE, reported=(Reported(0.5, HOSTILE, HOSTILE, HOSTILE),))
     found = replace(
-        planted.findings(table), name=HOSTILE, flags=(Flag(HOSTILE, HOSTILE, HOSTILE),), made={HOSTILE: {HOSTILE: [HOSTILE]}}
+        made_up.findings(table), name=HOSTILE, flags=(Flag(HOSTILE, HOSTILE, HOSTILE),), made={HOSTILE: {HOSTILE: [HOSTILE]}}
     )
     page = written(found, tmp_path)
     assert len(page.all("script")) == 1 and len(Page((tmp_path / "ab.html").read_text()).all("script")) == 0
@@ -204,8 +204,8 @@ def test_names_are_text_everywhere(tmp_path: Path) -> None:
 
 def test_reported_stands_beside_measured(tmp_path: Path) -> None:
     found = (Reported(0.42, "Anti-DreamBooth, table 1", "Stable Diffusion 2.1", "other faces"),)
-    table = planted.changed(planted.table(), "pid", "match", reported=found)
-    page = written(planted.findings(table), tmp_path)
+    table = made_up.changed(made_up.table(), "pid", "match", reported=found)
+    page = written(made_up.findings(table), tmp_path)
     assert "match 0.42 on Stable Diffusion 2.1: Anti-DreamBooth, table 1; other faces" in page.seen
     latex = (tmp_path / "tables/faces.tex").read_text()
     assert r"pid & 0.34 {\footnotesize [0.29, 0.39]} {\footnotesize (reported 0.42)} &" in latex
@@ -214,26 +214,26 @@ def test_reported_stands_beside_measured(tmp_path: Path) -> None:
 
 
 def test_flags_lead_to_their_words(tmp_path: Path) -> None:
-    table = planted.changed(planted.table(), "pid", "match", flags=("few photo sets", "thief fails"))
-    page = written(planted.findings(table), tmp_path)
+    table = made_up.changed(made_up.table(), "pid", "match", flags=("few photo sets", "thief fails"))
+    page = written(made_up.findings(table), tmp_path)
     assert sum(attrs.get("class") == "tag" for _, attrs in page.all("a")) == 2
     everywhere = replace(table, cells=tuple(replace(c, flags=("few photo sets", *c.flags[1:])) for c in table.cells))
-    page = written(planted.findings(everywhere), tmp_path)
+    page = written(made_up.findings(everywhere), tmp_path)
     assert sum(attrs.get("class") == "tag" for _, attrs in page.all("a")) == 2
     assert "Flags of every cell: few photo sets" in page.seen
-    quiet = written(replace(planted.findings(), flags=()), tmp_path)
+    quiet = written(replace(made_up.findings(), flags=()), tmp_path)
     assert "No check has raised a flag. That means that the checks found nothing, not that nothing is wrong." in quiet.seen
 
 
 def test_same_findings_same_bytes(tmp_path: Path) -> None:
-    first, second = (write.write(planted.findings(), tmp_path / name) for name in "ab")
+    first, second = (write.write(made_up.findings(), tmp_path / name) for name in "ab")
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in second]
 
 
 def test_findings_come_back(tmp_path: Path) -> None:
-    table = planted.changed(planted.table(), "pid", "match", mean=None, against_clean=None, failed="gone", flags=("failed",))
-    table = planted.changed(table, "glaze", "match", mean=NOTHING, reported=(Reported(math.inf, "a", "b"),))
-    found = replace(planted.findings(table), made={"a": [1, {"b": -math.inf}], "float": {"float": "none"}})
+    table = made_up.changed(made_up.table(), "pid", "match", mean=None, against_clean=None, failed="gone", flags=("failed",))
+    table = made_up.changed(table, "glaze", "match", mean=NOTHING, reported=(Reported(math.inf, "a", "b"),))
+    found = replace(made_up.findings(table), made={"a": [1, {"b": -math.inf}], "float": {"float": "none"}})
     write.write(found, tmp_path)
     again = write.read(tmp_path / "findings.json")
     assert repr(again) == repr(found)  # NaN is not equal to itself
@@ -259,7 +259,7 @@ def test_newer_and_missing_findings_are_refused(tmp_path: Path) -> None:
 
 
 def test_tables_for_programs_and_papers(tmp_path: Path) -> None:
-    write.write(planted.findings(), tmp_path)
+    write.write(made_up.findings(), tmp_path)
     found = list(csv.DictReader(io.StringIO((tmp_path / "tables/faces.csv").read_text())))
     assert len(found) == 3 * 5 * 2
     pid = next(r for r in found if (r["protection"], r["metric"], r["thief"]) == ("pid", "match", "recoder"))
@@ -376,7 +376,7 @@ def test_the_blind_page_tells_nothing(ground: tuple[grids.Grid, Bench], tmp_path
         assert sum(p.answer == "left" for p in found if p.task == task) == sum(
             p.answer == "right" for p in found if p.task == task
         )
-    text = blind_page.page(planted.findings(), found)
+    text = blind_page.page(made_up.findings(), found)
     data = re.search(r'<script type="application/json" id="study">(.*?)</script>', text)[1]
     study = json.loads(data)
     text = re.sub(r"base64,[\w+/=]+", "", text)  # where any three letters may stand
@@ -498,10 +498,10 @@ tell({up, down, byName: names(), wide: document.documentElement.scrollWidth, inn
 
 @browser
 def test_the_report_in_a_browser(tmp_path: Path, ground: tuple[grids.Grid, Bench]) -> None:
-    lost = planted.changed(planted.table(), "pid", "match", mean=None, failed="gone")
-    wide = planted.table("things", left=planted.LEFT | {"a_long_name:" + "of_fields=1," * 9: 0.4})
+    lost = made_up.changed(made_up.table(), "pid", "match", mean=None, failed="gone")
+    wide = made_up.table("things", left=made_up.LEFT | {"a_long_name:" + "of_fields=1," * 9: 0.4})
     grid, bench = ground
-    write.write(planted.findings(lost, wide), tmp_path, grid=grid, bench=bench)
+    write.write(made_up.findings(lost, wide), tmp_path, grid=grid, bench=bench)
     page, console = opened(tmp_path / "report.html", tmp_path)
     assert console == [] and page.count("<button") > 20  # the script ran under the page's own policy
     for width in (390, 1440):
@@ -511,7 +511,7 @@ def test_the_report_in_a_browser(tmp_path: Path, ground: tuple[grids.Grid, Bench
         assert found["inner"] == width and found["wide"] <= width
         assert found["up"] == [["cloakwork", "glaze", "noise", "none", "pid"], "ascending"]
         assert found["down"] == [["none", "noise", "glaze", "cloakwork", "pid"], "descending"]
-        assert found["byName"] == sorted(planted.LEFT)
+        assert found["byName"] == sorted(made_up.LEFT)
 
 
 ANSWER = """
@@ -533,7 +533,7 @@ const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 @browser
 def test_the_blind_page_in_a_browser(tmp_path: Path, ground: tuple[grids.Grid, Bench]) -> None:
     grid, bench = ground
-    write.write(planted.findings(), tmp_path, grid=grid, bench=bench)
+    write.write(made_up.findings(), tmp_path, grid=grid, bench=bench)
     pairs = blind_page.pairs(grid, bench, 10**7)
     page, console = opened(tmp_path / "ab.html", tmp_path)
     assert console == [] and re.search(r'<section id="start" aria-labelledby="start-title">', page)

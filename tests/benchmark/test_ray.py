@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
-from test_executors import contents, grid
+from helpers.small_grid import contents, grid
 
 from cloakwork.benchmark.execution import ray_driver, ray_worker, resources, serial
 from cloakwork.benchmark.execution.ready_queue import Queue
@@ -217,7 +217,7 @@ import signal, sys, torch; torch.set_num_threads(1)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has it ignored
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_executors import grid
+from helpers.small_grid import grid
 from cloakwork.benchmark.execution import ray_driver
 from cloakwork.evaluation.steps import Bench
 address, store, *files = sys.argv[1:]
@@ -229,7 +229,7 @@ def child(address: str, store: Path, files: list[Path]) -> subprocess.Popen[str]
     """A driver of its own, with a folder for temporary files whose path is too long for a socket."""
     long = store.parent / ("long" * 30)
     long.mkdir(exist_ok=True)
-    code, environment = CHILD.format(tests=str(Path(__file__).parent)), os.environ | {"TMPDIR": str(long)}
+    code, environment = CHILD.format(tests=str(Path(__file__).parents[1])), os.environ | {"TMPDIR": str(long)}
     command = [sys.executable, "-c", code, address, str(store), *map(str, files)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SAMPLE_PHOTOS, pixels_of
+from helpers.spies import pixels_of
 from PIL import Image
 
 from cloakwork.errors import UserError
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.protections import aspl, noise, photoguard

@@ -11,11 +11,10 @@ import math
 from dataclasses import replace
 
 import pytest
-import test_attackers
-import test_purifiers
 import torch
 import torch.nn.functional as F
-from conftest import GOLDEN, golden
+from helpers import attacks, purification
+from helpers.golden import GOLDEN, golden
 from torch import Tensor
 
 from cloakwork import registry
@@ -39,7 +38,7 @@ def said(pictures: list[Tensor]) -> list[float]:
 
 @pytest.mark.parametrize("name", named("purifiers"))
 def test_purifier(name: str, photos: Photos, tiny: LDM) -> None:
-    got = test_purifiers.run(name, photos)
+    got = purification.run(name, photos)
     weights = {"latent": lambda: tiny.weights, "pixels": lambda: pixel_ddpm.weights("tiny"), "": lambda: ""}[
         registry.asks(name)
     ]()
@@ -52,10 +51,10 @@ def test_attacker(name: str, photos: Photos, tiny: LDM) -> None:
     if name in EDITORS:
         module = registry.load("attackers", name)
         config = replace(module.PRESETS["tiny"], **EDITORS[name])
-        prompts, rng = test_attackers.PROMPTS[:1], torch.Generator().manual_seed(1)
+        prompts, rng = attacks.PROMPTS[:1], torch.Generator().manual_seed(1)
         got = module.attack(photos, tiny, config, prompts, rng=rng, state=State())
     else:
-        got = test_attackers.run(name, photos, tiny)
+        got = attacks.run(name, photos, tiny)
     golden(f"attackers/{name}", registry.load("attackers", name).VERSION, tiny.weights, said(list(got)), within=1)
 
 

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SAMPLE_PHOTOS
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 
 from cloakwork import registry
 from cloakwork.errors import UserError
-from cloakwork.files import ASSETS
+from cloakwork.files import ASSETS, SAMPLE_PHOTOS
 from cloakwork.models import ldm, loading, schedulers
 from cloakwork.models.device import pick_device
 from cloakwork.photos.photo import load_photo

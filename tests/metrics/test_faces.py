@@ -21,7 +21,7 @@ from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PEOPLE = ROOT.parent / "shared" / "data" / "identities"
 FACES = ("identity", "match", "face_missing", "subject_detection", "ims_vgg")
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-import own_methods
 import pytest
+from helpers import own_methods
 
 from cloakwork.benchmark import results
 from cloakwork.benchmark.execution import serial

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import golden, pixels_of
+from helpers.golden import golden
+from helpers.spies import pixels_of
 
 import cloakwork
 from cloakwork import registry

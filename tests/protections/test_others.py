@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Step, relative_error
 from diffusers import DDPMScheduler
+from helpers.spies import Step, relative_error
 
 from cloakwork.finetuning.weights import weights_of
 from cloakwork.models import loading

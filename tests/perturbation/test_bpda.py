@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Step, relative_error
+from helpers.spies import Step, relative_error
 
 from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM

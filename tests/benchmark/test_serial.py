@@ -9,35 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.small_grid import contents, grid
 
 from cloakwork.benchmark.execution import serial
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.sources import source
-from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.metrics import lpips, psnr
-from cloakwork.protections import noise
-from cloakwork.purifiers import blur, jpeg, tvm
-
-
-def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
-    """Random noise of two budgets, three purifiers after it, two scores of each: 20 steps of milliseconds on one photo set."""
-    clean, targets = source(files), []
-    for budget in budgets:
-        protected = Step("protect", "noise", noise.Config(budget=budget), (clean,))
-        for name, config in (("jpeg", jpeg.Config()), ("blur", blur.Config()), ("tvm", tvm.Config(steps=20))):
-            pure = Step("purify", name, config, (protected,))
-            targets += [
-                Step("score", "psnr", psnr.Config(), (pure, clean)),
-                Step("score", "lpips", lpips.Config(), (pure, clean)),
-            ]
-    return targets
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    """All that lies in the store but records and claims."""
-    found = (p for kind in steps.FOLDERS for p in (store / kind).rglob("*") if not p.name.endswith((".record.json", ".claim")))
-    return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in found}
+from cloakwork.evaluation.steps import Bench
+from cloakwork.purifiers import blur
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +88,7 @@ CHILD = """
 import sys, torch; torch.set_num_threads(1)
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_executors import grid
+from helpers.small_grid import grid
 from cloakwork.benchmark.execution import serial
 from cloakwork.evaluation.steps import Bench
 print(len(serial.serial(grid([Path(p) for p in sys.argv[2:]]), Bench(sys.argv[1], "cpu")).made))
@@ -118,7 +96,7 @@ print(len(serial.serial(grid([Path(p) for p in sys.argv[2:]]), Bench(sys.argv[1]
 
 
 def child(store: Path, files: list[Path]) -> subprocess.Popen[str]:
-    code = CHILD.format(tests=str(Path(__file__).parent))
+    code = CHILD.format(tests=str(Path(__file__).parents[1]))
     return subprocess.Popen([sys.executable, "-c", code, str(store), *map(str, files)], stdout=subprocess.PIPE, text=True)
 
 

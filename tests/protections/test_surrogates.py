@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import Step, relative_error
 from diffusers import DDPMScheduler
+from helpers.spies import Step, relative_error
 from safetensors.torch import load_file
 from torch import Tensor
 

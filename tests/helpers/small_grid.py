@@ -1,0 +1,32 @@
+"""A small graph of quick steps, for whatever runs steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cloakwork.evaluation import steps
+from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.steps import Step
+from cloakwork.metrics import lpips, psnr
+from cloakwork.protections import noise
+from cloakwork.purifiers import blur, jpeg, tvm
+
+
+def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
+    """Random noise of two budgets, three purifiers after it, two scores of each: 20 steps of milliseconds on one photo set."""
+    clean, targets = source(files), []
+    for budget in budgets:
+        protected = Step("protect", "noise", noise.Config(budget=budget), (clean,))
+        for name, config in (("jpeg", jpeg.Config()), ("blur", blur.Config()), ("tvm", tvm.Config(steps=20))):
+            pure = Step("purify", name, config, (protected,))
+            targets += [
+                Step("score", "psnr", psnr.Config(), (pure, clean)),
+                Step("score", "lpips", lpips.Config(), (pure, clean)),
+            ]
+    return targets
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """All that lies in the store but records and claims."""
+    found = (p for kind in steps.FOLDERS for p in (store / kind).rglob("*") if not p.name.endswith((".record.json", ".claim")))
+    return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in found}
