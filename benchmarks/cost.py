@@ -1,9 +1,12 @@
-"""What each protection costs on a set of photos: counts of every preset, CPU seconds and peak memory of those named.
+"""What each protection costs on a set of photos: counts of every preset, CPU seconds and peak
+memory of those named.
 
-Run: python benchmarks/cost.py --photos FOLDER [--protection aspl ...] [--preset tiny ...] [--threads 2]
+Run: python benchmarks/cost.py --photos FOLDER [--protection aspl ...] [--preset tiny ...]
+[--threads 2]
 
-Counts come from a dry run for as many photos, times from a process of its own each. Everything goes into the package's
-protections/costs.json, which `cloakwork protect --list-presets` shows; cells that are not asked for stay as they are.
+Counts come from a dry run for as many photos, times from a process of its own each. Everything goes
+into the package's protections/costs.json, which `cloakwork protect --list-presets` shows; cells
+that are not asked for stay as they are.
 """
 
 from __future__ import annotations
@@ -31,38 +34,81 @@ CHILD = Path(__file__).with_name("timed.py")
 
 
 def cost(photos: Path, protection: str, preset: str, threads: int) -> dict[str, object]:
-    """One protection in a fresh process; class pictures come from an empty cache, so their making counts."""
+    """One protection in a fresh process; class pictures come from an empty cache, so their making
+    counts."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, str(CHILD), str(photos), folder + "/out", protection, preset, str(threads)]
+        command = [
+            sys.executable,
+            str(CHILD),
+            str(photos),
+            folder + "/out",
+            protection,
+            preset,
+            str(threads),
+        ]
         begun = time.monotonic()
         done = subprocess.run(
-            command, capture_output=True, text=True, check=True, env={"CLOAKWORK_CACHE": folder + "/cache", "PATH": ""}
+            command,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"CLOAKWORK_CACHE": folder + "/cache", "PATH": ""},
         )
         wall = time.monotonic() - begun
         timings = json.loads((Path(folder) / "out/.cloakwork/timings.json").read_text())
     found = json.loads(done.stdout.splitlines()[-1])
-    return found | {"threads": threads, "wall_seconds": round(wall, 1), "peak_memory_mb": timings["peak_memory_mb"]}
+    return found | {
+        "threads": threads,
+        "wall_seconds": round(wall, 1),
+        "peak_memory_mb": timings["peak_memory_mb"],
+    }
 
 
 def table(cells: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
     """A Markdown table of what was measured, the cheapest first."""
-    heads = ["protection", "CPU seconds", "memory, MB", "PGD steps", "training steps", "UNet, back", "encoder, back",
-             "decoder, back", "outside"]  # fmt: skip
+    heads = [
+        "protection",
+        "CPU seconds",
+        "memory, MB",
+        "PGD steps",
+        "training steps",
+        "UNet, back",
+        "encoder, back",
+        "decoder, back",
+        "outside",
+    ]
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    measured = [(name if preset == "tiny" else f"{name}:{preset}", cell) for name, presets in cells.items()
-                for preset, cell in presets.items() if "outside" in cell]  # fmt: skip
+    measured = [
+        (name if preset == "tiny" else f"{name}:{preset}", cell)
+        for name, presets in cells.items()
+        for preset, cell in presets.items()
+        if "outside" in cell
+    ]
     for name, cell in sorted(measured, key=lambda item: item[1]["cpu_seconds"]):
-        passes = [f"{cell[p]}, {cell[f'{p}_backward']}" for p in ("unet", "vae_encode", "vae_decode")]
-        numbers = [f"{cell['cpu_seconds']:.0f}", str(cell["peak_memory_mb"]), str(cell["pgd_steps"]), str(cell["training_steps"])]
+        passes = [
+            f"{cell[p]}, {cell[f'{p}_backward']}" for p in ("unet", "vae_encode", "vae_decode")
+        ]
+        numbers = [
+            f"{cell['cpu_seconds']:.0f}",
+            str(cell["peak_memory_mb"]),
+            str(cell["pgd_steps"]),
+            str(cell["training_steps"]),
+        ]
         lines.append(f"| {' | '.join([name, *numbers, *passes, format(cell['outside'], '.0%')])} |")
     return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--protection", nargs="*", default=[name for name, _ in registry.listing("protections")])
-    parser.add_argument("--preset", nargs="*", default=["tiny"], help="which presets are run; all are counted")
+    parser.add_argument(
+        "--protection", nargs="*", default=[name for name, _ in registry.listing("protections")]
+    )
+    parser.add_argument(
+        "--preset", nargs="*", default=["tiny"], help="which presets are run; all are counted"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--doc", type=Path, default=Path("docs/protections.md"))
     args = parser.parse_args()
@@ -71,7 +117,9 @@ def main() -> None:
         module = registry.load("protections", name)
         for preset, config in module.PRESETS.items():
             cells = json.loads(COSTS.read_text())["cells"] if COSTS.exists() else {}
-            cell = cells.setdefault(name, {}).get(preset, {}) | asdict(dry_run.count(module, config, photos=n))
+            cell = cells.setdefault(name, {}).get(preset, {}) | asdict(
+                dry_run.count(module, config, photos=n)
+            )
             if preset in args.preset:
                 cell |= cost(args.photos, name, preset, args.threads)
             cells[name][preset] = cell

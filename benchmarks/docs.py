@@ -1,10 +1,12 @@
 """The documents' tables, from what was measured.
 
     cloakwork bench tiny --data DATA --store STORE --table methods -o OUT
-    python benchmarks/docs.py keep OUT/tiny/findings.json      (its tables into results/tiny/, one file each, and all into docs/)
-    python benchmarks/docs.py                                  (docs/ anew from results/)
+    python benchmarks/docs.py keep OUT/tiny/findings.json      (its tables into results/tiny/, one
+    file each, and all into docs/) python benchmarks/docs.py                                  (docs/
+    anew from results/)
 
-A document has a place for a table between `<!-- NAME -->` and `<!-- end -->`, and nobody writes there by hand.
+A document has a place for a table between `<!-- NAME -->` and `<!-- end -->`, and nobody writes
+there by hand.
 """
 
 from __future__ import annotations
@@ -22,37 +24,49 @@ import tables
 from finding_tables import head, line
 
 from cloakwork.benchmark.report import leaderboard, serialize, write
-from cloakwork.benchmark.results import Cell, Findings, TableFindings
+from cloakwork.benchmark.results import Cell, Results, TableResults
 from cloakwork.evaluation.intervals import Estimate
-from cloakwork.files import whole
+from cloakwork.files import atomic_write
 
 RESULTS = Path("results/tiny")
-HEADS = {"match": "match rate", "face_missing": "no face", "identity": "distance", "clip_i": "CLIP-I", "clip_t": "CLIP-T"}
+HEADS = {
+    "match": "match rate",
+    "face_missing": "no face",
+    "identity": "distance",
+    "clip_i": "CLIP-I",
+    "clip_t": "CLIP-T",
+}
 SHOWN = 3  # metrics of a board
 
 
-def keep(findings: Findings, folder: Path = RESULTS) -> None:
+def keep(findings: Results, folder: Path = RESULTS) -> None:
     """Each table of the findings in a file of its own."""
     for table in findings.tables:
         told = findings.made["tables"][table.name]
         made = findings.made | {"tables": {table.name: told}}
         flags = tuple(f for f in findings.flags if f.where.startswith(f"{table.name}: "))
         folder.mkdir(parents=True, exist_ok=True)
-        with whole(folder / f"{table.name.replace(' ', '-')}.json") as part:
+        with atomic_write(folder / f"{table.name.replace(' ', '-')}.json") as part:
             part.write_text(
-                serialize.dump(replace(findings, tables=(table,), flags=flags, costs=(), made=made)), encoding="utf-8"
+                serialize.dump(
+                    replace(findings, tables=(table,), flags=flags, costs=(), made=made)
+                ),
+                encoding="utf-8",
             )
 
 
-def kept(folder: Path = RESULTS) -> dict[str, TableFindings]:
+def kept(folder: Path = RESULTS) -> dict[str, TableResults]:
     """Tables by name."""
     return {t.name: t for path in sorted(folder.glob("*.json")) for t in write.read(path).tables}
 
 
-def board(table: TableFindings) -> list[str]:
-    """A line a thief and protection: the first metric and what the protection changed in it, then others, then LPIPS."""
+def board(table: TableResults) -> list[str]:
+    """A line a thief and protection: the first metric and what the protection changed in it, then
+    others, then LPIPS."""
     first, *others = table.metrics[:SHOWN]
-    rival = [f"against {'ours' if table.rival == 'cloakwork' else table.rival}"] if table.rival else []
+    rival = (
+        [f"against {'ours' if table.rival == 'cloakwork' else table.rival}"] if table.rival else []
+    )
     named = [HEADS.get(m, m) for m in others]
     heads = [
         "thief",
@@ -67,7 +81,7 @@ def board(table: TableFindings) -> list[str]:
     ]
     lines = head(heads)
     for thief in table.thieves:
-        for row in leaderboard.board(table, thief):
+        for row in leaderboard.leaderboard(table, thief):
             cell = row.cells[first]
             gaps = [_gap(cell.against_clean), _gap(cell.against_noise)]
             verdict = {"yes": "yes", "no": "**no**"}.get(row.verdict, "")
@@ -75,35 +89,54 @@ def board(table: TableFindings) -> list[str]:
             lpips = table.stealth.get(row.protection, {}).get("lpips")
             more = [_mean(row.cells[m]) for m in others]
             lines.append(
-                line([thief, row.protection, _mean(cell), *gaps, verdict, *versus, *more, f"{lpips.mean:.3f}" if lpips else ""])
+                line(
+                    [
+                        thief,
+                        row.protection,
+                        _mean(cell),
+                        *gaps,
+                        verdict,
+                        *versus,
+                        *more,
+                        f"{lpips.mean:.3f}" if lpips else "",
+                    ]
+                )
             )
     return lines
 
 
-def leading(table: TableFindings) -> dict[tuple[str, str], Cell]:
+def leading(table: TableResults) -> dict[tuple[str, str], Cell]:
     """Cells of a table's first metric, by protection and thief."""
     return {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
 
 
-def matrix(table: TableFindings) -> list[str]:
-    """A line a protection, a column a thief, by the first metric; bold: more than the first thief gets, by one comparison.
+def matrix(table: TableResults) -> list[str]:
+    """A line a protection, a column a thief, by the first metric; bold: more than the first thief
+    gets, by one comparison.
 
     Where there are more thieves than protections, the other way round.
     """
     by = leading(table)
-    protections = [row.protection for row in leaderboard.board(table, table.thieves[0])]
+    protections = [row.protection for row in leaderboard.leaderboard(table, table.thieves[0])]
 
     def shown(protection: str, thief: str) -> str:
         cell = by[protection, thief]
         return f"**{_mean(cell)}**" if "adaptive thief" in cell.flags else _mean(cell)
 
     if len(table.thieves) > len(protections):
-        return [*head(["thief", *protections]), *(line([t, *(shown(p, t) for p in protections)]) for t in table.thieves)]
-    return [*head(["protection", *table.thieves]), *(line([p, *(shown(p, t) for t in table.thieves)]) for p in protections)]
+        return [
+            *head(["thief", *protections]),
+            *(line([t, *(shown(p, t) for p in protections)]) for t in table.thieves),
+        ]
+    return [
+        *head(["protection", *table.thieves]),
+        *(line([p, *(shown(p, t) for t in table.thieves)]) for p in protections),
+    ]
 
 
-def edits(table: TableFindings) -> list[str]:
-    """A line a protection, a column an edit; bold: farther from the clean edit than noise throws it, with 95 % confidence."""
+def edits(table: TableResults) -> list[str]:
+    """A line a protection, a column an edit; bold: farther from the clean edit than noise throws
+    it, with 95 % confidence."""
     by = {(c.protection, c.thief, c.metric): c for c in table.cells}
     lines = head(["protection", *(f"{thief}: LPIPS, SSIM" for thief in table.thieves)])
 
@@ -113,33 +146,47 @@ def edits(table: TableFindings) -> list[str]:
         return f"**{text}**" if far.against_noise and far.against_noise.low > 0 else text
 
     def apart(protection: str) -> float:
-        return -sum(c.mean.mean for thief in table.thieves if (c := by[protection, thief, "lpips"]).mean)
+        return -sum(
+            c.mean.mean for thief in table.thieves if (c := by[protection, thief, "lpips"]).mean
+        )
 
     for protection in sorted((p for p in table.protections if p != "none"), key=apart):
         lines.append(line([protection, *(shown(protection, thief) for thief in table.thieves)]))
     return lines
 
 
-def worst(table: TableFindings) -> list[str]:
-    """The matrix, and a sentence for each line: who gets most, what the first thief gets, what clean photos give the same one."""
+def worst(table: TableResults) -> list[str]:
+    """The matrix, and a sentence for each line: who gets most, what the first thief gets, what
+    clean photos give the same one."""
     by = leading(table)
     first, sentences = table.thieves[0], []
     for protection in table.protections:
-        top = leaderboard.most(by[protection, thief] for thief in table.thieves)
+        top = leaderboard.strongest(by[protection, thief] for thief in table.thieves)
         if top is None:
             continue
-        beyond = f", beyond chance for one comparison of {len(table.thieves) - 1}" if "adaptive thief" in top.flags else ""
-        clean = "" if protection == "none" else f"; from clean photos it gets {_mean(by['none', top.thief])}"
+        beyond = (
+            f", beyond chance for one comparison of {len(table.thieves) - 1}"
+            if "adaptive thief" in top.flags
+            else ""
+        )
+        clean = (
+            ""
+            if protection == "none"
+            else f"; from clean photos it gets {_mean(by['none', top.thief])}"
+        )
         said = f"the {first} thief {_mean(top)}, and no other more"
         said = (
-            said if top.thief == first else f"{top.thief} {_mean(top)}{beyond}; the {first} thief {_mean(by[protection, first])}"
+            said
+            if top.thief == first
+            else f"{top.thief} {_mean(top)}{beyond}; the {first} thief {_mean(by[protection, first])}"
         )
         sentences.append(f"- **{protection}**: {said}{clean}.")
     return [*matrix(table), "", *sentences]
 
 
-def mixed(table: TableFindings) -> list[str]:
-    """That, and what to expect if every other photo set is under a protection that knows the purifiers."""
+def mixed(table: TableResults) -> list[str]:
+    """That, and what to expect if every other photo set is under a protection that knows the
+    purifiers."""
     by = leading(table)
     lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
     for adaptive in (p for p in table.protections if "adaptive" in p):
@@ -147,12 +194,23 @@ def mixed(table: TableFindings) -> list[str]:
         for thief in table.thieves:
             a, b = by[ordinary, thief].mean, by[adaptive, thief].mean
             if a and b:
-                lines.append(line([adaptive, thief, f"{a.mean:.2f}", f"{b.mean:.2f}", f"{(a.mean + b.mean) / 2:.2f}"]))
+                lines.append(
+                    line(
+                        [
+                            adaptive,
+                            thief,
+                            f"{a.mean:.2f}",
+                            f"{b.mean:.2f}",
+                            f"{(a.mean + b.mean) / 2:.2f}",
+                        ]
+                    )
+                )
     return [*worst(table), "", *lines]
 
 
-def firmest(found: Sequence[TableFindings]) -> list[str]:
-    """Protections that know one purifier, against the thieves who use it; first the purifier after which most is left to them."""
+def firmest(found: Sequence[TableResults]) -> list[str]:
+    """Protections that know one purifier, against the thieves who use it; first the purifier after
+    which most is left to them."""
     lines: list[tuple[float, str]] = []
     for table in found:
         by = leading(table)
@@ -162,26 +220,51 @@ def firmest(found: Sequence[TableFindings]) -> list[str]:
             a, b = (c.mean.mean if c.mean else math.nan for c in cells[2:])
             gaps = [_gap(cells[3].against_clean), _gap(cells[3].against_noise)]
             known = adaptive.partition("purifiers=")[2]
-            lines.append((-b, line([known, thief, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps])))
-    heads = ["it knows", "thief", "clean", "noise", "advdm", "adaptive", "expected at one half", "against clean", "against noise"]
+            lines.append(
+                (-b, line([known, thief, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps]))
+            )
+    heads = [
+        "it knows",
+        "thief",
+        "clean",
+        "noise",
+        "advdm",
+        "adaptive",
+        "expected at one half",
+        "against clean",
+        "against noise",
+    ]
     return [*head(heads), *(row for _, row in sorted(lines))]
 
 
 FINDINGS, RED_TEAM = "docs/findings.md", "docs/red-team.md"
-SINGLE = "adaptive to "  # tables of protections that know one purifier; all together are one in the document
+# tables of protections that know one purifier; all together are one in the document
+SINGLE = "adaptive to "
 # document -> table -> how it is shown
-PLACES: dict[str, dict[str, Callable[[TableFindings], list[str]]]] = {
+PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
     "docs/protections.md": {
-        "methods": board, "first": board, "best": board, "small budget": board, "mismatch": board, "other attackers": board,
-        "things": board, "many steps": board, "ablation": board, "radius 4": board, "radius 8": board, "radius 16": board,
+        "methods": board,
+        "first": board,
+        "best": board,
+        "small budget": board,
+        "mismatch": board,
+        "other attackers": board,
+        "things": board,
+        "many steps": board,
+        "ablation": board,
+        "radius 4": board,
+        "radius 8": board,
+        "radius 16": board,
         "edits": edits,
     },
     FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
     RED_TEAM: {"purifiers": worst, "other purifiers": worst, "switches": worst, "adaptive": mixed},
-}  # fmt: skip
+}
 
 
-def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tuple[Path, str, list[str]]]:
+def place(
+    found: dict[str, TableResults], root: Path = Path()
+) -> Iterable[tuple[Path, str, list[str]]]:
     """Document, mark and lines of every table that was measured and has a place."""
     for doc, shows in PLACES.items():
         text = (root / doc).read_text() if (root / doc).is_file() else ""
@@ -198,17 +281,27 @@ def place(found: dict[str, TableFindings], root: Path = Path()) -> Iterable[tupl
 
 def stands(doc: Path, name: str) -> list[str]:
     """What stands in a document's place for a table."""
-    inside = re.search(rf"<!-- {re.escape(name)} -->\n\n(.*?)\n\n<!-- end -->", doc.read_text(), re.DOTALL)
+    inside = re.search(
+        rf"<!-- {re.escape(name)} -->\n\n(.*?)\n\n<!-- end -->", doc.read_text(), re.DOTALL
+    )
     return inside.group(1).split("\n") if inside else []
 
 
 def _mean(cell: Cell, digits: int = 2) -> str:
     e = cell.mean
-    return f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]" if e and leaderboard.known(e) else cell.lack
+    return (
+        f"{e.mean:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
+        if e and leaderboard.known(e)
+        else cell.status
+    )
 
 
 def _gap(e: Estimate | None) -> str:
-    return f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}], p {e.p:.3f}" if e and leaderboard.known(e) else ""
+    return (
+        f"{e.mean:+.2f} [{e.low:+.2f}, {e.high:+.2f}], p {e.p:.3f}"
+        if e and leaderboard.known(e)
+        else ""
+    )
 
 
 def fill() -> None:

@@ -1,10 +1,12 @@
-"""Do surrogates learn at all? What the members of MetaCloak's pool are, for each arm of the table "frozen" of the recipe `tiny`.
+"""Do surrogates learn at all? What the members of MetaCloak's pool are, for each arm of the table
+"frozen" of the recipe `tiny`.
 
     python benchmarks/frozen.py --data DATA --store STORE [--only p01 ...]
 
-For every arm, person and member: the share of weights that left their place, |dw| / |w|, and how many of the member's own
-pictures match the person it was taught (it learned clean photos, so a useful member's rate rises with its steps). Into
-results/frozen.json; the arms' effect on thieves is in that table.
+For every arm, person and member: the share of weights that left their place, |dw| / |w|, and how
+many of the member's own pictures match the person it was taught (it learned clean photos, so a
+useful member's rate rises with its steps). Into results/frozen.json; the arms' effect on thieves is
+in that table.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from cloakwork.benchmark.recipes.tiny import tiny
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import Subject
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.weights import learnable, set_weights
@@ -33,7 +35,7 @@ from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.perturbation.surrogates import members
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections.metacloak import pool_steps
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.workflows.bench import only
 
 
@@ -47,16 +49,29 @@ def moved(theta: LDM, base: dict[str, torch.Tensor]) -> dict[str, float]:
     }
 
 
-def rows(person: Subject, args: argparse.Namespace, bench: Bench) -> list[dict[str, Any]]:
-    """One a member, of the very pool that the table's protection drew from: it is in the cache where that has been computed."""
+def rows(person: Subject, args: argparse.Namespace, bench: Workspace) -> list[dict[str, Any]]:
+    """One a member, of the very pool that the table's protection drew from: it is in the cache
+    where that has been computed."""
     step = person.protected
     assert isinstance(step, Step)
     cfg, theta = step.config, bench.models(step)[0].copy()
     # an arm that keeps its weights in bf16 begins with rounded ones, which is no learning
-    base = {k: p.clone().to(getattr(torch, cfg.training.weights)).float() for k, p in learnable(theta).items()}
-    photos, references = (compute.photos(source, bench) for source in (step.inputs[-1], person.references))
+    base = {
+        k: p.clone().to(getattr(torch, cfg.training.weights)).float()
+        for k, p in learnable(theta).items()
+    }
+    photos, references = (
+        compute.photos(source, bench) for source in (step.inputs[-1], person.references)
+    )
     at, found = pool_steps(cfg), []
-    pool = members(theta, preprocess(photos, theta.size), cfg, at, draw_seed(compute.generator(step, bench)), State())
+    pool = members(
+        theta,
+        preprocess(photos, theta.size),
+        cfg,
+        at,
+        draw_seed(compute.rng_for(step, bench)),
+        RunState(),
+    )
     for done, member in zip(at, pool, strict=True):
         set_weights(theta, load_file(member.snapshot))
         draw = sampler(theta, PROMPTS, Sampling(n=args.n, guidance=5), step.seed)
@@ -66,7 +81,9 @@ def rows(person: Subject, args: argparse.Namespace, bench: Bench) -> list[dict[s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", type=Path, required=True, help="as for the recipe tiny")
     parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
     parser.add_argument("--only", nargs="*", help="people")
@@ -75,12 +92,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/frozen.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(args.store, args.device)
+    bench = Workspace(args.store, args.device)
     (table,) = only(tiny(args.data), ["frozen"]).tables
     same = {"n": args.n, "weights": loading.weights("tiny"), "dtype": table.dtype}
     kept = json.loads(args.out.read_text()) if args.out.exists() else same | {"rows": []}
     if {k: kept[k] for k in same} != same:
-        raise SystemExit(f"{args.out} was measured with other pictures, weights or precision; move it away first.")
+        raise SystemExit(
+            f"{args.out} was measured with other pictures, weights or precision; move it away first."
+        )
     done = {(r["arm"], r["person"]) for r in kept["rows"]}
     for arm in table.protections:
         for person in protected(table, arm):

@@ -1,13 +1,16 @@
-"""What the engines cost beside the steps: graphs of a thousand to a hundred thousand steps that only sleep.
+"""What the engines cost beside the steps: graphs of a thousand to a hundred thousand steps that
+only sleep.
 
-    python benchmarks/scale.py             (from the repository's root: into results/scale.json and docs/scale.md)
-    python benchmarks/scale.py --table     (docs/scale.md anew from results/scale.json)
+    python benchmarks/scale.py             (from the repository's root: into results/scale.json and
+    docs/scale.md) python benchmarks/scale.py --table     (docs/scale.md anew from
+    results/scale.json)
 
-Ten steps to a photo set: one after the photos, three after that, two after each of these. Through the whole code path (a
-purifier, this file, that gives the photos back; keys, claims, results and records on the disk) or bare (the scheduler and Ray's
-tasks alone, whose work is the sleep). `serial` is spared the hundred thousand. Every measurement is a process of its own. Walls
-depend on what else the machine does, which the load average tells (runnable processes when the measurement began and ended); CPU
-seconds less so.
+Ten steps to a photo set: one after the photos, three after that, two after each of these. Through
+the whole code path (a purifier, this file, that gives the photos back; keys, claims, results and
+records on the disk) or bare (the scheduler and Ray's tasks alone, whose work is the sleep).
+`serial` is spared the hundred thousand. Every measurement is a process of its own. Walls depend on
+what else the machine does, which the load average tells (runnable processes when the measurement
+began and ended); CPU seconds less so.
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from cloakwork.benchmark.execution.serial import Outcome
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import source
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.types import Photos
 
@@ -41,9 +44,15 @@ WORKERS = 2
 SET = 10  # steps
 # engine, steps, whether the steps are bare
 PLAN = (
-    ("serial", 1_000, False), ("ray", 1_000, False), ("ray", 1_000, True), ("ray", 10_000, True),
-    ("serial", 10_000, False), ("ray", 10_000, False), ("ray", 100_000, True), ("ray", 100_000, False),
-)  # fmt: skip
+    ("serial", 1_000, False),
+    ("ray", 1_000, False),
+    ("ray", 1_000, True),
+    ("ray", 10_000, True),
+    ("serial", 10_000, False),
+    ("ray", 10_000, False),
+    ("ray", 100_000, True),
+    ("ray", 100_000, False),
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,13 @@ def photo_sets(folder: Path, n: int) -> list[Step]:
         for child in (1, 2, 3):
             middle = Step("purify", "benchmarks.scale", scale.Config(number + child), (first,))
             targets += [
-                Step("purify", "benchmarks.scale", scale.Config(number + 2 + 2 * child + leaf), (middle,)) for leaf in (0, 1)
+                Step(
+                    "purify",
+                    "benchmarks.scale",
+                    scale.Config(number + 2 + 2 * child + leaf),
+                    (middle,),
+                )
+                for leaf in (0, 1)
             ]
     return targets
 
@@ -94,7 +109,7 @@ def rss_mb() -> float:
 def measured(engine: str, n: int, bare: bool, folder: Path) -> dict[str, Any]:
     """The numbers."""
     load, start = os.getloadavg()[0], rss_mb()
-    targets, bench = photo_sets(folder, n), Bench(folder / "store", "cpu")
+    targets, bench = photo_sets(folder, n), Workspace(folder / "store", "cpu")
     begun, cpu = time.monotonic(), time.process_time()
     todo = steps.graph(targets, bench, missing=True)
     graph, holds = (time.monotonic() - begun, time.process_time() - cpu), rss_mb()
@@ -104,15 +119,28 @@ def measured(engine: str, n: int, bare: bool, folder: Path) -> dict[str, Any]:
     assert len(outcome.made) == n and not outcome.failed, (len(outcome.made), outcome.failed)
     workers = WORKERS if engine == "ray" else 1
     return {
-        "engine": engine, "steps": n, "bare": bare, "workers": workers, "sleep": SLEEP,
-        "graph_seconds": graph[0], "graph_cpu_seconds": graph[1], "seconds": wall, "driver_cpu_seconds": cpu,
-        "ms_a_step": 1000 * wall / n, "ms_a_step_beside_the_sleep": 1000 * (wall / n - SLEEP / workers),
-        "driver_cpu_ms_a_step": 1000 * cpu / n, "mb_at_start": start, "mb_with_graph": holds, "peak_mb": peak_memory_mb(),
+        "engine": engine,
+        "steps": n,
+        "bare": bare,
+        "workers": workers,
+        "sleep": SLEEP,
+        "graph_seconds": graph[0],
+        "graph_cpu_seconds": graph[1],
+        "seconds": wall,
+        "driver_cpu_seconds": cpu,
+        "ms_a_step": 1000 * wall / n,
+        "ms_a_step_beside_the_sleep": 1000 * (wall / n - SLEEP / workers),
+        "driver_cpu_ms_a_step": 1000 * cpu / n,
+        "mb_at_start": start,
+        "mb_with_graph": holds,
+        "peak_mb": peak_memory_mb(),
         "load": [load, os.getloadavg()[0]],
-    }  # fmt: skip
+    }
 
 
-def executed(engine: str, targets: list[Step], todo: dict[str, Step], bench: Bench, bare: bool) -> Outcome:
+def executed(
+    engine: str, targets: list[Step], todo: dict[str, Step], bench: Workspace, bare: bool
+) -> Outcome:
     """The steps, by one of the engines."""
     if engine == "serial":
         return serial.serial(targets, bench)
@@ -131,8 +159,12 @@ def one(engine: str, n: int, bare: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--one", nargs=3, metavar=("ENGINE", "STEPS", "BARE"), help="only this, as a line of JSON")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--one", nargs=3, metavar=("ENGINE", "STEPS", "BARE"), help="only this, as a line of JSON"
+    )
     parser.add_argument("--table", action="store_true", help="only write the table again")
     parser.add_argument("--out", type=Path, default=Path("results/scale.json"))
     args = parser.parse_args()
@@ -144,10 +176,21 @@ def main() -> None:
         return
     found = []
     for engine, n, bare in PLAN:
-        done = subprocess.run([sys.executable, __file__, "--one", engine, str(n), str(bare)], check=True, stdout=subprocess.PIPE)
+        done = subprocess.run(
+            [sys.executable, __file__, "--one", engine, str(n), str(bare)],
+            check=True,
+            stdout=subprocess.PIPE,
+        )
         found.append(json.loads(done.stdout.splitlines()[-1]))
         print(found[-1], flush=True)
-        write_json(args.out, {"rows": found, "processors": os.cpu_count(), "surroundings": surroundings(torch.device("cpu"))})
+        write_json(
+            args.out,
+            {
+                "rows": found,
+                "processors": os.cpu_count(),
+                "surroundings": surroundings(torch.device("cpu")),
+            },
+        )
     write_table(found)
 
 
@@ -155,15 +198,32 @@ def write_table(found: list[dict[str, Any]]) -> None:
     """The table of docs/scale.md."""
     import tables  # beside this file, where workers do not look
 
-    heads = ["engine", "steps", "what a step does", "graph, s", "run, s", "ms a step, beside the sleep", "driver's CPU ms a step",
-             "driver's MB: start, with the graph, peak", "load"]  # fmt: skip
+    heads = [
+        "engine",
+        "steps",
+        "what a step does",
+        "graph, s",
+        "run, s",
+        "ms a step, beside the sleep",
+        "driver's CPU ms a step",
+        "driver's MB: start, with the graph, peak",
+        "load",
+    ]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in sorted(found, key=lambda r: (r["bare"], r["engine"], r["steps"])):
         work = "sleeps" if row["bare"] else "sleeps, with store"
         held = f"{row['mb_at_start']:.0f}, {row['mb_with_graph']:.0f}, {row['peak_mb']:.0f}"
-        cells = [row["engine"], f"{row['steps']:,}", work, f"{row['graph_seconds']:.2f}", f"{row['seconds']:.1f}",
-                 f"{row['ms_a_step_beside_the_sleep']:.2f}", f"{row['driver_cpu_ms_a_step']:.2f}", held,
-                 f"{row['load'][0]:.1f} to {row['load'][1]:.1f}"]  # fmt: skip
+        cells = [
+            row["engine"],
+            f"{row['steps']:,}",
+            work,
+            f"{row['graph_seconds']:.2f}",
+            f"{row['seconds']:.1f}",
+            f"{row['ms_a_step_beside_the_sleep']:.2f}",
+            f"{row['driver_cpu_ms_a_step']:.2f}",
+            held,
+            f"{row['load'][0]:.1f} to {row['load'][1]:.1f}",
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     tables.write(Path("docs/scale.md"), "engines", lines)
 

@@ -1,13 +1,17 @@
-"""Scores of tables that are not whole yet, kept so that another machine may go on where one has stopped.
+"""Scores of tables that are not whole yet, kept so that another machine may go on where one has
+stopped.
 
-    python benchmarks/scores.py keep --data DATA --store STORE              (from a store into results/scores.json;
-                                                                             scores-cuda.json with --device cuda)
+    python benchmarks/scores.py keep --data DATA --store STORE              (from a store into
+    results/scores.json;
+                                                                             scores-cuda.json with
+                                                                             --device cuda)
     python benchmarks/scores.py put --store STORE                           (and into another)
-    python benchmarks/scores.py tables --data DATA --store STORE NAME ...   (tables of the recipe tiny that are whole, into docs/)
+    python benchmarks/scores.py tables --data DATA --store STORE NAME ...   (tables of the recipe
+    tiny that are whole, into docs/)
 
-A score is all that a table asks of a thief's pictures, and what a result rests on is not asked for where the result is there. So
-a few hundred bytes stand for a thief, and no photo of a person nor a thief's picture goes along. Scores of tables that are in
-results/tiny already are left out.
+A score is all that a table asks of a thief's pictures, and what a result rests on is not asked for
+where the result is there. So a few hundred bytes stand for a thief, and no photo of a person nor a
+thief's picture goes along. Scores of tables that are in results/tiny already are left out.
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ from cloakwork.benchmark.grids import Grid
 from cloakwork.benchmark.recipes.tiny import tiny
 from cloakwork.benchmark.results import collect
 from cloakwork.evaluation import steps
-from cloakwork.evaluation.steps import Bench
-from cloakwork.files import save_json, whole
+from cloakwork.evaluation.steps import Workspace
+from cloakwork.files import atomic_write, save_json
 from cloakwork.workflows import bench as bench_workflow
 
 RESULTS = Path("results")
@@ -43,8 +47,9 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def keep(grid: Grid, bench: Bench, path: Path) -> int:
-    """Adds the store's scores of a grid to the file, a line each, and drops others; returns how many are there now.
+def keep(grid: Grid, bench: Workspace, path: Path) -> int:
+    """Adds the store's scores of a grid to the file, a line each, and drops others; returns how
+    many are there now.
 
     No scores, no file.
     """
@@ -53,18 +58,21 @@ def keep(grid: Grid, bench: Bench, path: Path) -> int:
     for name in sorted(wanted):
         if found := bench.results.find(name):
             record = bench.results.record(name)
-            kept[name] = {"content": json.loads(found.read_text()), "about": {k: record[k] for k in ("kind", "name", "seed")}}
+            kept[name] = {
+                "content": json.loads(found.read_text()),
+                "about": {k: record[k] for k in ("kind", "name", "seed")},
+            }
     kept = {name: what for name, what in sorted(kept.items()) if name in wanted}
     if not kept:
         path.unlink(missing_ok=True)
         return 0
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(what)}" for name, what in kept.items())
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     return len(kept)
 
 
-def put(bench: Bench, path: Path) -> int:
+def put(bench: Workspace, path: Path) -> int:
     """Puts the file's scores into a store, where they are not there; returns how many that were."""
     done = 0
     for name, what in _read(path).items():
@@ -76,15 +84,21 @@ def put(bench: Bench, path: Path) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=("keep", "put", "tables"))
     parser.add_argument("names", nargs="*", help="tables")
     parser.add_argument("--data", type=Path, help="as for the recipe tiny")
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--device", default="cpu", help="where they were, or are to be, computed: a part of every name")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where they were, or are to be, computed: a part of every name",
+    )
     args = parser.parse_intermixed_args()
     torch.set_num_threads(1)  # as in the keys of what is kept
-    bench, path = Bench(args.store, args.device), scores(args.device)
+    bench, path = Workspace(args.store, args.device), scores(args.device)
     if args.what == "put":
         print(f"{put(bench, path)} scores put into {args.store}")
         return
@@ -97,9 +111,13 @@ def main() -> None:
     grid = bench_workflow.only(grid, args.names)
     found = add_flags(collect(grid, bench), grid, bench)
     for table in found.tables:
-        lacking = [f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.lack == "failed"]
+        lacking = [
+            f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.status == "failed"
+        ]
         if lacking:
-            raise SystemExit(f"The table '{table.name}' is not whole: {len(lacking)} cells lack, such as {lacking[0]}.")
+            raise SystemExit(
+                f"The table '{table.name}' is not whole: {len(lacking)} cells lack, such as {lacking[0]}."
+            )
     docs.keep(found)
     docs.fill()
 

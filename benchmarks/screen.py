@@ -1,15 +1,19 @@
-"""A first screen of purifiers, without a thief: what each leaves of each protection, and what it takes from a clean photo.
+"""A first screen of purifiers, without a thief: what each leaves of each protection, and what it
+takes from a clean photo.
 
-    python benchmarks/screen.py --people PEOPLE --store STORE [--purifiers jpeg codesr ...] [--protections aspl ...]
-    python benchmarks/screen.py --people PEOPLE --cost [--only p01]      (CPU seconds a photo, on one thread)
+    python benchmarks/screen.py --people PEOPLE --store STORE [--purifiers jpeg codesr ...]
+    [--protections aspl ...] python benchmarks/screen.py --people PEOPLE --cost [--only p01]
+    (CPU seconds a photo, on one thread)
 
 With P the purifier, x' the protected photo, x the clean one and E the latents of `tiny`:
 
-    left  |E(P(x')) - E(P(x))| / |E(x') - E(x)|      off  |E(P(x')) - E(x)| / |E(x)|      harm  |E(P(x)) - E(x)| / |E(x)|
+    left  |E(P(x')) - E(P(x))| / |E(x') - E(x)|      off  |E(P(x')) - E(x)| / |E(x)|      harm
+    |E(P(x)) - E(x)| / |E(x)|
 
-and LPIPS of P(x') and of P(x) to x. Photos are those of the red team's tables in the recipe `tiny`, from its store where they
-are there; a purifier draws the same for x' and x. Rows are added to results/screen.json as they are found, so that it goes on
-where it was stopped; docs.py makes the tables.
+and LPIPS of P(x') and of P(x) to x. Photos are those of the red team's tables in the recipe `tiny`,
+from its store where they are there; a purifier draws the same for x' and x. Rows are added to
+results/screen.json as they are found, so that it goes on where it was stopped; docs.py makes the
+tables.
 """
 
 from __future__ import annotations
@@ -32,7 +36,7 @@ from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.metrics import lpips
 from cloakwork.photos.preprocessing import preprocess
@@ -43,45 +47,59 @@ DTYPE = "bfloat16"  # as in the recipe, so that steps are the same
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
 
-def latents(photos: Photos, bench: Bench) -> torch.Tensor:
+def latents(photos: Photos, bench: Workspace) -> torch.Tensor:
     ldm = bench.model("tiny")
     with torch.no_grad():
         return ldm.encode(preprocess(photos, ldm.size).to(ldm.device)).flatten(1).cpu()
 
 
-def apart(photos: Source | Step, clean: Source, bench: Bench) -> list[float]:
-    """LPIPS; a step, so that clean photos after a purifier are compared once and not once a protection."""
+def apart(photos: Source | Step, clean: Source, bench: Workspace) -> list[float]:
+    """LPIPS; a step, so that clean photos after a purifier are compared once and not once a
+    protection."""
     return compute.score(Step("score", "lpips", lpips.Config(), (photos, clean)), bench).values
 
 
 def seconds(word: str, photos: Source) -> float:
     """CPU seconds a photo of a chain of purifiers, models loaded before."""
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench(folder, "cpu")
+        bench = Workspace(folder, "cpu")
         bench.model("tiny", DTYPE)
         bench.denoiser("tiny", DTYPE)
         begun = time.process_time()
-        pure = compute.photos(steps.purified(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), bench)
+        pure = compute.photos(
+            steps.purify_steps(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), bench
+        )
         return (time.process_time() - begun) / len(pure)
 
 
-def rows(word: str, protection: str, who: tuple[Subject, ...], bench: Bench) -> list[dict[str, Any]]:
+def rows(
+    word: str, protection: str, who: tuple[Subject, ...], bench: Workspace
+) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
     chain, found = specs.purifiers(word), []
     table = Table("all", (protection,), (), who, dtype=DTYPE)
     line = next(row for row in lines(table) if row.protection == protection)
     for subject, given in line.photo_sets():
-        pure, harmed = (steps.purified(photos, chain, model="tiny", dtype=DTYPE) for photos in (given, subject.clean))
-        z, z_given, z_pure, z_harmed = (latents(compute.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed))
+        pure, harmed = (
+            steps.purify_steps(photos, chain, model="tiny", dtype=DTYPE)
+            for photos in (given, subject.clean)
+        )
+        z, z_given, z_pure, z_harmed = (
+            latents(compute.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed)
+        )
         size = z.norm(dim=1)
-        found.append({
-            "purifier": word, "protection": protection, "person": subject.name,
-            "left": ((z_pure - z_harmed).norm(dim=1) / (z_given - z).norm(dim=1)).tolist(),
-            "off": ((z_pure - z).norm(dim=1) / size).tolist(),
-            "harm": ((z_harmed - z).norm(dim=1) / size).tolist(),
-            "lpips": apart(pure, subject.clean, bench),
-            "lpips_harm": apart(harmed, subject.clean, bench),
-        })  # fmt: skip
+        found.append(
+            {
+                "purifier": word,
+                "protection": protection,
+                "person": subject.name,
+                "left": ((z_pure - z_harmed).norm(dim=1) / (z_given - z).norm(dim=1)).tolist(),
+                "off": ((z_pure - z).norm(dim=1) / size).tolist(),
+                "harm": ((z_harmed - z).norm(dim=1) / size).tolist(),
+                "lpips": apart(pure, subject.clean, bench),
+                "lpips_harm": apart(harmed, subject.clean, bench),
+            }
+        )
     return found
 
 
@@ -90,12 +108,17 @@ def cost(words: Iterable[str], who: tuple[Subject, ...], path: Path) -> None:
     taken = json.loads(path.read_text())["seconds"] if path.exists() else {}
     for word in (w for w in words if w not in {"none", *taken}):
         taken[word] = [seconds(word, subject.clean) for subject in who]
-        write_json(path, {"seconds": taken, "side": SIDE, "surroundings": surroundings(torch.device("cpu"))})
+        write_json(
+            path,
+            {"seconds": taken, "side": SIDE, "surroundings": surroundings(torch.device("cpu"))},
+        )
         print(f"{word}: {taken[word]} CPU seconds a photo", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--people", type=Path, required=True)
     parser.add_argument("--store", type=Path, help="of the recipe tiny")
     parser.add_argument("--cost", action="store_true", help="CPU seconds in place of the screen")
@@ -112,19 +135,33 @@ def main() -> None:
         return
     if args.store is None:
         parser.error("a screen needs --store, where protected photos are kept")
-    bench = Bench(args.store, args.device)
+    bench = Workspace(args.store, args.device)
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     for word in args.purifiers:
         for protection in args.protections:
-            done = {r["person"] for r in kept if (r["purifier"], r["protection"]) == (word, protection)}
+            done = {
+                r["person"] for r in kept if (r["purifier"], r["protection"]) == (word, protection)
+            }
             left = tuple(s for s in who if s.name not in done)
             if not left:
                 continue
             some = rows(word, protection, left, bench)
             kept += some
-            weights = {"tiny": bench.model("tiny").weights, "denoiser": bench.denoiser("tiny").weights}
-            write_json(args.out, {"rows": kept, "weights": weights, "surroundings": surroundings(bench.torch_device)})
-            said = ", ".join(f"{name} {screen_tables.mean(some, column):.3f}" for column, name in COLUMNS.items())
+            weights = {
+                "tiny": bench.model("tiny").weights,
+                "denoiser": bench.denoiser("tiny").weights,
+            }
+            write_json(
+                args.out,
+                {
+                    "rows": kept,
+                    "weights": weights,
+                    "surroundings": surroundings(bench.torch_device),
+                },
+            )
+            said = ", ".join(
+                f"{name} {screen_tables.mean(some, column):.3f}" for column, name in COLUMNS.items()
+            )
             print(f"{word}, {protection}: {said}", flush=True)
 
 

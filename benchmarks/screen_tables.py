@@ -18,24 +18,44 @@ def mean(found: list[dict[str, Any]], column: str) -> float:
 
 
 def screen(results: Path, column: str, harm: str | None = None) -> list[str]:
-    """Purifiers by protections, those that leave least at the top; in brackets: of how many people, where not of all."""
+    """Purifiers by protections, those that leave least at the top; in brackets: of how many people,
+    where not of all."""
     found = json.loads((results / "screen.json").read_text())["rows"]
-    protections, everyone = list(dict.fromkeys(r["protection"] for r in found)), len({r["person"] for r in found})
+    protections, everyone = (
+        list(dict.fromkeys(r["protection"] for r in found)),
+        len({r["person"] for r in found}),
+    )
     lines: list[tuple[float, str]] = []
     for word in dict.fromkeys(r["purifier"] for r in found):
-        of = {p: [r for r in found if (r["purifier"], r["protection"]) == (word, p)] for p in protections}
-        cells = {p: f"{mean(some, column):.2f}" + f" ({len(some)})" * (len(some) < everyone) for p, some in of.items() if some}
+        of = {
+            p: [r for r in found if (r["purifier"], r["protection"]) == (word, p)]
+            for p in protections
+        }
+        cells = {
+            p: f"{mean(some, column):.2f}" + f" ({len(some)})" * (len(some) < everyone)
+            for p, some in of.items()
+            if some
+        }
         clean = [f"{mean([r for some in of.values() for r in some], harm):.3f}"] if harm else []
         order = fmean(mean(some, column) for some in of.values() if some)
         lines.append((order, line([word, *clean, *(cells.get(p, "") for p in protections)])))
-    return [*head(["purifier", *(["clean photos"] if harm else []), *protections]), *(row for _, row in sorted(lines))]
+    return [
+        *head(["purifier", *(["clean photos"] if harm else []), *protections]),
+        *(row for _, row in sorted(lines)),
+    ]
 
 
 def costs(results: Path) -> list[str]:
     """Purifiers, the cheapest first: median over people."""
-    taken = {word: median(s) for word, s in json.loads((results / "purifying.json").read_text())["seconds"].items()}
+    taken = {
+        word: median(s)
+        for word, s in json.loads((results / "purifying.json").read_text())["seconds"].items()
+    }
     cheapest = sorted(taken.items(), key=lambda item: item[1])
-    return [*head(["purifier", "CPU seconds a photo"]), *(line([word, f"{s:.2g}"]) for word, s in cheapest)]
+    return [
+        *head(["purifier", "CPU seconds a photo"]),
+        *(line([word, f"{s:.2g}"]) for word, s in cheapest),
+    ]
 
 
 # name -> files in results/, and what makes the table of them

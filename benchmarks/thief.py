@@ -1,11 +1,14 @@
-"""Does a thief work on clean photos, and what does it cost? Into results/thieves.json; rows that are there are kept.
+"""Does a thief work on clean photos, and what does it cost? Into results/thieves.json; rows that
+are there are kept.
 
-    python benchmarks/thief.py --people PEOPLE --store STORE --thief untuned dreambooth lora:service --victim tiny tiny-b
-    python benchmarks/thief.py --subjects SUBJECTS --only cat dog backpack ... --store STORE --thief untuned dreambooth
+    python benchmarks/thief.py --people PEOPLE --store STORE --thief untuned dreambooth lora:service
+    --victim tiny tiny-b python benchmarks/thief.py --subjects SUBJECTS --only cat dog backpack ...
+    --store STORE --thief untuned dreambooth
 
-PEOPLE holds a folder a person with set_A and set_B: thieves learn from set_B, pictures are compared with the clean photos of
-every person. SUBJECTS holds a folder of photos a subject that is no person: thieves learn from the first half, pictures are
-compared with the second half of every subject. A thief is written as in `cloakwork attack`; "untuned" is the victim itself.
+PEOPLE holds a folder a person with set_A and set_B: thieves learn from set_B, pictures are compared
+with the clean photos of every person. SUBJECTS holds a folder of photos a subject that is no
+person: thieves learn from the first half, pictures are compared with the second half of every
+subject. A thief is written as in `cloakwork attack`; "untuned" is the victim itself.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import Subject, with_noun
 from cloakwork.evaluation.sources import Source, source
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import sampler
 from cloakwork.metrics import clip_i, match
@@ -49,24 +52,30 @@ class Group:
     """clean photos that pictures are compared with"""
 
 
-def people(folder: Path, bench: Bench) -> Group:
-    return _group(grids.people(folder), {who.name: who.references for who in grids.people(folder)}, bench)
+def people(folder: Path, bench: Workspace) -> Group:
+    return _group(
+        grids.people(folder), {who.name: who.references for who in grids.people(folder)}, bench
+    )
 
 
-def subjects(folder: Path, only: Sequence[str], bench: Bench) -> Group:
+def subjects(folder: Path, only: Sequence[str], bench: Workspace) -> Group:
     some = grids.things(folder, only)
-    others = {thing.name: source(f for f in thing.references.files if f not in thing.clean.files) for thing in some}
+    others = {
+        thing.name: source(f for f in thing.references.files if f not in thing.clean.files)
+        for thing in some
+    }
     return _group(some, others, bench)
 
 
-def _group(some: Sequence[Subject], known: dict[str, Source], bench: Bench) -> Group:
+def _group(some: Sequence[Subject], known: dict[str, Source], bench: Workspace) -> Group:
     photos = {name: compute.photos(of, bench) for name, of in known.items()}
     return Group({s.name: s.noun for s in some}, {s.name: s.clean for s in some}, photos)
 
 
 def faces(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, Any]:
-    """Shares of pictures: with a face; matched (within the calibrated threshold of the person's mean face); taken for another of
-    the people (whose mean face is within it and nearest); within it of another, who need not be the nearest."""
+    """Shares of pictures: with a face; matched (within the calibrated threshold of the person's
+    mean face); taken for another of the people (whose mean face is within it and nearest); within
+    it of another, who need not be the nearest."""
     far = torch.stack([load_faces().distances(pictures, photos) for photos in known.values()])
     own, near = list(known).index(name), far <= match.THRESHOLDS["dlib"]
     nearest = far.nan_to_num(math.inf).argmin(0)
@@ -81,7 +90,9 @@ def faces(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, An
 
 def likeness(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str, Any]:
     """CLIP-I with the subject, with the others, and how often the subject comes first."""
-    near: dict[str, Tensor] = {who: clip_i.score(pictures, photos, None, clip_i.Config()) for who, photos in known.items()}
+    near: dict[str, Tensor] = {
+        who: clip_i.score(pictures, photos, None, clip_i.Config()) for who, photos in known.items()
+    }
     others = torch.stack([n for who, n in near.items() if who != name])
     return {
         "clip_i": near[name].mean().item(),
@@ -90,8 +101,17 @@ def likeness(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str,
     }
 
 
-def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: Group, seed: int, bench: Bench) -> Images:
-    """The pictures of one thief for "a photo of sks NOUN"; a subject that is no person is called by its own name."""
+def steal(
+    args: argparse.Namespace,
+    thief: str,
+    victim: str,
+    name: str,
+    group: Group,
+    seed: int,
+    bench: Workspace,
+) -> Images:
+    """The pictures of one thief for "a photo of sks NOUN"; a subject that is no person is called by
+    its own name."""
     called = group.nouns[name]
     prompts = (f"a photo of sks {called}",)
     word = "dreambooth" if thief == "untuned" else thief
@@ -99,11 +119,23 @@ def steal(args: argparse.Namespace, thief: str, victim: str, name: str, group: G
     config = with_noun(replace(config, sampling=replace(config.sampling, n=args.n)), called)
     if thief == "untuned":
         return sampler(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
-    return compute.pictures(Step("attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype), bench)
+    return compute.pictures(
+        Step(
+            "attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype
+        ),
+        bench,
+    )
 
 
-def row(args: argparse.Namespace, which: dict[str, Any], before: dict[str, Any], group: Group, bench: Bench) -> dict[str, Any]:
-    """One thief's result: `which` it is, and what it got; its cost is taken from `before` where it is known."""
+def row(
+    args: argparse.Namespace,
+    which: dict[str, Any],
+    before: dict[str, Any],
+    group: Group,
+    bench: Workspace,
+) -> dict[str, Any]:
+    """One thief's result: `which` it is, and what it got; its cost is taken from `before` where it
+    is known."""
     name, victim = which["subject"], which["victim"].split()[0]
     begun = time.process_time()
     pictures = steal(args, which["thief"], victim, name, group, which["seed"], bench)
@@ -117,7 +149,9 @@ def row(args: argparse.Namespace, which: dict[str, Any], before: dict[str, Any],
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--people", type=Path)
     parser.add_argument("--subjects", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="which people (all) or subjects")
@@ -132,19 +166,30 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/thieves.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Bench(args.store, "cpu")
+    bench = Workspace(args.store, "cpu")
     group = people(args.people, bench) if args.people else subjects(args.subjects, args.only, bench)
-    for thief, victim, name, seed in product(args.thief, args.victim, args.only or group.learned, range(args.seeds)):
+    for thief, victim, name, seed in product(
+        args.thief, args.victim, args.only or group.learned, range(args.seeds)
+    ):
         weights = bench.model(victim, args.dtype).weights
-        which = {"thief": thief, "victim": f"{victim} {weights}", "dtype": args.dtype, "subject": name, "seed": seed,
-                 "pictures": args.n}  # fmt: skip
+        which = {
+            "thief": thief,
+            "victim": f"{victim} {weights}",
+            "dtype": args.dtype,
+            "subject": name,
+            "seed": seed,
+            "pictures": args.n,
+        }
         rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
         before = [r for r in rows if which.items() <= r.items()]
         if before and not args.again:
             continue
         new = row(args, which, before[0] if before else {}, group, bench)
         kept = [r for r in rows if r not in before]
-        made_on = surroundings(torch.device("cpu")) | {"clip": asdict(clip_i.Config()), "match": match.THRESHOLDS["dlib"]}
+        made_on = surroundings(torch.device("cpu")) | {
+            "clip": asdict(clip_i.Config()),
+            "match": match.THRESHOLDS["dlib"],
+        }
         write_json(args.out, {"rows": [*kept, new], "surroundings": made_on})
         print(json.dumps(new), flush=True)
 

@@ -1,7 +1,9 @@
-"""One protection in a process of its own, for cost.py: python benchmarks/timed.py PHOTOS OUT PROTECTION PRESET THREADS
+"""One protection in a process of its own, for cost.py: python benchmarks/timed.py PHOTOS OUT
+PROTECTION PRESET THREADS
 
-Prints a line of JSON: photos, CPU seconds, and the share of the time that was spent outside of the models' forward and backward
-passes, the loader and the optimizer, which is where a protection's own code can waste some.
+Prints a line of JSON: photos, CPU seconds, and the share of the time that was spent outside of the
+models' forward and backward passes, the loader and the optimizer, which is where a protection's own
+code can waste some.
 """
 
 from __future__ import annotations
@@ -59,7 +61,15 @@ def main(photos: str, out: str, protection: str, preset: str, threads: str) -> N
     cpu, begun = time.process_time(), time.perf_counter()
     (result,) = protect.protect([photos], out, protection=protection, preset=preset)
     wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
-    print(json.dumps({"photos": len(result.photos), "cpu_seconds": round(cpu, 1), "outside": round(1 - clock.inside / wall, 3)}))
+    print(
+        json.dumps(
+            {
+                "photos": len(result.photos),
+                "cpu_seconds": round(cpu, 1),
+                "outside": round(1 - clock.inside / wall, 3),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

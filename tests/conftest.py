@@ -1,4 +1,5 @@
-"""What all tests share: the trained embedded model, photos of odd sizes, a cache folder of their own."""
+"""What all tests share: the trained embedded model, photos of odd sizes, a cache folder of their
+own."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def sample_files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Three real photos, made small: one wide, one tall, one square."""
     folder = tmp_path_factory.mktemp("samples")
     files = []
-    for path, size in zip(sorted(SAMPLE_PHOTOS.glob("*.*g")), [(168, 128), (128, 150), (128, 128)], strict=False):
+    for path, size in zip(
+        sorted(SAMPLE_PHOTOS.glob("*.*g")), [(168, 128), (128, 150), (128, 128)], strict=False
+    ):
         target = folder / f"{path.stem}.png"
         Image.open(path).convert("RGB").resize(size, Image.Resampling.LANCZOS).save(target)
         files.append(target)

@@ -13,10 +13,10 @@ from helpers import own_methods
 
 from cloakwork.benchmark import results
 from cloakwork.benchmark.execution import serial
-from cloakwork.benchmark.grids import Grid, Table, targets, thief
+from cloakwork.benchmark.grids import Grid, Table, targets, threat_model
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
-from cloakwork.evaluation.steps import Bench
+from cloakwork.evaluation.steps import Workspace
 
 
 @pytest.fixture
@@ -30,11 +30,21 @@ def kept_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
         del sys.modules[name]
 
 
-def test_scores_stand_for_thieves(kept_scores: ModuleType, sample_files: list[Path], tmp_path: Path) -> None:
+def test_scores_stand_for_thieves(
+    kept_scores: ModuleType, sample_files: list[Path], tmp_path: Path
+) -> None:
     people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in sample_files)
-    copier = thief("copier", "own_lab.copier", prompts=("a photo",))
-    grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier,), people, ("own_lab.brightness",), budget=16),))
-    first, second, file = Bench(tmp_path / "first", "cpu"), Bench(tmp_path / "second", "cpu"), tmp_path / "scores.json"
+    copier = threat_model("copier", "own_lab.copier", prompts=("a photo",))
+    grid = Grid(
+        "lab",
+        "",
+        (Table("lab", ("own_lab.darker",), (copier,), people, ("own_lab.brightness",), budget=16),),
+    )
+    first, second, file = (
+        Workspace(tmp_path / "first", "cpu"),
+        Workspace(tmp_path / "second", "cpu"),
+        tmp_path / "scores.json",
+    )
     half = list(targets(grid))[:4]
     serial.serial(half, first)
     assert kept_scores.keep(grid, first, file) == len(half)
@@ -42,9 +52,11 @@ def test_scores_stand_for_thieves(kept_scores: ModuleType, sample_files: list[Pa
     assert kept_scores.put(second, file) == 0, "what is there stays"
     assert not list((tmp_path / "second").glob("attack/*")), "a score needs no pictures"
     serial.serial(targets(grid), second)
-    whole = serial.serial(targets(grid), Bench(tmp_path / "third", "cpu"))
+    whole = serial.serial(targets(grid), Workspace(tmp_path / "third", "cpu"))
     assert not whole.failed
-    told, alone = (results.collect(grid, Bench(tmp_path / s, "cpu")).tables for s in ("second", "third"))
+    told, alone = (
+        results.collect(grid, Workspace(tmp_path / s, "cpu")).tables for s in ("second", "third")
+    )
     assert told == alone
     # a grid that no longer asks for them is rid of them
     assert kept_scores.keep(Grid("lab", "", ()), first, file) == 0

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from cloakwork.benchmark.results import Cell, TableFindings
+from cloakwork.benchmark.results import Cell, TableResults
 from cloakwork.evaluation.intervals import estimate
 
 ROOT = Path(__file__).parents[1]
@@ -27,43 +27,75 @@ def test_tables_are_those_of_the_results(docs: ModuleType) -> None:
     for doc, name, lines in found:
         assert docs.stands(doc, name) == lines, f"{doc.name}, {name}: run python benchmarks/docs.py"
     places = {name for shows in docs.PLACES.values() for name in shows}
-    assert {name for name in kept if not name.startswith(docs.SINGLE)} <= places, "a measured table that no document shows"
+    assert {name for name in kept if not name.startswith(docs.SINGLE)} <= places, (
+        "a measured table that no document shows"
+    )
 
 
 def test_a_typed_number_is_noticed(docs: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("# A\n\n<!-- best -->\n\n| x |\n|---|\n| 0.12 |\n\n<!-- end -->\n")
+    (tmp_path / "a.md").write_text(
+        "# A\n\n<!-- best -->\n\n| x |\n|---|\n| 0.12 |\n\n<!-- end -->\n"
+    )
     assert docs.stands(tmp_path / "a.md", "best") == ["| x |", "|---|", "| 0.12 |"]
     assert docs.stands(tmp_path / "a.md", "worst") == []
 
 
-def found(name: str, got: dict[str, float], thieves: tuple[str, ...]) -> TableFindings:
+def found(name: str, got: dict[str, float], thieves: tuple[str, ...]) -> TableResults:
     """A table in which every thief gets the same from a protection, in two photo sets."""
     cells = tuple(
-        Cell("t", p, 16, thief, "dreambooth", "", "tiny", "match", "higher", "", mean=estimate({"a": {0: [v]}, "b": {0: [v]}}))
+        Cell(
+            "t",
+            p,
+            16,
+            thief,
+            "dreambooth",
+            "",
+            "tiny",
+            "match",
+            "higher",
+            "",
+            mean=estimate({"a": {0: [v]}, "b": {0: [v]}}),
+        )
         for p, v in got.items()
         for thief in thieves
     )
-    return TableFindings(name, "", ("a", "b"), 1, ("match",), thieves, tuple(got), "", cells, {})
+    return TableResults(name, "", ("a", "b"), 1, ("match",), thieves, tuple(got), "", cells, {})
 
 
 def test_what_knowing_the_purifiers_is_worth(docs: ModuleType) -> None:
     """Half ordinary, half adaptive."""
-    got = {"none": 0.9, "noise": 0.8, "advdm": 0.6, "cloakwork": 0.4, "adaptive": 0.2, "cloakwork:adaptive": 0.1}
+    got = {
+        "none": 0.9,
+        "noise": 0.8,
+        "advdm": 0.6,
+        "cloakwork": 0.4,
+        "adaptive": 0.2,
+        "cloakwork:adaptive": 0.1,
+    }
     lines = docs.mixed(found("adaptive", got, ("lean", "jpeg")))
     assert [line for line in lines if line.startswith("| adaptive | ") and "[" not in line] == [
-        "| adaptive | lean | 0.60 | 0.20 | 0.40 |", "| adaptive | jpeg | 0.60 | 0.20 | 0.40 |",
-    ]  # fmt: skip
+        "| adaptive | lean | 0.60 | 0.20 | 0.40 |",
+        "| adaptive | jpeg | 0.60 | 0.20 | 0.40 |",
+    ]
     assert "| cloakwork:adaptive | lean | 0.40 | 0.10 | 0.25 |" in lines
 
 
-def test_the_purifier_that_leaves_most_to_thieves_in_spite_of_all_comes_first(docs: ModuleType) -> None:
+def test_the_purifier_that_leaves_most_to_thieves_in_spite_of_all_comes_first(
+    docs: ModuleType,
+) -> None:
     tables = [
-        found(f"adaptive to {p}", {"none": 0.9, "noise": 0.8, "advdm": 0.6, f"adaptive:tiny:purifiers={p}": v}, thieves)
+        found(
+            f"adaptive to {p}",
+            {"none": 0.9, "noise": 0.8, "advdm": 0.6, f"adaptive:tiny:purifiers={p}": v},
+            thieves,
+        )
         for p, v, thieves in (("jpeg", 0.3, ("jpeg",)), ("codesr", 0.5, ("codesr", "codesr, CDL")))
     ]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in docs.firmest(tables)[2:]]
     assert [row[1] for row in rows] == ["codesr", "codesr, CDL", "jpeg"]
-    assert [row[5].split()[0] for row in rows] == ["0.50", "0.50", "0.30"] and [row[6] for row in rows] == [
+    assert [row[5].split()[0] for row in rows] == ["0.50", "0.50", "0.30"] and [
+        row[6] for row in rows
+    ] == [
         "0.55",
         "0.55",
         "0.45",

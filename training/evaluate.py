@@ -1,13 +1,16 @@
-"""Measure the embedded models on photos that they were never trained on, and write the numbers into the model card.
+"""Measure the embedded models on photos that they were never trained on, and write the numbers into
+the model card.
 
     vae      round trips beside TAESD: PSNR, LPIPS, latents, and whether dlib still knows the person
     samples  whether a classifier trained on real photos sees in a sample what the prompt asked for
     clip     zero-shot: clean against degraded, people against everything else
     ddpm     PSNR of noisy patches denoised, against the best blur
 
-Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the repository: they show people.
+Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the
+repository: they show people.
 
-Run: python training/evaluate.py --work WORK --model src/cloakwork/assets --shared SHARED --part all --sheets FOLDER
+Run: python training/evaluate.py --work WORK --model src/cloakwork/assets --shared SHARED --part all
+--sheets FOLDER
      python training/evaluate.py --model src/cloakwork/assets --card
 """
 
@@ -30,10 +33,13 @@ TOUCHED = {
 
 
 def merge(part: str, measured: dict, model: Path, path: Path) -> None:
-    """Put one part into the results with the date and the training steps of the weights that were measured."""
+    """Put one part into the results with the date and the training steps of the weights that were
+    measured."""
     results = json.loads(path.read_text()) if path.exists() else {}
     parts = json.loads((model / "manifest.json").read_text())["parts"]
-    steps = {name: record["step"] for name, record in parts.items() if name.startswith(TOUCHED[part])}
+    steps = {
+        name: record["step"] for name, record in parts.items() if name.startswith(TOUCHED[part])
+    }
     results[part] = {"date": datetime.date.today().isoformat(), "steps": steps} | measured
     path.write_text(json.dumps(results, indent=1) + "\n")
     print(f"{part}: written to {path}")
@@ -43,7 +49,10 @@ def shown(value: dict | None, digits: int = 2, percent: bool = False) -> str:
     """A summary as "mean (low to high)"; a dash where there is none."""
     if value is None:
         return "-"
-    mean, low, high = ((100 if percent else 1) * value[k] for k in ("mean" if "mean" in value else "auc", "low", "high"))
+    mean, low, high = (
+        (100 if percent else 1) * value[k]
+        for k in ("mean" if "mean" in value else "auc", "low", "high")
+    )
     return f"{mean:.{digits}f}{' %' if percent else ''} ({low:.{digits}f} to {high:.{digits}f})"
 
 
@@ -63,7 +72,13 @@ def vae_rows(vae: dict) -> list[list[str]]:
         found = [vae.get(m, {}).get("identity") for m in (*MODELS, "taesd", "untouched")]
         counts = [f"{i['matched']} of {i['n']}" if i else "-" for i in found]
         target = f"14 of each person's 15 (TAESD: {counts[2]}; no round trip: {counts[3]})"
-        rows.append(["portraits still matched to their person after a round trip (dlib)", *counts[:2], target])
+        rows.append(
+            [
+                "portraits still matched to their person after a round trip (dlib)",
+                *counts[:2],
+                target,
+            ]
+        )
     return rows
 
 
@@ -73,17 +88,31 @@ def sample_rows(samples: dict) -> list[list[str]]:
     found = next(samples[m] for m in MODELS if m in samples)
     rows = []
     for guidance, value in found["guidance"].items():
-        cells = [shown(samples.get(m, {}).get("guidance", {}).get(guidance), 0, True) for m in MODELS]
-        rows.append([f"samples whose class a classifier sees, guidance {guidance}, {value['n']} samples", *cells, target])
+        cells = [
+            shown(samples.get(m, {}).get("guidance", {}).get(guidance), 0, True) for m in MODELS
+        ]
+        rows.append(
+            [
+                f"samples whose class a classifier sees, guidance {guidance}, {value['n']} samples",
+                *cells,
+                target,
+            ]
+        )
     after = [shown(samples.get(m, {}).get("real_after_vae"), 0, True) for m in MODELS]
     return [*rows, ["the same for real photos after a round trip", *after, target]]
 
 
 def clip_rows(clip: dict) -> list[list[str]]:
     measured = clip["tiny"]
-    rows = {f"CLIP, AUC clean against degraded: {kind}": value for kind, value in measured["clean_against_degraded"].items()}
+    rows = {
+        f"CLIP, AUC clean against degraded: {kind}": value
+        for kind, value in measured["clean_against_degraded"].items()
+    }
     rows["CLIP, AUC people against everything else"] = measured["person_against_rest"]
-    return [[label, shown(value, 3), "the same CLIP", "0.9 (chance: 0.5)"] for label, value in rows.items()]
+    return [
+        [label, shown(value, 3), "the same CLIP", "0.9 (chance: 0.5)"]
+        for label, value in rows.items()
+    ]
 
 
 def ddpm_rows(levels: dict) -> list[list[str]]:
@@ -91,26 +120,69 @@ def ddpm_rows(levels: dict) -> list[list[str]]:
     rows = []
     for level, found in levels.items():
         if level.isdigit():
-            noisy, blur, new = (f"{found[name]['mean']:.1f}" for name in ("noisy", "blur", "denoiser"))
+            noisy, blur, new = (
+                f"{found[name]['mean']:.1f}" for name in ("noisy", "blur", "denoiser")
+            )
             label = f"denoiser of pixels: PSNR gain over the best blur at noise {level}/255, dB, {found['gain']['n']} photos"
-            rows.append([label, shown(found["gain"]), "-", f"over 0 (noisy {noisy}, blur {blur}, denoised {new})"])
+            rows.append(
+                [
+                    label,
+                    shown(found["gain"]),
+                    "-",
+                    f"over 0 (noisy {noisy}, blur {blur}, denoised {new})",
+                ]
+            )
     return rows
 
 
 def card(model: Path, path: Path) -> None:
-    """Replace the numbers between the two marks of the model card by those of the results and of manifest.json."""
-    results, manifest = json.loads(path.read_text()) if path.exists() else {}, json.loads((model / "manifest.json").read_text())
+    """Replace the numbers between the two marks of the model card by those of the results and of
+    manifest.json."""
+    results, manifest = (
+        json.loads(path.read_text()) if path.exists() else {},
+        json.loads((model / "manifest.json").read_text()),
+    )
     rows = [["measured", *MODELS, "target"], ["---"] * 4]
-    for part, make in (("vae", vae_rows), ("samples", sample_rows), ("clip", clip_rows), ("ddpm", ddpm_rows)):
-        rows += make(results[part]) if part in results else [[f"{part}: not measured yet", "-", "-", "-"]]
+    for part, make in (
+        ("vae", vae_rows),
+        ("samples", sample_rows),
+        ("clip", clip_rows),
+        ("ddpm", ddpm_rows),
+    ):
+        rows += (
+            make(results[part])
+            if part in results
+            else [[f"{part}: not measured yet", "-", "-", "-"]]
+        )
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     dates = ", ".join(f"{part} {value['date']}" for part, value in results.items()) or "nothing yet"
-    lines += ["", f"Means with 95 % bootstrap intervals (photo sets or classes first, then photos). Measured: {dates}.", ""]
-    lines += ["| part | steps trained | length of its schedule | CPU seconds |", "| --- | --- | --- | --- |"]
-    lines += [f"| {name} | {p['step']} | {p['steps']} | {p['cpu_seconds']} |" for name, p in manifest["parts"].items()]
-    stale = sorted({n for r in results.values() for n, step in r["steps"].items() if manifest["parts"][n]["step"] != step})
+    lines += [
+        "",
+        f"Means with 95 % bootstrap intervals (photo sets or classes first, then photos). Measured: {dates}.",
+        "",
+    ]
+    lines += [
+        "| part | steps trained | length of its schedule | CPU seconds |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {name} | {p['step']} | {p['steps']} | {p['cpu_seconds']} |"
+        for name, p in manifest["parts"].items()
+    ]
+    stale = sorted(
+        {
+            n
+            for r in results.values()
+            for n, step in r["steps"].items()
+            if manifest["parts"][n]["step"] != step
+        }
+    )
     lines += ["", f"Weights: {manifest['weight_bytes'] / 1e6:.1f} MB in bf16."]
-    lines += [f"Trained further since some of these numbers were taken: {', '.join(stale)}."] if stale else []
+    lines += (
+        [f"Trained further since some of these numbers were taken: {', '.join(stale)}."]
+        if stale
+        else []
+    )
     readme = model / "README.md"
     head, rest = readme.read_text().split(START)
     readme.write_text(head + START + "\n" + "\n".join(lines) + "\n" + END + rest.split(END)[1])
@@ -122,30 +194,62 @@ def measure(args: argparse.Namespace) -> None:
     if args.part in ("vae", "all"):
         import judge_vae
 
-        merge("vae", judge_vae.measure(args.model, args.shared, args.dlib, args.sheets), args.model, args.results)
+        merge(
+            "vae",
+            judge_vae.measure(args.model, args.shared, args.dlib, args.sheets),
+            args.model,
+            args.results,
+        )
     if args.part in ("clip", "all"):
         import judge_clip
 
-        merge("clip", judge_clip.measure(args.work, args.model, args.shared), args.model, args.results)
+        merge(
+            "clip", judge_clip.measure(args.work, args.model, args.shared), args.model, args.results
+        )
     if args.part in ("ddpm", "all"):
         import judge_ddpm
 
-        merge("ddpm", judge_ddpm.measure(args.model, args.shared, args.sheets), args.model, args.results)
+        merge(
+            "ddpm",
+            judge_ddpm.measure(args.model, args.shared, args.sheets),
+            args.model,
+            args.results,
+        )
     if args.part in ("samples", "all"):
         import judge_samples
 
-        merge("samples", judge_samples.measure(args.work, args.model, args.sheets, args.minutes), args.model, args.results)
+        merge(
+            "samples",
+            judge_samples.measure(args.work, args.model, args.sheets, args.minutes),
+            args.model,
+            args.results,
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", type=Path, required=True, help="folder written by assemble.py")
     parser.add_argument("--work", type=Path, help="folder with the cached views")
-    parser.add_argument("--shared", type=Path, help="folder with data/identities, data/subjects and weights/taesd")
+    parser.add_argument(
+        "--shared", type=Path, help="folder with data/identities, data/subjects and weights/taesd"
+    )
     parser.add_argument("--part", choices=("vae", "samples", "clip", "ddpm", "all"))
-    parser.add_argument("--sheets", type=Path, help="folder outside the repository for sheets of pictures")
-    parser.add_argument("--dlib", type=Path, help="folder with dlib's networks; otherwise the package face_recognition_models")
-    parser.add_argument("--minutes", type=float, default=5, help="longest training of the classifier that judges samples")
+    parser.add_argument(
+        "--sheets", type=Path, help="folder outside the repository for sheets of pictures"
+    )
+    parser.add_argument(
+        "--dlib",
+        type=Path,
+        help="folder with dlib's networks; otherwise the package face_recognition_models",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=5,
+        help="longest training of the classifier that judges samples",
+    )
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--card", action="store_true", help="write the numbers into the model card")
     args = parser.parse_args()

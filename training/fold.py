@@ -1,4 +1,5 @@
-"""An encoder and a decoder, trained apart in scaled latents, as one AutoencoderKL that speaks Stable Diffusion's raw latents."""
+"""An encoder and a decoder, trained apart in scaled latents, as one AutoencoderKL that speaks
+Stable Diffusion's raw latents."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ POSTERIOR = 0.02  # mean standard deviation of the posterior, in scaled latents
 
 
 def trained(folder: Path) -> dict[str, Tensor] | None:
-    """The newest weights of one training, averaged ones first; None where there is no checkpoint."""
+    """The newest weights of one training, averaged ones first; None where there is no
+    checkpoint."""
     path = folder / "state.safetensors"
     if not path.exists():
         return None
@@ -48,16 +50,22 @@ def fold(vae: AutoencoderKL, shift: float) -> None:
 
 @torch.no_grad()
 def check_latents(vae: AutoencoderKL, x: Tensor, z: Tensor) -> None:
-    """Print how far bf16 weights move the scaled posterior mean from the trained net's latents; stop the program beyond 2 %."""
+    """Print how far bf16 weights move the scaled posterior mean from the trained net's latents;
+    stop the program beyond 2 %."""
     posterior = copy.deepcopy(vae).float().encode(x).latent_dist
     error = ((posterior.mean * SCALE - z).norm() / z.norm()).item()
-    print(f"latents: relative error of bf16 weights {error:.4f}; mean posterior deviation {posterior.std.mean() * SCALE:.4f}")
+    print(
+        f"latents: relative error of bf16 weights {error:.4f}; mean posterior deviation {posterior.std.mean() * SCALE:.4f}"
+    )
     if error > 0.02:
-        raise SystemExit("The folded autoencoder's latents differ from the trained encoder's by more than 2 %.")
+        raise SystemExit(
+            "The folded autoencoder's latents differ from the trained encoder's by more than 2 %."
+        )
 
 
 def read_vae(work: Path, name: str) -> AutoencoderKL | AutoencoderTiny | None:
-    """The autoencoder with encoder and decoder put together, in bf16; None if one of them was not trained yet."""
+    """The autoencoder with encoder and decoder put together, in bf16; None if one of them was not
+    trained yet."""
     encoder, decoder = (trained(work / f"{part}-{name}") for part in ("encoder", "decoder"))
     if encoder is None or decoder is None:
         return None
@@ -70,7 +78,8 @@ def read_vae(work: Path, name: str) -> AutoencoderKL | AutoencoderTiny | None:
     with torch.no_grad():
         z, log_variance = vae.encoder(x).chunk(2, dim=1)
     vae.bfloat16()
-    # 0.18215 and its inverse have no near neighbour in bf16, and these 92 numbers weigh nothing: they stay in fp32
+    # 0.18215 and its inverse have no near neighbour in bf16, and these 92 numbers weigh nothing:
+    # they stay in fp32
     vae.quant_conv.float()
     vae.post_quant_conv.float()
     fold(vae, 2 * math.log(POSTERIOR / (0.5 * log_variance).exp().mean().item()))

@@ -1,4 +1,5 @@
-"""The loop that every training script shares: warm-up and cosine decay, EMA, checkpoints, resume, a written record."""
+"""The loop that every training script shares: warm-up and cosine decay, EMA, checkpoints, resume, a
+written record."""
 
 from __future__ import annotations
 
@@ -18,9 +19,10 @@ from torch import Tensor, nn
 def compiled(net: nn.Module) -> Any:
     """torch.compile with diffusers' upsampling restated as a repetition of pixels.
 
-    On a CPU under bf16 autocast, inductor (torch 2.13) makes the backward of nearest interpolation zero: everything before
-    the last upsampling silently stops learning, at half the loss and without an error. Compare the gradients of a compiled
-    and a plain network (relative difference under 1 %) before trusting a new pair of torch and diffusers.
+    On a CPU under bf16 autocast, inductor (torch 2.13) makes the backward of nearest interpolation
+    zero: everything before the last upsampling silently stops learning, at half the loss and
+    without an error. Compare the gradients of a compiled and a plain network (relative difference
+    under 1 %) before trusting a new pair of torch and diffusers.
     """
     from diffusers.models.upsampling import Upsample2D
 
@@ -33,23 +35,46 @@ def compiled(net: nn.Module) -> Any:
             module.forward = repeat  # type: ignore[method-assign]
         elif isinstance(module, Upsample2D):
             module.forward = lambda x, size=None, conv=module.conv: conv(repeat(x))  # type: ignore[method-assign]
-    return torch.compile(net, dynamic=False)  # dynamic shapes fail in inductor when the crop size changes
+    return torch.compile(
+        net, dynamic=False
+    )  # dynamic shapes fail in inductor when the crop size changes
 
 
 class Run:
-    """Iterate over it for step numbers; call `descend(loss)` once a step. Stops after `minutes` or at `steps`.
+    """Iterate over it for step numbers; call `descend(loss)` once a step. Stops after `minutes` or
+    at `steps`.
 
-    A checkpoint (weights, EMA, optimizer moments, step) is written every two minutes and at the end by rename, so a
-    killed run loses two minutes and `python SCRIPT ...` again goes on. `record.json` keeps the loss curve and CPU seconds.
+    A checkpoint (weights, EMA, optimizer moments, step) is written every two minutes and at the end
+    by rename, so a killed run loses two minutes and `python SCRIPT ...` again goes on.
+    `record.json` keeps the loss curve and CPU seconds.
     """
 
-    def __init__(self, folder: Path, model: nn.Module, *, lr: float, steps: int, minutes: float, weight_decay: float = 0.0,
-                 ema: float = 0.0, warmup: int = 200) -> None:  # fmt: skip
-        self.folder, self.model, self.lr, self.steps, self.minutes, self.warmup = folder, model, lr, steps, minutes, warmup
+    def __init__(
+        self,
+        folder: Path,
+        model: nn.Module,
+        *,
+        lr: float,
+        steps: int,
+        minutes: float,
+        weight_decay: float = 0.0,
+        ema: float = 0.0,
+        warmup: int = 200,
+    ) -> None:
+        self.folder, self.model, self.lr, self.steps, self.minutes, self.warmup = (
+            folder,
+            model,
+            lr,
+            steps,
+            minutes,
+            warmup,
+        )
         folder.mkdir(parents=True, exist_ok=True)
         self.params = dict(model.named_parameters())
         trained = [p for p in self.params.values() if p.requires_grad]
-        self.opt = torch.optim.AdamW(trained, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True)
+        self.opt = torch.optim.AdamW(
+            trained, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True
+        )
         self.ema_rate = ema
         self.ema = {k: p.detach().clone() for k, p in self.params.items()} if ema else {}
         self.step, self.curve, self.cpu_seconds = 0, [], 0.0
@@ -61,15 +86,22 @@ class Run:
             return
         saved = load_file(path)
         record = json.loads((self.folder / "record.json").read_text())
-        self.step, self.curve, self.cpu_seconds = record["step"], record["curve"], record["cpu_seconds"]
+        self.step, self.curve, self.cpu_seconds = (
+            record["step"],
+            record["curve"],
+            record["cpu_seconds"],
+        )
         with torch.no_grad():
             for k, p in self.params.items():
                 p.copy_(saved[f"model.{k}"])
                 if self.ema:
                     self.ema[k].copy_(saved[f"ema.{k}"])
                 if f"m.{k}" in saved:
-                    self.opt.state[p] = {"step": torch.tensor(float(self.step)), "exp_avg": saved[f"m.{k}"].clone(),
-                                         "exp_avg_sq": saved[f"v.{k}"].clone()}  # fmt: skip
+                    self.opt.state[p] = {
+                        "step": torch.tensor(float(self.step)),
+                        "exp_avg": saved[f"m.{k}"].clone(),
+                        "exp_avg_sq": saved[f"v.{k}"].clone(),
+                    }
         print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
@@ -109,14 +141,21 @@ class Run:
                 )
                 self.recent, shown = [], now
             if now - saved > 120:
-                self.cpu_seconds, cpu, saved = self.cpu_seconds + time.process_time() - cpu, time.process_time(), now
+                self.cpu_seconds, cpu, saved = (
+                    self.cpu_seconds + time.process_time() - cpu,
+                    time.process_time(),
+                    now,
+                )
                 self.save()
         self.cpu_seconds += time.process_time() - cpu
         self.save()
 
     def descend(self, loss: Tensor) -> None:
         """One clipped AdamW step at the scheduled rate, then the EMA."""
-        rate = min((self.step + 1) / self.warmup, 0.5 * (1 + math.cos(math.pi * self.step / self.steps)) + 0.01)
+        rate = min(
+            (self.step + 1) / self.warmup,
+            0.5 * (1 + math.cos(math.pi * self.step / self.steps)) + 0.01,
+        )
         for group in self.opt.param_groups:
             group["lr"] = self.lr * rate
         loss.backward()
@@ -127,4 +166,6 @@ class Run:
         if self.ema:
             decay = min(self.ema_rate, (1 + self.step) / (10 + self.step))
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.params.values()], 1 - decay)
+                torch._foreach_lerp_(
+                    list(self.ema.values()), [p.detach() for p in self.params.values()], 1 - decay
+                )

@@ -1,7 +1,9 @@
-"""Sample photos for the package, from the registry package scikit-image, with their licences as its docstrings state them.
+"""Sample photos for the package, from the registry package scikit-image, with their licences as its
+docstrings state them.
 
-The docstrings are read with `ast`; a photo whose docstring does not free it ("public domain" or "CC0") stops the script.
-Files up to 500 kB are copied as they are; larger ones are encoded again as JPEG 95.
+The docstrings are read with `ast`; a photo whose docstring does not free it ("public domain" or
+"CC0") stops the script. Files up to 500 kB are copied as they are; larger ones are encoded again as
+JPEG 95.
 
 Run: python training/photos.py --out src/cloakwork/assets/sample_photos
 """
@@ -61,7 +63,9 @@ def store(source: Path, out: Path) -> tuple[Path, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
@@ -70,13 +74,17 @@ def main() -> None:
         raise SystemExit("scikit-image is not installed: pip install scikit-image")
     package = Path(spec.origin).parent
     module = ast.parse((package / "data" / "_fetchers.py").read_text())
-    docstrings = {f.name: ast.get_docstring(f) or "" for f in module.body if isinstance(f, ast.FunctionDef)}
+    docstrings = {
+        f.name: ast.get_docstring(f) or "" for f in module.body if isinstance(f, ast.FunctionDef)
+    }
     rows, total = [], 0
     for name, (function, shows) in PHOTOS.items():
         said = licence(docstrings[function])
         file, how = store(package / "data" / name, args.out)
         with Image.open(file) as image:
-            rows.append(f"| {file.name} | {shows} | {image.width} x {image.height} | {how} | {said} |\n")
+            rows.append(
+                f"| {file.name} | {shows} | {image.width} x {image.height} | {how} | {said} |\n"
+            )
         total += file.stat().st_size
     head = HEAD.format(version=importlib.metadata.version("scikit-image"))
     (args.out / "SOURCES.md").write_text(head + "".join(rows) + FOOT)

@@ -1,9 +1,12 @@
-"""The conditional denoiser of `tiny` (or, with --name, of `tiny-b`) on the teacher's cached latents.
+"""The conditional denoiser of `tiny` (or, with --name, of `tiny-b`) on the teacher's cached
+latents.
 
-Stable Diffusion's schedule (scaled linear, 1000 steps, epsilon), one caption in ten dropped, EMA, loss weighted by
-min(SNR, 5) / SNR (Hang et al., arXiv 2303.09556), which settles small models much sooner than the plain error.
+Stable Diffusion's schedule (scaled linear, 1000 steps, epsilon), one caption in ten dropped, EMA,
+loss weighted by min(SNR, 5) / SNR (Hang et al., arXiv 2303.09556), which settles small models much
+sooner than the plain error.
 
-Run: python training/unet.py --work WORK --minutes 120       (again after an interruption: it goes on)
+Run: python training/unet.py --work WORK --minutes 120       (again after an interruption: it goes
+on)
 """
 
 from __future__ import annotations
@@ -28,19 +31,31 @@ LAYERS = {"tiny": 2, "tiny-b": 1}
 
 def build(name: str) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, layers_per_block=LAYERS[name], block_out_channels=WIDTHS[name],
+        sample_size=16,
+        in_channels=4,
+        out_channels=4,
+        layers_per_block=LAYERS[name],
+        block_out_channels=WIDTHS[name],
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=192, attention_head_dim=4,
-    )  # fmt: skip
+        cross_attention_dim=192,
+        attention_head_dim=4,
+    )
 
 
 def schedule() -> DDPMScheduler:
-    return DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1)
+    return DDPMScheduler(
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        clip_sample=False,
+        steps_offset=1,
+    )
 
 
 class Prompts:
-    """Text conditions of every caption, computed once with the frozen text tower: caption -> 77 x 192."""
+    """Text conditions of every caption, computed once with the frozen text tower: caption -> 77 x
+    192."""
 
     def __init__(self, work: Path, folders: list[str]) -> None:
         from clip import build as build_clip
@@ -48,7 +63,10 @@ class Prompts:
         tokenizer = CLIPTokenizer.from_pretrained(work / "tokenizer")
         model = build_clip(tokenizer)
         saved = load_file(work / "clip" / "state.safetensors")
-        model.load_state_dict({k.removeprefix("model."): v for k, v in saved.items() if k.startswith("model.")}, strict=False)
+        model.load_state_dict(
+            {k.removeprefix("model."): v for k, v in saved.items() if k.startswith("model.")},
+            strict=False,
+        )
         self.tokenizer, self.encoder = tokenizer, model.text_model.eval()
         self.cache: dict[str, Tensor] = {}
 
@@ -56,18 +74,26 @@ class Prompts:
     def __call__(self, texts: list[str]) -> Tensor:
         new = sorted({t for t in texts if t not in self.cache})
         if new:
-            ids = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            self.cache.update(zip(new, self.encoder(input_ids=ids).last_hidden_state.half(), strict=True))
+            ids = self.tokenizer(
+                new, padding="max_length", truncation=True, return_tensors="pt"
+            ).input_ids
+            self.cache.update(
+                zip(new, self.encoder(input_ids=ids).last_hidden_state.half(), strict=True)
+            )
         return torch.stack([self.cache[t] for t in texts]).float()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--name", choices=list(WIDTHS), default="tiny")
     parser.add_argument("--minutes", type=float, default=120)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=24_000, help="length of the learning-rate schedule")
+    parser.add_argument(
+        "--steps", type=int, default=24_000, help="length of the learning-rate schedule"
+    )
     parser.add_argument("--lr", type=float, default=5e-4)
     args = parser.parse_args()
     index = load_index(args.work)
@@ -77,8 +103,17 @@ def main() -> None:
     seed = list(WIDTHS).index(args.name)
     torch.manual_seed(seed)
     unet = build(args.name).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    unet.set_attn_processor(AttnProcessor())  # flash attention's bf16 backward is four times slower on a CPU
-    run = Run(args.work / f"unet-{args.name}", unet, lr=args.lr, steps=args.steps, minutes=args.minutes, ema=0.9995)
+    unet.set_attn_processor(
+        AttnProcessor()
+    )  # flash attention's bf16 backward is four times slower on a CPU
+    run = Run(
+        args.work / f"unet-{args.name}",
+        unet,
+        lr=args.lr,
+        steps=args.steps,
+        minutes=args.minutes,
+        ema=0.9995,
+    )
     alphas = schedule().alphas_cumprod
     forward = compiled(unet)
     for step in run:
@@ -88,7 +123,10 @@ def main() -> None:
         views = np.where(
             draw.random(args.batch) < 0.2, 3, draw.integers(0, 3, args.batch)
         )  # one in five is degraded, and says so
-        texts = [str(draw.choice(captions(index[r]["folder"], index[r]["kinds"][v]))) for r, v in zip(rows, views, strict=True)]
+        texts = [
+            str(draw.choice(captions(index[r]["folder"], index[r]["kinds"][v])))
+            for r, v in zip(rows, views, strict=True)
+        ]
         texts = ["" if draw.random() < 0.1 else t for t in texts]
         z = torch.from_numpy(latents[rows, views]).float()
         t = torch.randint(0, 1000, (args.batch,), generator=rng)

@@ -1,7 +1,8 @@
-"""Protects photos from being learned or edited by text-to-image diffusion models, and attacks that protection.
+"""Protects photos from being learned or edited by text-to-image diffusion models, and attacks that
+protection.
 
-Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`) are imported on first use: `import
-cloakwork` imports no torch.
+Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`) are
+imported on first use: `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -22,7 +23,18 @@ if TYPE_CHECKING:
     from cloakwork.workflows.purify import purify
     from cloakwork.workflows.score import score
 
-__all__ = ["UserError", "__version__", "attack", "audit", "bench", "inspect", "load", "protect", "purify", "score"]
+__all__ = [
+    "UserError",
+    "__version__",
+    "attack",
+    "audit",
+    "bench",
+    "inspect",
+    "load",
+    "protect",
+    "purify",
+    "score",
+]
 
 _HOME = {
     "attack": "cloakwork.workflows.attack",

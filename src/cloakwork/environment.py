@@ -1,4 +1,6 @@
-"""What decides the bytes beside the code: versions, device, threads; and how much memory was held."""
+"""What decides the bytes beside the code: versions, device, threads; and how much memory was
+held.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,11 @@ PACKAGES = ("torch", "diffusers", "transformers", "kornia", "pillow", "numpy")
 
 def surroundings(device: torch.device) -> dict[str, Any]:
     """Versions, device and threads: with the seed they decide the bytes."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    name = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else platform.processor() or platform.machine()
+    )
     return {
         "python": platform.python_version(),
         "packages": {"cloakwork": __version__} | {p: version(p) for p in PACKAGES},
@@ -26,10 +32,14 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> int:
-    """The most memory this process has held so far, in MB; 0 where the system does not tell (Windows)."""
+    """The most memory this process has held so far, in MB; 0 where the system does not tell
+    (Windows).
+    """
     try:
         import resource
     except ImportError:
         return 0
-    unit = 1 if sys.platform == "darwin" else 1024  # the kernel reports bytes on macOS, kilobytes on Linux
+    unit = (
+        1 if sys.platform == "darwin" else 1024
+    )  # the kernel reports bytes on macOS, kilobytes on Linux
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

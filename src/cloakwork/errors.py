@@ -9,7 +9,8 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: what was given, what is allowed, what to do next, one sentence a fault.
+    """A mistake that the user can mend: what was given, what is allowed, what to do next, one
+    sentence a fault.
 
     Faces show the sentences without a traceback and end with exit status 2.
     """
@@ -23,7 +24,9 @@ class UserError(Exception):
 
 
 class Unscored(Exception):
-    """A metric cannot be measured here: why, and how to get it, in one sentence. The score is then NaN, never 0."""
+    """A metric cannot be measured here: why, and how to get it, in one sentence. The score is then
+    NaN, never 0.
+    """
 
     @property
     def reason(self) -> str:
@@ -31,7 +34,8 @@ class Unscored(Exception):
 
 
 def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
-    """Bounds of a Config's fields, lowest and highest allowed; an infinite highest is none. Nested fields are dotted.
+    """Bounds of a Config's fields, lowest and highest allowed; an infinite highest is none. Nested
+    fields are dotted.
 
     Raises:
         UserError: one sentence for each field that is out of bounds, all together.
@@ -46,7 +50,7 @@ def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
         raise UserError(*faults)
 
 
-def told(check: Callable[..., object], *args: Any, **how: Any) -> tuple[str, ...]:
+def faults_of(check: Callable[..., object], *args: Any, **how: Any) -> tuple[str, ...]:
     """What a check has to say: the sentences of its UserError, none where it finds no fault."""
     try:
         check(*args, **how)
@@ -56,4 +60,6 @@ def told(check: Callable[..., object], *args: Any, **how: Any) -> tuple[str, ...
 
 
 class Unwritable(UserError):
-    """A file that could not be written, for want of room or of the right to: what else is to be written will fare no better."""
+    """A file that could not be written, for want of room or of the right to: what else is to be
+    written will fare no better.
+    """

@@ -24,11 +24,12 @@ FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 
 
 @contextmanager
-def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yields a hidden neighbour of `path` to write to; pushed to the disk and renamed at the end, removed on any failure.
+def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
+    """Yields a hidden neighbour of `path` to write to; pushed to the disk and renamed at the end,
+    removed on any failure.
 
-    Its name is always the same, so that what a killed process left is replaced by the next. Of a file that several processes
-    may write at once (`shared`) each has a neighbour of its own.
+    Its name is always the same, so that what a killed process left is replaced by the next. Of a
+    file that several processes may write at once (`shared`) each has a neighbour of its own.
 
     Raises:
         Unwritable: the disk is full, the folder cannot be written, or the like.
@@ -47,17 +48,19 @@ def whole(path: Path, *, shared: bool = False) -> Iterator[Path]:
             part.unlink(missing_ok=True)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise Unwritable(f"{path} could not be written ({reason}); make room, or choose another folder.") from None
+        raise Unwritable(
+            f"{path} could not be written ({reason}); make room, or choose another folder."
+        ) from None
 
 
-def drop(path: Path) -> None:
+def remove(path: Path) -> None:
     """Takes a file away, and what a killed process left that was writing it."""
     for file in (path, _part(path)):
         file.unlink(missing_ok=True)
-    shutil.rmtree(beside(_part(path)), ignore_errors=True)
+    shutil.rmtree(scratch_folder(_part(path)), ignore_errors=True)
 
 
-def beside(path: Path) -> Path:
+def scratch_folder(path: Path) -> Path:
     """A folder for libraries that write a file of a random name before they rename it."""
     return path.with_name(f"{path.name}.d")
 
@@ -82,11 +85,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:
-    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN) become null.
+    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN)
+    become null.
 
     `shared` as in `files.whole`.
     """
-    with whole(path, shared=shared) as part:
+    with atomic_write(path, shared=shared) as part:
         save_json(part, content)
 
 
@@ -106,7 +110,7 @@ def _finite(value: Any) -> Any:
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], *, shared: bool = False) -> None:
     """A safetensors file that appears whole or not at all; `shared` as in `files.whole`."""
-    with whole(path, shared=shared) as part:
+    with atomic_write(path, shared=shared) as part:
         save_tensors(part, tensors)
 
 
@@ -115,14 +119,17 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    # the library writes to a random name first, which a killed process leaves: in a folder of its own it is found again
-    place = beside(path)
+    # the library writes to a random name first, which a killed process leaves: in a folder of its
+    # own it is found again
+    place = scratch_folder(path)
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     try:
         save_file({k: v.contiguous() for k, v in tensors.items()}, place / "tensors")
         path.touch()
-        shutil.copymode(path, place / "tensors")  # as readable as other files to those who share the folder
+        shutil.copymode(
+            path, place / "tensors"
+        )  # as readable as other files to those who share the folder
         os.replace(place / "tensors", path)
     except SafetensorError as error:  # how the library says that the disk is full
         raise OSError(str(error)) from error
@@ -131,7 +138,9 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def cache_folder() -> Path:
-    """Where class pictures and the like are kept between runs: $CLOAKWORK_CACHE, else ~/.cache/cloakwork."""
+    """Where class pictures and the like are kept between runs: $CLOAKWORK_CACHE, else
+    ~/.cache/cloakwork.
+    """
     return Path(os.environ.get("CLOAKWORK_CACHE") or Path.home() / ".cache" / "cloakwork")
 
 

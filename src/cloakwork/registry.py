@@ -1,7 +1,7 @@
 """Finds methods by name. The file is the registry: `protections/aspl.py` is the protection `aspl`.
 
-Names and help are read with `ast`, so that listing them imports no method and no torch. A name with a dot in it, such as
-`my_lab.mine`, is anybody's module.
+Names and help are read with `ast`, so that listing them imports no method and no torch. A name with
+a dot in it, such as `my_lab.mine`, is anybody's module.
 """
 
 from __future__ import annotations
@@ -19,37 +19,53 @@ from typing import Any
 from cloakwork.errors import UserError
 
 # kind (a folder of this package) -> the function that a method of that kind has
-FUNCTIONS = {"protections": "protect", "attackers": "attack", "purifiers": "purify", "metrics": "score"}
+FUNCTIONS = {
+    "protections": "protect",
+    "attackers": "attack",
+    "purifiers": "purify",
+    "metrics": "score",
+}
 KINDS = tuple(FUNCTIONS)
 DEFAULT_PROTECTION = "cloakwork"  # what docs/protections.md has at the top, over all thieves tried
-QUICK_PROTECTION = "pid"  # a thirteenth of its time; leaves more to thieves who compress, and to plain ones
-# of a Config's field that came after results had been kept under the others: where it is at its default they stay valid
-LATE = {"late": True}
+QUICK_PROTECTION = (
+    "pid"  # a thirteenth of its time; leaves more to thieves who compress, and to plain ones
+)
+# of a Config's field that came after results had been kept under the others: where it is at its
+# default they stay valid
+OMIT_FROM_KEY_AT_DEFAULT = {"late": True}
 METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
 # the embedded models, for which methods have a preset of their own, and their folders under assets/
 EMBEDDED = {"tiny": "tiny", "tiny-b": "tiny-b"}
 
 
 def listing(kind: str) -> list[tuple[str, str]]:
-    """Name and first docstring line of every method of a kind, by name. Imports none of them."""
+    """Return name and summary (its docstring's first paragraph) of every method of a kind, by name. Imports none of them."""
     return [(file.stem, _help(file)) for file in _files(kind)]
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """The module of a method: `kind` is one of KINDS, `name` one of `listing(kind)` or a module of anybody's (`my_lab.mine`).
+    """The module of a method: `kind` is one of KINDS, `name` one of `listing(kind)` or a module of
+    anybody's (`my_lab.mine`).
 
-    Raises UserError for an unknown name, with a suggestion, and for a module that lacks what a method needs.
+    Raises UserError for an unknown name, with a suggestion, and for a module that lacks what a
+    method needs.
     """
     if "." in name:
         return _foreign(kind, name)
     known = [file.stem for file in _files(kind)]
     if name not in known:
-        raise unknown(kind.removesuffix("s"), name, known, "A method of your own goes by its module, such as my_lab.mine.")
+        raise unknown(
+            kind.removesuffix("s"),
+            name,
+            known,
+            "A method of your own goes by its module, such as my_lab.mine.",
+        )
     return importlib.import_module(f"cloakwork.{kind}.{name}")
 
 
 def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[str] = ()) -> Any:
-    """The method's Config as a preset has it. Without a preset: `tiny` where all surrogates are embedded models, else `paper`.
+    """The method's Config as a preset has it. Without a preset: `tiny` where all surrogates are
+    embedded models, else `paper`.
 
     Raises UserError for a preset that the method does not have.
     """
@@ -58,29 +74,47 @@ def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[s
         return presets.get("tiny" if set(surrogates) <= set(EMBEDDED) else "paper", module.Config())
     if preset not in presets:
         name = module.__name__
-        raise unknown(f"{name.rpartition('.')[2] if name.startswith('cloakwork.') else name} preset", preset, sorted(presets))
+        raise unknown(
+            f"{name.rpartition('.')[2] if name.startswith('cloakwork.') else name} preset",
+            preset,
+            sorted(presets),
+        )
     return presets[preset]
 
 
-def asks(purifier: str) -> str:
-    """The kind of model that a purifier asks for: "latent" (an LDM), "pixels" (a PixelDDPM) or "" (none)."""
+def model_kind(purifier: str) -> str:
+    """The kind of model that a purifier asks for: "latent" (an LDM), "pixels" (a PixelDDPM) or ""
+    (none).
+    """
     return getattr(load("purifiers", purifier), "USES_MODEL", "")
 
 
-def asked(purifier: str, model: str, denoiser: str) -> tuple[str, ...]:
-    """Which of two models a purifier asks for, if any: a latent diffusion model, or a denoiser of pixels."""
-    return {"latent": (model,), "pixels": (denoiser,)}.get(asks(purifier), ())
+def model_names(purifier: str, model: str, denoiser: str) -> tuple[str, ...]:
+    """Which of two models a purifier asks for, if any: a latent diffusion model, or a denoiser of
+    pixels.
+    """
+    return {"latent": (model,), "pixels": (denoiser,)}.get(model_kind(purifier), ())
 
 
 def instrument(module: ModuleType | None, config: Any) -> str:
-    """The network beside the models it is given that a method asks, with its weights; "" for none."""
+    """The network beside the models it is given that a method asks, with its weights; "" for
+    none.
+    """
     return module.instrument(config) if hasattr(module, "instrument") else ""  # type: ignore[union-attr]
 
 
 def settings(config: Any) -> dict[str, Any]:
     """A Config as plain data for a key: without what came later (`LATE`) and is at its default."""
-    later = {f.name for f in fields(config) if f.metadata.get("late") and getattr(config, f.name) == f.default}
-    inner = {f.name: settings(value) for f in fields(config) if is_dataclass(value := getattr(config, f.name))}
+    later = {
+        f.name
+        for f in fields(config)
+        if f.metadata.get("late") and getattr(config, f.name) == f.default
+    }
+    inner = {
+        f.name: settings(value)
+        for f in fields(config)
+        if is_dataclass(value := getattr(config, f.name))
+    }
     return {name: value for name, value in (asdict(config) | inner).items() if name not in later}
 
 
@@ -97,15 +131,21 @@ def _files(kind: str) -> list[Path]:
     return sorted((Path(__file__).parent / folder).glob("[!_]*.py"))
 
 
+def summary(docstring: str | None) -> str:
+    """Return the first paragraph of a docstring, on one line."""
+    return " ".join((docstring or "").strip().partition("\n\n")[0].split())
+
+
 def _help(file: Path) -> str:
-    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
-    return docstring.partition("\n")[0]
+    return summary(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
 
 
 def _foreign(kind: str, name: str) -> ModuleType:
     module = find_module(name)
-    if lacks := _lacks(module, kind):
-        raise UserError(f"The module '{name}' is not one of the {kind}: it lacks {', '.join(lacks)}.")
+    if lacks := _missing_parts(module, kind):
+        raise UserError(
+            f"The module '{name}' is not one of the {kind}: it lacks {', '.join(lacks)}."
+        )
     return module
 
 
@@ -115,7 +155,9 @@ def find_module(name: str) -> ModuleType:
     Raises UserError when it, or what it imports, is not there.
     """
     if not all(part.isidentifier() for part in name.split(".")):
-        raise UserError(f"'{name}' is not the name of a module: give it as in an import, such as my_lab.mine.")
+        raise UserError(
+            f"'{name}' is not the name of a module: give it as in an import, such as my_lab.mine."
+        )
     # the working folder comes last, so that no file in it takes the place of an installed package
     if str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
@@ -123,11 +165,15 @@ def find_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise UserError(f"There is no module '{name}' here ({Path.cwd()}) or among the installed packages.") from None
-        raise UserError(f"The module '{name}' needs '{error.name}', which is not installed.") from error
+            raise UserError(
+                f"There is no module '{name}' here ({Path.cwd()}) or among the installed packages."
+            ) from None
+        raise UserError(
+            f"The module '{name}' needs '{error.name}', which is not installed."
+        ) from error
 
 
-def _lacks(module: ModuleType, kind: str) -> list[str]:
+def _missing_parts(module: ModuleType, kind: str) -> list[str]:
     """What a method of this kind needs and the module does not have."""
     lacks = []
     if not isinstance(getattr(module, "VERSION", None), int):
@@ -138,7 +184,11 @@ def _lacks(module: ModuleType, kind: str) -> list[str]:
     elif kind == "protections" and "budget" not in {field.name for field in fields(config)}:
         lacks.append("Config.budget (largest change of a pixel, 1/255)")
     if kind == "metrics":
-        lacks += [f"{name} (as in cloakwork.metrics.psnr)" for name in METRIC_DATA if not hasattr(module, name)]
+        lacks += [
+            f"{name} (as in cloakwork.metrics.psnr)"
+            for name in METRIC_DATA
+            if not hasattr(module, name)
+        ]
     if not callable(getattr(module, FUNCTIONS[kind], None)):
         lacks.append(f"{FUNCTIONS[kind]}() (a function)")
     return lacks

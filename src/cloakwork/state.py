@@ -1,4 +1,6 @@
-"""Where long methods checkpoint, resume and report progress; and where what is costly and reusable is kept."""
+"""Where long methods checkpoint, resume and report progress; and where what is costly and reusable
+is kept.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +20,39 @@ Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
 
 
-class State:
+class RunState:
     """The memory of one run of one method: its last checkpoint, its loss trace, its progress bar.
 
-    A checkpoint is written at most every `every` seconds, under a temporary name and then renamed. The random generator is
-    part of it, so an interrupted run that goes on gives the same bytes as one that was left alone.
+    A checkpoint is written at most every `every` seconds, under a temporary name and then renamed.
+    The random generator is part of it, so an interrupted run that goes on gives the same bytes as
+    one that was left alone.
 
     Args:
         path: the checkpoint file, or None to keep nothing.
         label: what the progress bar is called.
         progress: told the label, the steps done and their total.
-        every: seconds between two checkpoints; None takes $CLOAKWORK_CHECKPOINT_SECONDS, else 15.
-        sample_every: training steps between two looks at what the model draws by then (0: none). They change nothing.
+        checkpoint_seconds: seconds between two checkpoints; None takes
+            $CLOAKWORK_CHECKPOINT_SECONDS, else 15.
+        sample_every: training steps between two looks at what the model draws by then (0: none).
+            They change nothing.
         watch: given the steps done and those pictures, n x 3 x S x S in [0, 1].
         keep_model: a new folder for what a thief has trained, in the format that diffusers loads.
     """
 
     def __init__(
-        self, path: Path | None = None, label: str = "", progress: Progress | None = None, every: float | None = None,
-        *, sample_every: int = 0, watch: Watch | None = None, keep_model: Path | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        path: Path | None = None,
+        label: str = "",
+        progress: Progress | None = None,
+        checkpoint_seconds: float | None = None,
+        *,
+        sample_every: int = 0,
+        watch: Watch | None = None,
+        keep_model: Path | None = None,
+    ) -> None:
         self.path, self.label, self.progress = path, label, progress
-        self.every = float(os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15")) if every is None else every
+        usual = float(os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15"))
+        self.checkpoint_seconds = usual if checkpoint_seconds is None else checkpoint_seconds
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
         self.trace: list[float] = []
         self.dead_steps = 0  # steps of PGD whose gradient was zero everywhere
@@ -58,22 +71,34 @@ class State:
         self.dead_steps = int(saved.pop("dead", 0))
         return int(saved.pop("done")), saved
 
-    def keep(self, done: int, total: int, rng: torch.Generator, tensors: Callable[[], dict[str, Tensor]]) -> None:
-        """Reports step `done` of `total`; writes a checkpoint when one is due. `tensors` is called only then."""
+    def checkpoint(
+        self, done: int, total: int, rng: torch.Generator, tensors: Callable[[], dict[str, Tensor]]
+    ) -> None:
+        """Reports step `done` of `total`; writes a checkpoint when one is due. `tensors` is called
+        only then.
+        """
         if self.progress:
             self.progress(self.label, done, total)
-        wait = max(self.every, 20 * self._cost) if self.every else 0
+        wait = max(self.checkpoint_seconds, 20 * self._cost) if self.checkpoint_seconds else 0
         if self.path is None or done == total or time.monotonic() - self._kept < wait:
             return
         begun = time.monotonic()
         now = {k: v.detach().cpu() for k, v in tensors().items()}
-        now |= {"rng": rng.get_state(), "done": torch.tensor(done), "trace": torch.tensor(self.trace, dtype=torch.float64)}
+        now |= {
+            "rng": rng.get_state(),
+            "done": torch.tensor(done),
+            "trace": torch.tensor(self.trace, dtype=torch.float64),
+        }
         now |= {"dead": torch.tensor(self.dead_steps)}
         write_tensors(self.path, now)
         self._kept = time.monotonic()
-        self._cost = self._kept - begun  # large models take seconds to write: no more than a twentieth of the time
+        self._cost = (
+            self._kept - begun
+        )  # large models take seconds to write: no more than a twentieth of the time
 
-    def show(self, done: int, draw: Callable[[], Tensor]) -> None:
-        """Shows pictures (n x 3 x S x S in [0, 1]) to `watch` when step `done` is one for it; draws only then."""
+    def preview(self, done: int, draw: Callable[[], Tensor]) -> None:
+        """Shows pictures (n x 3 x S x S in [0, 1]) to `watch` when step `done` is one for it; draws
+        only then.
+        """
         if self.watch is not None and self.sample_every and done % self.sample_every == 0:
             self.watch(done, draw())

@@ -1,4 +1,5 @@
-"""Editors on the trained embedded model, against diffusers' own pipelines made of the same parts."""
+"""Editors on the trained embedded model, against diffusers' own pipelines made of the same
+parts."""
 
 from __future__ import annotations
 
@@ -25,12 +26,12 @@ from cloakwork import registry
 from cloakwork.attackers import _editing, inpaint, sdedit
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
-from cloakwork.finetuning.latent_dataset import lesson
+from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.models import ldm, loading
 from cloakwork.models.lpips import load_lpips
 from cloakwork.photos.masks import load_masks, masks_to_latents, preprocess_masks
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 MODEL = ASSETS / registry.EMBEDDED["tiny"]
@@ -38,20 +39,32 @@ PROMPTS = ["a photo of a sunflower", "a photo of a person"]
 Run = Callable[..., Images]
 
 
-def run(module: Any, photos: Photos, model: ldm.LDM, prompts: list[str] | None = None, **fields: Any) -> Images:
+def run(
+    module: Any, photos: Photos, model: ldm.LDM, prompts: list[str] | None = None, **fields: Any
+) -> Images:
     masks, state, seed = (fields.pop(k, None) for k in ("masks", "state", "seed"))
     return module.attack(
-        photos, model, module.Config(**{"steps": 10, **fields}), prompts or PROMPTS[:1],
-        masks=masks, rng=torch.Generator().manual_seed(seed or 0), state=state or State(),
-    )  # fmt: skip
+        photos,
+        model,
+        module.Config(**{"steps": 10, **fields}),
+        prompts or PROMPTS[:1],
+        masks=masks,
+        rng=torch.Generator().manual_seed(seed or 0),
+        state=state or RunState(),
+    )
 
 
 def pipeline(kind: Any, model: ldm.LDM, scheduler: Any = DDIMScheduler) -> Any:
     pipe = kind(
-        vae=model.vae, text_encoder=model.text_encoder, tokenizer=model.tokenizer, unet=model.unet,
-        scheduler=scheduler.from_config(model.scheduler.config), safety_checker=None, feature_extractor=None,
+        vae=model.vae,
+        text_encoder=model.text_encoder,
+        tokenizer=model.tokenizer,
+        unet=model.unet,
+        scheduler=scheduler.from_config(model.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
-    )  # fmt: skip
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -79,25 +92,53 @@ def wide(tiny: ldm.LDM, tmp_path_factory: pytest.TempPathFactory) -> ldm.LDM:
     shutil.copytree(MODEL, folder)
     unet: Any = UNet2DConditionModel.from_config({**tiny.unet.config, "in_channels": 9})
     weights = dict(tiny.unet.state_dict())
-    more = 0.1 * torch.randn(weights["conv_in.weight"].shape[0], 5, 3, 3, generator=torch.Generator().manual_seed(1))
-    unet.load_state_dict(weights | {"conv_in.weight": torch.cat([weights["conv_in.weight"], more], 1)})
+    more = 0.1 * torch.randn(
+        weights["conv_in.weight"].shape[0], 5, 3, 3, generator=torch.Generator().manual_seed(1)
+    )
+    unet.load_state_dict(
+        weights | {"conv_in.weight": torch.cat([weights["conv_in.weight"], more], 1)}
+    )
     shutil.rmtree(folder / "unet")
     unet.save_pretrained(folder / "unet")
     index = json.loads((folder / "model_index.json").read_text())
-    (folder / "model_index.json").write_text(json.dumps(index | {"_class_name": "StableDiffusionInpaintPipeline"}))
+    (folder / "model_index.json").write_text(
+        json.dumps(index | {"_class_name": "StableDiffusionInpaintPipeline"})
+    )
     return loading.load(str(folder), "cpu")
 
 
 @pytest.mark.parametrize(
-    ("name", "scheduler"), [("ddim", DDIMScheduler), ("euler", EulerDiscreteScheduler), ("dpm++", DPMSolverMultistepScheduler)]
+    ("name", "scheduler"),
+    [
+        ("ddim", DDIMScheduler),
+        ("euler", EulerDiscreteScheduler),
+        ("dpm++", DPMSolverMultistepScheduler),
+    ],
 )
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
-def test_sdedit_is_img2img(tiny: ldm.LDM, photos: Photos, x: Images, name: str, scheduler: Any, guidance: float) -> None:
-    ours = run(sdedit, photos, tiny, strengths=(0.65,), guidance=guidance, scheduler=name, negative="blurry", seed=5)
+def test_sdedit_is_img2img(
+    tiny: ldm.LDM, photos: Photos, x: Images, name: str, scheduler: Any, guidance: float
+) -> None:
+    ours = run(
+        sdedit,
+        photos,
+        tiny,
+        strengths=(0.65,),
+        guidance=guidance,
+        scheduler=name,
+        negative="blurry",
+        seed=5,
+    )
     theirs = pipeline(StableDiffusionImg2ImgPipeline, tiny, scheduler)(
-        PROMPTS[:1] * 3, image=latents(tiny, x), strength=0.65, num_inference_steps=10, guidance_scale=guidance,
-        negative_prompt=["blurry"] * 3, generator=torch.Generator().manual_seed(5), output_type="pt",
-    ).images  # fmt: skip
+        PROMPTS[:1] * 3,
+        image=latents(tiny, x),
+        strength=0.65,
+        num_inference_steps=10,
+        guidance_scale=guidance,
+        negative_prompt=["blurry"] * 3,
+        generator=torch.Generator().manual_seed(5),
+        output_type="pt",
+    ).images
     assert torch.allclose(ours, theirs, atol=2e-3)
 
 
@@ -107,21 +148,36 @@ def test_inpaint_is_the_inpainting_pipeline(
     tiny: ldm.LDM, wide: ldm.LDM, photos: Photos, x: Images, native: bool, strength: float
 ) -> None:
     model = wide if native else tiny
-    ours = run(inpaint, photos, model, strengths=(strength,), guidance=4.0, paste_back=False, seed=6)
+    ours = run(
+        inpaint, photos, model, strengths=(strength,), guidance=4.0, paste_back=False, seed=6
+    )
     mask = torch.zeros(3, 1, 128, 128)
     mask[..., 32:96, 32:96] = 1
     theirs = pipeline(StableDiffusionInpaintPipeline, model)(
-        PROMPTS[:1] * 3, image=latents(model, x), mask_image=mask, strength=strength, num_inference_steps=10, guidance_scale=4.0,
+        PROMPTS[:1] * 3,
+        image=latents(model, x),
+        mask_image=mask,
+        strength=strength,
+        num_inference_steps=10,
+        guidance_scale=4.0,
         masked_image_latents=latents(model, ((2 * x - 1) * (1 - mask) + 1) / 2),
-        generator=torch.Generator().manual_seed(6), output_type="pt",
-    ).images  # fmt: skip
+        generator=torch.Generator().manual_seed(6),
+        output_type="pt",
+    ).images
     assert torch.allclose(ours, theirs, atol=2e-3)
 
 
-def test_pictures_come_by_prompt_strength_and_photo(tiny: ldm.LDM, photos: Photos, round_trip: Images) -> None:
+def test_pictures_come_by_prompt_strength_and_photo(
+    tiny: ldm.LDM, photos: Photos, round_trip: Images
+) -> None:
     strengths = (0.0, 0.4, 0.8)
     pictures = run(sdedit, photos, tiny, PROMPTS, strengths=strengths, guidance=3.0)
-    assert pictures.shape == (18, 3, 128, 128) and pictures.isfinite().all() and 0 <= pictures.min() and pictures.max() <= 1
+    assert (
+        pictures.shape == (18, 3, 128, 128)
+        and pictures.isfinite().all()
+        and 0 <= pictures.min()
+        and pictures.max() <= 1
+    )
     by = pictures.unflatten(0, (2, 3, 3))
     assert torch.allclose(by[0, 0], round_trip, atol=1e-5) and torch.equal(by[0, 0], by[1, 0])
     assert not torch.allclose(by[0, 2], by[1, 2], atol=0.1)
@@ -131,17 +187,29 @@ def test_pictures_come_by_prompt_strength_and_photo(tiny: ldm.LDM, photos: Photo
 
 
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
-def test_stronger_edits_are_further_from_the_photo(tiny: ldm.LDM, photos: Photos, x: Images, guidance: float) -> None:
-    pictures = run(sdedit, photos, tiny, PROMPTS, strengths=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9), guidance=guidance)
+def test_stronger_edits_are_further_from_the_photo(
+    tiny: ldm.LDM, photos: Photos, x: Images, guidance: float
+) -> None:
+    pictures = run(
+        sdedit, photos, tiny, PROMPTS, strengths=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9), guidance=guidance
+    )
     with torch.no_grad():
-        far = [load_lpips()(p.flatten(0, 1), x.repeat(2, 1, 1, 1)).mean() for p in pictures.unflatten(0, (2, 6, 3)).unbind(1)]
+        far = [
+            load_lpips()(p.flatten(0, 1), x.repeat(2, 1, 1, 1)).mean()
+            for p in pictures.unflatten(0, (2, 6, 3)).unbind(1)
+        ]
     assert all(a < b for a, b in pairwise(far)), far
 
 
-def test_stronger_inpainting_is_further_from_the_photo(tiny: ldm.LDM, photos: Photos, x: Images) -> None:
+def test_stronger_inpainting_is_further_from_the_photo(
+    tiny: ldm.LDM, photos: Photos, x: Images
+) -> None:
     pictures = run(inpaint, photos, tiny, PROMPTS, strengths=(0.0, 0.1, 0.3, 0.6, 1.0))
     with torch.no_grad():
-        far = [load_lpips()(p.flatten(0, 1), x.repeat(2, 1, 1, 1)).mean() for p in pictures.unflatten(0, (2, 5, 3)).unbind(1)]
+        far = [
+            load_lpips()(p.flatten(0, 1), x.repeat(2, 1, 1, 1)).mean()
+            for p in pictures.unflatten(0, (2, 5, 3)).unbind(1)
+        ]
     assert all(a < b for a, b in pairwise(far)), far
 
 
@@ -159,25 +227,34 @@ def by_ddim(tiny: ldm.LDM, photos: Photos) -> tuple[Images, Images]:
 def test_schedulers_without_noise_agree_from_any_strength(
     tiny: ldm.LDM, photos: Photos, by_ddim: tuple[Images, Images], name: str
 ) -> None:
-    """They solve one equation: wherever they begin, they come to the same picture, unlike ddim with other noise."""
+    """They solve one equation: wherever they begin, they come to the same picture, unlike ddim with
+    other noise."""
     ours = run(sdedit, photos[:2], tiny, **LONG, scheduler=name)
     for a, b, c in zip(ours.split(2), *(x.split(2) for x in by_ddim), strict=True):
         assert (a - b).square().mean() < 0.02 * (c - b).square().mean()
 
 
 @pytest.mark.parametrize("module", [sdedit, inpaint])
-def test_noise_does_not_depend_on_batching(tiny: ldm.LDM, photos: Photos, module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_does_not_depend_on_batching(
+    tiny: ldm.LDM, photos: Photos, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor does what ddpm draws on its way."""
     whole = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     again = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     other = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm", seed=1)
     monkeypatch.setattr(_editing, "MICRO_BATCH", 2)
     parts = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
-    assert torch.equal(whole, again) and torch.allclose(whole, parts, atol=2e-3) and not torch.allclose(whole, other, atol=0.1)
+    assert (
+        torch.equal(whole, again)
+        and torch.allclose(whole, parts, atol=2e-3)
+        and not torch.allclose(whole, other, atol=0.1)
+    )
 
 
 @pytest.mark.parametrize("module", [sdedit, inpaint])
-def test_interrupted_and_resumed_is_the_same(tiny: ldm.LDM, photos: Photos, module: Any, tmp_path: Path) -> None:
+def test_interrupted_and_resumed_is_the_same(
+    tiny: ldm.LDM, photos: Photos, module: Any, tmp_path: Path
+) -> None:
     def stop(label: str, done: int, total: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
@@ -185,9 +262,19 @@ def test_interrupted_and_resumed_is_the_same(tiny: ldm.LDM, photos: Photos, modu
     how: dict[str, Any] = {"strengths": (0.2, 0.4, 0.6, 0.8), "scheduler": "ddpm", "steps": 5}
     whole = run(module, photos, tiny, **how)
     with pytest.raises(KeyboardInterrupt):
-        run(module, photos, tiny, **how, state=State(tmp_path / "s.safetensors", progress=stop, every=0))
+        run(
+            module,
+            photos,
+            tiny,
+            **how,
+            state=RunState(tmp_path / "s.safetensors", progress=stop, checkpoint_seconds=0),
+        )
     seen: list[int] = []
-    state = State(tmp_path / "s.safetensors", progress=lambda label, done, total: seen.append(done), every=0)
+    state = RunState(
+        tmp_path / "s.safetensors",
+        progress=lambda label, done, total: seen.append(done),
+        checkpoint_seconds=0,
+    )
     assert torch.equal(run(module, photos, tiny, **how, state=state), whole)
     assert seen == [3, 4]
 
@@ -197,14 +284,18 @@ def test_known_pixels_stay(tiny: ldm.LDM, photos: Photos, x: Images, round_trip:
     pasted, plain = (run(inpaint, photos, tiny, paste_back=b) for b in (True, False))
     known = torch.ones(1, 1, 128, 128)
     known[..., 32:96, 32:96] = 0
-    assert torch.equal(pasted * known, x * known) and ((pasted - x) * (1 - known)).abs().mean() > 0.02
+    assert (
+        torch.equal(pasted * known, x * known) and ((pasted - x) * (1 - known)).abs().mean() > 0.02
+    )
     far = torch.ones(1, 1, 128, 128)
     far[..., 16:112, 16:112] = 0
     error, painted = ((plain - round_trip) * m for m in (far, 1 - known))
     assert error.square().sum() / far.sum() < 0.02 * painted.square().sum() / (1 - known).sum()
 
 
-def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(tiny: ldm.LDM, photos: Photos, x: Images) -> None:
+def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(
+    tiny: ldm.LDM, photos: Photos, x: Images
+) -> None:
     masks = [torch.zeros(1, *p.shape[-2:]) for p in photos]
     for m in masks:  # the right half, and a thin line
         m[..., m.shape[-1] // 2 :] = 1
@@ -213,24 +304,34 @@ def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(tiny: 
     pictures = run(inpaint, photos, tiny, masks=masks)
     changed = (pictures != x).any(1, keepdim=True)
     assert not changed[seen == 0].any() and changed[seen == 1].float().mean() > 0.99
-    assert seen[0, 0, 60].tolist() == [0.0] * 64 + [1.0] * 64  # 168 px wide, cut to its centre square
-    assert masks_to_latents(seen, 8)[0, 0, 5].all() and not masks_to_latents(seen, 8)[0, 0, 8, :8].any()
+    assert (
+        seen[0, 0, 60].tolist() == [0.0] * 64 + [1.0] * 64
+    )  # 168 px wide, cut to its centre square
+    assert (
+        masks_to_latents(seen, 8)[0, 0, 5].all()
+        and not masks_to_latents(seen, 8)[0, 0, 8, :8].any()
+    )
 
 
 def test_an_inpainting_model_only_inpaints(tiny: ldm.LDM, wide: ldm.LDM, photos: Photos) -> None:
     assert wide.inpaints and not tiny.inpaints and wide.size == 128
-    what = lesson(wide, preprocess(photos, 128), "a photo of sks person")
+    what = encode_dataset(wide, preprocess(photos, 128), "a photo of sks person")
     refused: list[Callable[[], Any]] = [
         lambda: wide.sample(["a cat"], 1, torch.Generator(), steps=1),
         lambda: run(sdedit, photos, wide, strengths=(0.5,)),
         lambda: wide.latent_loss(what.latents, wide.embed(["a cat"]), torch.Generator()),
     ]
     for action in refused:
-        with pytest.raises(UserError, match="is an inpainting model, which can only inpaint; give a text-to-image model"):
+        with pytest.raises(
+            UserError,
+            match="is an inpainting model, which can only inpaint; give a text-to-image model",
+        ):
             action()
 
 
-def refusal(module: Any, photos: Photos, model: ldm.LDM, prompts: list[str] | None = None, **fields: Any) -> list[str]:
+def refusal(
+    module: Any, photos: Photos, model: ldm.LDM, prompts: list[str] | None = None, **fields: Any
+) -> list[str]:
     with pytest.raises(UserError) as error:
         run(module, photos, model, prompts, **fields)
     return list(error.value.sentences)
@@ -240,12 +341,15 @@ def refusal(module: Any, photos: Photos, model: ldm.LDM, prompts: list[str] | No
 def test_settings_out_of_range_are_refused(tiny: ldm.LDM, photos: Photos, module: Any) -> None:
     low, high, little = refusal(module, photos, tiny, strengths=(-0.1, 1.5, 0.05, 0.5))
     assert "-0.1 is not between 0" in low and "1.5 is not between 0" in high
-    assert little == "The strength 0.05 of 10 steps is less than one step; take at least 20 steps, or a strength of 1/10 or more."
+    assert (
+        little
+        == "The strength 0.05 of 10 steps is less than one step; take at least 20 steps, or a strength of 1/10 or more."
+    )
     assert "did you mean 'euler'?" in refusal(module, photos, tiny, scheduler="eular")[0]
     assert "0 denoising steps" in refusal(module, photos, tiny, steps=0)[0]
     assert "No strength" in refusal(module, photos, tiny, strengths=())[0]
     with pytest.raises(UserError, match="No prompt"):
-        module.attack(photos, tiny, module.Config(), [], rng=torch.Generator(), state=State())
+        module.attack(photos, tiny, module.Config(), [], rng=torch.Generator(), state=RunState())
 
 
 def test_masks_that_do_not_fit_are_refused(tiny: ldm.LDM, photos: Photos) -> None:
@@ -255,10 +359,15 @@ def test_masks_that_do_not_fit_are_refused(tiny: ldm.LDM, photos: Photos) -> Non
         "Mask 2 is 168 x 128 pixels where its photo is 128 x 150; make it as large as the photo.",
         "Mask 3 is 128 x 150 pixels where its photo is 128 x 128; make it as large as the photo.",
     ]
-    assert refusal(inpaint, photos, tiny, masks=masks[:2]) == ["There are 2 masks for 3 photos; give one mask for each photo."]
+    assert refusal(inpaint, photos, tiny, masks=masks[:2]) == [
+        "There are 2 masks for 3 photos; give one mask for each photo."
+    ]
     edge = torch.zeros_like(masks[0])
     edge[..., :10] = 1  # left of the centre square
-    assert "Mask 1 has no white in the centre square" in refusal(inpaint, photos, tiny, masks=[edge, *masks[1:]])[0]
+    assert (
+        "Mask 1 has no white in the centre square"
+        in refusal(inpaint, photos, tiny, masks=[edge, *masks[1:]])[0]
+    )
     assert "more than 0 and at most 1" in refusal(inpaint, photos, tiny, centre=0.0)[0]
 
 
@@ -271,10 +380,16 @@ def test_masks_from_files(sample_files: list[Path], tmp_path: Path) -> None:
     masks = load_masks(tmp_path, sample_files)
     for mask, file in zip(masks, sample_files, strict=True):
         width, height = Image.open(file).size
-        assert mask.shape == (1, height, width) and mask[..., : width // 2].all() and not mask[..., width // 2 :].any()
+        assert (
+            mask.shape == (1, height, width)
+            and mask[..., : width // 2].all()
+            and not mask[..., width // 2 :].any()
+        )
     (single,) = load_masks(tmp_path / f"{sample_files[0].stem}.png", sample_files[:1])
     assert torch.equal(single, masks[0])
-    strokes = Image.new("RGBA", Image.open(sample_files[0]).size, (255, 255, 255, 0))  # white paint on nothing
+    strokes = Image.new(
+        "RGBA", Image.open(sample_files[0]).size, (255, 255, 255, 0)
+    )  # white paint on nothing
     strokes.paste((255, 255, 255, 255), (10, 20, 30, 40))
     strokes.save(tmp_path / "strokes.png")
     (mask,) = load_masks(tmp_path / "strokes.png", sample_files[:1])
@@ -289,7 +404,10 @@ def test_faults_in_mask_files_are_told_together(sample_files: list[Path], tmp_pa
         load_masks(tmp_path, sample_files)
     size, missing, black = error.value.sentences
     assert "is 100 x 80 pixels where its photo" in size and "is 168 x 128" in size
-    assert missing == f"{b} has no mask in {tmp_path}; put one there named {b.stem}.png, white where to paint."
+    assert (
+        missing
+        == f"{b} has no mask in {tmp_path}; put one there named {b.stem}.png, white where to paint."
+    )
     assert "has no white in it" in black
     shutil.copy(b, tmp_path / f"{b.stem}.png")
     shutil.copy(b, tmp_path / f"{b.stem}.webp")

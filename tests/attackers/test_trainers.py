@@ -1,4 +1,5 @@
-"""The thieves that train: what learns, what stays, what they leave behind. Editors have tests of their own."""
+"""The thieves that train: what learns, what stays, what they leave behind. Editors have tests of
+their own."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from cloakwork.models import loading
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.photos.sheets import write_grid
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
@@ -61,7 +62,11 @@ def plain(name: str) -> str:
 def changed(thief: LDM, victim: LDM) -> set[str]:
     """Names of the weights that are new or no longer the victim's."""
     before = weights_of(victim)
-    return {name for name, p in weights_of(thief).items() if plain(name) not in before or not torch.equal(p, before[plain(name)])}
+    return {
+        name
+        for name, p in weights_of(thief).items()
+        if plain(name) not in before or not torch.equal(p, before[plain(name)])
+    }
 
 
 def error_on(model: LDM, photos: Photos, prompt: str) -> float:
@@ -69,19 +74,35 @@ def error_on(model: LDM, photos: Photos, prompt: str) -> float:
     latents = latent_batches(model, photos, Preprocessing(), len(photos), torch.Generator())(0)
     rng = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        return torch.stack([model.latent_loss(torch.stack(latents), model.embed([prompt]), rng) for _ in range(6)]).mean().item()
+        return (
+            torch.stack(
+                [
+                    model.latent_loss(torch.stack(latents), model.embed([prompt]), rng)
+                    for _ in range(6)
+                ]
+            )
+            .mean()
+            .item()
+        )
 
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_learns_the_photos(name: str, photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
-    state = State()
+    state = RunState()
     got = run(name, photos, tiny, state, steps=20, batch=3, prior_weight=0.0)
-    written = with_token(PROMPTS[0], " ".join(t for t in thieves[0].tokenizer.get_added_vocab() if "subject" in t) or "sks")
+    written = with_token(
+        PROMPTS[0],
+        " ".join(t for t in thieves[0].tokenizer.get_added_vocab() if "subject" in t) or "sks",
+    )
     start = error_on(tiny, photos, PROMPTS[0])
     assert error_on(thieves[0], photos, written) < 0.98 * start
     assert len(state.trace) == 20
     assert got.shape == (4, 3, 128, 128) and got.min() >= 0 and got.max() <= 1
-    assert not any(p.requires_grad for part in (thieves[0].unet, thieves[0].text_encoder) for p in part.parameters())
+    assert not any(
+        p.requires_grad
+        for part in (thieves[0].unet, thieves[0].text_encoder)
+        for p in part.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -96,8 +117,12 @@ def test_same_seed_same_bytes_and_the_victim_stays(name: str, photos: Photos, ti
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_noise_is_the_same_whatever_was_learned(name: str, photos: Photos, tiny: LDM) -> None:
-    """At rate 0 nothing is learned, so all that differs between two sets of photos is what was drawn for them."""
-    one, two = (run(name, some, tiny, lr=0.0, loader=Preprocessing(flip=0.5)) for some in (photos[:1], photos[1:]))
+    """At rate 0 nothing is learned, so all that differs between two sets of photos is what was
+    drawn for them."""
+    one, two = (
+        run(name, some, tiny, lr=0.0, loader=Preprocessing(flip=0.5))
+        for some in (photos[:1], photos[1:])
+    )
     assert torch.equal(one, two)
     own = [p.replace("sks", "person") for p in PROMPTS] if name == "textual_inversion" else PROMPTS
     if name in ("dreambooth", "lora"):
@@ -106,19 +131,34 @@ def test_noise_is_the_same_whatever_was_learned(name: str, photos: Photos, tiny:
 
 
 @pytest.mark.parametrize(
-    ("name", "preset"), [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")]
+    ("name", "preset"),
+    [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")],
 )
-def test_interrupted_and_resumed_is_the_same(name: str, preset: str, photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+def test_interrupted_and_resumed_is_the_same(
+    name: str, preset: str, photos: Photos, tiny: LDM, tmp_path: Path
+) -> None:
     def stop(label: str, done: int, total: int) -> None:
         if (label, done) == ("thief", 3):
             raise KeyboardInterrupt
 
     begun: list[int] = []
-    whole = State()
+    whole = RunState()
     result = run(name, photos, tiny, whole, preset=preset, steps=4)
     with pytest.raises(KeyboardInterrupt):
-        run(name, photos, tiny, State(tmp_path / "s", "thief", stop, every=0), preset=preset, steps=4)
-    state = State(tmp_path / "s", "thief", lambda label, done, total: begun.append(done) if label == "thief" else None, every=0)
+        run(
+            name,
+            photos,
+            tiny,
+            RunState(tmp_path / "s", "thief", stop, checkpoint_seconds=0),
+            preset=preset,
+            steps=4,
+        )
+    state = RunState(
+        tmp_path / "s",
+        "thief",
+        lambda label, done, total: begun.append(done) if label == "thief" else None,
+        checkpoint_seconds=0,
+    )
     assert torch.equal(result, run(name, photos, tiny, state, preset=preset, steps=4))
     assert begun[0] == 3 and state.trace == whole.trace
 
@@ -134,7 +174,9 @@ def test_what_dreambooth_trains(photos: Photos, tiny: LDM, thieves: list[LDM]) -
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
-def test_lora_trains_its_layers_alone(text_encoder: bool, photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+def test_lora_trains_its_layers_alone(
+    text_encoder: bool, photos: Photos, tiny: LDM, thieves: list[LDM]
+) -> None:
     run("lora", photos, tiny, text_encoder=text_encoder)
     names = changed(thieves[0], tiny)
     assert names == {name for name in weights_of(thieves[0]) if ".lora_" in name}
@@ -143,17 +185,23 @@ def test_lora_trains_its_layers_alone(text_encoder: bool, photos: Photos, tiny: 
     assert all(p.any() for p in second), "a layer stood still"
 
 
-def test_textual_inversion_trains_the_new_words_alone(photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+def test_textual_inversion_trains_the_new_words_alone(
+    photos: Photos, tiny: LDM, thieves: list[LDM]
+) -> None:
     run("textual_inversion", photos, tiny, vectors=3)
     assert changed(thieves[0], tiny) == {"text_encoder.embeddings.token_embedding.learned"}
     learned = thieves[0].text_encoder.get_input_embeddings().learned
     assert learned.shape == (3, 192) and learned.std(0).max() > 0
 
 
-def test_custom_diffusion_trains_keys_values_and_the_new_word(photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+def test_custom_diffusion_trains_keys_values_and_the_new_word(
+    photos: Photos, tiny: LDM, thieves: list[LDM]
+) -> None:
     run("custom_diffusion", photos, tiny)
     names = changed(thieves[0], tiny) - {"text_encoder.embeddings.token_embedding.learned"}
-    assert names == {n for n in weights_of(tiny) if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))}
+    assert names == {
+        n for n in weights_of(tiny) if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
+    }
 
 
 def pipeline() -> Any:
@@ -170,20 +218,29 @@ def denoised(unet: Any, c: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_kept_dreambooth_model_draws_the_same(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
-    got = run("dreambooth", photos, tiny, State(keep_model=tmp_path / "model"), lr=1e-3)
+    got = run("dreambooth", photos, tiny, RunState(keep_model=tmp_path / "model"), lr=1e-3)
     kept = loading.load(str(tmp_path / "model"), "cpu")
     seed = draw_seed(torch.Generator().manual_seed(1))
     assert torch.equal(sampler(kept, PROMPTS, LEAN["sampling"], seed)(2), got)
     assert not torch.equal(sampler(tiny, PROMPTS, LEAN["sampling"], seed)(2), got)
-    assert (tmp_path / "model/tokenizer/vocab.json").is_file() and [p.name for p in tmp_path.iterdir()] == ["model"]
+    assert (tmp_path / "model/tokenizer/vocab.json").is_file() and [
+        p.name for p in tmp_path.iterdir()
+    ] == ["model"]
 
 
 @pytest.mark.parametrize("layers", ["attention", "all"])
-def test_a_kept_lora_loads_in_diffusers(layers: str, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
-    run("lora", photos, tiny, State(keep_model=tmp_path), lr=1e-2, rank=3, layers=layers)
+def test_a_kept_lora_loads_in_diffusers(
+    layers: str, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path
+) -> None:
+    run("lora", photos, tiny, RunState(keep_model=tmp_path), lr=1e-2, rank=3, layers=layers)
     pipe = pipeline()
     parts = {".".join(name.split(".")[:2]) for name in load_file(tmp_path / LORA)}
-    assert parts == {"unet.down_blocks", "unet.mid_block", "unet.up_blocks", "text_encoder.text_model"}
+    assert parts == {
+        "unet.down_blocks",
+        "unet.mid_block",
+        "unet.up_blocks",
+        "text_encoder.text_model",
+    }
     before = denoised(pipe.unet, tiny.embed(["a photo of <sks> person"]))
     pipe.load_lora_weights(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <sks> person", "cpu", 1, False)
@@ -194,18 +251,24 @@ def test_a_kept_lora_loads_in_diffusers(layers: str, photos: Photos, tiny: LDM, 
 
 
 @pytest.mark.parametrize("vectors", [1, 3])
-def test_kept_words_load_in_diffusers(vectors: int, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
-    run("textual_inversion", photos, tiny, State(keep_model=tmp_path), vectors=vectors)
+def test_kept_words_load_in_diffusers(
+    vectors: int, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path
+) -> None:
+    run("textual_inversion", photos, tiny, RunState(keep_model=tmp_path), vectors=vectors)
     pipe = pipeline()
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
     words = " ".join(["<subject>", "<subject>_1", "<subject>_2"][:vectors])
     assert torch.allclose(c, thieves[0].embed([f"a photo of {words} person"]), atol=1e-5)
-    assert not torch.allclose(c, tiny.embed([" ".join(["a photo of", *["person"] * vectors, "person"])]), atol=1e-3)
+    assert not torch.allclose(
+        c, tiny.embed([" ".join(["a photo of", *["person"] * vectors, "person"])]), atol=1e-3
+    )
 
 
-def test_a_kept_custom_diffusion_loads_in_diffusers(photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path) -> None:
-    run("custom_diffusion", photos, tiny, State(keep_model=tmp_path), lr=1e-2)
+def test_a_kept_custom_diffusion_loads_in_diffusers(
+    photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path
+) -> None:
+    run("custom_diffusion", photos, tiny, RunState(keep_model=tmp_path), lr=1e-2)
     pipe = pipeline()
     before = denoised(pipe.unet, tiny.embed(PROMPTS[:1]))
     pipe.unet.load_attn_procs(tmp_path, weight_name=CUSTOM, _pipeline=pipe)
@@ -216,7 +279,9 @@ def test_a_kept_custom_diffusion_loads_in_diffusers(photos: Photos, tiny: LDM, t
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 
 
-def test_only_as_many_class_pictures_as_are_used(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_as_many_class_pictures_as_are_used(
+    photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[int] = []
 
     def count(victim: LDM, prompt: str, n: int, **rest: Any) -> Images:
@@ -224,14 +289,21 @@ def test_only_as_many_class_pictures_as_are_used(photos: Photos, tiny: LDM, monk
         return torch.rand(n, 3, 128, 128)
 
     monkeypatch.setattr("cloakwork.finetuning.prior.class_pictures", count)
-    for steps, batch, most, weight in ((2, 2, 200, 1.0), (3, 2, 5, 1.0), (3, 2, 5, 0.0), (3, 2, 0, 1.0)):
+    for steps, batch, most, weight in (
+        (2, 2, 200, 1.0),
+        (3, 2, 5, 1.0),
+        (3, 2, 5, 0.0),
+        (3, 2, 0, 1.0),
+    ):
         how = Training(batch=batch, prior_weight=weight)
-        kind = prior(tiny, "a photo of person", most, how, steps, State())
+        kind = prior(tiny, "a photo of person", most, how, steps, RunState())
         assert (kind is None) == (most == 0 or weight == 0)
     assert asked == [4, 5]
 
 
-def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_latents_are_encoded_once_unless_something_is_drawn(
+    photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[int] = []
     original = LDM.encode
 
@@ -244,35 +316,48 @@ def test_latents_are_encoded_once_unless_something_is_drawn(photos: Photos, tiny
         (tiny, Preprocessing(jpeg=(90, 90)), [3]),
         (tiny, Preprocessing(jpeg=(60, 90)), [2] * 3),
         (replace(tiny, sample_posterior=True), Preprocessing(), [2] * 3),
-    ):  # fmt: skip
+    ):
         calls.clear()
         feed = latent_batches(model, photos, loader, 2, torch.Generator().manual_seed(0))
         seen = [z for step in range(3) for z in feed(step)]
         assert calls == expected
-        assert torch.equal(seen[0], seen[3]) == (expected == [3]), "the first photo comes again in the second step"
+        assert torch.equal(seen[0], seen[3]) == (expected == [3]), (
+            "the first photo comes again in the second step"
+        )
 
 
 @pytest.mark.parametrize(
     ("loader", "random"),
-    [(Preprocessing(), False), (Preprocessing(crop="slide"), True), (Preprocessing(zoom=0.9), True),
-     (Preprocessing(flip=0.5), True),
-     (Preprocessing(flip=1), False),
-     (Preprocessing(blur=3), True), (Preprocessing(blur=3, blur_sigma=(1, 1)), False), (Preprocessing(jpeg=(90, 90)), False),
-     (Preprocessing(jpeg=(80, 90)), True)],
-)  # fmt: skip
+    [
+        (Preprocessing(), False),
+        (Preprocessing(crop="slide"), True),
+        (Preprocessing(zoom=0.9), True),
+        (Preprocessing(flip=0.5), True),
+        (Preprocessing(flip=1), False),
+        (Preprocessing(blur=3), True),
+        (Preprocessing(blur=3, blur_sigma=(1, 1)), False),
+        (Preprocessing(jpeg=(90, 90)), False),
+        (Preprocessing(jpeg=(80, 90)), True),
+    ],
+)
 def test_which_loaders_draw_something(loader: Preprocessing, random: bool) -> None:
     assert is_random(loader) == random
 
 
 def test_gradient_checkpointing_changes_no_byte(photos: Photos, tiny: LDM) -> None:
-    assert torch.equal(run("dreambooth", photos, tiny), run("dreambooth", photos, tiny, gradient_checkpointing=True))
+    assert torch.equal(
+        run("dreambooth", photos, tiny),
+        run("dreambooth", photos, tiny, gradient_checkpointing=True),
+    )
     assert not tiny.unet.is_gradient_checkpointing
 
 
 def test_pictures_along_the_training_change_nothing(photos: Photos, tiny: LDM) -> None:
     seen: dict[int, Images] = {}
-    state = State(sample_every=2, watch=seen.__setitem__)
-    assert torch.equal(run("lora", photos, tiny, state, steps=4), run("lora", photos, tiny, steps=4))
+    state = RunState(sample_every=2, watch=seen.__setitem__)
+    assert torch.equal(
+        run("lora", photos, tiny, state, steps=4), run("lora", photos, tiny, steps=4)
+    )
     assert list(seen) == [2, 4] and seen[2].shape == (8, 3, 128, 128)
     assert not torch.equal(seen[2], seen[4])
 
@@ -284,12 +369,15 @@ def test_oblong_photos_keep_their_shape_in_buckets(tiny: LDM) -> None:
     assert bucket(ramp.mT, 128, 32).shape == wide.mT.shape
     assert bucket(torch.rand(3, 100, 101), 128, 32).shape == (3, 128, 128)
     assert wide[0, 0, 0] < 0.15 and wide[0, 0, -1] > 0.85 and (wide[0, 0].diff() >= 0).all()
-    feed = latent_batches(tiny, [ramp, torch.rand(3, 128, 128)], Preprocessing(), 2, torch.Generator(), buckets=True)
+    feed = latent_batches(
+        tiny, [ramp, torch.rand(3, 128, 128)], Preprocessing(), 2, torch.Generator(), buckets=True
+    )
     assert [z.shape[1:] for z in feed(0)] == [(wide.shape[1] // 8, wide.shape[2] // 8), (16, 16)]
 
 
 def test_shapes_are_weighed_alike(tiny: LDM) -> None:
-    """Latents of several shapes: the sum is that of each alone, and one shape alone gives the ordinary loss."""
+    """Latents of several shapes: the sum is that of each alone, and one shape alone gives the
+    ordinary loss."""
     z = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     c = tiny.embed([PROMPTS[0]])
 
@@ -307,18 +395,25 @@ def test_shapes_are_weighed_alike(tiny: LDM) -> None:
 
 @pytest.mark.parametrize(
     ("prompt", "token", "expected"),
-    [("a photo of sks person", "t@t", "a photo of t@t person"),
-     ("sks, asks <sks> sks2", "<a> <a>_1", "<a> <a>_1, asks <sks> sks2"),
-     ("a cat", "x", "a cat"), ("sks sks", r"\1", r"\1 \1")],
-)  # fmt: skip
+    [
+        ("a photo of sks person", "t@t", "a photo of t@t person"),
+        ("sks, asks <sks> sks2", "<a> <a>_1", "<a> <a>_1, asks <sks> sks2"),
+        ("a cat", "x", "a cat"),
+        ("sks sks", r"\1", r"\1 \1"),
+    ],
+)
 def test_the_thiefs_word_for_the_subject(prompt: str, token: str, expected: str) -> None:
     assert with_token(prompt, token) == expected
 
 
-def test_another_token_is_learned_and_asked_for(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_token_is_learned_and_asked_for(
+    photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: set[str] = set()
     original = LDM.embed
-    monkeypatch.setattr(LDM, "embed", lambda self, prompts: asked.update(prompts) or original(self, prompts))
+    monkeypatch.setattr(
+        LDM, "embed", lambda self, prompts: asked.update(prompts) or original(self, prompts)
+    )
     run("dreambooth", photos, tiny, token="zwx", prior_weight=0.0)
     assert asked == {"a photo of zwx person", "a portrait of zwx person", ""}
 
@@ -329,30 +424,42 @@ FAULTS = [
         {"initial_word": "unpronounceable"},
         r"The initial word 'unpronounceable' is \d+ tokens to this model; choose a word that is one.",
     ),
-    ({"instance_prompt": "a photo of a person"}, "The instance prompt 'a photo of a person' has no 'sks' in it; put it where"),
+    (
+        {"instance_prompt": "a photo of a person"},
+        "The instance prompt 'a photo of a person' has no 'sks' in it; put it where",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("more", "sentence"), FAULTS)
 @pytest.mark.parametrize("name", ["textual_inversion", "custom_diffusion"])
-def test_words_that_cannot_be_learned(name: str, more: dict[str, Any], sentence: str, photos: Photos, tiny: LDM) -> None:
+def test_words_that_cannot_be_learned(
+    name: str, more: dict[str, Any], sentence: str, photos: Photos, tiny: LDM
+) -> None:
     with pytest.raises(UserError, match=sentence):
         run(name, photos, tiny, **{"token": "<new>", **more})
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-def test_all_faults_are_told_before_any_work(name: str, photos: Photos, tiny: LDM, tmp_path: Path) -> None:
+def test_all_faults_are_told_before_any_work(
+    name: str, photos: Photos, tiny: LDM, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     config = lean(name, steps=0, batch=0, sampling=Sampling(n=0))
     with pytest.raises(UserError) as error:
-        state = State(keep_model=tmp_path)
-        registry.load("attackers", name).attack([], tiny, config, [], rng=torch.Generator(), state=state)
+        state = RunState(keep_model=tmp_path)
+        registry.load("attackers", name).attack(
+            [], tiny, config, [], rng=torch.Generator(), state=state
+        )
     assert error.value.sentences == (
         "There are no photos to learn from; give one at least.",
         'There are no prompts; give one at least, such as "a photo of sks person".',
-        *(f"The field {field} is 0; allowed are numbers of 1 or more." for field in ("steps", "batch", "sampling.n")),
+        *(
+            f"The field {field} is 0; allowed are numbers of 1 or more."
+            for field in ("steps", "batch", "sampling.n")
+        ),
         f"{tmp_path} exists already; name a new folder for the model.",
-    )  # fmt: skip
+    )
 
 
 WRONG = [
@@ -360,20 +467,27 @@ WRONG = [
     ({"lr": math.nan}, "The field lr is nan; allowed are numbers of 0 or more."),
     ({"rank": 0}, "The field rank is 0; allowed are numbers of 1 or more."),
     ({"class_images": -3}, "The field class_images is -3; allowed are numbers of 0 or more."),
-    ({"prior_weight": math.inf}, "The field prior_weight is inf; allowed are numbers of 0 or more."),
+    (
+        {"prior_weight": math.inf},
+        "The field prior_weight is inf; allowed are numbers of 0 or more.",
+    ),
     ({"sampling": Sampling(steps=0)}, "0 denoising steps were asked for; allowed are 1 to 1000"),
     ({"sampling": Sampling(scheduler="foo")}, "There is no scheduler 'foo'"),
 ]
 
 
 @pytest.mark.parametrize(("more", "says"), WRONG)
-def test_wrong_settings_are_told_before_any_work(more: dict[str, Any], says: str, photos: Photos, tiny: LDM) -> None:
+def test_wrong_settings_are_told_before_any_work(
+    more: dict[str, Any], says: str, photos: Photos, tiny: LDM
+) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(says)}"):
         run("lora", photos, tiny, **more)
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-@pytest.mark.parametrize("on", [(), ("train",), ("suffix",), ("negative",), ("train", "suffix", "negative")])
+@pytest.mark.parametrize(
+    "on", [(), ("train",), ("suffix",), ("negative",), ("train", "suffix", "negative")]
+)
 def test_each_part_of_decoupling_changes_its_own_words(
     name: str, on: tuple[str, ...], photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -384,7 +498,9 @@ def test_each_part_of_decoupling_changes_its_own_words(
         said["asked"], said["negative"] = list(prompts), how["negative"]
         return sample(self, prompts, *rest, **how)
 
-    def spy_errors(ldm: LDM, latents: list[torch.Tensor], prompts: list[str], *rest: Any) -> torch.Tensor:
+    def spy_errors(
+        ldm: LDM, latents: list[torch.Tensor], prompts: list[str], *rest: Any
+    ) -> torch.Tensor:
         said["learned"] |= set(prompts)
         return errors(ldm, latents, prompts, *rest)
 
@@ -397,7 +513,14 @@ def test_each_part_of_decoupling_changes_its_own_words(
     monkeypatch.setattr(LDM, "sample", spy_sample)
     monkeypatch.setattr(training, "weighted_error", spy_errors)
     monkeypatch.setattr("cloakwork.finetuning.prior.class_pictures", spy_pictures)
-    run(name, photos[:2], tiny, cdl=CDL(**dict.fromkeys(on, True)), instance_prompt="a photo of sks person", steps=1)
+    run(
+        name,
+        photos[:2],
+        tiny,
+        cdl=CDL(**dict.fromkeys(on, True)),
+        instance_prompt="a photo of sks person",
+        steps=1,
+    )
     noise = "bhj noisy pattern"
     assert all(p.endswith(f", without {noise}") == ("suffix" in on) for p in said["asked"])
     assert said["negative"] == ("noisy, abstract, pattern, low quality" if "negative" in on else "")
@@ -415,14 +538,21 @@ def test_an_option_that_came_later_leaves_old_keys_alone() -> None:
 
 
 def test_a_training_that_bursts(photos: Photos, tiny: LDM) -> None:
-    with pytest.raises(UserError, match=r"The loss is not finite at step \d; try a smaller lr or --dtype float32."):
+    with pytest.raises(
+        UserError, match=r"The loss is not finite at step \d; try a smaller lr or --dtype float32."
+    ):
         run("dreambooth", photos, tiny, lr=1e12, steps=4)
 
 
-def test_8_bit_adam_needs_a_package(photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_8_bit_adam_needs_a_package(
+    photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
-    with pytest.raises(UserError, match="8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave"):
+    with pytest.raises(
+        UserError,
+        match="8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave",
+    ):
         run("lora", photos, tiny, adam8bit=True)
 
 
@@ -431,7 +561,14 @@ def test_a_grid_is_read_by_rows(tmp_path: Path) -> None:
     write_grid(tmp_path / "grid.png", shades, 3)
     grid = Image.open(tmp_path / "grid.png")
     assert grid.size == (30, 20)
-    assert [grid.getpixel((10 * i + 5, 10 * j + 5))[0] for j in range(2) for i in range(3)] == [0, 51, 102, 153, 204, 255]
+    assert [grid.getpixel((10 * i + 5, 10 * j + 5))[0] for j in range(2) for i in range(3)] == [
+        0,
+        51,
+        102,
+        153,
+        204,
+        255,
+    ]
 
 
 def test_a_folder_that_cannot_be_written(photos: Photos, tiny: LDM, tmp_path: Path) -> None:
@@ -443,10 +580,18 @@ def test_a_folder_that_cannot_be_written(photos: Photos, tiny: LDM, tmp_path: Pa
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.parametrize(
-    ("name", "preset"), [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")]
+    ("name", "preset"),
+    [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")],
 )
 def test_a_lean_thief_costs_little(name: str, preset: str, photos: Photos, tiny: LDM) -> None:
     """Two cores for 75 seconds: training, 16 pictures and, the first time, the class pictures."""
     module, begun = registry.load("attackers", name), time.process_time()
-    module.attack(photos, tiny, module.PRESETS[preset], PROMPTS[:1], rng=torch.Generator().manual_seed(0), state=State())
+    module.attack(
+        photos,
+        tiny,
+        module.PRESETS[preset],
+        PROMPTS[:1],
+        rng=torch.Generator().manual_seed(0),
+        state=RunState(),
+    )
     assert time.process_time() - begun < 150

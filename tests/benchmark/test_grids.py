@@ -16,19 +16,19 @@ from safetensors.torch import load_file, save_file
 from cloakwork.benchmark import grids, recipes, results
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.flags import add_flags
-from cloakwork.benchmark.grids import Grid, Table, lines, targets, thief
+from cloakwork.benchmark.grids import Grid, Table, lines, targets, threat_model
 from cloakwork.benchmark.recipes.quick import quick
-from cloakwork.benchmark.results import Findings
+from cloakwork.benchmark.results import Results
 from cloakwork.cli import main
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
-from cloakwork.evaluation.design import Subject, Thief
+from cloakwork.evaluation.design import Subject, ThreatModel
 from cloakwork.evaluation.intervals import Estimate
 from cloakwork.evaluation.sources import source
-from cloakwork.evaluation.steps import Bench
+from cloakwork.evaluation.steps import Workspace
 from cloakwork.workflows.bench import only
 
-Run = Callable[..., tuple[Findings, Grid, Bench]]
+Run = Callable[..., tuple[Results, Grid, Workspace]]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,23 +47,30 @@ def people(sample_files: list[Path]) -> tuple[Subject, ...]:
     return tuple(Subject(name, photos, photos, 0, photos) for name, photos in sets)
 
 
-def copier(label: str = "copier", attacker: str = "own_lab.copier", **circumstances: object) -> Thief:
-    return thief(label, attacker, prompts=("a photo",), **circumstances)  # type: ignore[arg-type]
+def copier(
+    label: str = "copier", attacker: str = "own_lab.copier", **circumstances: object
+) -> ThreatModel:
+    return threat_model(label, attacker, prompts=("a photo",), **circumstances)  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
-    def of(*protections: str, thieves: tuple[Thief, ...] | None = None, **table: object) -> tuple[Findings, Grid, Bench]:
+    def of(
+        *protections: str, thieves: tuple[ThreatModel, ...] | None = None, **table: object
+    ) -> tuple[Results, Grid, Workspace]:
         table = {"metrics": ("own_lab.brightness",)} | table
         made = Table("lab", protections, thieves or (copier(),), people, **table)  # type: ignore[arg-type]
-        grid, bench = grids.check_grid(Grid("lab", "A test.", (made,))), Bench(tmp_path / "store", "cpu")
+        grid, bench = (
+            grids.check_grid(Grid("lab", "A test.", (made,))),
+            Workspace(tmp_path / "store", "cpu"),
+        )
         outcome = serial.serial(targets(grid), bench)
         return add_flags(results.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
 
     return of
 
 
-def kinds(found: Findings) -> dict[str, list[str]]:
+def kinds(found: Results) -> dict[str, list[str]]:
     """Kind of flag -> where."""
     said: dict[str, list[str]] = {}
     for flag in found.flags:
@@ -78,58 +85,85 @@ def test_a_table_has_its_controls_and_pairs_them(run: Run, people: tuple[Subject
     cells = {c.protection: c for c in table.cells}
     darker, none, idle = cells["own_lab.darker"], cells["none"], cells["own_lab.idle"]
     assert none.budget == 0 and none.against_clean is None and darker.budget == 16
-    assert darker.against_clean and darker.against_clean.mean == pytest.approx(-16 / 255, abs=0.02) and darker.works
-    assert darker.against_rival is None and idle.against_rival and idle.against_rival.mean == pytest.approx(16 / 255, abs=0.02)
+    assert (
+        darker.against_clean
+        and darker.against_clean.mean == pytest.approx(-16 / 255, abs=0.02)
+        and darker.works
+    )
+    assert (
+        darker.against_rival is None
+        and idle.against_rival
+        and idle.against_rival.mean == pytest.approx(16 / 255, abs=0.02)
+    )
     assert idle.works is False and none.works is None
     assert table.stealth["own_lab.darker"]["linf"].mean == pytest.approx(16, abs=1e-4)
-    assert {c.kind for c in found.costs} == {"protect", "attack", "score"} and all(c.steps for c in found.costs)
+    assert {c.kind for c in found.costs} == {"protect", "attack", "score"} and all(
+        c.steps for c in found.costs
+    )
     assert [s.name for s in grid.tables[0].subjects] == [s.name for s in people]
 
 
 def test_budgets_of_their_own_have_noise_of_their_own(people: tuple[Subject, ...]) -> None:
-    table = Table("t", ("own_lab.darker", "own_lab.darker:budget=3"), (copier(),), people, budget=None)
+    table = Table(
+        "t", ("own_lab.darker", "own_lab.darker:budget=3"), (copier(),), people, budget=None
+    )
     assert [(line.protection, line.budget) for line in lines(table)] == [
-        ("none", 0), ("noise 8", 8), ("noise 3", 3), ("own_lab.darker", 8), ("own_lab.darker:budget=3", 3),
-    ]  # fmt: skip
+        ("none", 0),
+        ("noise 8", 8),
+        ("noise 3", 3),
+        ("own_lab.darker", 8),
+        ("own_lab.darker:budget=3", 3),
+    ]
 
 
 def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
     found, _, _ = run("own_lab.darker", thieves=(copier(), copier("broken", "own_lab.broken")))
     broken = [c for c in found.tables[0].cells if c.thief == "broken"]
-    assert len(broken) == 3 and all(c.mean is None and "The kettle is empty" in c.failed for c in broken)
-    assert all(c.lack == "failed" for c in broken)
-    assert all(c.mean and not c.lack for c in found.tables[0].cells if c.thief == "copier")
+    assert len(broken) == 3 and all(
+        c.mean is None and "The kettle is empty" in c.failed for c in broken
+    )
+    assert all(c.status == "failed" for c in broken)
+    assert all(c.mean and not c.status for c in found.tables[0].cells if c.thief == "copier")
     assert len(kinds(found)["failed"]) >= 1 and all("failed" in c.flags for c in broken)
 
 
 def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_path: Path) -> None:
     grid = Grid("lab", "", (Table("lab", (), (copier(),), people, ("own_lab.blind",)),))
-    bench = Bench(tmp_path / "store", "cpu")
+    bench = Workspace(tmp_path / "store", "cpu")
     assert not serial.serial(targets(grid), bench).failed
     found = add_flags(results.collect(grid, bench), grid, bench)
     assert all(
-        c.lack == "unscored" and c.unscored and c.mean is None and c.failed == "The metric gave no number."
+        c.status == "unscored"
+        and c.unscored
+        and c.mean is None
+        and c.failed == "The metric gave no number."
         for c in found.tables[0].cells
     )
     assert "unscored" in kinds(found) and "failed" not in kinds(found)
 
 
 def test_what_was_never_computed_says_so(people: tuple[Subject, ...], tmp_path: Path) -> None:
-    grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),))
-    cells = results.collect(grid, Bench(tmp_path / "empty", "cpu")).tables[0].cells
+    grid = Grid(
+        "lab",
+        "",
+        (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),),
+    )
+    cells = results.collect(grid, Workspace(tmp_path / "empty", "cpu")).tables[0].cells
     assert cells and all(c.failed.endswith("it has not been computed.") for c in cells)
 
 
 def test_no_fault_no_flag_but_for_few_photo_sets(run: Run) -> None:
     found, _, _ = run("own_lab.darker")
     assert set(kinds(found)) == {"few photo sets"}
-    assert kinds(run("own_lab.darker", budget=0)[0]).keys() == {"few photo sets"}, "a budget of 0 is the same as none"
+    assert kinds(run("own_lab.darker", budget=0)[0]).keys() == {"few photo sets"}, (
+        "a budget of 0 is the same as none"
+    )
 
 
 def test_six_photo_sets_are_enough(people: tuple[Subject, ...], tmp_path: Path) -> None:
     six = tuple(replace(s, name=f"{s.name} {i}") for i in range(2) for s in people)
     grid = Grid("lab", "", (Table("lab", (), (copier(),), six, ("own_lab.brightness",)),))
-    bench = Bench(tmp_path / "store", "cpu")
+    bench = Workspace(tmp_path / "store", "cpu")
     serial.serial(targets(grid), bench)
     assert not add_flags(results.collect(grid, bench), grid, bench).flags
 
@@ -140,9 +174,13 @@ def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
     (table,) = found.tables
     cells = tuple(replace(c, metric="match", mean=low) for c in table.cells)
     planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
-    assert kinds(planted)["thief fails"] and all("thief fails" in c.flags for c in planted.tables[0].cells)
+    assert kinds(planted)["thief fails"] and all(
+        "thief fails" in c.flags for c in planted.tables[0].cells
+    )
     well = tuple(replace(c, mean=replace(low, mean=0.9)) for c in cells)
-    assert "thief fails" not in kinds(add_flags(replace(found, tables=(replace(table, cells=well),)), grid, bench))
+    assert "thief fails" not in kinds(
+        add_flags(replace(found, tables=(replace(table, cells=well),)), grid, bench)
+    )
 
 
 def test_chance_that_no_seed_rules_is_flagged_at_budget_0(run: Run) -> None:
@@ -158,14 +196,20 @@ def test_a_photo_beyond_the_budget_is_flagged(run: Run) -> None:
     path.with_suffix(".record.json").unlink()
     save_file(photos, path)
     planted = add_flags(found, grid, bench)
-    assert kinds(planted)["over budget"] == ["lab: own_lab.darker / copier"] and "its budget is 11" in planted.flags[0].text
+    assert (
+        kinds(planted)["over budget"] == ["lab: own_lab.darker / copier"]
+        and "its budget is 11" in planted.flags[0].text
+    )
 
 
-@pytest.mark.parametrize(("protection", "text"), [
-    ("own_lab.idle", "changed no pixel at a budget of 11"),
-    ("own_lab.flat", "a gradient of zero in 9 of its PGD steps"),
-    ("own_lab.nan", "not finite"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("protection", "text"),
+    [
+        ("own_lab.idle", "changed no pixel at a budget of 11"),
+        ("own_lab.flat", "a gradient of zero in 9 of its PGD steps"),
+        ("own_lab.nan", "not finite"),
+    ],
+)
 def test_a_gradient_that_leads_nowhere_is_flagged(run: Run, protection: str, text: str) -> None:
     found, _, _ = run(protection)
     (flag, *_) = [f for f in found.flags if f.kind == "no gradient"]
@@ -175,19 +219,30 @@ def test_a_gradient_that_leads_nowhere_is_flagged(run: Run, protection: str, tex
 def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
     found, _, _ = run(
         "own_lab.darker",
-        thieves=(copier(), copier("dim", purifiers="own_lab.dim"), copier("bright", purifiers="own_lab.brighten")),
+        thieves=(
+            copier(),
+            copier("dim", purifiers="own_lab.dim"),
+            copier("bright", purifiers="own_lab.brighten"),
+        ),
     )
     assert kinds(found)["harmful purifier"] == ["lab: own_lab.darker / dim"]
     assert kinds(found)["adaptive thief"] == ["lab: own_lab.darker / bright"]
     flagged = {(c.protection, c.thief): c.flags for c in found.tables[0].cells}
-    assert "harmful purifier" in flagged["own_lab.darker", "dim"] and "harmful purifier" not in flagged["none", "dim"]
+    assert (
+        "harmful purifier" in flagged["own_lab.darker", "dim"]
+        and "harmful purifier" not in flagged["none", "dim"]
+    )
 
 
 def test_edits_are_not_compared_with_one_another(run: Run) -> None:
     found, _, _ = run(
-        "own_lab.darker", thieves=(copier(), copier("bright", purifiers="own_lab.brighten:by=0.5")), metrics=("linf",)
+        "own_lab.darker",
+        thieves=(copier(), copier("bright", purifiers="own_lab.brighten:by=0.5")),
+        metrics=("linf",),
     )
-    assert "adaptive thief" not in kinds(found), "each is compared with its own pictures of clean photos"
+    assert "adaptive thief" not in kinds(found), (
+        "each is compared with its own pictures of clean photos"
+    )
     assert all(c.mean and c.mean.mean == 0 for c in found.tables[0].cells if c.protection == "none")
 
 
@@ -206,17 +261,25 @@ def test_folders_of_people_and_of_things(tmp_path: Path, sample_files: list[Path
         for file in sample_files:
             (tmp_path / folder / file.name).write_bytes(file.read_bytes())
     (ann,) = grids.sets(tmp_path / "people")
-    assert (ann.name, ann.noun, len(ann.clean.files), len(ann.references.files)) == ("ann", "person", 3, 6)
+    assert (ann.name, ann.noun, len(ann.clean.files), len(ann.references.files)) == (
+        "ann",
+        "person",
+        3,
+        6,
+    )
     (car,) = grids.sets(tmp_path / "things")
     assert (car.noun, len(car.clean.files), len(car.references.files)) == ("rc car", 2, 3)
-    for bad, text in ((tmp_path / "none", "no folder"), (tmp_path / "things/rc_car2", "no photos of things")):
+    for bad, text in (
+        (tmp_path / "none", "no folder"),
+        (tmp_path / "things/rc_car2", "no photos of things"),
+    ):
         with pytest.raises(UserError, match=text):
             grids.sets(bad)
 
 
 def test_quick_has_two_photo_sets_and_a_control(tmp_path: Path) -> None:
     grid = recipes.build("quick", quick)
-    bench = Bench(tmp_path, "cpu")
+    bench = Workspace(tmp_path, "cpu")
     counted = {(e.kind, e.name): e.steps for e in serial.expect(targets(grid), bench)}
     assert counted["attack", "dreambooth"] == 20 and counted["attack", "sdedit"] == 8
     assert not list(tmp_path.rglob("*.safetensors")), "a dry run computes nothing"
@@ -238,28 +301,41 @@ def empty():
 """
 
 
-@pytest.mark.parametrize(("words", "sentence"), [
-    ([], "No recipe was named; name one of"),
-    (["quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
-    (["tiny"], "The recipe 'tiny' needs photo sets"),
-    (["--recipe", "bench_mine.raises"], "The recipe 'raises' raised ValueError: no luck (bench_mine.py, line 2)"),
-    (["--recipe", "bench_mine.wrong"], "The recipe 'wrong' returned int; it must return a cloakwork.benchmark.grids.Grid."),
-    (["--recipe", "bench_mine.absent"], "The module 'bench_mine' has no function 'absent'"),
-    (["--recipe", "nowhere.grid"], "There is no module 'nowhere'"),
-    (
-        ["--recipe", "bench_mine.raises", "--recipe", "other.raises"],
-        "Two recipes are called 'raises': other.raises and bench_mine.raises",
-    ),
-    (["quick", "--recipe", "bench_mine.quick"], "Two recipes are called 'quick'"),
-    (["--recipe", "bench_mine.empty"], "The recipe 'mine' has no table"),
-    (["quick", "--table", "Theives"], "did you mean 'Thieves'?"),
-    (["quick", "--threads", "0"], "There cannot be 0 threads"),
-    (["quick", "--workers", "2"], "The engine serial has neither an address nor workers"),
-    (["quick", "--model", "tiny"], "write --model NAME=OTHER"),
-    (["quick", "--data", "nowhere"], "There is no folder nowhere"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "No recipe was named; name one of"),
+        (["quik"], "There is no recipe 'quik'; did you mean 'quick'?"),
+        (["tiny"], "The recipe 'tiny' needs photo sets"),
+        (
+            ["--recipe", "bench_mine.raises"],
+            "The recipe 'raises' raised ValueError: no luck (bench_mine.py, line 2)",
+        ),
+        (
+            ["--recipe", "bench_mine.wrong"],
+            "The recipe 'wrong' returned int; it must return a cloakwork.benchmark.grids.Grid.",
+        ),
+        (["--recipe", "bench_mine.absent"], "The module 'bench_mine' has no function 'absent'"),
+        (["--recipe", "nowhere.grid"], "There is no module 'nowhere'"),
+        (
+            ["--recipe", "bench_mine.raises", "--recipe", "other.raises"],
+            "Two recipes are called 'raises': other.raises and bench_mine.raises",
+        ),
+        (["quick", "--recipe", "bench_mine.quick"], "Two recipes are called 'quick'"),
+        (["--recipe", "bench_mine.empty"], "The recipe 'mine' has no table"),
+        (["quick", "--table", "Theives"], "did you mean 'Thieves'?"),
+        (["quick", "--threads", "0"], "There cannot be 0 threads"),
+        (["quick", "--workers", "2"], "The engine serial has neither an address nor workers"),
+        (["quick", "--model", "tiny"], "write --model NAME=OTHER"),
+        (["quick", "--data", "nowhere"], "There is no folder nowhere"),
+    ],
+)
 def test_bad_input_is_one_sentence(
-    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    words: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_recipe(tmp_path, "bench_mine", MINE)
@@ -284,11 +360,22 @@ def grid(data):
 
 
 def test_a_recipe_of_ones_own_runs_and_is_found_again(
-    tmp_path: Path, sample_files: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    sample_files: list[Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_recipe(tmp_path, "bench_lab", RECIPE)
-    words = ["bench", "--recipe", "bench_lab.grid", "--data", str(sample_files[0].parent), "-o", "out"]
+    words = [
+        "bench",
+        "--recipe",
+        "bench_lab.grid",
+        "--data",
+        str(sample_files[0].parent),
+        "-o",
+        "out",
+    ]
     assert main([*words, "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "36 steps, 0 cached" in said and "36 steps have never been run" in said
@@ -304,8 +391,12 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
 def test_a_full_disk_stops_the_grid_with_one_sentence(
     run: Run, people: tuple[Subject, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grid = Grid("lab", "", (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),))
-    bench, kept = Bench(tmp_path / "store", "cpu"), []
+    grid = Grid(
+        "lab",
+        "",
+        (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),),
+    )
+    bench, kept = Workspace(tmp_path / "store", "cpu"), []
     real = Path.write_text
 
     def full(self: Path, *args: object, **kwargs: object) -> int:
@@ -321,14 +412,22 @@ def test_a_full_disk_stops_the_grid_with_one_sentence(
     monkeypatch.undo()
     before = {p: p.stat().st_mtime_ns for p in (tmp_path / "store").rglob("*.safetensors")}
     assert before and not serial.serial(targets(grid), bench).failed
-    assert all(p.stat().st_mtime_ns == t for p, t in before.items()), "what was done is not done again"
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items()), (
+        "what was done is not done again"
+    )
 
 
 def test_numbers_of_a_table_say_what_they_are(run: Run) -> None:
-    found, _, _ = run("own_lab.darker", thieves=(copier(), copier("both", purifiers="own_lab.dim:by=0.2+jpeg")))
+    found, _, _ = run(
+        "own_lab.darker", thieves=(copier(), copier("both", purifiers="own_lab.dim:by=0.2+jpeg"))
+    )
     cell = next(c for c in found.tables[0].cells if c.thief == "both")
-    assert (cell.purifiers, cell.victim, cell.better) == ("own_lab.dim:by=0.2+jpeg", "tiny", "higher")
+    assert (cell.purifiers, cell.victim, cell.better) == (
+        "own_lab.dim:by=0.2+jpeg",
+        "tiny",
+        "higher",
+    )
     assert cell.mean and not math.isnan(cell.mean.mean)
-    assert found.made["weights"].keys() == {"tiny"} and found.made["tables"]["lab"]["protections"]["own_lab.darker"] == {
-        "budget": 11
-    }
+    assert found.made["weights"].keys() == {"tiny"} and found.made["tables"]["lab"]["protections"][
+        "own_lab.darker"
+    ] == {"budget": 11}

@@ -1,4 +1,5 @@
-"""Steps on a Ray cluster of this machine: the same bytes as one process gives, after kills and failures too."""
+"""Steps on a Ray cluster of this machine: the same bytes as one process gives, after kills and
+failures too."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ from cloakwork.benchmark.execution.resources import Resources
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import source
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.protections import noise
 
 ray = pytest.importorskip("ray")
@@ -62,7 +63,11 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLOAKWORK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        plain = [sys.executable, "-c", "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False)"]
+        plain = [
+            sys.executable,
+            "-c",
+            "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False)",
+        ]
         try:
             subprocess.run(plain, check=True, capture_output=True, timeout=120)
         except subprocess.SubprocessError:
@@ -75,7 +80,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def whole(tmp_path_factory: pytest.TempPathFactory, sample_files: list[Path]) -> dict[str, bytes]:
     """What an undisturbed run in one process leaves."""
     store = tmp_path_factory.mktemp("whole")
-    serial.serial(grid(sample_files), Bench(store, "cpu"))
+    serial.serial(grid(sample_files), Workspace(store, "cpu"))
     return contents(store)
 
 
@@ -94,7 +99,15 @@ def notes(lab: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "notes"
 
 
-def odd(files: list[Path], notes: Path, *, number: int = 0, seconds: float = 0.0, fault: str = "", model: bool = False) -> Step:
+def odd(
+    files: list[Path],
+    notes: Path,
+    *,
+    number: int = 0,
+    seconds: float = 0.0,
+    fault: str = "",
+    model: bool = False,
+) -> Step:
     from cloakwork import registry
 
     config = registry.load("purifiers", "my_lab.odd").Config(str(notes), number, seconds, fault)
@@ -102,36 +115,51 @@ def odd(files: list[Path], notes: Path, *, number: int = 0, seconds: float = 0.0
 
 
 def finished(store: Path) -> dict[Path, int]:
-    """When each result that is whole was written; a record alone, or what is being written, is none."""
-    found = (p for p in store.glob("*/[!.]*") if p.suffix in (".safetensors", ".json") and not p.name.endswith(".record.json"))
+    """When each result that is whole was written; a record alone, or what is being written, is
+    none."""
+    found = (
+        p
+        for p in store.glob("*/[!.]*")
+        if p.suffix in (".safetensors", ".json") and not p.name.endswith(".record.json")
+    )
     return {path: path.stat().st_mtime_ns for path in found}
 
 
-def test_several_processes_give_the_bytes_of_one(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
-    bench, told = Bench(tmp_path, "cpu"), []
+def test_several_processes_give_the_bytes_of_one(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    bench, told = Workspace(tmp_path, "cpu"), []
     names = list(steps.graph(grid(sample_files), bench))
     outcome = ray_driver.run(grid(sample_files), bench, lambda *what: told.append(what))
     assert sorted(outcome.made) == sorted(names) and not outcome.failed
-    assert [what[:2] for what in told] == [(i, 20) for i in range(1, 21)] and {what[2] for what in told} == set(names)
+    assert [what[:2] for what in told] == [(i, 20) for i in range(1, 21)] and {
+        what[2] for what in told
+    } == set(names)
     assert contents(tmp_path) == whole and not list(tmp_path.rglob("*.claim"))
-    again = ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"))
+    again = ray_driver.run(grid(sample_files), Workspace(tmp_path, "cpu"))
     assert not again.made and not again.failed
 
 
-def test_workers_keep_their_models_and_the_drivers_threads(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
+def test_workers_keep_their_models_and_the_drivers_threads(
+    sample_files: list[Path], tmp_path: Path, notes: Path
+) -> None:
     targets = [odd(sample_files, notes, number=n, seconds=0.1, model=True) for n in range(8)]
-    assert not ray_driver.run(targets, Bench(tmp_path / "store", "cpu")).failed
+    assert not ray_driver.run(targets, Workspace(tmp_path / "store", "cpu")).failed
     lines = [line.split() for line in notes.read_text().splitlines()]
     processes = {pid for pid, *_ in lines}
     assert len(lines) == 8 and len(processes) == 2 and str(os.getpid()) not in processes
-    assert len({(pid, model) for pid, model, _ in lines}) == 2, "one model a process, whatever the number of its tasks"
+    assert len({(pid, model) for pid, model, _ in lines}) == 2, (
+        "one model a process, whatever the number of its tasks"
+    )
     torch.set_num_threads(2)
     try:
-        ray_driver.run([odd(sample_files, notes, number=9)], Bench(tmp_path / "store", "cpu"))
-        assert notes.read_text().splitlines()[-1].endswith(" 2") and {threads for *_, threads in lines} == {"1"}
+        ray_driver.run([odd(sample_files, notes, number=9)], Workspace(tmp_path / "store", "cpu"))
+        assert notes.read_text().splitlines()[-1].endswith(" 2") and {
+            threads for *_, threads in lines
+        } == {"1"}
         torch.set_num_threads(3)
         with pytest.raises(UserError, match="needs 3 processors on one machine"):
-            ray_driver.run(grid(sample_files), Bench(tmp_path / "store", "cpu"))
+            ray_driver.run(grid(sample_files), Workspace(tmp_path / "store", "cpu"))
     finally:
         torch.set_num_threads(1)
 
@@ -146,17 +174,23 @@ def test_a_killed_worker_costs_no_more_than_its_step(
             killed.append(int(notes.read_text().split()[0]))
             os.kill(killed[0], signal.SIGKILL)
 
-    bench = Bench(tmp_path / "store", "cpu")
+    bench = Workspace(tmp_path / "store", "cpu")
     outcome = ray_driver.run([slow, *grid(sample_files)], bench, kill)
     assert killed and len(outcome.made) == 21 and not outcome.failed
     first, second = (int(line.split()[0]) for line in notes.read_text().splitlines())
     assert first == killed[0] != second, "begun twice, by two processes"
     assert steps.cached(slow, bench)
     bench.results.drop(steps.name_of(slow, bench))
-    assert contents(tmp_path / "store") == whole and not list(tmp_path.rglob("*.claim")) and not list(tmp_path.rglob("*.part*"))
+    assert (
+        contents(tmp_path / "store") == whole
+        and not list(tmp_path.rglob("*.claim"))
+        and not list(tmp_path.rglob("*.part*"))
+    )
 
 
-def test_a_step_whose_worker_is_lost_too_often_fails(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
+def test_a_step_whose_worker_is_lost_too_often_fails(
+    sample_files: list[Path], tmp_path: Path, notes: Path
+) -> None:
     slow, stop = odd(sample_files, notes, seconds=5), threading.Event()
 
     def kill() -> None:
@@ -168,11 +202,13 @@ def test_a_step_whose_worker_is_lost_too_often_fails(sample_files: list[Path], t
     killer = threading.Thread(target=kill)
     killer.start()
     try:
-        outcome = ray_driver.run([slow], Bench(tmp_path / "store", "cpu"), retries=0)
+        outcome = ray_driver.run([slow], Workspace(tmp_path / "store", "cpu"), retries=0)
     finally:
         stop.set()
         killer.join()
-    assert next(iter(outcome.failed.values())).startswith("WorkerCrashedError: ") and not outcome.made
+    assert (
+        next(iter(outcome.failed.values())).startswith("WorkerCrashedError: ") and not outcome.made
+    )
 
 
 def test_a_step_that_raises_fails_with_what_rests_on_it(
@@ -181,7 +217,8 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
     broken = odd(sample_files, notes, fault="kettle")
     targets = [*grid([*sample_files]), Step("protect", "noise", noise.Config(budget=2), (broken,))]
     there, here = (
-        engine(targets, Bench(tmp_path / name, "cpu")) for name, engine in (("a", ray_driver.run), ("b", serial.serial))
+        engine(targets, Workspace(tmp_path / name, "cpu"))
+        for name, engine in (("a", ray_driver.run), ("b", serial.serial))
     )
     assert there.failed == here.failed and len(there.failed) == 2
     assert next(iter(there.failed.values())) == "UserError: The kettle is empty."
@@ -190,11 +227,16 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
 
 def test_a_full_disk_stops_the_run(sample_files: list[Path], tmp_path: Path, notes: Path) -> None:
     with pytest.raises(Unwritable, match=r"^The kettle is empty\.$"):
-        ray_driver.run([odd(sample_files, notes, fault="full"), *grid(sample_files)], Bench(tmp_path / "store", "cpu"))
+        ray_driver.run(
+            [odd(sample_files, notes, fault="full"), *grid(sample_files)],
+            Workspace(tmp_path / "store", "cpu"),
+        )
 
 
-def test_what_others_are_at_is_waited_for(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
-    bench = Bench(tmp_path, "cpu")
+def test_what_others_are_at_is_waited_for(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    bench = Workspace(tmp_path, "cpu")
     name, ready = next(iter(steps.graph(grid(sample_files), bench))), threading.Event()
 
     def hold() -> None:
@@ -219,25 +261,35 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from helpers.small_grid import grid
 from cloakwork.benchmark.execution import ray_driver
-from cloakwork.evaluation.steps import Bench
+from cloakwork.evaluation.steps import Workspace
 address, store, *files = sys.argv[1:]
-print(len(ray_driver.run(grid([Path(f) for f in files]), Bench(store, "cpu"), address=address or None, workers=2).made))
+print(len(ray_driver.run(grid([Path(f) for f in files]), Workspace(store, "cpu"), address=address or None, workers=2).made))
 """
 
 
 def child(address: str, store: Path, files: list[Path]) -> subprocess.Popen[str]:
-    """A driver of its own, with a folder for temporary files whose path is too long for a socket."""
+    """A driver of its own, with a folder for temporary files whose path is too long for a
+    socket."""
     long = store.parent / ("long" * 30)
     long.mkdir(exist_ok=True)
-    code, environment = CHILD.format(tests=str(Path(__file__).parents[1])), os.environ | {"TMPDIR": str(long)}
+    code, environment = (
+        CHILD.format(tests=str(Path(__file__).parents[1])),
+        os.environ | {"TMPDIR": str(long)},
+    )
     command = [sys.executable, "-c", code, address, str(store), *map(str, files)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
-def test_a_cluster_that_runs_already(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_a_cluster_that_runs_already(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
     process = child(ray.get_runtime_context().gcs_address, tmp_path / "store", sample_files)
     said, complaints = process.communicate(timeout=120)
-    assert (process.returncode, said, complaints) == (0, "20\n", "") and contents(tmp_path / "store") == whole
+    assert (process.returncode, said, complaints) == (0, "20\n", "") and contents(
+        tmp_path / "store"
+    ) == whole
     assert [node["Alive"] for node in ray.nodes()] == [True], "it outlives its guests"
 
 
@@ -250,7 +302,11 @@ def test_a_driver_that_ends_too_early(
     while process.poll() is None and time.monotonic() - begun < 120 and len(finished(store)) < 3:
         time.sleep(0.01)
     # two agents of Ray's, which run no steps, take a minute to notice
-    family = [p for p in psutil.Process(process.pid).children(recursive=True) if not p.name().endswith("Agent")]
+    family = [
+        p
+        for p in psutil.Process(process.pid).children(recursive=True)
+        if not p.name().endswith("Agent")
+    ]
     folders = {Path(f) for p in family for f in re.findall(r"/tmp/cw-[^/]+", " ".join(p.cmdline()))}
     process.send_signal(sign)
     process.communicate(timeout=60)
@@ -261,12 +317,14 @@ def test_a_driver_that_ends_too_early(
         for folder in folders:
             subprocess.run(["rm", "-rf", str(folder)], check=True)
     assert not any(folder.exists() for folder in folders)
-    outcome = ray_driver.run(grid(sample_files), Bench(store, "cpu"))
+    outcome = ray_driver.run(grid(sample_files), Workspace(store, "cpu"))
     assert contents(store) == whole and not outcome.failed
     assert made.items() <= finished(store).items(), "nothing that was done is done again"
 
 
-def test_a_cluster_that_does_not_answer(sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_does_not_answer(
+    sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray_driver, "PATIENCE", 4)
     with socket.socket() as silent:
@@ -276,37 +334,45 @@ def test_a_cluster_that_does_not_answer(sample_files: list[Path], tmp_path: Path
         for address in (f"127.0.0.1:{port}", "127.0.0.1:9", "nowhere.invalid:6379", "nonsense"):
             begun = time.monotonic()
             with pytest.raises(UserError, match=f"No Ray cluster answers at '{address}'") as caught:
-                ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"), address=address)
+                ray_driver.run(grid(sample_files), Workspace(tmp_path, "cpu"), address=address)
             assert len(caught.value.sentences) == 1 and time.monotonic() - begun < 10
     with pytest.raises(UserError, match="with the address auto"):
-        ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"), address="ray://127.0.0.1:10001")
+        ray_driver.run(
+            grid(sample_files), Workspace(tmp_path, "cpu"), address="ray://127.0.0.1:10001"
+        )
     assert not contents(tmp_path)
 
 
-def test_without_ray(sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray(
+    sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r'pip install "cloakwork\[ray\]"'):
-        ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"))
+        ray_driver.run(grid(sample_files), Workspace(tmp_path, "cpu"))
     with pytest.raises(UserError, match="0 workers and -1 retries"):
-        ray_driver.run(grid(sample_files), Bench(tmp_path, "cpu"), workers=0, retries=-1)
+        ray_driver.run(grid(sample_files), Workspace(tmp_path, "cpu"), workers=0, retries=-1)
 
 
 def test_a_worker_that_would_make_something_else_says_so(
     sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    bench = Bench(tmp_path, "cpu")
+    bench = Workspace(tmp_path, "cpu")
     name, step = next(iter(steps.graph(grid(sample_files), bench).items()))
-    about = ray_worker.Circumstances(str(tmp_path), str(tmp_path), "cpu", 1)
+    about = ray_worker.DriverEnvironment(str(tmp_path), str(tmp_path), "cpu", 1)
     other = f"protect/{'0' * 32}.safetensors"
     done, made, why = ray_worker.make(other, [ray.put(about), ray.put({other: step})])
     assert done and not made and why and "would make another result" in why
     assert ray_worker.make(name, [ray.put(about), ray.put({name: step})]) == (True, True, None)
 
 
-def test_what_a_task_asks_of_a_machine(sample_files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_task_asks_of_a_machine(
+    sample_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     noisy = Step("protect", "noise", noise.Config(), (source(sample_files),))
-    hub = Step("protect", "noise", noise.Config(), (source(sample_files),), models=("somebody/model",))
+    hub = Step(
+        "protect", "noise", noise.Config(), (source(sample_files),), models=("somebody/model",)
+    )
     assert resources.of_one(noisy, "cpu", 10**12) == Resources(1, 0, 2 * 10**9)
     assert resources.of_one(noisy, "cuda", 10**9) == Resources(1, resources.GPU_SHARE, 10**9)
     assert resources.of_one(hub, "cuda", 10**12) == Resources(1, 1, 8 * 10**9)
@@ -330,23 +396,33 @@ def test_the_queue_keeps_order_room_and_count() -> None:
     queue = Queue(["a", "b", "c", "d", "e"], [[], [], [0, 1], [2], []], ["p", "p", "p", "p", "q"])
     room = {"p": 1, "q": 1}
     assert list(queue.start(room, most=1)) == [0] and list(queue.start(room)) == [4]
-    assert queue.settle(0, (False, False, None), again=0.05) == [] and queue.left == 5
+    assert queue.complete(0, (False, False, None), again=0.05) == [] and queue.left == 5
     assert list(queue.start(room)) == [1], "what others are at rests for a while"
     time.sleep(0.06)
     assert list(queue.start({"p": 2, "q": 1})) == [0]
-    assert queue.settle(0, (True, True, None), 0) == [0] and not list(queue.start({"p": 1, "q": 1}))
-    assert queue.settle(1, (True, False, "E: no"), 0) == [1, 2, 3] and queue.settle(4, (True, False, None), 0) == [4]
+    assert queue.complete(0, (True, True, None), 0) == [0] and not list(
+        queue.start({"p": 1, "q": 1})
+    )
+    assert queue.complete(1, (True, False, "E: no"), 0) == [1, 2, 3] and queue.complete(
+        4, (True, False, None), 0
+    ) == [4]
     assert not queue.left and queue.outcome.made == ["a"]
-    assert queue.outcome.failed == {"b": "E: no", "c": "b, which it rests on, failed", "d": "c, which it rests on, failed"}
+    assert queue.outcome.failed == {
+        "b": "E: no",
+        "c": "b, which it rests on, failed",
+        "d": "c, which it rests on, failed",
+    }
 
 
 def test_the_queue_is_as_quick_for_many_steps() -> None:
     def cpu(n: int) -> float:
         begun = time.process_time()
-        queue = Queue([str(i) for i in range(n)], [[i - 1] if i % 10 else [] for i in range(n)], ["p"] * n)
+        queue = Queue(
+            [str(i) for i in range(n)], [[i - 1] if i % 10 else [] for i in range(n)], ["p"] * n
+        )
         while queue.left:
             for number in list(queue.start({"p": 8})):
-                queue.settle(number, (True, True, None), 0)
+                queue.complete(number, (True, True, None), 0)
         assert len(queue.outcome.made) == n
         return time.process_time() - begun
 

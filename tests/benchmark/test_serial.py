@@ -14,7 +14,7 @@ from helpers.small_grid import contents, grid
 from cloakwork.benchmark.execution import serial
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.steps import Bench
+from cloakwork.evaluation.steps import Workspace
 from cloakwork.purifiers import blur
 
 
@@ -22,29 +22,35 @@ from cloakwork.purifiers import blur
 def whole(tmp_path_factory: pytest.TempPathFactory, sample_files: list[Path]) -> dict[str, bytes]:
     """What an undisturbed run leaves."""
     store = tmp_path_factory.mktemp("whole")
-    serial.serial(grid(sample_files), Bench(store, "cpu"))
+    serial.serial(grid(sample_files), Workspace(store, "cpu"))
     return contents(store)
 
 
-def test_shared_steps_are_made_once(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
-    bench, told = Bench(tmp_path, "cpu"), []
+def test_shared_steps_are_made_once(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    bench, told = Workspace(tmp_path, "cpu"), []
     names = list(steps.graph(grid(sample_files), bench))
     assert len(names) == 20 and len(set(names)) == 20
     outcome = serial.serial(grid(sample_files), bench, lambda *what: told.append(what))
     assert outcome.made == names and not outcome.failed
     assert [what[:2] for what in told] == [(i, 20) for i in range(1, 21)]
     assert contents(tmp_path) == whole and not list(tmp_path.rglob("*.claim"))
-    again = serial.serial(grid(sample_files), Bench(tmp_path, "cpu"))
+    again = serial.serial(grid(sample_files), Workspace(tmp_path, "cpu"))
     assert not again.made and not again.failed
 
 
-def test_only_what_is_missing_is_made(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
-    bench = Bench(tmp_path, "cpu")
+def test_only_what_is_missing_is_made(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    bench = Workspace(tmp_path, "cpu")
     serial.serial(grid(sample_files), bench)
     for name in steps.graph(grid(sample_files), bench):
         if name.startswith("purify"):
             bench.results.drop(name)
-    assert not serial.serial(grid(sample_files), bench).made, "nothing wanted rests on them any more"
+    assert not serial.serial(grid(sample_files), bench).made, (
+        "nothing wanted rests on them any more"
+    )
     (score, *_) = grid(sample_files)
     bench.results.drop(steps.name_of(score, bench))
     made = serial.serial(grid(sample_files), bench).made
@@ -52,8 +58,10 @@ def test_only_what_is_missing_is_made(sample_files: list[Path], tmp_path: Path, 
     assert all(whole[name] == data for name, data in contents(tmp_path).items())
 
 
-def test_a_damaged_result_is_made_again(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
-    bench = Bench(tmp_path, "cpu")
+def test_a_damaged_result_is_made_again(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
+    bench = Workspace(tmp_path, "cpu")
     serial.serial(grid(sample_files), bench)
     protected = next(name for name in whole if name.startswith("protect"))
     (tmp_path / protected).write_bytes(b"torn")
@@ -63,7 +71,10 @@ def test_a_damaged_result_is_made_again(sample_files: list[Path], tmp_path: Path
             bench.results.drop(name)
     with pytest.warns(UserWarning, match="is not what its record says"):
         serial.serial(grid(sample_files), bench)
-        compute.make(next(s for n, s in steps.graph(grid(sample_files), bench).items() if n == protected), bench)
+        compute.make(
+            next(s for n, s in steps.graph(grid(sample_files), bench).items() if n == protected),
+            bench,
+        )
     assert contents(tmp_path) == whole
 
 
@@ -74,7 +85,7 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
         raise UserError("The kettle is empty.")
 
     monkeypatch.setattr(blur, "purify", breaks)
-    bench = Bench(tmp_path, "cpu")
+    bench = Workspace(tmp_path, "cpu")
     outcome = serial.serial(grid(sample_files), bench)
     reasons = list(outcome.failed.values())
     assert len(reasons) == 6 and reasons.count("UserError: The kettle is empty.") == 2
@@ -90,23 +101,31 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from helpers.small_grid import grid
 from cloakwork.benchmark.execution import serial
-from cloakwork.evaluation.steps import Bench
-print(len(serial.serial(grid([Path(p) for p in sys.argv[2:]]), Bench(sys.argv[1], "cpu")).made))
+from cloakwork.evaluation.steps import Workspace
+print(len(serial.serial(grid([Path(p) for p in sys.argv[2:]]), Workspace(sys.argv[1], "cpu")).made))
 """
 
 
 def child(store: Path, files: list[Path]) -> subprocess.Popen[str]:
     code = CHILD.format(tests=str(Path(__file__).parents[1]))
-    return subprocess.Popen([sys.executable, "-c", code, str(store), *map(str, files)], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, str(store), *map(str, files)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
-def test_two_processes_share_the_work(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_two_processes_share_the_work(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
     made = [int(p.communicate()[0]) for p in [child(tmp_path, sample_files) for _ in range(2)]]
     assert 20 <= sum(made) <= 21, "each step once, or at most once more when they race"
     assert contents(tmp_path) == whole and not list(tmp_path.rglob("*.claim"))
 
 
-def test_killed_and_resumed_is_the_same(sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]) -> None:
+def test_killed_and_resumed_is_the_same(
+    sample_files: list[Path], tmp_path: Path, whole: dict[str, bytes]
+) -> None:
     for wanted in (1, 5):
         process, begun = child(tmp_path, sample_files), time.monotonic()
         while process.poll() is None and time.monotonic() - begun < 60:
@@ -115,15 +134,24 @@ def test_killed_and_resumed_is_the_same(sample_files: list[Path], tmp_path: Path
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    serial.serial(grid(sample_files), Bench(tmp_path, "cpu"))
-    assert contents(tmp_path) == whole, "nothing half-written; a dead process's claim on what is finished does no harm"
+    serial.serial(grid(sample_files), Workspace(tmp_path, "cpu"))
+    assert contents(tmp_path) == whole, (
+        "nothing half-written; a dead process's claim on what is finished does no harm"
+    )
 
 
 def test_what_a_run_will_cost(sample_files: list[Path], tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "cpu")
+    bench = Workspace(tmp_path, "cpu")
     before = {(e.kind, e.name): e for e in serial.expect(grid(sample_files), bench)}
-    assert before["score", "lpips"] == serial.Expected("score", "lpips", 6, 0, None) and before["purify", "jpeg"].left is None
+    assert (
+        before["score", "lpips"] == serial.Expected("score", "lpips", 6, 0, None)
+        and before["purify", "jpeg"].left is None
+    )
     serial.serial(grid(sample_files, (4,)), bench)
     after = {(e.kind, e.name): e for e in serial.expect(grid(sample_files), bench)}
     jpegs = after["purify", "jpeg"]
-    assert (jpegs.steps, jpegs.cached) == (2, 1) and jpegs.seconds is not None and jpegs.left == jpegs.seconds
+    assert (
+        (jpegs.steps, jpegs.cached) == (2, 1)
+        and jpegs.seconds is not None
+        and jpegs.left == jpegs.seconds
+    )

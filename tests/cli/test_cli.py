@@ -64,7 +64,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 class Jobs(ModuleType):
-    """Stands where the jobs are and keeps what it was asked for, so that no model is needed to test flags."""
+    """Stands where the jobs are and keeps what it was asked for, so that no model is needed to test
+    flags."""
 
     def __init__(self, answer: Any = ()) -> None:
         super().__init__("cloakwork.workflows.protect")
@@ -114,7 +115,9 @@ def test_list_shows_every_method_with_its_help(capsys: pytest.CaptureFixture[str
             assert any(line.split() == [name, *text.split()] for line in lines)
 
 
-def test_list_shows_one_kind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_list_shows_one_kind(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(registry, "listing", lambda kind: [("one", f"of the {kind}")])
     assert cli.main(["list", "metrics"]) == 0
     assert capsys.readouterr().out == "metrics\n  one               of the metrics\n"
@@ -125,12 +128,18 @@ def test_list_shows_what_can_be_set_of_one_method(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().out
     assert "presets: cdl, jpeg, paper, tiny, transformed" in said and "sampling.steps=25" in said
     assert '  cdl.noise="bhj noisy pattern"                 name of the noise' in said
-    assert specs.parse("attackers", said.splitlines()[-1].removeprefix("written "))[0] == "dreambooth"
+    assert (
+        specs.parse("attackers", said.splitlines()[-1].removeprefix("written "))[0] == "dreambooth"
+    )
     for kind in registry.KINDS:
         for name, _ in registry.listing(kind):
             assert cli.main(["list", kind, name]) == 0, name
             told = capsys.readouterr().out
-            undocumented = [line for line in told.splitlines() if line.startswith("  ") and not line.partition("=")[2].strip()]
+            undocumented = [
+                line
+                for line in told.splitlines()
+                if line.startswith("  ") and not line.partition("=")[2].strip()
+            ]
             assert not undocumented and "presets: " in told
 
 
@@ -155,8 +164,14 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         (["list", "metrics", "psnrr"], "did you mean 'psnr'"),
         (["list", "metrics", "psnr", "ssim"], "at most one of the methods"),
         (["list", "recipes", "tiny"], "at most one of the methods"),
-        (["protect", "a.png", "-o", "safe", "--protection", "aspll"], "There is no protection 'aspll'"),
-        (["protect", "a.png", "-o", "safe", "--protection", "bench.mnie"], "There is no module 'bench.mnie'"),
+        (
+            ["protect", "a.png", "-o", "safe", "--protection", "aspll"],
+            "There is no protection 'aspll'",
+        ),
+        (
+            ["protect", "a.png", "-o", "safe", "--protection", "bench.mnie"],
+            "There is no module 'bench.mnie'",
+        ),
         (mine("--buget", "3"), "--budget"),
         (mine("--pgd-step", "3"), "--pgd-steps"),
         (mine("--pgd-steps", "many"), "--pgd-steps"),
@@ -169,7 +184,9 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         (["demo", "a.png", "--protection", "bench.mine"], "a.png"),
     ],
 )
-def test_mistakes_are_answered(words: list[str], answer: str, jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_answered(
+    words: list[str], answer: str, jobs: Jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
     try:
         status = cli.main(words)
     except SystemExit as stop:
@@ -181,7 +198,10 @@ def test_mistakes_are_answered(words: list[str], answer: str, jobs: Jobs, capsys
     assert not jobs.asked
 
 
-@pytest.mark.parametrize("words", [["protct"], ["list", "what"], mine("--buget", "3"), ["protect", "--protection", "nope"]])
+@pytest.mark.parametrize(
+    "words",
+    [["protct"], ["list", "what"], mine("--buget", "3"), ["protect", "--protection", "nope"]],
+)
 def test_the_process_ends_with_status_2_and_no_traceback(words: list[str]) -> None:
     done = command(*words)
     assert done.returncode == 2
@@ -199,7 +219,10 @@ def test_every_fault_has_a_line_of_its_own(jobs: Jobs, capsys: pytest.CaptureFix
 def test_stopping_says_how_to_go_on(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.answer = KeyboardInterrupt()
     assert cli.main(mine()) == 130
-    assert "Stopped. What is finished is whole; run the same command again to go on." in capsys.readouterr().err
+    assert (
+        "Stopped. What is finished is whole; run the same command again to go on."
+        in capsys.readouterr().err
+    )
 
 
 def test_defaults_are_as_agreed(jobs: Jobs) -> None:
@@ -208,11 +231,22 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
     assert callable(progress)
     assert config.budget == 11
     assert jobs.asked == {
-        "photos": ("a.png",), "out": Path("safe"), "protection": "bench.mine", "surrogates": ("tiny",), "seed": 0,
-        "clean": None, "device": "auto", "dtype": "float32", "sample_posterior": False,
-        "each": False, "suffix": ".png", "quality": 95,
-        "strip_metadata": False, "force": False, "skip_bad": False,
-    }  # fmt: skip
+        "photos": ("a.png",),
+        "out": Path("safe"),
+        "protection": "bench.mine",
+        "surrogates": ("tiny",),
+        "seed": 0,
+        "clean": None,
+        "device": "auto",
+        "dtype": "float32",
+        "sample_posterior": False,
+        "each": False,
+        "suffix": ".png",
+        "quality": 95,
+        "strip_metadata": False,
+        "force": False,
+        "skip_bad": False,
+    }
 
 
 def test_every_flag_arrives(jobs: Jobs) -> None:
@@ -222,11 +256,22 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
     jobs.asked.pop("progress")
     jobs.asked.pop("config")
     assert jobs.asked == {
-        "photos": ("a.png",), "out": Path("safe"), "protection": "bench.mine", "surrogates": ("tiny-b", "me/model"),
-        "seed": 7, "clean": Path("c"), "device": "cpu", "dtype": "bfloat16",
-        "sample_posterior": True, "each": True, "suffix": ".jpg", "quality": 80,
-        "strip_metadata": True, "force": True, "skip_bad": True,
-    }  # fmt: skip
+        "photos": ("a.png",),
+        "out": Path("safe"),
+        "protection": "bench.mine",
+        "surrogates": ("tiny-b", "me/model"),
+        "seed": 7,
+        "clean": Path("c"),
+        "device": "cpu",
+        "dtype": "bfloat16",
+        "sample_posterior": True,
+        "each": True,
+        "suffix": ".jpg",
+        "quality": 80,
+        "strip_metadata": True,
+        "force": True,
+        "skip_bad": True,
+    }
 
 
 @pytest.mark.parametrize(
@@ -238,43 +283,80 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         (["--surrogate", "me/model"], (9, None, "mean", True)),
         (["--surrogate", "me/model", "--preset", "tiny"], (2, None, "mean", False)),
         (["--surrogate", "tiny", "--surrogate", "tiny-b"], (2, None, "mean", False)),
-        (["--pgd-steps", "5", "--step", "0.5", "--loss", "target", "--targeted"], (5, 0.5, "target", True)),
+        (
+            ["--pgd-steps", "5", "--step", "0.5", "--loss", "target", "--targeted"],
+            (5, 0.5, "target", True),
+        ),
         (["--preset", "paper", "--no-targeted", "--step", "None"], (9, None, "mean", False)),
     ],
 )
-def test_the_methods_own_flags_start_from_the_preset(words: list[str], expected: tuple[Any, ...], jobs: Jobs) -> None:
+def test_the_methods_own_flags_start_from_the_preset(
+    words: list[str], expected: tuple[Any, ...], jobs: Jobs
+) -> None:
     assert cli.main(mine(*words)) == 0
     config = jobs.asked["config"]
     assert (config.pgd_steps, config.step, config.loss, config.targeted) == expected
 
 
 def test_flags_may_stand_anywhere(jobs: Jobs) -> None:
-    assert cli.main(["protect", "--protection=bench.mine", "--pgd-steps", "3", "a.png", "b.png", "--out", "safe"]) == 0
+    assert (
+        cli.main(
+            [
+                "protect",
+                "--protection=bench.mine",
+                "--pgd-steps",
+                "3",
+                "a.png",
+                "b.png",
+                "--out",
+                "safe",
+            ]
+        )
+        == 0
+    )
     assert jobs.asked["photos"] == ("a.png", "b.png")
     assert jobs.asked["config"].pgd_steps == 3
 
 
 @pytest.mark.parametrize("name", ["protect", "demo"])
-def test_help_shows_common_flags_and_the_methods(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_shows_common_flags_and_the_methods(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([name, "--protection", "bench.mine", "--help"])
     assert stop.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
-    for part in ("--out", "--budget", "--surrogate", "A protection of mine.", "--pgd-steps", "Sign steps a round.", "paper"):
+    for part in (
+        "--out",
+        "--budget",
+        "--surrogate",
+        "A protection of mine.",
+        "--pgd-steps",
+        "Sign steps a round.",
+        "paper",
+    ):
         assert part in said
 
 
 @pytest.mark.parametrize("name", [name for name, _ in registry.listing("protections")])
 def test_every_protection_has_a_parser(name: str, jobs: Jobs) -> None:
     for preset in registry.load("protections", name).PRESETS:
-        assert cli.main(["protect", "a.png", "-o", "safe", "--protection", name, "--preset", preset]) == 0
+        assert (
+            cli.main(["protect", "a.png", "-o", "safe", "--protection", name, "--preset", preset])
+            == 0
+        )
         assert jobs.asked["config"] == registry.load("protections", name).PRESETS[preset]
 
 
-def test_a_config_may_not_take_the_commands_flags(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_config_may_not_take_the_commands_flags(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (place / "bench" / "clash.py").write_text(MINE.replace("pgd_steps", "seed"))
     assert cli.main(["protect", "a.png", "-o", "safe", "--protection", "bench.clash"]) == 2
-    assert "'bench.clash' has fields that are flags of the command already: seed." in capsys.readouterr().err
+    assert (
+        "'bench.clash' has fields that are flags of the command already: seed."
+        in capsys.readouterr().err
+    )
 
 
 def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
@@ -292,7 +374,9 @@ def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     assert jobs.asked["protection"] == "bench.mine"
 
 
-def test_the_demo_overwrites_what_a_demo_wrote_and_nothing_else(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_demo_overwrites_what_a_demo_wrote_and_nothing_else(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["demo", "-o", "shown", "--protection", "noise"]
     assert cli.main(words) == cli.main([*words, "--seed", "1"]) == 0
     photo = min((place / "shown").glob("*.png"))
@@ -305,24 +389,50 @@ def test_the_demo_overwrites_what_a_demo_wrote_and_nothing_else(place: Path, cap
 def record(**changes: Any) -> SetRecord:
     size = {"width": 640, "height": 480, "ssim": 0.9612, "digest": "", "sha256": ""}
     photos = [
-        PhotoRecord(name=n, original=Path(n), output=Path("safe") / n, budget_used=used, psnr=psnr, **size)
+        PhotoRecord(
+            name=n, original=Path(n), output=Path("safe") / n, budget_used=used, psnr=psnr, **size
+        )
         for n, used, psnr in (("a[red].png", 11.0, 31.26), ("b.png", 0.0, float("inf")))
     ]
     plain = SetRecord(
-        name="cats", out=Path("safe"), protection="aspl", surrogates=["tiny (weights 1a2b3c4d5e6f)"], photos=photos,
-        sheet=Path("safe/.cloakwork/cats.png"), record=Path("safe/.cloakwork/cats.json"), notes=["c.png was left out."],
+        name="cats",
+        out=Path("safe"),
+        protection="aspl",
+        surrogates=["tiny (weights 1a2b3c4d5e6f)"],
+        photos=photos,
+        sheet=Path("safe/.cloakwork/cats.png"),
+        record=Path("safe/.cloakwork/cats.json"),
+        notes=["c.png was left out."],
         seconds=24.68,
-    )  # fmt: skip
+    )
     return replace(plain, **changes)
 
 
-def test_the_end_says_what_was_done_and_what_it_does_not_mean(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_end_says_what_was_done_and_what_it_does_not_mean(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
     jobs.answer = [record(), record(name="dogs")]
     assert cli.main(mine()) == 0
     said = capsys.readouterr().out
-    for part in ("cats", "dogs", "a[red].png", "640 x 480", "11.00", "31.3", "unchanged", "0.961", "12.3", "c.png was left out."):
+    for part in (
+        "cats",
+        "dogs",
+        "a[red].png",
+        "640 x 480",
+        "11.00",
+        "31.3",
+        "unchanged",
+        "0.961",
+        "12.3",
+        "c.png was left out.",
+    ):
         assert part in said
-    assert said.count("Computed against tiny (weights 1a2b3c4d5e6f). Not shown to protect against any other model.") == 2
+    assert (
+        said.count(
+            "Computed against tiny (weights 1a2b3c4d5e6f). Not shown to protect against any other model."
+        )
+        == 2
+    )
     assert str(Path("safe/.cloakwork/cats.png")) in said
     assert str(Path("safe/.cloakwork/cats.json")) in said
 
@@ -330,7 +440,10 @@ def test_the_end_says_what_was_done_and_what_it_does_not_mean(jobs: Jobs, capsys
 def test_a_baseline_claims_nothing(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.answer = [record(protection="noise", surrogates=[])]
     assert cli.main(mine()) == 0
-    assert "noise is computed against no model. Not shown to protect against any model." in capsys.readouterr().out
+    assert (
+        "noise is computed against no model. Not shown to protect against any model."
+        in capsys.readouterr().out
+    )
 
 
 def test_work_done_before_is_said_to_be(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -346,7 +459,12 @@ def test_photos_treated_alone_share_a_table(jobs: Jobs, capsys: pytest.CaptureFi
     assert cli.main(mine("--each")) == 0
     said = capsys.readouterr().out
     assert said.count("a[red].png") == 3
-    assert said.count("budget used") == said.count("c.png was left out.") == said.count("Not shown to protect") == 1
+    assert (
+        said.count("budget used")
+        == said.count("c.png was left out.")
+        == said.count("Not shown to protect")
+        == 1
+    )
     assert f"a folder for each photo in {Path('safe/.cloakwork')}" in said
 
 
@@ -373,8 +491,29 @@ def test_presets_are_listed_with_what_they_cost(capsys: pytest.CaptureFixture[st
     assert all(name in shown for name, _ in registry.listing("protections"))
 
 
-def test_a_dry_run_counts_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dry_run_counts_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
-    assert cli.main(["protect", str(SAMPLE_PHOTOS), "-o", str(out), "--protection", "sds", "--steps", "7", "--dry-run"]) == 0
+    assert (
+        cli.main(
+            [
+                "protect",
+                str(SAMPLE_PHOTOS),
+                "-o",
+                str(out),
+                "--protection",
+                "sds",
+                "--steps",
+                "7",
+                "--dry-run",
+            ]
+        )
+        == 0
+    )
     shown = " ".join(capsys.readouterr().out.split())
-    assert "1 photo set of 5 photos" in shown and "pgd steps 7 training steps 0 vae encode 7" in shown and not out.exists()
+    assert (
+        "1 photo set of 5 photos" in shown
+        and "pgd steps 7 training steps 0 vae encode 7" in shown
+        and not out.exists()
+    )

@@ -11,10 +11,15 @@ from cloakwork.evaluation import intervals
 from cloakwork.evaluation.intervals import difference, estimate, sign_flip
 
 
-def table(sets: int, seeds: int, pictures: int, shift: float = 0.0, spread: float = 0.0) -> dict[str, dict[int, list[float]]]:
+def table(
+    sets: int, seeds: int, pictures: int, shift: float = 0.0, spread: float = 0.0
+) -> dict[str, dict[int, list[float]]]:
     draw = np.random.default_rng(5)
     return {
-        f"set {s}": {k: [float(v) for v in shift + spread * s + draw.normal(0, 1, pictures)] for k in range(seeds)}
+        f"set {s}": {
+            k: [float(v) for v in shift + spread * s + draw.normal(0, 1, pictures)]
+            for k in range(seeds)
+        }
         for s in range(sets)
     }
 
@@ -41,7 +46,9 @@ def test_sets_that_differ_widen_the_interval_and_more_pictures_do_not_narrow_it(
 
 def test_pairing_removes_what_pictures_have_in_common() -> None:
     before = table(6, 2, 8, spread=3.0)
-    after = {s: {k: [v - 0.5 for v in row] for k, row in seeds.items()} for s, seeds in before.items()}
+    after = {
+        s: {k: [v - 0.5 for v in row] for k, row in seeds.items()} for s, seeds in before.items()
+    }
     found = difference(after, before)
     assert found.mean == pytest.approx(-0.5) and found.high == pytest.approx(-0.5)
     assert found.p == pytest.approx(2 / 2**6) and found.unit == "photo set"
@@ -68,7 +75,9 @@ def test_only_the_same_sets_seeds_and_pictures_pair() -> None:
         difference({"a": {0: [1.0]}}, {"a": {0: [1.0, 2.0]}})
 
 
-@pytest.mark.parametrize(("values", "p"), [([1.0], 1.0), ([1, 1, 1], 0.25), ([1, 2, 3, 4, 5, 6], 2 / 64), ([1, -1], 1.0)])
+@pytest.mark.parametrize(
+    ("values", "p"), [([1.0], 1.0), ([1, 1, 1], 0.25), ([1, 2, 3, 4, 5, 6], 2 / 64), ([1, -1], 1.0)]
+)
 def test_sign_flips_counted_by_hand(values: list[float], p: float) -> None:
     assert sign_flip(values) == pytest.approx(p)
 
@@ -80,7 +89,9 @@ def test_many_units_are_drawn_and_stay_near_the_exact_answer() -> None:
 
 
 @pytest.mark.parametrize("shape", [(6, 1, 16), (6, 2, 8), (1, 3, 5), (1, 1, 7), (3, 2, 1)])
-def test_the_quick_way_draws_what_the_slow_one_draws(shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quick_way_draws_what_the_slow_one_draws(
+    shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     cells = np.random.default_rng(1).normal(0, 1, shape)
     slow = intervals._means([list(seeds) for seeds in cells])
     assert np.allclose(intervals._even_means(cells), slow, rtol=0, atol=1e-12)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork.benchmark.grids import Grid, Table, people, targets, thief
+from cloakwork.benchmark.grids import Grid, Table, people, targets, threat_model
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.models import hub
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
@@ -28,23 +28,32 @@ def files(tmp_path: Path) -> list[Path]:
     return sorted(tmp_path.glob("*.png"))
 
 
-def test_purifiers_draw_the_same_for_every_arm_and_anew_in_a_chain(files: list[Path], tmp_path: Path) -> None:
-    bench, cfg = Bench(tmp_path / "store", "cpu"), noise.Config(sigma=0.05)
+def test_purifiers_draw_the_same_for_every_arm_and_anew_in_a_chain(
+    files: list[Path], tmp_path: Path
+) -> None:
+    bench, cfg = Workspace(tmp_path / "store", "cpu"), noise.Config(sigma=0.05)
     dark, bright = (Step("purify", "noise", cfg, (source([f]),)) for f in files)
-    once = [(compute.photos(s, bench)[0] - compute.photos(s.inputs[0], bench)[0]) * 255 for s in (dark, bright)]
+    once = [
+        (compute.photos(s, bench)[0] - compute.photos(s.inputs[0], bench)[0]) * 255
+        for s in (dark, bright)
+    ]
     assert torch.allclose(*once, atol=1e-3) and once[0].abs().mean() > 5
     twice = Step("purify", "noise", cfg, (dark,))
     more = (compute.photos(twice, bench)[0] - compute.photos(dark, bench)[0]) * 255
     assert (more - once[0]).abs().mean() > 5, "the second one adds noise of its own"
 
 
-def test_photos_are_read_no_larger_than_the_source_says(files: list[Path], sample_files: list[Path], tmp_path: Path) -> None:
+def test_photos_are_read_no_larger_than_the_source_says(
+    files: list[Path], sample_files: list[Path], tmp_path: Path
+) -> None:
     whole, small = source(sample_files), source(sample_files, 64)
     for file, big, little in zip(whole.files, whole.photos(), small.photos(), strict=True):
         assert torch.equal(big, as_float(load_photo(file).pixels)) and min(little.shape[-2:]) == 64
         assert torch.equal(little, little.mul(255).round() / 255), "a file has 8 bits"
-        assert little.shape[-1] / little.shape[-2] == pytest.approx(big.shape[-1] / big.shape[-2], abs=0.02)
-    bench = Bench(tmp_path, "cpu")
+        assert little.shape[-1] / little.shape[-2] == pytest.approx(
+            big.shape[-1] / big.shape[-2], abs=0.02
+        )
+    bench = Workspace(tmp_path, "cpu")
     assert steps.key(whole, bench) != steps.key(small, bench)
     assert min(source(files[:1], 640).photos()[0].shape[-2:]) == 72, "none is made larger"
 
@@ -54,25 +63,34 @@ def test_people_may_publish_small_photos(sample_files: list[Path], tmp_path: Pat
         (tmp_path / "p" / part).mkdir(parents=True)
         Image.open(sample_files[0]).save(tmp_path / "p" / part / "a.png")
     ((person,), (small,)) = people(tmp_path), people(tmp_path, side=64)
-    assert small.clean.side == 64 and small.references == person.references and small.references.side == person.clean.side
+    assert (
+        small.clean.side == 64
+        and small.references == person.references
+        and small.references.side == person.clean.side
+    )
 
 
 def test_a_tables_precision_is_its_surrogates(files: list[Path], tmp_path: Path) -> None:
     who, bench, keys = (
         tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in files),
-        Bench(tmp_path, "cpu"),
+        Workspace(tmp_path, "cpu"),
         set(),
     )
     for dtype in ("float32", "bfloat16"):
-        table = Table("lab", ("advdm",), (thief("plain"),), who[:1], dtype=dtype)
-        (protect,) = {s for step in targets(Grid("lab", "", (table,))) for s in _all(step) if s.name == "advdm"}
+        table = Table("lab", ("advdm",), (threat_model("plain"),), who[:1], dtype=dtype)
+        (protect,) = {
+            s
+            for step in targets(Grid("lab", "", (table,)))
+            for s in _all(step)
+            if s.name == "advdm"
+        }
         assert protect.dtype == dtype
         keys.add(steps.key(protect, bench))
     assert len(keys) == 2
 
 
 def _all(step: Step) -> list[Step]:
-    return [step, *(s for i in step.rests_on for s in _all(i))]
+    return [step, *(s for i in step.dependencies for s in _all(i))]
 
 
 def test_a_target_counts_by_its_content(files: list[Path], tmp_path: Path) -> None:
@@ -80,7 +98,12 @@ def test_a_target_counts_by_its_content(files: list[Path], tmp_path: Path) -> No
     for level in (10, 200):
         Image.new("RGB", (64, 64), (level,) * 3).save(tmp_path / "target.jpg")
         cfg = photoguard.Config(target=str(tmp_path / "target.jpg"))
-        keys.append(steps.key(Step("protect", "photoguard", cfg, (clean,), models=("tiny",)), Bench(tmp_path / "store", "cpu")))
+        keys.append(
+            steps.key(
+                Step("protect", "photoguard", cfg, (clean,), models=("tiny",)),
+                Workspace(tmp_path / "store", "cpu"),
+            )
+        )
     assert keys[0] != keys[1]
 
 
@@ -89,5 +112,13 @@ def test_networks_that_a_purifier_finds_by_itself_count(tmp_path: Path) -> None:
     weights.write_bytes(b"one")
     first = codesr.instrument(codesr.Config(codeformer=str(weights)))
     weights.write_bytes(b"two")
-    assert first != codesr.instrument(codesr.Config(codeformer=str(weights))) != codesr.instrument(codesr.Config())
-    assert "realesrgan" in first and hub.identity("owner/name") == "owner/name" and hub.identity("") == ""
+    assert (
+        first
+        != codesr.instrument(codesr.Config(codeformer=str(weights)))
+        != codesr.instrument(codesr.Config())
+    )
+    assert (
+        "realesrgan" in first
+        and hub.identity("owner/name") == "owner/name"
+        and hub.identity("") == ""
+    )

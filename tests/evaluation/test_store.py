@@ -1,4 +1,5 @@
-"""The store: results with records, claims, several processes at once, what is damaged, what is newer."""
+"""The store: results with records, claims, several processes at once, what is damaged, what is
+newer."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ NAME = "attack/0123.safetensors"
 
 
 @pytest.fixture(params=["folder", "url"])
-def two(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[store.Store, store.Store]:
+def two(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[store.Store, store.Store]:
     """The same store as two machines see it."""
     if request.param == "folder":
         return open_store(tmp_path / "store"), open_store(tmp_path / "store")
@@ -106,7 +109,9 @@ def test_a_dead_owners_claim_is_taken_over(tmp_path: Path) -> None:
         assert ours and json.loads(claim.read_text())["pid"] == os.getpid()
 
 
-def test_without_signs_of_life_a_claim_is_lost(two: tuple[store.Store, store.Store], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_signs_of_life_a_claim_is_lost(
+    two: tuple[store.Store, store.Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The owner lives, as a process that hangs, or on a machine that is gone."""
     here, there = two
     with here.claimed(NAME):
@@ -138,14 +143,19 @@ def test_of_many_who_come_at_once_one_gets_it(tmp_path: Path) -> None:
         f"with place.claimed({NAME!r}) as ours: print(ours); time.sleep(3)"
     )
     start = str(time.time() + 4)
-    run = [subprocess.Popen([sys.executable, "-c", code, start], stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    run = [
+        subprocess.Popen([sys.executable, "-c", code, start], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
     said = [process.communicate()[0].strip() for process in run]
     assert sorted(said) == ["False"] * 5 + ["True"]
 
 
 def test_a_newer_versions_store_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text('{"format": 2, "made_by": "9.0"}')
-    with pytest.raises(UserError, match=r"was written by cloakwork 9\.0 \(format 2; this one reads 1\)"):
+    with pytest.raises(
+        UserError, match=r"was written by cloakwork 9\.0 \(format 2; this one reads 1\)"
+    ):
         open_store(tmp_path)
 
 
@@ -166,7 +176,10 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing(tmp_path: Path) -> None:
 
     with pytest.raises(UserError, match="No space left on device"):
         place.keep("attack/4567.safetensors", full, {})
-    assert [p.name for p in sorted((tmp_path / "attack").iterdir())] == ["0123.record.json", "0123.safetensors"]
+    assert [p.name for p in sorted((tmp_path / "attack").iterdir())] == [
+        "0123.record.json",
+        "0123.safetensors",
+    ]
 
 
 def test_remote_results_appear_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

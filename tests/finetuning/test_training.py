@@ -4,13 +4,25 @@ import pytest
 import torch
 
 from cloakwork.finetuning.batches import latent_batches
-from cloakwork.finetuning.latent_dataset import lesson
+from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.finetuning.prior import class_pictures
-from cloakwork.finetuning.training import Training, _descend, adamw, learn, train, weighted_error
-from cloakwork.finetuning.weights import borrowed, restore_training, training_tensors, weights_of
+from cloakwork.finetuning.training import (
+    Training,
+    _descend,
+    adamw,
+    finetune,
+    train_steps,
+    weighted_error,
+)
+from cloakwork.finetuning.weights import (
+    restore_training,
+    temporarily_trained,
+    training_tensors,
+    weights_of,
+)
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 PROMPT = "a photo of sks person"
@@ -19,46 +31,59 @@ PROMPT = "a photo of sks person"
 def error_on(model: LDM, z: torch.Tensor) -> float:
     g = torch.Generator().manual_seed(5)
     with torch.no_grad():
-        return torch.stack([model.latent_loss(z, model.embed([PROMPT]), g) for _ in range(8)]).mean().item()
+        return (
+            torch.stack([model.latent_loss(z, model.embed([PROMPT]), g) for _ in range(8)])
+            .mean()
+            .item()
+        )
 
 
 def moved(model: LDM, before: dict[str, torch.Tensor]) -> float:
     """Share of the weights that changed."""
     now = weights_of(model)
-    return sum((now[k] != v).sum().item() for k, v in before.items()) / sum(v.numel() for v in before.values())
+    return sum((now[k] != v).sum().item() for k, v in before.items()) / sum(
+        v.numel() for v in before.values()
+    )
 
 
-def test_learning_lowers_the_error_on_what_was_learned(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
+def test_learning_lowers_the_error_on_what_was_learned(
+    tiny: LDM, photos: Photos, rng: torch.Generator
+) -> None:
     model = tiny.copy()
-    what = lesson(model, preprocess(photos, 128), PROMPT)
+    what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     before = error_on(model, what.latents)
-    learn(model, what, None, Training(lr=1e-4, batch=3), 12, rng)
+    train_steps(model, what, None, Training(lr=1e-4, batch=3), 12, rng)
     assert error_on(model, what.latents) < 0.97 * before
     assert not any(p.requires_grad for p in model.unet.parameters())
 
 
 def test_borrowed_weights_come_back(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
     model = tiny.copy()
-    what = lesson(model, preprocess(photos, 128), PROMPT)
+    what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     before = {k: v.clone() for k, v in weights_of(model).items()}
     text = model.embed([PROMPT])
-    with pytest.raises(KeyboardInterrupt), borrowed(model):
-        learn(model, what, what, Training(lr=1e-3), 1, rng)
+    with pytest.raises(KeyboardInterrupt), temporarily_trained(model):
+        train_steps(model, what, what, Training(lr=1e-3), 1, rng)
         assert moved(model, before) > 0.9
         raise KeyboardInterrupt
     assert moved(model, before) == 0
     assert torch.equal(model.embed([PROMPT]), text)
 
 
-def test_bf16_weights_at_the_published_rate_hardly_move(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
-    """What the release of Anti-DreamBooth does in effect: at 5e-7 almost nothing passes bf16's rounding."""
+def test_bf16_weights_at_the_published_rate_hardly_move(
+    tiny: LDM, photos: Photos, rng: torch.Generator
+) -> None:
+    """What the release of Anti-DreamBooth does in effect: at 5e-7 almost nothing passes bf16's
+    rounding."""
     model = tiny.copy()
-    what = lesson(model, preprocess(photos, 128), PROMPT)
-    learn(model, what, None, Training(lr=1e-12, weights="bfloat16"), 1, rng)  # rounds once, so that later changes are learning
+    what = encode_dataset(model, preprocess(photos, 128), PROMPT)
+    train_steps(
+        model, what, None, Training(lr=1e-12, weights="bfloat16"), 1, rng
+    )  # rounds once, so that later changes are learning
     before = {k: v.clone() for k, v in weights_of(model).items()}
-    learn(model, what, None, Training(lr=5e-7, weights="bfloat16"), 3, rng)
+    train_steps(model, what, None, Training(lr=5e-7, weights="bfloat16"), 3, rng)
     assert moved(model, before) < 0.05
-    learn(model, what, None, Training(lr=5e-7), 3, rng)
+    train_steps(model, what, None, Training(lr=5e-7), 3, rng)
     assert moved(model, before) > 0.5
 
 
@@ -66,7 +91,7 @@ def test_successive_calls_go_round_all_pictures(
     tiny: LDM, photos: Photos, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
 ) -> None:
     model = tiny.copy()
-    what = lesson(model, preprocess(photos, 128), PROMPT)
+    what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     seen = []
     original = LDM.latent_loss
 
@@ -76,7 +101,7 @@ def test_successive_calls_go_round_all_pictures(
 
     monkeypatch.setattr(LDM, "latent_loss", spy)
     for k in range(3):
-        learn(model, what, None, Training(), 2, rng, first=2 * k)
+        train_steps(model, what, None, Training(), 2, rng, first=2 * k)
     assert seen == [0, 1, 2, 0, 1, 2]
 
 
@@ -93,53 +118,90 @@ def test_a_step_lowers_dreambooths_two_losses(tiny: LDM) -> None:
     texts, weight = [PROMPT, PROMPT, "a photo of person", "a photo of person"], 0.3
     with torch.no_grad():
         both = weighted_error(
-            tiny, list(z), texts, [0.5, 0.5, weight / 2, weight / 2], torch.Generator().manual_seed(1)
-        )  # fmt: skip
+            tiny,
+            list(z),
+            texts,
+            [0.5, 0.5, weight / 2, weight / 2],
+            torch.Generator().manual_seed(1),
+        )
         g = torch.Generator().manual_seed(1)
         t = torch.randint(0, 1000, (4,), generator=g)
         noise = torch.randn(z.shape, generator=g)
         a = tiny.scheduler.alphas_cumprod[t][:, None, None, None]
         z_t = a.sqrt() * z + (1 - a).sqrt() * noise
         wrong = (tiny.unet(z_t, t, encoder_hidden_states=tiny.embed(texts)).sample - noise) ** 2
-    assert both.item() == pytest.approx((wrong[:2].mean() + weight * wrong[2:].mean()).item(), rel=1e-4)
+    assert both.item() == pytest.approx(
+        (wrong[:2].mean() + weight * wrong[2:].mean()).item(), rel=1e-4
+    )
 
 
 def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> None:
     learned = []
     for on in (False, True):
         model = tiny.copy()
-        what = lesson(model, preprocess(photos, 128), PROMPT)
-        learn(model, what, None, Training(lr=1e-4, gradient_checkpointing=on), 1, torch.Generator().manual_seed(2))
+        what = encode_dataset(model, preprocess(photos, 128), PROMPT)
+        train_steps(
+            model,
+            what,
+            None,
+            Training(lr=1e-4, gradient_checkpointing=on),
+            1,
+            torch.Generator().manual_seed(2),
+        )
         learned.append(weights_of(model))
         assert not model.unet.is_gradient_checkpointing
     assert all(torch.equal(p, learned[1][k]) for k, p in learned[0].items())
 
 
 def test_only_some_weights_learn(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
-    model, state = tiny.copy(), State()
+    model, state = tiny.copy(), RunState()
     feed = latent_batches(model, photos, Preprocessing(), 2, rng)
     before = {k: v.clone() for k, v in weights_of(model).items()}
-    train(
-        model, feed, PROMPT, None, Training(lr=1e-3), 2, rng, state, lambda n: photos[0][None], only=lambda k: k.endswith("bias")
+    finetune(
+        model,
+        feed,
+        PROMPT,
+        None,
+        Training(lr=1e-3),
+        2,
+        rng,
+        state,
+        lambda n: photos[0][None],
+        only=lambda k: k.endswith("bias"),
     )
-    assert {k for k, v in weights_of(model).items() if not torch.equal(v, before[k])} == {k for k in before if k.endswith("bias")}
+    assert {k for k, v in weights_of(model).items() if not torch.equal(v, before[k])} == {
+        k for k in before if k.endswith("bias")
+    }
     assert len(state.trace) == 2 and not any(p.requires_grad for p in model.unet.parameters())
 
 
 def test_8_bit_adam_goes_on_where_it_was() -> None:
     pytest.importorskip("bitsandbytes", reason="optional")
-    how, start = Training(lr=1e-2, adam8bit=True), torch.randn(2, 5000, generator=torch.Generator().manual_seed(0))
+    how, start = (
+        Training(lr=1e-2, adam8bit=True),
+        torch.randn(2, 5000, generator=torch.Generator().manual_seed(0)),
+    )
 
     def steps(named: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
         for _ in range(3):
-            _descend(sum((p - 1).square().mean() for p in named.values()), list(named.values()), optimizer, how)  # type: ignore[arg-type]
+            _descend(
+                sum((p - 1).square().mean() for p in named.values()),
+                list(named.values()),
+                optimizer,
+                how,
+            )  # type: ignore[arg-type]
 
-    one = {"large": torch.nn.Parameter(start.clone()), "small": torch.nn.Parameter(start[0, :9].clone())}
+    one = {
+        "large": torch.nn.Parameter(start.clone()),
+        "small": torch.nn.Parameter(start[0, :9].clone()),
+    }
     optimizer = adamw(list(one.values()), how)
     steps(one, optimizer)
     two = {k: torch.nn.Parameter(torch.zeros_like(p)) for k, p in one.items()}
     other = adamw(list(two.values()), how)
-    restore_training(two, other, {k: v.clone() for k, v in training_tensors(one, optimizer).items()})
+    restore_training(
+        two, other, {k: v.clone() for k, v in training_tensors(one, optimizer).items()}
+    )
     steps(one, optimizer)
     steps(two, other)
     assert all(torch.equal(p, two[k]) for k, p in one.items())

@@ -9,7 +9,7 @@ import torch
 
 from cloakwork import registry
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 PROMPTS = ["a photo of sks person", "a portrait of sks person"]
@@ -24,8 +24,17 @@ def lean(name: str, preset: str = "tiny", **more: Any) -> Any:
 
 
 def run(
-    name: str, photos: Photos, victim: LDM, state: State | None = None, *, preset: str = "tiny", seed: int = 1, **more: Any
+    name: str,
+    photos: Photos,
+    victim: LDM,
+    state: RunState | None = None,
+    *,
+    preset: str = "tiny",
+    seed: int = 1,
+    **more: Any,
 ) -> Images:
     rng = torch.Generator().manual_seed(seed)
     config = lean(name, preset, **more)
-    return registry.load("attackers", name).attack(photos, victim, config, PROMPTS, rng=rng, state=state or State())
+    return registry.load("attackers", name).attack(
+        photos, victim, config, PROMPTS, rng=rng, state=state or RunState()
+    )

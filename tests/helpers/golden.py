@@ -12,7 +12,8 @@ GOLDEN = Path(__file__).parents[1] / "golden.json"
 
 
 def golden(name: str, version: int, weights: str, values: list[float], within: float) -> None:
-    """Compares numbers with those that were written for this name with the same VERSION and weights.
+    """Compares numbers with those that were written for this name with the same VERSION and
+    weights.
 
     With CLOAKWORK_GOLDEN=write in the environment they are written.
     """
@@ -22,5 +23,7 @@ def golden(name: str, version: int, weights: str, values: list[float], within: f
         GOLDEN.write_text(json.dumps(known | {name: now}, indent=1, sort_keys=True) + "\n")
         return
     then = known.get(name, {})
-    assert (version, weights) == (then.get("version"), then.get("weights")), "write new golden values"
+    assert (version, weights) == (then.get("version"), then.get("weights")), (
+        "write new golden values"
+    )
     assert values == pytest.approx(then["values"], abs=within)

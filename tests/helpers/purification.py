@@ -24,9 +24,11 @@ QUICK = {
 def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
     module = registry.load("purifiers", name)
     cfg = replace(registry.config(module, None, ["tiny"]), **QUICK.get(name, {}) | fields)
-    model = {"latent": lambda: loading.load("tiny", "cpu"), "pixels": lambda: pixel_ddpm.load("tiny", "cpu"), "": lambda: None}[
-        registry.asks(name)
-    ]()
+    model = {
+        "latent": lambda: loading.load("tiny", "cpu"),
+        "pixels": lambda: pixel_ddpm.load("tiny", "cpu"),
+        "": lambda: None,
+    }[registry.model_kind(name)]()
     try:
         return module.purify(photos, model, cfg, rng=torch.Generator().manual_seed(seed))
     except UserError as error:

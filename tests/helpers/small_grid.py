@@ -13,11 +13,16 @@ from cloakwork.purifiers import blur, jpeg, tvm
 
 
 def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
-    """Random noise of two budgets, three purifiers after it, two scores of each: 20 steps of milliseconds on one photo set."""
+    """Random noise of two budgets, three purifiers after it, two scores of each: 20 steps of
+    milliseconds on one photo set."""
     clean, targets = source(files), []
     for budget in budgets:
         protected = Step("protect", "noise", noise.Config(budget=budget), (clean,))
-        for name, config in (("jpeg", jpeg.Config()), ("blur", blur.Config()), ("tvm", tvm.Config(steps=20))):
+        for name, config in (
+            ("jpeg", jpeg.Config()),
+            ("blur", blur.Config()),
+            ("tvm", tvm.Config(steps=20)),
+        ):
             pure = Step("purify", name, config, (protected,))
             targets += [
                 Step("score", "psnr", psnr.Config(), (pure, clean)),
@@ -28,5 +33,10 @@ def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
 
 def contents(store: Path) -> dict[str, bytes]:
     """All that lies in the store but records and claims."""
-    found = (p for kind in steps.FOLDERS for p in (store / kind).rglob("*") if not p.name.endswith((".record.json", ".claim")))
+    found = (
+        p
+        for kind in steps.FOLDERS
+        for p in (store / kind).rglob("*")
+        if not p.name.endswith((".record.json", ".claim"))
+    )
     return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in found}

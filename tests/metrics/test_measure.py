@@ -17,8 +17,16 @@ from cloakwork.types import Photos
 
 def test_numbers_come_with_their_unit_and_direction(photos: Photos) -> None:
     found = measure("linf", [(p + 2 / 255).clamp(0, 1) for p in photos], photos)
-    assert found.values == pytest.approx([2, 2, 2], abs=1e-3) and found.mean == pytest.approx(2, abs=1e-3)
-    assert (found.name, found.reason, found.instrument, found.better, found.unit) == ("linf", None, "", "lower", "1/255")
+    assert found.values == pytest.approx([2, 2, 2], abs=1e-3) and found.mean == pytest.approx(
+        2, abs=1e-3
+    )
+    assert (found.name, found.reason, found.instrument, found.better, found.unit) == (
+        "linf",
+        None,
+        "",
+        "lower",
+        "1/255",
+    )
     assert json.loads(json.dumps(asdict(found)))["values"] == found.values
 
 
@@ -29,7 +37,10 @@ def test_a_batch_of_pictures_is_as_good_as_a_list(photos: Photos) -> None:
 
 def test_the_instrument_is_named_with_its_weights(photos: Photos) -> None:
     named = metric_instrument("clip_i")
-    assert named.startswith("CLIP tiny (weights ") and measure("clip_i", photos, photos).instrument == named
+    assert (
+        named.startswith("CLIP tiny (weights ")
+        and measure("clip_i", photos, photos).instrument == named
+    )
     assert metric_instrument("dino") == metric_instrument("linf") == ""
 
 
@@ -44,13 +55,19 @@ def test_some_unscored_leave_the_others(photos: Photos) -> None:
     large = torch.nn.functional.interpolate(photos[0][None], scale_factor=2)[0]
     found = measure("ms_ssim", [large, photos[0]], [large, photos[0]])
     assert found.mean == pytest.approx(1, abs=1e-5) and math.isnan(found.values[1])
-    assert found.reason == "1 of 2: MS-SSIM's five scales need sides of at least 176 px; 'ssim' scores smaller photos."
+    assert (
+        found.reason
+        == "1 of 2: MS-SSIM's five scales need sides of at least 176 px; 'ssim' scores smaller photos."
+    )
 
 
 def test_pairs_must_pair_up(photos: Photos) -> None:
     with pytest.raises(UserError, match="3 pictures and 2 originals"):
         measure("linf", photos, photos[:2])
-    with pytest.raises(UserError, match="Picture 0 is 168 x 128 and its original 128 x 150; 'ssim' needs the same size"):
+    with pytest.raises(
+        UserError,
+        match="Picture 0 is 168 x 128 and its original 128 x 150; 'ssim' needs the same size",
+    ):
         measure("ssim", photos[:2], photos[1::-1])
     with pytest.raises(UserError, match="3 pictures and 2 prompts"):
         measure("clip_t", photos, None, ["a", "b"])
@@ -58,7 +75,9 @@ def test_pairs_must_pair_up(photos: Photos) -> None:
         measure("sssim", photos, photos)
 
 
-def test_a_metric_of_anybodys(tmp_path: Path, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_of_anybodys(
+    tmp_path: Path, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "bright_lab.py").write_text(
         '"""Brightness."""\nfrom dataclasses import dataclass\nimport torch\nVERSION = 1\n'
         'SCOPE, BETTER, RANGE, UNIT, REFERENCE = "set", "higher", (0, 1), "", None\n'

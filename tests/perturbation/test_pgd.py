@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cloakwork.errors import UserError
 from cloakwork.perturbation.pgd import MICRO_BATCH, ascend, by_autograd, project
-from cloakwork.state import State
+from cloakwork.state import RunState
 
 
 def ramp(n: int = 3) -> list[torch.Tensor]:
@@ -24,7 +24,8 @@ def test_project_stays_inside_and_is_idempotent(budget: float, seed: int) -> Non
     x = [p + 2 * torch.randn(p.shape, generator=g) for p in x0]
     once = project(x, x0, budget)
     assert all(
-        (a - b).abs().max() <= budget / 255 + 1e-6 and a.min() >= 0 and a.max() <= 1 for a, b in zip(once, x0, strict=True)
+        (a - b).abs().max() <= budget / 255 + 1e-6 and a.min() >= 0 and a.max() <= 1
+        for a, b in zip(once, x0, strict=True)
     )
     assert all(torch.equal(a, b) for a, b in zip(once, project(once, x0, budget), strict=True))
 
@@ -32,8 +33,10 @@ def test_project_stays_inside_and_is_idempotent(budget: float, seed: int) -> Non
 def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
     x0 = [p * 0.5 + 0.25 for p in ramp()]
     weights = [torch.randn(p.shape, generator=rng) for p in x0]
-    loss = by_autograd(lambda x, ids: sum((w * p).sum() for w, p in zip([weights[i] for i in ids], x, strict=True)))
-    x = ascend(x0, loss, budget=8, step=None, steps=10, rng=rng, state=State())
+    loss = by_autograd(
+        lambda x, ids: sum((w * p).sum() for w, p in zip([weights[i] for i in ids], x, strict=True))
+    )
+    x = ascend(x0, loss, budget=8, step=None, steps=10, rng=rng, state=RunState())
     for a, b, w in zip(x, x0, weights, strict=True):
         assert torch.allclose(a, b + 8 / 255 * w.sign(), atol=1e-6)
 
@@ -42,17 +45,32 @@ def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
 def test_options_keep_the_budget_and_raise_the_loss(extra: dict, rng: torch.Generator) -> None:
     x0 = ramp()
     goal = [torch.rand(p.shape, generator=rng) for p in x0]
-    loss = by_autograd(lambda x, ids: -sum((p - goal[i]).square().mean() for p, i in zip(x, ids, strict=True)) / len(ids))
+    loss = by_autograd(
+        lambda x, ids: (
+            -sum((p - goal[i]).square().mean() for p, i in zip(x, ids, strict=True)) / len(ids)
+        )
+    )
     before = loss(x0, [0, 1, 2])[0]
-    x = ascend(x0, loss, budget=11, step=2, steps=12, rng=rng, state=State(), **extra)
+    x = ascend(x0, loss, budget=11, step=2, steps=12, rng=rng, state=RunState(), **extra)
     assert loss(x, [0, 1, 2])[0] > before
     assert max((a - b).abs().max() for a, b in zip(x, x0, strict=True)) <= 11 / 255 + 1e-6
 
 
 def test_step_decay_ends_at_its_share(rng: torch.Generator) -> None:
     x0 = [torch.full((3, 4, 4), 0.5)]
-    x = ascend(x0, by_autograd(lambda x, ids: x[0].sum()), budget=200, step=1, steps=100, rng=rng, final_step=0.0, state=State())
-    assert torch.allclose((x[0] - x0[0]) * 255, torch.tensor(50.5), atol=1e-3)  # 1 + .99 + ... + .01
+    x = ascend(
+        x0,
+        by_autograd(lambda x, ids: x[0].sum()),
+        budget=200,
+        step=1,
+        steps=100,
+        rng=rng,
+        final_step=0.0,
+        state=RunState(),
+    )
+    assert torch.allclose(
+        (x[0] - x0[0]) * 255, torch.tensor(50.5), atol=1e-3
+    )  # 1 + .99 + ... + .01
 
 
 def test_more_photos_than_a_micro_batch_each_go_their_own_way(rng: torch.Generator) -> None:
@@ -64,20 +82,22 @@ def test_more_photos_than_a_micro_batch_each_go_their_own_way(rng: torch.Generat
         asked.extend(which)
         return torch.stack([(p * signs[i]).sum() for p, i in zip(x, which, strict=True)]).mean()
 
-    state = State()
+    state = RunState()
     x = ascend(x0, by_autograd(loss), budget=8, step=4, steps=2, rng=rng, state=state)
     assert asked == 2 * list(range(len(x0))) and state.trace[1] > state.trace[0]
-    assert all(torch.allclose(a, b + 8 / 255 * s, atol=1e-6) for a, b, s in zip(x, x0, signs, strict=True))
+    assert all(
+        torch.allclose(a, b + 8 / 255 * s, atol=1e-6) for a, b, s in zip(x, x0, signs, strict=True)
+    )
 
 
 def test_a_gradient_that_is_not_finite_stops(rng: torch.Generator) -> None:
     with pytest.raises(UserError, match="float32"):
         nan = by_autograd(lambda x, ids: sum(p.sum() for p in x) * float("nan"))
-        ascend(ramp(), nan, budget=8, step=1, steps=1, rng=rng, state=State())
+        ascend(ramp(), nan, budget=8, step=1, steps=1, rng=rng, state=RunState())
 
 
 def test_steps_without_a_gradient_are_counted_over_an_interruption(tmp_path: Path) -> None:
-    def run(state: State) -> None:
+    def run(state: RunState) -> None:
         flat = by_autograd(lambda x, ids: sum(p.sum() for p in x) * 0.0)
         ascend(ramp(), flat, budget=8, step=1, steps=5, rng=torch.Generator(), state=state)
 
@@ -87,8 +107,8 @@ def test_steps_without_a_gradient_are_counted_over_an_interruption(tmp_path: Pat
 
     path = tmp_path / "s.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        run(State(path, progress=stop, every=0))
-    again = State(path, every=0)
+        run(RunState(path, progress=stop, checkpoint_seconds=0))
+    again = RunState(path, checkpoint_seconds=0)
     run(again)
     assert again.dead_steps == 5
 
@@ -96,19 +116,37 @@ def test_steps_without_a_gradient_are_counted_over_an_interruption(tmp_path: Pat
 def test_interrupted_and_resumed_is_the_same(tmp_path: Path) -> None:
     x0 = ramp()
 
-    def run(state: State) -> list[torch.Tensor]:
+    def run(state: RunState) -> list[torch.Tensor]:
         rng = torch.Generator().manual_seed(3)
-        loss = by_autograd(lambda x, ids: sum((p * torch.randn(p.shape, generator=rng)).sum() for p in x))
-        return ascend(x0, loss, budget=11, step=1, steps=9, rng=rng, random_start=True, momentum=0.5, state=state)
+        loss = by_autograd(
+            lambda x, ids: sum((p * torch.randn(p.shape, generator=rng)).sum() for p in x)
+        )
+        return ascend(
+            x0,
+            loss,
+            budget=11,
+            step=1,
+            steps=9,
+            rng=rng,
+            random_start=True,
+            momentum=0.5,
+            state=state,
+        )
 
     def stop(label: str, done: int, total: int) -> None:
         if done == 6:
             raise KeyboardInterrupt
 
-    whole = run(State())
+    whole = run(RunState())
     with pytest.raises(KeyboardInterrupt):
-        run(State(tmp_path / "s.safetensors", progress=stop, every=0))
+        run(RunState(tmp_path / "s.safetensors", progress=stop, checkpoint_seconds=0))
     steps = []
-    resumed = run(State(tmp_path / "s.safetensors", progress=lambda label, done, total: steps.append(done), every=0))
+    resumed = run(
+        RunState(
+            tmp_path / "s.safetensors",
+            progress=lambda label, done, total: steps.append(done),
+            checkpoint_seconds=0,
+        )
+    )
     assert steps == [6, 7, 8, 9]
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))

@@ -64,23 +64,40 @@ def sentence(call, *args, **kwargs) -> str:
 
 def raw_png(path: Path, bits: int, colour: int, width: int, height: int, row: bytes) -> None:
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     data = zlib.compress(row * height)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
 
 
 def profile(space: bytes, tag: bytes, content: bytes) -> bytes:
     """A minimal ICC profile with a white point and one more tag."""
     white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)
     start = 128 + 4 + 24
-    directory = struct.pack(">I4sII4sII", 2, b"wtpt", start, len(white), tag, start + len(white), len(content))
+    directory = struct.pack(
+        ">I4sII4sII", 2, b"wtpt", start, len(white), tag, start + len(white), len(content)
+    )
     body = directory + white + content
     header = struct.pack(
-        ">I4sI4s4s4s", 128 + len(body), bytes(4), 0x02400000, b"prtr", space, b"Lab " if tag == b"A2B0" else b"XYZ "
+        ">I4sI4s4s4s",
+        128 + len(body),
+        bytes(4),
+        0x02400000,
+        b"prtr",
+        space,
+        b"Lab " if tag == b"A2B0" else b"XYZ ",
     )
-    return (header + bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)).ljust(128, b"\0") + body
+    return (
+        header + bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    ).ljust(128, b"\0") + body
 
 
 LINEAR_GREY = profile(b"GRAY", b"kTRC", b"curv" + bytes(4) + struct.pack(">IH", 1, 256) + bytes(2))
@@ -88,12 +105,18 @@ IDENTITY = bytes(range(256))
 WHITE_ONLY_CMYK = profile(  # turns every ink into white: nothing that a naive conversion would do
     b"CMYK",
     b"A2B0",
-    b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
-    + IDENTITY * 4 + bytes([255, 128, 128]) * 16 + IDENTITY * 3,
-)  # fmt: skip
+    b"mft1"
+    + bytes(4)
+    + bytes([4, 3, 2, 0])
+    + struct.pack(">9i", 65536, 0, 0, 0, 65536, 0, 0, 0, 65536)
+    + IDENTITY * 4
+    + bytes([255, 128, 128]) * 16
+    + IDENTITY * 3,
+)
 
 
-# --- loading ---------------------------------------------------------------------------------------------------------------
+# --- loading
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".webp"])
@@ -111,7 +134,9 @@ def test_lossy_formats_load(tmp_path: Path, suffix: str) -> None:
     if suffix == ".heic":
         pytest.importorskip("pillow_heif").register_heif_opener()
     smooth().save(tmp_path / f"a{suffix}", quality=95)
-    difference = load_photo(tmp_path / f"a{suffix}").pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(smooth())
+    difference = load_photo(tmp_path / f"a{suffix}").pixels.permute(1, 2, 0).numpy().astype(
+        int
+    ) - np.asarray(smooth())
     assert abs(difference).mean() < 4
 
 
@@ -123,7 +148,9 @@ def test_the_content_tells_the_format_not_the_ending(tmp_path: Path) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
 def test_photos_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
-    undo = [None, None, 0, 3, 1, 5, 2, 6, 4][orientation]  # Image.Transpose that lays an upright picture down
+    undo = [None, None, 0, 3, 1, 5, 2, 6, 4][
+        orientation
+    ]  # Image.Transpose that lays an upright picture down
     upright = picture("RGBA")
     exif = Image.Exif()
     exif[Base.Orientation] = orientation
@@ -159,7 +186,9 @@ def test_grey_becomes_rgb(tmp_path: Path, mode: str) -> None:
     image = picture("L").convert(mode) if mode == "1" else picture(mode)
     photo = png_of(tmp_path / "a.png", image)
     assert np.array_equal(photo.pixels[0], image.convert("L"))
-    assert torch.equal(photo.pixels[0], photo.pixels[1]) and torch.equal(photo.pixels[0], photo.pixels[2])
+    assert torch.equal(photo.pixels[0], photo.pixels[1]) and torch.equal(
+        photo.pixels[0], photo.pixels[2]
+    )
     assert (photo.alpha is not None) == (mode == "LA")
 
 
@@ -178,7 +207,9 @@ def test_grey_goes_through_its_profile_to_srgb(tmp_path: Path, mode: str) -> Non
 
 def test_cmyk_without_a_profile_is_converted_plainly(tmp_path: Path) -> None:
     picture("CMYK").save(tmp_path / "a.tif")
-    assert np.array_equal(load_photo(tmp_path / "a.tif").pixels.permute(1, 2, 0), picture("CMYK").convert("RGB"))
+    assert np.array_equal(
+        load_photo(tmp_path / "a.tif").pixels.permute(1, 2, 0), picture("CMYK").convert("RGB")
+    )
 
 
 def test_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path) -> None:
@@ -211,9 +242,26 @@ def test_16_bit_rgb_tiff_is_refused(tmp_path: Path) -> None:
     short = lambda tag, count, value: struct.pack("<HHII", tag, 3, count, value)  # noqa: E731
     tags = 9
     end = 8 + 2 + 12 * tags + 4
-    entries = [short(256, 1, W), short(257, 1, H), short(258, 3, end), short(259, 1, 1), short(262, 1, 2)]
-    entries += [short(273, 1, end + 6), short(277, 1, 3), short(278, 1, H), struct.pack("<HHII", 279, 4, 1, W * H * 6)]
-    content = b"II*\0" + struct.pack("<IH", 8, tags) + b"".join(entries) + bytes(4) + struct.pack("<3H", 16, 16, 16)
+    entries = [
+        short(256, 1, W),
+        short(257, 1, H),
+        short(258, 3, end),
+        short(259, 1, 1),
+        short(262, 1, 2),
+    ]
+    entries += [
+        short(273, 1, end + 6),
+        short(277, 1, 3),
+        short(278, 1, H),
+        struct.pack("<HHII", 279, 4, 1, W * H * 6),
+    ]
+    content = (
+        b"II*\0"
+        + struct.pack("<IH", 8, tags)
+        + b"".join(entries)
+        + bytes(4)
+        + struct.pack("<3H", 16, 16, 16)
+    )
     (tmp_path / "a.tif").write_bytes(content + b"\x34\x12" * (W * H * 3))
     assert "16 bits per channel" in sentence(load_photo, tmp_path / "a.tif")
 
@@ -236,13 +284,22 @@ def test_animated_photos_are_refused(tmp_path: Path, suffix: str) -> None:
 
 
 def test_the_first_picture_of_a_phone_jpeg_is_the_photo(tmp_path: Path) -> None:
-    smooth().save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (W, H))], quality=95)
+    smooth().save(
+        tmp_path / "a.jpg",
+        format="MPO",
+        save_all=True,
+        append_images=[Image.new("RGB", (W, H))],
+        quality=95,
+    )
     assert Image.open(tmp_path / "a.jpg").n_frames == 2
-    difference = load_photo(tmp_path / "a.jpg").pixels.permute(1, 2, 0).numpy().astype(int) - np.asarray(smooth())
+    difference = load_photo(tmp_path / "a.jpg").pixels.permute(1, 2, 0).numpy().astype(
+        int
+    ) - np.asarray(smooth())
     assert abs(difference).mean() < 4
 
 
-# --- faults ----------------------------------------------------------------------------------------------------------------
+# --- faults
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".avif", ".heic"])
@@ -258,7 +315,11 @@ def test_cut_files_are_refused(tmp_path: Path, suffix: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(suffix=st.sampled_from(["png", "jpeg", "webp", "tiff", "bmp"]), where=st.floats(0, 0.999), byte=st.integers(0, 255))
+@given(
+    suffix=st.sampled_from(["png", "jpeg", "webp", "tiff", "bmp"]),
+    where=st.floats(0, 0.999),
+    byte=st.integers(0, 255),
+)
 def test_a_damaged_byte_gives_a_photo_or_a_sentence(suffix: str, where: float, byte: int) -> None:
     file = io.BytesIO()
     exif = Image.Exif()
@@ -311,7 +372,9 @@ def test_unreadable_files_are_refused() -> None:
 def test_small_photos_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (200, 63)).save(tmp_path / "a.png")
     Image.new("RGB", (64, 64)).save(tmp_path / "b.png")
-    assert "200 x 63 pixels where each side needs at least 64" in sentence(load_photo, tmp_path / "a.png")
+    assert "200 x 63 pixels where each side needs at least 64" in sentence(
+        load_photo, tmp_path / "a.png"
+    )
     assert load_photo(tmp_path / "b.png").pixels.shape == (3, 64, 64)
 
 
@@ -326,7 +389,9 @@ def test_photos_just_under_the_limit_are_decoded(tmp_path: Path) -> None:
     assert "damaged or cut short" in sentence(load_photo, tmp_path / "a.png")
 
 
-def test_photos_under_the_limit_load_without_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_photos_under_the_limit_load_without_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", W * H)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -345,7 +410,9 @@ def test_a_large_photo_takes_a_few_copies_of_memory(tmp_path: Path) -> None:
     assert peak < 2.2 * photo.pixels.numel()
 
 
-def test_heic_without_its_plug_in_names_the_plug_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heic_without_its_plug_in_names_the_plug_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     heif = pytest.importorskip("pillow_heif")
     heif.register_heif_opener()
     picture().save(tmp_path / "a.heic")
@@ -357,7 +424,8 @@ def test_heic_without_its_plug_in_names_the_plug_in(tmp_path: Path, monkeypatch:
         decoding._formats.cache_clear()
 
 
-# --- metadata --------------------------------------------------------------------------------------------------------------
+# --- metadata
+# --------------------------------------------------------------------------------------------------------------
 
 
 def rich_exif() -> Image.Exif:
@@ -394,7 +462,11 @@ def test_profile_and_metadata_are_kept(tmp_path: Path, suffix: str, target: str)
     save_photo(photo.pixels, photo, tmp_path / f"out{target}")
     again = load_photo(tmp_path / f"out{target}")
     assert photo.icc == again.icc == SRGB
-    assert again.xmp is not None and b'dc:creator="Ada"' in again.xmp and b'Orientation="6"' not in again.xmp
+    assert (
+        again.xmp is not None
+        and b'dc:creator="Ada"' in again.xmp
+        and b'Orientation="6"' not in again.xmp
+    )
     exif = Image.Exif()
     exif.load(again.exif)
     assert exif[Base.Artist] == "Ada" and exif.get_ifd(IFD.Exif)[Base.LensModel] == "50 mm"
@@ -418,19 +490,35 @@ def test_no_preview_of_the_original_stays(tmp_path: Path) -> None:
     preview = io.BytesIO()
     Image.new("RGB", (16, 16)).save(preview, "JPEG")
     body = bytearray(rich_exif().tobytes()[6:])
-    end = struct.unpack(">I", body[4:8])[0] if body[:2] == b"MM" else struct.unpack("<I", body[4:8])[0]
+    end = (
+        struct.unpack(">I", body[4:8])[0]
+        if body[:2] == b"MM"
+        else struct.unpack("<I", body[4:8])[0]
+    )
     order = ">" if body[:2] == b"MM" else "<"
-    link = end + 2 + 12 * struct.unpack_from(order + "H", body, end)[0]  # where the main directory names the next one
+    link = (
+        end + 2 + 12 * struct.unpack_from(order + "H", body, end)[0]
+    )  # where the main directory names the next one
     struct.pack_into(order + "I", body, link, len(body))
     where = len(body) + 2 + 2 * 12 + 4
-    body += struct.pack(order + "HHHIIHHII", 2, 0x201, 4, 1, where, 0x202, 4, 1, len(preview.getvalue())) + bytes(4)
+    body += struct.pack(
+        order + "HHHIIHHII", 2, 0x201, 4, 1, where, 0x202, 4, 1, len(preview.getvalue())
+    ) + bytes(4)
     picture().save(tmp_path / "a.jpg", exif=b"Exif\0\0" + bytes(body) + preview.getvalue(), xmp=XMP)
     original = (tmp_path / "a.jpg").read_bytes()
-    assert preview.getvalue() in original and b"preview preview" in original and b"/9j/4AAQ" in original
+    assert (
+        preview.getvalue() in original
+        and b"preview preview" in original
+        and b"/9j/4AAQ" in original
+    )
     photo = load_photo(tmp_path / "a.jpg")
     save_photo(photo.pixels, photo, tmp_path / "out.jpg")
     saved = (tmp_path / "out.jpg").read_bytes()
-    assert preview.getvalue() not in saved and b"preview preview" not in saved and b"/9j/4AAQ" not in saved
+    assert (
+        preview.getvalue() not in saved
+        and b"preview preview" not in saved
+        and b"/9j/4AAQ" not in saved
+    )
     assert b"Ada" in saved
 
 
@@ -449,14 +537,27 @@ def test_the_digest_tells_pictures_apart_and_nothing_else(tmp_path: Path) -> Non
     assert load_photo(tmp_path / "b.bmp").digest == photo.digest
     other = picture("RGBA")
     flat = photo.pixels.reshape(3, W, H).permute(1, 2, 0).numpy()  # the same bytes in another size
-    assert len({photo.digest, png_of(tmp_path / "c.png", other).digest, png_of(tmp_path / "d.png", picture(seed=1)).digest}) == 3
-    assert png_of(tmp_path / "e.png", Image.fromarray(np.ascontiguousarray(flat))).digest != photo.digest
+    assert (
+        len(
+            {
+                photo.digest,
+                png_of(tmp_path / "c.png", other).digest,
+                png_of(tmp_path / "d.png", picture(seed=1)).digest,
+            }
+        )
+        == 3
+    )
+    assert (
+        png_of(tmp_path / "e.png", Image.fromarray(np.ascontiguousarray(flat))).digest
+        != photo.digest
+    )
     opaque = other.copy()
     opaque.putalpha(255)
     assert png_of(tmp_path / "f.png", opaque).digest != png_of(tmp_path / "c.png", other).digest
 
 
-# --- rounding --------------------------------------------------------------------------------------------------------------
+# --- rounding
+# --------------------------------------------------------------------------------------------------------------
 
 BUDGETS = st.one_of(st.sampled_from([0, 0.5, 6.6, 8, 11.0, 12.75, 255, 300]), st.floats(0, 40))
 PIXELS = arrays(np.float32, (3, 4, 4), elements=st.floats(-0.5, 1.5, width=32))
@@ -464,13 +565,17 @@ PIXELS = arrays(np.float32, (3, 4, 4), elements=st.floats(-0.5, 1.5, width=32))
 
 @settings(max_examples=200, deadline=None)
 @given(pixels=PIXELS, original=arrays(np.uint8, (3, 4, 4)), budget=BUDGETS)
-def test_rounding_keeps_every_budget(pixels: np.ndarray, original: np.ndarray, budget: float) -> None:
+def test_rounding_keeps_every_budget(
+    pixels: np.ndarray, original: np.ndarray, budget: float
+) -> None:
     result = round_within(torch.from_numpy(pixels), torch.from_numpy(original), budget)
     assert result.dtype == torch.uint8
     change = result.numpy().astype(int) - original
     assert abs(change).max() <= budget
     wanted = pixels.astype(np.float64) * 255 - original
-    assert (abs(change) <= abs(wanted) + 1e-3).all()  # towards the original, never beyond what was asked
+    assert (
+        abs(change) <= abs(wanted) + 1e-3
+    ).all()  # towards the original, never beyond what was asked
     assert (change * wanted >= 0).all()
 
 
@@ -505,7 +610,8 @@ def test_rounding_never_hides_a_failed_computation() -> None:
         round_within(pixels, torch.zeros(3, 4, 4, dtype=torch.uint8), 8)
 
 
-# --- saving ----------------------------------------------------------------------------------------------------------------
+# --- saving
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)
@@ -528,13 +634,17 @@ def test_jpeg_keeps_its_colours_at_full_resolution(tmp_path: Path, suffix: str) 
     assert Image.open(tmp_path / f"good{suffix}").layer[1][1:3] == (1, 1)
     assert all(layer[1:3] == (1, 1) for layer in Image.open(tmp_path / f"good{suffix}").layer)
     assert (tmp_path / f"poor{suffix}").stat().st_size < (tmp_path / f"good{suffix}").stat().st_size
-    assert (load_photo(tmp_path / f"good{suffix}").pixels.int() - photo.pixels.int()).abs().max() <= 12
+    assert (
+        load_photo(tmp_path / f"good{suffix}").pixels.int() - photo.pixels.int()
+    ).abs().max() <= 12
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])
 def test_transparency_needs_a_format_that_holds_it(tmp_path: Path, suffix: str) -> None:
     photo = png_of(tmp_path / "a.png", picture("RGBA"))
-    assert "transparent parts" in sentence(save_photo, photo.pixels, photo, tmp_path / f"out{suffix}")
+    assert "transparent parts" in sentence(
+        save_photo, photo.pixels, photo, tmp_path / f"out{suffix}"
+    )
     assert "transparent parts" in sentence(check_target, photo, tmp_path / f"out{suffix}")
     opaque = picture("RGBA")
     opaque.putalpha(255)
@@ -553,7 +663,9 @@ def test_unknown_endings_and_qualities_are_refused(tmp_path: Path) -> None:
     assert ".gif" in sentence(save_photo, photo.pixels, photo, tmp_path / "out.gif")
     assert "ends in ''" in sentence(save_photo, photo.pixels, photo, tmp_path / "out")
     for quality in (0, 101):
-        assert "allowed are 1 to 100" in sentence(save_photo, photo.pixels, photo, tmp_path / "out.jpg", quality=quality)
+        assert "allowed are 1 to 100" in sentence(
+            save_photo, photo.pixels, photo, tmp_path / "out.jpg", quality=quality
+        )
     assert os.listdir(tmp_path) == ["a.png"]
 
 
@@ -568,14 +680,18 @@ def test_the_original_is_never_overwritten(tmp_path: Path, link: str) -> None:
     (tmp_path / "in").mkdir()
     photo = png_of(tmp_path / "in" / "a.png")
     before = photo.path.read_bytes()
-    target = {"same": photo.path, "folder": tmp_path / "out" / "a.png"}.get(link, tmp_path / "b.png")
+    target = {"same": photo.path, "folder": tmp_path / "out" / "a.png"}.get(
+        link, tmp_path / "b.png"
+    )
     if link == "symbolic":
         target.symlink_to(photo.path)
     elif link == "hard":
         target.hardlink_to(photo.path)
     elif link == "folder":
         (tmp_path / "out").symlink_to(tmp_path / "in")
-    assert "is the original" in sentence(save_photo, photo.pixels.flip(0), photo, target, force=True)
+    assert "is the original" in sentence(
+        save_photo, photo.pixels.flip(0), photo, target, force=True
+    )
     assert photo.path.read_bytes() == before
 
 
@@ -583,12 +699,16 @@ def test_an_existing_file_needs_force(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
     save_photo(photo.pixels, photo, tmp_path / "out.png")
     before = (tmp_path / "out.png").read_bytes()
-    assert "is not overwritten" in sentence(save_photo, photo.pixels.flip(0), photo, tmp_path / "out.png")
+    assert "is not overwritten" in sentence(
+        save_photo, photo.pixels.flip(0), photo, tmp_path / "out.png"
+    )
     assert (tmp_path / "out.png").read_bytes() == before
     (tmp_path / "reader.png").hardlink_to(tmp_path / "out.png")
     save_photo(photo.pixels.flip(0), photo, tmp_path / "out.png", force=True)
     assert torch.equal(load_photo(tmp_path / "out.png").pixels, photo.pixels.flip(0))
-    assert (tmp_path / "reader.png").read_bytes() == before  # who reads the old file meanwhile never sees half of the new one
+    assert (
+        tmp_path / "reader.png"
+    ).read_bytes() == before  # who reads the old file meanwhile never sees half of the new one
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -598,7 +718,9 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, force: bool) ->
     out.mkdir()
     if force:
         (out / "a.png").write_bytes(b"earlier result")
-    assert signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN  # Python's choice: writing beyond the limit gives EFBIG
+    assert (
+        signal.getsignal(signal.SIGXFSZ) == signal.SIG_IGN
+    )  # Python's choice: writing beyond the limit gives EFBIG
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
@@ -606,10 +728,14 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, force: bool) ->
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert "could not be written (File too large)" in message
-    assert {file.name: file.read_bytes() for file in out.iterdir()} == ({"a.png": b"earlier result"} if force else {})
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == (
+        {"a.png": b"earlier result"} if force else {}
+    )
 
 
-def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interruption_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     photo = png_of(tmp_path / "in.png")
 
     def interrupted(descriptor: int) -> None:
@@ -623,9 +749,13 @@ def test_an_interruption_leaves_nothing_half_written(tmp_path: Path, monkeypatch
 
 def test_a_file_where_a_folder_is_needed_is_refused(tmp_path: Path) -> None:
     photo = png_of(tmp_path / "a.png")
-    assert "could not be written" in sentence(save_photo, photo.pixels, photo, tmp_path / "a.png" / "b.png")
+    assert "could not be written" in sentence(
+        save_photo, photo.pixels, photo, tmp_path / "a.png" / "b.png"
+    )
     (tmp_path / "c.png").mkdir()
-    assert "could not be written" in sentence(save_photo, photo.pixels, photo, tmp_path / "c.png", force=True)
+    assert "could not be written" in sentence(
+        save_photo, photo.pixels, photo, tmp_path / "c.png", force=True
+    )
     assert sorted(os.listdir(tmp_path)) == ["a.png", "c.png"]
 
 

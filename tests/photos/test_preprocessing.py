@@ -26,7 +26,9 @@ def test_plain_view_is_what_pil_makes(photos: Photos) -> None:
     image = Image.fromarray(photo.mul(255).byte().permute(1, 2, 0).numpy())
     side = min(image.size)
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
-    pil = image.crop((left, top, left + side, top + side)).resize((64, 64), Image.Resampling.BILINEAR)
+    pil = image.crop((left, top, left + side, top + side)).resize(
+        (64, 64), Image.Resampling.BILINEAR
+    )
     ours = preprocess([photo], 64)[0].permute(1, 2, 0).mul(255).numpy()
     assert np.abs(ours - np.asarray(pil)).max() < 2
 
@@ -34,7 +36,9 @@ def test_plain_view_is_what_pil_makes(photos: Photos) -> None:
 def test_gradient_is_the_true_one(rng: torch.Generator) -> None:
     photo = torch.rand(3, 20, 26, generator=rng, dtype=torch.float64).requires_grad_(True)
     for how in (CENTRE, Preprocessing(zoom=0.6, flip=1.0, blur=3)):
-        assert torch.autograd.gradcheck(lambda p, how=how: preprocess([p], 16, how, torch.Generator().manual_seed(1)), photo)
+        assert torch.autograd.gradcheck(
+            lambda p, how=how: preprocess([p], 16, how, torch.Generator().manual_seed(1)), photo
+        )
 
 
 def test_sliding_crop_reaches_every_column() -> None:
@@ -51,7 +55,12 @@ def test_sliding_crop_reaches_every_column() -> None:
 
 def test_parameters_are_drawn_for_each_photo(rng: torch.Generator) -> None:
     photo = torch.rand(3, 64, 64, generator=rng)
-    for how in (Preprocessing(zoom=0.5), Preprocessing(flip=0.5), Preprocessing(blur=7), Preprocessing(jpeg=(10, 95))):
+    for how in (
+        Preprocessing(zoom=0.5),
+        Preprocessing(flip=0.5),
+        Preprocessing(blur=7),
+        Preprocessing(jpeg=(10, 95)),
+    ):
         x = preprocess([photo] * 12, 64, how, rng)
         assert len({round(float(p.sum() + p[..., 0].sum()), 3) for p in x}) > 1, how
 
@@ -70,5 +79,7 @@ def test_jpeg_is_near_the_real_one(photos: Photos, quality: int) -> None:
     loss_of = lambda x: (x - photo).square().mean()  # noqa: E731
     assert (ours - real).square().mean() < 0.5 * loss_of(real) + 2e-5
     leaf = photo.clone().requires_grad_(True)
-    (grad,) = torch.autograd.grad(jpeg(leaf[None], torch.tensor([float(quality)])).square().sum(), leaf)
+    (grad,) = torch.autograd.grad(
+        jpeg(leaf[None], torch.tensor([float(quality)])).square().sum(), leaf
+    )
     assert torch.isfinite(grad).all() and grad.abs().mean() > 0

@@ -1,4 +1,5 @@
-"""photosets: which photos belong together, where each goes, and every fault of the arguments at once."""
+"""photosets: which photos belong together, where each goes, and every fault of the arguments at
+once."""
 
 from __future__ import annotations
 
@@ -44,7 +45,13 @@ def test_loose_files_are_one_set(place: Path) -> None:
 
 
 def test_a_folder_is_a_set_and_its_subfolders_are_mirrored(place: Path) -> None:
-    make("in/a.jpg", "in/sub/b.PNG", "in/sub/deep/c.webp", "in/.cloakwork/sheet.png", "in/.hidden.png")
+    make(
+        "in/a.jpg",
+        "in/sub/b.PNG",
+        "in/sub/deep/c.webp",
+        "in/.cloakwork/sheet.png",
+        "in/.hidden.png",
+    )
     Path("in/notes.txt").write_text("no photo")
     Path("in/empty").mkdir()
     assert shape(find_sets(["in"], Path("out"), suffix=".webp")) == {
@@ -61,7 +68,10 @@ def test_several_folders_go_to_folders_of_their_names(place: Path) -> None:
         "bob": ["out/bob/a.png"],
         "bob/old": ["out/bob/old/b.png"],
     }
-    assert shape(find_sets(["alice", "c.jpg"], Path("out"))) == {"": ["out/c.png"], "alice": ["out/alice/a.png"]}
+    assert shape(find_sets(["alice", "c.jpg"], Path("out"))) == {
+        "": ["out/c.png"],
+        "alice": ["out/alice/a.png"],
+    }
 
 
 def test_each_makes_every_photo_a_set(place: Path) -> None:
@@ -77,7 +87,10 @@ def test_each_makes_every_photo_a_set(place: Path) -> None:
 def test_order_and_repetition_of_arguments_do_not_matter(place: Path) -> None:
     make("in/a.jpg", "in/b.jpg", "in/sub/c.jpg", "d.jpg")
     once = find_sets(["in", "d.jpg"], Path("out"))
-    again = find_sets(["d.jpg", "./d.jpg", "in/sub/../b.jpg", "in/sub", place / "in", "in/*.jpg", "in"], Path("out"))
+    again = find_sets(
+        ["d.jpg", "./d.jpg", "in/sub/../b.jpg", "in/sub", place / "in", "in/*.jpg", "in"],
+        Path("out"),
+    )
     assert once == again
     assert sum(len(s.files) for s in once) == 4
     assert find_sets(["in", "in/a.jpg"], Path("out")) == find_sets(["in"], Path("out"))
@@ -104,7 +117,18 @@ def test_patterns(place: Path) -> None:
 def test_all_faults_are_told_together(place: Path) -> None:
     make("a.jpg", "a.png", "in/b.jpg")
     Path("empty").mkdir()
-    sentences = faults("a.jpg", "a.png", "missing.jpg", "missing.jpg", "*.tiff", "a**.jpg", "", "empty", "in", suffix=".gif")
+    sentences = faults(
+        "a.jpg",
+        "a.png",
+        "missing.jpg",
+        "missing.jpg",
+        "*.tiff",
+        "a**.jpg",
+        "",
+        "empty",
+        "in",
+        suffix=".gif",
+    )
     text = "\n".join(sentences)
     assert len(sentences) == 7
     assert "'missing.jpg' does not exist" in text
@@ -112,12 +136,19 @@ def test_all_faults_are_told_together(place: Path) -> None:
     assert "'' does not exist" in text
     assert "empty holds no photos" in text
     assert "'.gif' is not one of .png" in text
-    assert f"{place / 'a.jpg'} and {place / 'a.png'} would all be written to {place / 'out/a.gif'}" in text
+    assert (
+        f"{place / 'a.jpg'} and {place / 'a.png'} would all be written to {place / 'out/a.gif'}"
+        in text
+    )
 
 
 def test_names_that_collide_are_told(place: Path) -> None:
     make("in/a.jpg", "in/a.png", "x/b.jpg", "y/b.jpg")
-    assert len(faults("in")) == 1 and "a.jpg and" in faults("in")[0] and "a.png would" in faults("in")[0]
+    assert (
+        len(faults("in")) == 1
+        and "a.jpg and" in faults("in")[0]
+        and "a.png would" in faults("in")[0]
+    )
     assert "x/b.jpg and" in faults("x/b.jpg", "y/b.jpg")[0]
     assert len(faults("in", each=True)) == 1
     make("p/same/1.jpg", "q/same/2.jpg")
@@ -161,10 +192,19 @@ def test_loops_of_links_are_told(place: Path) -> None:
     make("in/a.jpg", "in/sub/b.jpg")
     Path("in/sub/up").symlink_to(place / "in")
     Path("in/sub/self").symlink_to("self")
-    assert len(faults("in")) == 1 and "symbolic link" in faults("in")[0] and "in/sub/up" in faults("in")[0]
-    assert [f.name for s in find_sets(["in/**/*.jpg"], Path("out")) for f in s.files] == ["a.jpg", "b.jpg"]
+    assert (
+        len(faults("in")) == 1
+        and "symbolic link" in faults("in")[0]
+        and "in/sub/up" in faults("in")[0]
+    )
+    assert [f.name for s in find_sets(["in/**/*.jpg"], Path("out")) for f in s.files] == [
+        "a.jpg",
+        "b.jpg",
+    ]
     Path("circle").symlink_to("circle")
-    assert find_sets(["circle"], Path("out"))[0].files == (place / "circle",)  # load() tells that it is a broken link
+    assert find_sets(["circle"], Path("out"))[0].files == (
+        place / "circle",
+    )  # load() tells that it is a broken link
 
 
 def test_many_loops_end_at_once(place: Path) -> None:
@@ -200,7 +240,11 @@ def bad_and_good() -> list[PhotoSet]:
 def test_load_all_tells_all_faults_together(place: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_all(bad_and_good(), skip_bad=False)
-    assert [Path(sentence.split()[0]).name for sentence in caught.value.sentences] == ["c.jpg", "b.jpg", "d.jpg"]
+    assert [Path(sentence.split()[0]).name for sentence in caught.value.sentences] == [
+        "c.jpg",
+        "b.jpg",
+        "d.jpg",
+    ]
 
 
 def test_load_all_skips_the_bad_when_told(place: Path) -> None:

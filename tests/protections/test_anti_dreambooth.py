@@ -1,4 +1,5 @@
-"""The first step is the paper's: gradients against independent statements of the published losses, in plain torch."""
+"""The first step is the paper's: gradients against independent statements of the published losses,
+in plain torch."""
 
 from __future__ import annotations
 
@@ -13,12 +14,14 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import alternating, targets
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import aspl, noise, photoguard
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 
 def run(module: object, photos: Photos, model: LDM, cfg: object) -> Photos:
-    return module.protect(photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=State())  # type: ignore[attr-defined]
+    return module.protect(
+        photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=RunState()
+    )  # type: ignore[attr-defined]
 
 
 def test_photoguard_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
@@ -29,13 +32,20 @@ def test_photoguard_first_step(tiny: LDM, square: Photos, first_gradient: list[P
     assert relative_error(first_gradient[0], theirs) < 1e-4
 
 
-def denoising_error(tiny: LDM, x: torch.Tensor, g: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """DreamBooth's loss on square photos, one timestep and one noise a photo, and the latents it is of."""
-    torch.rand(2 * len(x), generator=g)  # places of the crops; the photos are square, so they do not matter
+def denoising_error(
+    tiny: LDM, x: torch.Tensor, g: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """DreamBooth's loss on square photos, one timestep and one noise a photo, and the latents it is
+    of."""
+    torch.rand(
+        2 * len(x), generator=g
+    )  # places of the crops; the photos are square, so they do not matter
     t = torch.randint(0, 1000, (len(x),), generator=g)
     z = tiny.vae.encode(2 * x - 1).latent_dist.mean * 0.18215
     noise = torch.randn(z.shape, generator=g)
-    ids = tiny.tokenizer("a photo of <sks> person", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    ids = tiny.tokenizer(
+        "a photo of <sks> person", padding="max_length", max_length=77, return_tensors="pt"
+    ).input_ids
     c = tiny.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
     z_t = DDPMScheduler.from_config(tiny.scheduler.config).add_noise(z, noise, t)
     return torch.nn.functional.mse_loss(tiny.unet(z_t, t, encoder_hidden_states=c).sample, noise), z
@@ -51,19 +61,25 @@ def test_aspl_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]
     assert relative_error(first_gradient[0], theirs) < 1e-4
 
 
-def test_aspl_counts_its_steps(tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch, first_gradient: list[Photos]) -> None:
+def test_aspl_counts_its_steps(
+    tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch, first_gradient: list[Photos]
+) -> None:
     """50 x (3 + 6 + 3) in the paper; here 2 x (3 + 6 + 3)."""
     calls = {"learn": 0}
-    learn = alternating.learn
+    learn = alternating.train_steps
 
     def count_learn(*args: object, **more: object) -> None:
         calls["learn"] += args[4]  # type: ignore[operator]
         learn(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(alternating, "learn", count_learn)
+    monkeypatch.setattr(alternating, "train_steps", count_learn)
     run(aspl, square, tiny, aspl.Config(outer=2, class_images=2))
     assert calls == {"learn": 12} and len(first_gradient) == 12
-    assert (aspl.PRESETS["paper"].outer, aspl.PRESETS["paper"].budget, aspl.PRESETS["paper"].lr) == (50, 6.4, 5e-7)
+    assert (
+        aspl.PRESETS["paper"].outer,
+        aspl.PRESETS["paper"].budget,
+        aspl.PRESETS["paper"].lr,
+    ) == (50, 6.4, 5e-7)
 
 
 def test_aspl_leaves_the_surrogate_as_it_was(tiny: LDM, square: Photos) -> None:
@@ -74,8 +90,17 @@ def test_aspl_leaves_the_surrogate_as_it_was(tiny: LDM, square: Photos) -> None:
 
 def test_aspl_learns_from_the_clean_set_when_there_is_one(tiny: LDM, square: Photos) -> None:
     cfg = aspl.Config(outer=1, prior_weight=0, lr=1e-3)
-    one = aspl.protect(square[:1], [tiny], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=State())
-    two = aspl.protect(square[:1], [tiny], cfg, clean=square[1:], rng=torch.Generator().manual_seed(4), state=State())
+    one = aspl.protect(
+        square[:1], [tiny], cfg, clean=None, rng=torch.Generator().manual_seed(4), state=RunState()
+    )
+    two = aspl.protect(
+        square[:1],
+        [tiny],
+        cfg,
+        clean=square[1:],
+        rng=torch.Generator().manual_seed(4),
+        state=RunState(),
+    )
     assert not torch.equal(one[0], two[0])
 
 
@@ -85,12 +110,16 @@ def test_photoguard_comes_near_its_target(tiny: LDM, square: Photos) -> None:
         protected = run(photoguard, square, tiny, cfg)
         goal = targets.latent(tiny, target)
         with torch.no_grad():
-            before, after = ((tiny.encode(preprocess(p, 128)) - goal).square().mean() for p in (square, protected))
+            before, after = (
+                (tiny.encode(preprocess(p, 128)) - goal).square().mean()
+                for p in (square, protected)
+            )
         assert after < 0.8 * before
 
 
 def test_several_surrogates_all_count(tiny: LDM, square: Photos) -> None:
-    """With equal weight, in the mean: their order does not matter up to random draws, and leaving one out does."""
+    """With equal weight, in the mean: their order does not matter up to random draws, and leaving
+    one out does."""
     other = tiny.copy()
     with torch.no_grad():
         for p in other.unet.parameters():
@@ -99,7 +128,17 @@ def test_several_surrogates_all_count(tiny: LDM, square: Photos) -> None:
 
     def both(*surrogates: LDM, **how: str) -> torch.Tensor:
         g = torch.Generator().manual_seed(4)
-        return aspl.protect(square[:1], list(surrogates), replace(cfg, **how), clean=None, rng=g, state=State())[0] - square[0]
+        return (
+            aspl.protect(
+                square[:1],
+                list(surrogates),
+                replace(cfg, **how),
+                clean=None,
+                rng=g,
+                state=RunState(),
+            )[0]
+            - square[0]
+        )
 
     mean, turns, first = both(tiny, other), both(tiny, other, ensemble="turns"), both(tiny)
     assert not torch.equal(mean, first) and not torch.equal(mean, turns)
@@ -111,4 +150,6 @@ def test_noise_is_signs_at_the_budget(square: Photos, tiny: LDM) -> None:
     out = run(noise, inside, tiny, noise.Config(budget=8))
     for a, b in zip(out, inside, strict=True):
         change = (a - b) * 255
-        assert torch.allclose(change.abs(), torch.tensor(8.0), atol=1e-3) and change.mean().abs() < 0.5
+        assert (
+            torch.allclose(change.abs(), torch.tensor(8.0), atol=1e-3) and change.mean().abs() < 0.5
+        )

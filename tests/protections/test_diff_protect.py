@@ -1,4 +1,5 @@
-"""AdvDM, Mist, SDS, SDST, PhotoGuard's diffusion attack: the first step is the paper's, restated in plain torch."""
+"""AdvDM, Mist, SDS, SDST, PhotoGuard's diffusion attack: the first step is the paper's, restated in
+plain torch."""
 
 from __future__ import annotations
 
@@ -16,20 +17,25 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import targets
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import advdm, mist, photoguard, sds, sdst
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 SEED = 4
 
 
 def run(module: ModuleType, photos: Photos, model: LDM, cfg: Any) -> Photos:
-    return module.protect(photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(SEED), state=State())
+    return module.protect(
+        photos, [model], cfg, clean=None, rng=torch.Generator().manual_seed(SEED), state=RunState()
+    )
 
 
 def restated(tiny: LDM, square: Photos) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """x (a leaf), z, eps, t and z_t as the release forms them, with the draws of the first PGD step."""
+    """x (a leaf), z, eps, t and z_t as the release forms them, with the draws of the first PGD
+    step."""
     g = torch.Generator().manual_seed(SEED)
-    torch.rand(2 * len(square), generator=g)  # places of the crops; the photos are square, so they do not matter
+    torch.rand(
+        2 * len(square), generator=g
+    )  # places of the crops; the photos are square, so they do not matter
     t = torch.randint(0, 1000, (len(square),), generator=g)
     x = torch.stack(square).requires_grad_(True)
     z = tiny.vae.encode(2 * x - 1).latent_dist.mean * 0.18215
@@ -62,7 +68,9 @@ def test_advdm_first_step(g: Any, tiny: LDM, square: Photos, first_gradient: lis
 
 
 @pytest.mark.parametrize("mode", ["semantic", "textural", "fused"])
-def test_mist_first_step(mode: Any, tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
+def test_mist_first_step(
+    mode: Any, tiny: LDM, square: Photos, first_gradient: list[Photos]
+) -> None:
     """The release knows one photo at a time: mean of L_S over elements, sum of L_T."""
     one = square[:1]
     run(mist, one, tiny, mist.Config(steps=1, random_start=False, mode=mode))
@@ -81,7 +89,9 @@ def test_sds_first_step(g: Any, tiny: LDM, square: Photos, first_gradient: list[
     x, z, eps, t, z_t = restated(tiny, square)
     with torch.no_grad():
         e_hat = tiny.unet(z_t, t, encoder_hidden_states=text(tiny, "a photo", len(x))).sample
-    (theirs,) = torch.autograd.grad(z, x, grad_outputs=(e_hat - eps) * (1 if g == "+" else -1) / len(x))
+    (theirs,) = torch.autograd.grad(
+        z, x, grad_outputs=(e_hat - eps) * (1 if g == "+" else -1) / len(x)
+    )
     assert relative_error(first_gradient[0], theirs) < 1e-4
 
 
@@ -103,8 +113,11 @@ def test_sds_averages_its_draws(tiny: LDM, square: Photos, first_gradient: list[
     assert not torch.allclose(one, four) and 0.1 < four.norm() / one.norm() < 10
 
 
-def test_photoguard_diffusion_first_step(tiny: LDM, square: Photos, first_gradient: list[Photos]) -> None:
-    """Four DDIM steps with guidance from 70 % of the schedule, written out with diffusers' own scheduler."""
+def test_photoguard_diffusion_first_step(
+    tiny: LDM, square: Photos, first_gradient: list[Photos]
+) -> None:
+    """Four DDIM steps with guidance from 70 % of the schedule, written out with diffusers' own
+    scheduler."""
     one = square[:1]
     cfg = replace(photoguard.PRESETS["diffusion"], steps=1, repetitions=1, prompt="a photo")
     run(photoguard, one, tiny, cfg)
@@ -128,9 +141,14 @@ def test_photoguard_diffusion_first_step(tiny: LDM, square: Photos, first_gradie
 def test_photoguard_diffusion_makes_edits_greyer(tiny: LDM, square: Photos) -> None:
     from cloakwork.attackers import sdedit
 
-    protected = run(photoguard, square, tiny, replace(photoguard.PRESETS["tiny-diffusion"], steps=12))
+    protected = run(
+        photoguard, square, tiny, replace(photoguard.PRESETS["tiny-diffusion"], steps=12)
+    )
     cfg = sdedit.Config(strengths=(0.7,), steps=6, guidance=7.5)
-    edits = [sdedit.attack(p, tiny, cfg, [""], rng=torch.Generator().manual_seed(8), state=State()) for p in (square, protected)]
+    edits = [
+        sdedit.attack(p, tiny, cfg, [""], rng=torch.Generator().manual_seed(8), state=RunState())
+        for p in (square, protected)
+    ]
     clean, cloaked = ((e - 0.5).square().mean() for e in edits)
     assert cloaked < 0.9 * clean
 
@@ -139,12 +157,16 @@ def test_targets_draw_latents(tiny: LDM, square: Photos) -> None:
     for module, cfg in ((mist, mist.PRESETS["tiny"]), (sdst, sdst.PRESETS["tiny"])):
         protected = run(module, square, tiny, replace(cfg, steps=20))
         with torch.no_grad():
-            far = [(tiny.encode(preprocess(p, 128)) - pattern_latent(tiny)).norm() for p in (square, protected)]
+            far = [
+                (tiny.encode(preprocess(p, 128)) - pattern_latent(tiny)).norm()
+                for p in (square, protected)
+            ]
         assert far[1] < 0.9 * far[0], module.__name__
 
 
 def test_signs_move_the_denoising_error_either_way(tiny: LDM, square: Photos) -> None:
-    """Measured at the same timesteps and noise; + must raise it and - must lower it, for both methods."""
+    """Measured at the same timesteps and noise; + must raise it and - must lower it, for both
+    methods."""
     for module in (advdm, sds):
         found = {}
         for name, g in (("up", "+"), ("down", "-")):

@@ -1,7 +1,7 @@
 """Golden values of purifiers, attackers and metrics (protections have theirs in test_contract.py).
 
-Results are kept by VERSION: outputs may move only together with it, or with the weights. Then run with CLOAKWORK_GOLDEN=write
-and read the diff.
+Results are kept by VERSION: outputs may move only together with it, or with the weights. Then run
+with CLOAKWORK_GOLDEN=write and read the diff.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from cloakwork import registry
 from cloakwork.metrics._measure import measure
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-EDITORS = {"sdedit": {"strengths": (0.4,), "steps": 5}, "inpaint": {"strengths": (1.0,), "steps": 3}}
+EDITORS = {
+    "sdedit": {"strengths": (0.4,), "steps": 5},
+    "inpaint": {"strengths": (1.0,), "steps": 3},
+}
 
 
 def named(kind: str) -> list[str]:
@@ -39,11 +42,17 @@ def said(pictures: list[Tensor]) -> list[float]:
 @pytest.mark.parametrize("name", named("purifiers"))
 def test_purifier(name: str, photos: Photos, tiny: LDM) -> None:
     got = purification.run(name, photos)
-    weights = {"latent": lambda: tiny.weights, "pixels": lambda: pixel_ddpm.weights("tiny"), "": lambda: ""}[
-        registry.asks(name)
-    ]()
-    changes = [round((a - b).abs().mean().item() * 255, 3) for a, b in zip(got, photos, strict=True)]
-    golden(f"purifiers/{name}", registry.load("purifiers", name).VERSION, weights, changes, within=0.05)
+    weights = {
+        "latent": lambda: tiny.weights,
+        "pixels": lambda: pixel_ddpm.weights("tiny"),
+        "": lambda: "",
+    }[registry.model_kind(name)]()
+    changes = [
+        round((a - b).abs().mean().item() * 255, 3) for a, b in zip(got, photos, strict=True)
+    ]
+    golden(
+        f"purifiers/{name}", registry.load("purifiers", name).VERSION, weights, changes, within=0.05
+    )
 
 
 @pytest.mark.parametrize("name", named("attackers"))
@@ -52,10 +61,16 @@ def test_attacker(name: str, photos: Photos, tiny: LDM) -> None:
         module = registry.load("attackers", name)
         config = replace(module.PRESETS["tiny"], **EDITORS[name])
         prompts, rng = attacks.PROMPTS[:1], torch.Generator().manual_seed(1)
-        got = module.attack(photos, tiny, config, prompts, rng=rng, state=State())
+        got = module.attack(photos, tiny, config, prompts, rng=rng, state=RunState())
     else:
         got = attacks.run(name, photos, tiny)
-    golden(f"attackers/{name}", registry.load("attackers", name).VERSION, tiny.weights, said(list(got)), within=1)
+    golden(
+        f"attackers/{name}",
+        registry.load("attackers", name).VERSION,
+        tiny.weights,
+        said(list(got)),
+        within=1,
+    )
 
 
 @pytest.mark.parametrize("name", named("metrics"))
@@ -66,11 +81,17 @@ def test_metric(name: str, photos: Photos) -> None:
     found = measure(name, seen, big, ["a photo of a cat"] * len(seen))
     if not (values := [v for v in found.values if not math.isnan(v)]):
         pytest.skip(found.reason or "unscored")
-    golden(f"metrics/{name}", registry.load("metrics", name).VERSION, found.instrument, values, within=0.02 * abs(found.mean))
+    golden(
+        f"metrics/{name}",
+        registry.load("metrics", name).VERSION,
+        found.instrument,
+        values,
+        within=0.02 * abs(found.mean),
+    )
 
 
 def test_nothing_is_golden_that_is_not_there() -> None:
-    known = {f"{kind}/{name}" for kind in ("purifiers", "attackers", "metrics") for name in named(kind)} | set(
-        named("protections")
-    )
+    known = {
+        f"{kind}/{name}" for kind in ("purifiers", "attackers", "metrics") for name in named(kind)
+    } | set(named("protections"))
     assert set(json.loads(GOLDEN.read_text())) <= known

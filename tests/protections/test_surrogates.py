@@ -1,4 +1,5 @@
-"""FSMG, targeted and low-memory ASPL, MetaCloak: schedules, first steps, pools, and surrogates that stay as they were."""
+"""FSMG, targeted and low-memory ASPL, MetaCloak: schedules, first steps, pools, and surrogates that
+stay as they were."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.finetuning.latent_dataset import lesson
+from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.weights import set_weights, weights_of
 from cloakwork.models.ldm import LDM
@@ -26,7 +27,7 @@ from cloakwork.perturbation import surrogates as pool
 from cloakwork.perturbation.surrogates import Pool, _move, snapshots
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.protections import aspl, fsmg, metacloak
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 from cloakwork.workflows import dry_run
 
@@ -34,10 +35,21 @@ QUICK = Training(lr=1e-3, prior_weight=0)
 FSMG = fsmg.Config(surrogate_steps=2, steps=1, training=QUICK)
 ASPL = aspl.Config(outer=1, clean_steps=1, pgd_steps=1, adv_steps=1, prior_weight=0, lr=1e-3)
 PAPER = metacloak.Config(steps=1, M=2, surrogate_steps=2, training=QUICK)
-RELEASE = metacloak.Config(variant="release", trials=2, interval=2, advance=1, pgd_steps=1, surrogate_steps=2, training=QUICK)
+RELEASE = metacloak.Config(
+    variant="release",
+    trials=2,
+    interval=2,
+    advance=1,
+    pgd_steps=1,
+    surrogate_steps=2,
+    training=QUICK,
+)
 METHODS: list[tuple[Any, Any]] = [
-    (fsmg, FSMG), (fsmg, replace(FSMG, lora_rank=2)), (aspl, replace(ASPL, lora_rank=2)), (metacloak, PAPER),
-]  # fmt: skip
+    (fsmg, FSMG),
+    (fsmg, replace(FSMG, lora_rank=2)),
+    (aspl, replace(ASPL, lora_rank=2)),
+    (metacloak, PAPER),
+]
 Weights = dict[str, Tensor]
 
 
@@ -52,7 +64,7 @@ def attacked(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
     seen: list[Weights] = []
     denoising = losses.denoising
 
-    def watched(ldm: LDM, c: Tensor, rng: torch.Generator) -> losses.Term:
+    def watched(ldm: LDM, c: Tensor, rng: torch.Generator) -> losses.LatentLoss:
         seen.append({k: p.clone() for k, p in weights_of(ldm).items()})
         return denoising(ldm, c, rng)
 
@@ -60,12 +72,28 @@ def attacked(monkeypatch: pytest.MonkeyPatch) -> list[Weights]:
     return seen
 
 
-def run(module: Any, photos: Photos, *models: LDM, cfg: Any, clean: Photos | None = None, state: State | None = None) -> Photos:
-    return module.protect(photos, list(models), cfg, clean=clean, rng=torch.Generator().manual_seed(4), state=state or State())
+def run(
+    module: Any,
+    photos: Photos,
+    *models: LDM,
+    cfg: Any,
+    clean: Photos | None = None,
+    state: RunState | None = None,
+) -> Photos:
+    return module.protect(
+        photos,
+        list(models),
+        cfg,
+        clean=clean,
+        rng=torch.Generator().manual_seed(4),
+        state=state or RunState(),
+    )
 
 
 def text_of(model: LDM) -> Tensor:
-    ids = model.tokenizer("a photo of <sks> person", padding="max_length", max_length=77, return_tensors="pt").input_ids
+    ids = model.tokenizer(
+        "a photo of <sks> person", padding="max_length", max_length=77, return_tensors="pt"
+    ).input_ids
     return model.text_encoder(ids)[0].detach()
 
 
@@ -75,7 +103,9 @@ def error_of(model: LDM, x: Tensor, g: torch.Generator) -> Tensor:
     z = model.vae.encode(2 * x - 1).latent_dist.mean * 0.18215
     noise = torch.randn(z.shape, generator=g)
     z_t = DDPMScheduler.from_config(model.scheduler.config).add_noise(z, noise, t)
-    return F.mse_loss(model.unet(z_t, t, encoder_hidden_states=text_of(model).repeat(len(x), 1, 1)).sample, noise)
+    return F.mse_loss(
+        model.unet(z_t, t, encoder_hidden_states=text_of(model).repeat(len(x), 1, 1)).sample, noise
+    )
 
 
 def with_weights(model: LDM, weights: Weights) -> LDM:
@@ -108,7 +138,10 @@ def test_the_other_schedules_are_counted_from_their_configs() -> None:
     [
         (aspl, replace(ASPL, outer=3, pgd_steps=2)),
         (fsmg, replace(FSMG, steps=5)),
-        (metacloak, replace(PAPER, steps=3, B=2, K=3, J=2, training=Training(lr=1e-3), class_images=3)),
+        (
+            metacloak,
+            replace(PAPER, steps=3, B=2, K=3, J=2, training=Training(lr=1e-3), class_images=3),
+        ),
         (metacloak, replace(RELEASE, pgd_steps=3, interval=4, advance=2, surrogate_steps=9)),
     ],
 )
@@ -119,31 +152,47 @@ def test_the_loops_do_what_the_schedules_say(module: Any, cfg: Any) -> None:
     assert counts.vae_encode_backward == each * plan.pgd_steps
 
 
-def test_fsmg_first_step(tiny: LDM, square: Photos, steps: list[Step], attacked: list[Weights]) -> None:
-    """Against a surrogate that has learned the clean photos: the gradient of DreamBooth's loss with the trained weights."""
+def test_fsmg_first_step(
+    tiny: LDM, square: Photos, steps: list[Step], attacked: list[Weights]
+) -> None:
+    """Against a surrogate that has learned the clean photos: the gradient of DreamBooth's loss with
+    the trained weights."""
     run(fsmg, square, tiny, cfg=FSMG, clean=square[1:])
     assert any(not torch.equal(p, attacked[0][k]) for k, p in weights_of(tiny).items())
     g = torch.Generator().set_state(steps[0].rng)
-    torch.rand(2 * len(square), generator=g)  # places of the crops; the photos are square, so they do not matter
+    torch.rand(
+        2 * len(square), generator=g
+    )  # places of the crops; the photos are square, so they do not matter
     x = torch.stack(square).requires_grad_(True)
     (theirs,) = torch.autograd.grad(error_of(with_weights(tiny, attacked[0]), x, g), x)
     assert relative_error(steps[0].grads, theirs) < 1e-4
-    (of_the_base,) = torch.autograd.grad(error_of(tiny, x, torch.Generator().set_state(g.get_state())), x)
+    (of_the_base,) = torch.autograd.grad(
+        error_of(tiny, x, torch.Generator().set_state(g.get_state())), x
+    )
     assert relative_error(steps[0].grads, of_the_base) > 1e-2
 
 
-def test_fsmg_learns_the_clean_photos_when_there_are_some(tiny: LDM, square: Photos, attacked: list[Weights]) -> None:
+def test_fsmg_learns_the_clean_photos_when_there_are_some(
+    tiny: LDM, square: Photos, attacked: list[Weights]
+) -> None:
     for clean in (None, square[:1], square[1:]):
         run(fsmg, square[:1], tiny, cfg=replace(FSMG, steps=0), clean=clean)
     name = "unet.conv_in.weight"
-    assert torch.equal(attacked[0][name], attacked[1][name]) and not torch.equal(attacked[0][name], attacked[2][name])
+    assert torch.equal(attacked[0][name], attacked[1][name]) and not torch.equal(
+        attacked[0][name], attacked[2][name]
+    )
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("first", [0, 700])
-def test_targeted_loss(kind: str, first: int, tiny: LDM, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The release's: diffusers' own DDPM step, one latent at a time, but for t = 0, where q(z_target, -1) is z_target itself."""
-    scheduler = DDPMScheduler.from_config(tiny.scheduler.config, prediction_type=kind, clip_sample=False)
+def test_targeted_loss(
+    kind: str, first: int, tiny: LDM, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release's: diffusers' own DDPM step, one latent at a time, but for t = 0, where
+    q(z_target, -1) is z_target itself."""
+    scheduler = DDPMScheduler.from_config(
+        tiny.scheduler.config, prediction_type=kind, clip_sample=False
+    )
     model = replace(tiny, scheduler=scheduler)
     t = torch.tensor([first, 400])
     monkeypatch.setattr(LDM, "timesteps", lambda self, n, rng: t)
@@ -160,16 +209,24 @@ def test_targeted_loss(kind: str, first: int, tiny: LDM, rng: torch.Generator, m
     distance = torch.zeros(())
     for i in range(2):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, i=i, **__: draws[i : i + 1])
+            patch.setattr(
+                "diffusers.schedulers.scheduling_ddpm.randn_tensor",
+                lambda *_, i=i, **__: draws[i : i + 1],
+            )
             step = scheduler.step(out[i : i + 1], int(t[i]), z_t[i : i + 1]).prev_sample
-        wanted = scheduler.add_noise(z_target, noise[i : i + 1], t[i : i + 1] - 1) if t[i] else z_target
+        wanted = (
+            scheduler.add_noise(z_target, noise[i : i + 1], t[i : i + 1] - 1) if t[i] else z_target
+        )
         distance = distance + F.mse_loss(step, wanted) / 2
     loss = F.mse_loss(out, goal) - distance
     (theirs,) = torch.autograd.grad(loss, leaf)
     assert abs(value - loss) < 1e-4 * abs(loss) and relative_error(list(grad), theirs) < 1e-4
 
 
-@pytest.mark.parametrize(("module", "cfg"), [(fsmg, replace(FSMG, surrogate_steps=0)), (aspl, replace(ASPL, clean_steps=0))])
+@pytest.mark.parametrize(
+    ("module", "cfg"),
+    [(fsmg, replace(FSMG, surrogate_steps=0)), (aspl, replace(ASPL, clean_steps=0))],
+)
 def test_a_target_changes_the_first_gradient_to_the_targeted_one(
     module: Any, cfg: Any, tiny: LDM, square: Photos, steps: list[Step]
 ) -> None:
@@ -183,12 +240,16 @@ def test_a_target_changes_the_first_gradient_to_the_targeted_one(
 
 
 @pytest.mark.parametrize(("module", "cfg"), [(fsmg, FSMG), (aspl, ASPL)])
-def test_an_unknown_target_is_the_users_mistake(module: Any, cfg: Any, tiny: LDM, square: Photos) -> None:
+def test_an_unknown_target_is_the_users_mistake(
+    module: Any, cfg: Any, tiny: LDM, square: Photos
+) -> None:
     with pytest.raises(UserError, match="no target"):
         run(module, square[:1], tiny, cfg=replace(cfg, target="no-such.png"))
 
 
-def test_fsmg_averages_what_several_surrogates_did_from_the_same_photos(tiny: LDM, square: Photos, tmp_path: Path) -> None:
+def test_fsmg_averages_what_several_surrogates_did_from_the_same_photos(
+    tiny: LDM, square: Photos, tmp_path: Path
+) -> None:
     inside = [square[0] * 0.5 + 0.25]
     cfg = fsmg.Config(surrogate_steps=0, steps=2, step=1, turn=1, training=QUICK)
     change = (run(fsmg, inside, tiny, tiny, cfg=replace(cfg, steps=1))[0] - inside[0]) * 255
@@ -204,8 +265,17 @@ def test_fsmg_averages_what_several_surrogates_did_from_the_same_photos(tiny: LD
 
     path = tmp_path / "s.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        run(fsmg, inside, tiny, tiny, cfg=cfg, state=State(path, progress=stop, every=0))
-    resumed = run(fsmg, inside, tiny, tiny, cfg=cfg, state=State(path, progress=stop, every=0))
+        run(
+            fsmg,
+            inside,
+            tiny,
+            tiny,
+            cfg=cfg,
+            state=RunState(path, progress=stop, checkpoint_seconds=0),
+        )
+    resumed = run(
+        fsmg, inside, tiny, tiny, cfg=cfg, state=RunState(path, progress=stop, checkpoint_seconds=0)
+    )
     assert torch.equal(resumed[0], run(fsmg, inside, tiny, tiny, cfg=cfg)[0]) and done == [1, 2, 2]
 
 
@@ -214,11 +284,17 @@ def test_surrogates_stay_as_they_were(module: Any, cfg: Any, tiny: LDM, square: 
     before = {k: p.clone() for k, p in weights_of(tiny).items()}
     run(module, square[:1], tiny, cfg=cfg)
     after = weights_of(tiny)
-    assert after.keys() == before.keys() and all(torch.equal(p, before[k]) for k, p in after.items())
-    assert not any(p.requires_grad for p in [*tiny.unet.parameters(), *tiny.text_encoder.parameters()])
+    assert after.keys() == before.keys() and all(
+        torch.equal(p, before[k]) for k, p in after.items()
+    )
+    assert not any(
+        p.requires_grad for p in [*tiny.unet.parameters(), *tiny.text_encoder.parameters()]
+    )
 
 
-def test_lora_surrogates_learn_in_their_adapters_alone_and_resume(tiny: LDM, square: Photos, tmp_path: Path) -> None:
+def test_lora_surrogates_learn_in_their_adapters_alone_and_resume(
+    tiny: LDM, square: Photos, tmp_path: Path
+) -> None:
     cfg, path = replace(ASPL, outer=3, lora_rank=2), tmp_path / "s.safetensors"
 
     def stop(label: str, done: int, total: int) -> None:
@@ -226,11 +302,19 @@ def test_lora_surrogates_learn_in_their_adapters_alone_and_resume(tiny: LDM, squ
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(aspl, square[:1], tiny, cfg=cfg, state=State(path, progress=stop, every=0))
+        run(
+            aspl,
+            square[:1],
+            tiny,
+            cfg=cfg,
+            state=RunState(path, progress=stop, checkpoint_seconds=0),
+        )
     kept = {k.partition(".")[2] for k in load_file(path)} - {"", "0"}
     assert kept and all(".lora_" in name for name in kept)
-    assert any(p.any() for name, p in load_file(path).items() if ".lora_B." in name), "they did not learn"
-    resumed = run(aspl, square[:1], tiny, cfg=cfg, state=State(path))
+    assert any(p.any() for name, p in load_file(path).items() if ".lora_B." in name), (
+        "they did not learn"
+    )
+    resumed = run(aspl, square[:1], tiny, cfg=cfg, state=RunState(path))
     assert torch.equal(resumed[0], run(aspl, square[:1], tiny, cfg=cfg)[0])
     still = run(aspl, square[:1], tiny, cfg=replace(cfg, lr=0))
     assert not torch.equal(resumed[0], still[0])
@@ -257,11 +341,15 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(pool, "_crowded", lambda surrogates: len(surrogates) > 1)
     monkeypatch.setattr(pool, "_move", moving)
     monkeypatch.setattr(LDM, "predict", predicting)
-    monkeypatch.setattr(LDM, "device", property(lambda self: where.get(id(self.unet), home if crowd else place)))
+    monkeypatch.setattr(
+        LDM, "device", property(lambda self: where.get(id(self.unet), home if crowd else place))
+    )
     yield crowd
 
 
-@pytest.mark.parametrize(("module", "cfg"), [(fsmg, FSMG), (aspl, ASPL), (metacloak, replace(PAPER, B=2))])
+@pytest.mark.parametrize(
+    ("module", "cfg"), [(fsmg, FSMG), (aspl, ASPL), (metacloak, replace(PAPER, B=2))]
+)
 def test_one_surrogate_at_a_time_changes_nothing(
     module: Any, cfg: Any, tiny: LDM, square: Photos, request: pytest.FixtureRequest
 ) -> None:
@@ -274,13 +362,20 @@ def test_one_surrogate_at_a_time_changes_nothing(
     assert crowd[1] == 0 and max(middle) == 1 and min(middle) == 0 and crowd[-1] == 2
 
 
-def test_snapshots_are_of_one_training_kept_and_gone_on_with(tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the published places; read again for the same content; other photos, seeds and rates are other pools."""
-    monkeypatch.setattr(pool, "State", partial(State, every=0))
-    subject = lesson(tiny, torch.stack(square[:1]), "a photo of sks person")
+def test_snapshots_are_of_one_training_kept_and_gone_on_with(
+    tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the published places; read again for the same content; other photos, seeds and rates are
+    other pools."""
+    monkeypatch.setattr(pool, "RunState", partial(RunState, checkpoint_seconds=0))
+    subject = encode_dataset(tiny, torch.stack(square[:1]), "a photo of sks person")
 
-    def make(seed: int = 1, lr: float = 1e-3, progress: Any = None, subject: Any = subject) -> list[Path]:
-        return snapshots(tiny.copy(), subject, None, Training(lr=lr), 4, [0, 1, 3, 4], seed, progress)
+    def make(
+        seed: int = 1, lr: float = 1e-3, progress: Any = None, subject: Any = subject
+    ) -> list[Path]:
+        return snapshots(
+            tiny.copy(), subject, None, Training(lr=lr), 4, [0, 1, 3, 4], seed, progress
+        )
 
     def stop(label: str, done: int, total: int) -> None:
         if done == 3:
@@ -298,10 +393,16 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(tiny: LDM, square: 
     away = [sum((p - weights[0][k]).square().sum() for k, p in w.items()) for w in weights]
     assert away[0] == 0 < away[1] < away[2] < away[3]
 
-    others = {make(seed=2)[0].parent, make(lr=2e-3)[0].parent, make(subject=replace(subject, prompt="a photo"))[0].parent}
+    others = {
+        make(seed=2)[0].parent,
+        make(lr=2e-3)[0].parent,
+        make(subject=replace(subject, prompt="a photo"))[0].parent,
+    }
     whole = snapshots(tiny.copy(), subject, None, Training(lr=1e-3), 4, [3, 4], 1)
-    assert all(torch.equal(p, weights[3][k]) for k, p in load_file(whole[1]).items()), "an interruption changed the pool"
-    monkeypatch.setattr(pool, "train", None)  # may not be asked for again
+    assert all(torch.equal(p, weights[3][k]) for k, p in load_file(whole[1]).items()), (
+        "an interruption changed the pool"
+    )
+    monkeypatch.setattr(pool, "finetune", None)  # may not be asked for again
     assert make() == files and len(others | {files[0].parent}) == 4
 
 
@@ -310,13 +411,18 @@ def blurred(x: Tensor, sigma: Tensor) -> Tensor:
     at = torch.arange(-3.0, 4.0)
     kernels = torch.exp(-at.square() / (2 * sigma[:, None].square()))
     kernels = kernels / kernels.sum(1, keepdim=True)
-    rows = [F.conv2d(F.pad(p[:, None], (3, 3, 3, 3), mode="reflect"), torch.outer(k, k)[None, None]) for p, k in
-            zip(x, kernels, strict=True)]  # fmt: skip
+    rows = [
+        F.conv2d(F.pad(p[:, None], (3, 3, 3, 3), mode="reflect"), torch.outer(k, k)[None, None])
+        for p, k in zip(x, kernels, strict=True)
+    ]
     return torch.stack([r[:, 0] for r in rows])
 
 
-def test_metacloak_first_step(tiny: LDM, square: Photos, steps: list[Step], attacked: list[Weights]) -> None:
-    """The mean over B members, K steps ahead, and J transformations whose parameters each photo has its own of."""
+def test_metacloak_first_step(
+    tiny: LDM, square: Photos, steps: list[Step], attacked: list[Weights]
+) -> None:
+    """The mean over B members, K steps ahead, and J transformations whose parameters each photo has
+    its own of."""
     run(metacloak, square, tiny, cfg=replace(PAPER, B=2, K=2, J=2))
     g, x = torch.Generator().set_state(steps[0].rng), torch.stack(square).requires_grad_(True)
     errors = []
@@ -325,7 +431,9 @@ def test_metacloak_first_step(tiny: LDM, square: Photos, steps: list[Step], atta
         for _ in range(2):
             torch.rand(2 * len(square), generator=g)  # places of the crops
             flips, sigma = torch.rand(2, generator=g) < 0.5, 0.1 + 1.9 * torch.rand(2, generator=g)
-            seen = torch.stack([p.flip(-1) if flip else p for p, flip in zip(x, flips, strict=True)])
+            seen = torch.stack(
+                [p.flip(-1) if flip else p for p, flip in zip(x, flips, strict=True)]
+            )
             errors.append(error_of(model, blurred(seen, sigma), g))
     (theirs,) = torch.autograd.grad(torch.stack(errors).mean(), x)
     assert len(errors) == 4 and relative_error(steps[0].grads, theirs) < 1e-4
@@ -334,7 +442,8 @@ def test_metacloak_first_step(tiny: LDM, square: Photos, steps: list[Step], atta
 def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
     tiny: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fresh AdamW moves no weight by more than lr in its first step, so that steps can be read off."""
+    """A fresh AdamW moves no weight by more than lr in its first step, so that steps can be read
+    off."""
     kept: list[Weights] = []
     seen: list[tuple[int, Preprocessing]] = []
     keep, study = Pool.keep, Pool.study
@@ -343,7 +452,16 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
         keep(self, m)
         kept.append(self.moved[m])
 
-    def studying(self: Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
+    def studying(
+        self: Pool,
+        m: int,
+        x: Photos,
+        cfg: Any,
+        n: int,
+        k: int,
+        how: Preprocessing,
+        rng: torch.Generator,
+    ) -> None:
         seen.append((n, how))
         study(self, m, x, cfg, n, k, how, rng)
 
@@ -356,8 +474,12 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
         return max((a[name] - b[name]).abs().max().item() for name in a) / 1e-3
 
     start = weights_of(tiny)
-    assert way(kept[0], start) == pytest.approx(1, abs=0.1) and way(kept[1], kept[0]) == pytest.approx(1, abs=0.1)
-    assert way(attacked[0], start) > 1.3 and way(attacked[1], kept[0]) > 1.3, "no look-ahead, or it was not taken back"
+    assert way(kept[0], start) == pytest.approx(1, abs=0.1) and way(
+        kept[1], kept[0]
+    ) == pytest.approx(1, abs=0.1)
+    assert way(attacked[0], start) > 1.3 and way(attacked[1], kept[0]) > 1.3, (
+        "no look-ahead, or it was not taken back"
+    )
     assert way(attacked[1], kept[0]) < 3.3
     assert seen == 2 * [(3, cfg.transform), (1, cfg.transform)]
 
@@ -365,11 +487,21 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
 def test_released_loop_returns_to_its_snapshots(
     tiny: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each trial begins with the same members; between two calls a member learns the protected photos, untransformed."""
+    """Each trial begins with the same members; between two calls a member learns the protected
+    photos, untransformed."""
     seen: list[Preprocessing] = []
     study = Pool.study
 
-    def studying(self: Pool, m: int, x: Photos, cfg: Any, n: int, k: int, how: Preprocessing, rng: torch.Generator) -> None:
+    def studying(
+        self: Pool,
+        m: int,
+        x: Photos,
+        cfg: Any,
+        n: int,
+        k: int,
+        how: Preprocessing,
+        rng: torch.Generator,
+    ) -> None:
         seen.extend(n * [how])
         study(self, m, x, cfg, n, k, how, rng)
 
@@ -377,14 +509,20 @@ def test_released_loop_returns_to_its_snapshots(
     run(metacloak, square[:1], tiny, cfg=RELEASE)
     name = "unet.conv_in.weight"
     at = [w[name] for w in attacked]  # 2 trials x members of 0 and 1 steps x 2 calls
-    assert len(at) == 8 and torch.equal(at[0], weights_of(tiny)[name]) and not torch.equal(at[0], at[2])
+    assert (
+        len(at) == 8
+        and torch.equal(at[0], weights_of(tiny)[name])
+        and not torch.equal(at[0], at[2])
+    )
     assert torch.equal(at[0], at[4]) and torch.equal(at[2], at[6])
     assert not any(torch.equal(at[i], at[i + 1]) for i in (0, 2, 4, 6))
     assert seen == 8 * [CENTRE]
 
 
 @pytest.mark.parametrize("cfg", [replace(PAPER, steps=4), RELEASE])
-def test_metacloak_goes_on_after_an_interruption(cfg: Any, tiny: LDM, square: Photos, tmp_path: Path) -> None:
+def test_metacloak_goes_on_after_an_interruption(
+    cfg: Any, tiny: LDM, square: Photos, tmp_path: Path
+) -> None:
     path, done = tmp_path / "s.safetensors", []
 
     def stop(label: str, now: int, total: int) -> None:
@@ -392,9 +530,18 @@ def test_metacloak_goes_on_after_an_interruption(cfg: Any, tiny: LDM, square: Ph
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(metacloak, square[:1], tiny, cfg=cfg, state=State(path, progress=stop, every=0))
-    resumed = State(path, progress=lambda label, now, total: done.append(total - now))
-    assert torch.equal(run(metacloak, square[:1], tiny, cfg=cfg, state=resumed)[0], run(metacloak, square[:1], tiny, cfg=cfg)[0])
+        run(
+            metacloak,
+            square[:1],
+            tiny,
+            cfg=cfg,
+            state=RunState(path, progress=stop, checkpoint_seconds=0),
+        )
+    resumed = RunState(path, progress=lambda label, now, total: done.append(total - now))
+    assert torch.equal(
+        run(metacloak, square[:1], tiny, cfg=cfg, state=resumed)[0],
+        run(metacloak, square[:1], tiny, cfg=cfg)[0],
+    )
     assert done[0] == 2, "not where it was, in the midst of a member's calls"
 
 

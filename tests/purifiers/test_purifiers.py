@@ -1,4 +1,5 @@
-"""What every purifier must keep, and what each of those without a model does, against independent statements of it."""
+"""What every purifier must keep, and what each of those without a model does, against independent
+statements of it."""
 
 from __future__ import annotations
 
@@ -21,14 +22,37 @@ from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.purifiers import bilateral_guided, blur, impress, jpeg, median, noise, quantise, resize, tvm
+from cloakwork.purifiers import (
+    bilateral_guided,
+    blur,
+    impress,
+    jpeg,
+    median,
+    noise,
+    quantise,
+    resize,
+    tvm,
+)
 from cloakwork.types import Photos
 
 NAMES = [name for name, _ in registry.listing("purifiers")]
 # what a purifier may take from a clean photo (LPIPS, mean of the three samples); more is a defect
-HARM = {"none": 0.0, "quantise": 0.004, "jpeg": 0.03, "bilateral_guided": 0.03, "tvm": 0.05, "median": 0.1, "noise": 0.12,
-        "resize": 0.2, "blur": 0.4, "impress": 0.12, "latent_diffpure": 0.3, "codesr": 0.25, "diffpure": 0.1,
-        "gridpure": 0.06}  # fmt: skip
+HARM = {
+    "none": 0.0,
+    "quantise": 0.004,
+    "jpeg": 0.03,
+    "bilateral_guided": 0.03,
+    "tvm": 0.05,
+    "median": 0.1,
+    "noise": 0.12,
+    "resize": 0.2,
+    "blur": 0.4,
+    "impress": 0.12,
+    "latent_diffpure": 0.3,
+    "codesr": 0.25,
+    "diffpure": 0.1,
+    "gridpure": 0.06,
+}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,7 +63,9 @@ def test_photos_keep_their_sizes_and_range(name: str, photos: Photos) -> None:
     got = run(name, given)
     assert [p.shape for p in got] == [p.shape for p in given]
     assert all(p.dtype == torch.float32 and p.min() >= 0 and p.max() <= 1 for p in got)
-    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True)), "the photos it was given were written to"
+    assert all(torch.equal(a, b) for a, b in zip(given, before, strict=True)), (
+        "the photos it was given were written to"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -59,18 +85,25 @@ def test_jpeg_is_the_codec_that_others_use(photos: Photos, tmp_path: Any) -> Non
     pixels = photos[0].mul(255).round().byte().permute(1, 2, 0).numpy()
     Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=60, subsampling=2)
     theirs = torch.from_numpy(np.array(Image.open(tmp_path / "a.jpg"))).permute(2, 0, 1) / 255
-    assert torch.equal(jpeg.purify(photos[:1], None, jpeg.Config(quality=60), rng=torch.Generator())[0], theirs)
+    assert torch.equal(
+        jpeg.purify(photos[:1], None, jpeg.Config(quality=60), rng=torch.Generator())[0], theirs
+    )
 
 
 def test_jpeg_loses_more_at_lower_quality(photos: Photos) -> None:
-    lost = [linf.score(run("jpeg", photos, quality=q), photos, None, linf.Config()).mean() for q in (95, 75, 30)]
+    lost = [
+        linf.score(run("jpeg", photos, quality=q), photos, None, linf.Config()).mean()
+        for q in (95, 75, 30)
+    ]
     assert lost[0] < lost[1] < lost[2]
 
 
 def test_resize_passes_through_the_small_size(photos: Photos) -> None:
     """A checkerboard of single pixels is gone at half the size; blocks of 16 px stay."""
     at = torch.arange(128)
-    fine, coarse = ((((at[:, None] // n) + (at[None] // n)) % 2).float().expand(3, -1, -1) for n in (1, 16))
+    fine, coarse = (
+        (((at[:, None] // n) + (at[None] // n)) % 2).float().expand(3, -1, -1) for n in (1, 16)
+    )
     got = resize.purify([fine, coarse], None, resize.Config(scale=0.5), rng=torch.Generator())
     assert (got[0] - 0.5)[:, 4:-4, 4:-4].abs().max() < 0.01
     assert (got[1] - coarse).abs().mean() < 0.06
@@ -86,12 +119,16 @@ def test_blur_is_a_gaussian_with_that_sigma(photos: Photos) -> None:
     point[:, 50, 50] = 1
     (spread,) = blur.purify([point], None, blur.Config(sigma=5), rng=torch.Generator())
     away = (torch.arange(101.0) - 50) ** 2
-    assert (spread[0].sum(0) * away).sum().sqrt() == pytest.approx(5, rel=0.01)  # the standard deviation, not the width
+    assert (spread[0].sum(0) * away).sum().sqrt() == pytest.approx(
+        5, rel=0.01
+    )  # the standard deviation, not the width
 
 
 def test_noise_is_as_loud_as_said() -> None:
     grey = torch.full((3, 200, 200), 0.5)
-    (got,) = noise.purify([grey], None, noise.Config(sigma=0.05), rng=torch.Generator().manual_seed(1))
+    (got,) = noise.purify(
+        [grey], None, noise.Config(sigma=0.05), rng=torch.Generator().manual_seed(1)
+    )
     assert (got - grey).std().item() == pytest.approx(0.05, rel=0.02)
     assert abs((got - grey).mean().item()) < 1e-3
 
@@ -109,7 +146,8 @@ def test_quantise_has_so_many_levels(photos: Photos) -> None:
 
 
 def test_tvm_finds_the_minimum_that_can_be_written_down() -> None:
-    """Two flat halves draw together: by 2 weight / (width sqrt 3), where all three colours step alike."""
+    """Two flat halves draw together: by 2 weight / (width sqrt 3), where all three colours step
+    alike."""
     x = torch.full((3, 12, 16), 0.2)
     x[:, :, 8:] = 0.8
     z = tvm.smoothest(x, torch.ones(12, 16), tvm.Config(weight=0.5, steps=4000))
@@ -126,10 +164,18 @@ def objective(z: torch.Tensor, x: torch.Tensor, kept: torch.Tensor, weight: floa
 
 
 def test_tvm_is_nearly_there_after_its_default_steps(photos: Photos) -> None:
-    x, kept = photos[2], (torch.rand(128, 128, generator=torch.Generator().manual_seed(2)) > 0.02).float()
+    x, kept = (
+        photos[2],
+        (torch.rand(128, 128, generator=torch.Generator().manual_seed(2)) > 0.02).float(),
+    )
     cfg = tvm.Config()
     best = objective(tvm.smoothest(x, kept, tvm.Config(steps=2000)), x, kept, cfg.weight)
-    assert best <= objective(tvm.smoothest(x, kept, cfg), x, kept, cfg.weight) < 1.01 * best < objective(x, x, kept, cfg.weight)
+    assert (
+        best
+        <= objective(tvm.smoothest(x, kept, cfg), x, kept, cfg.weight)
+        < 1.01 * best
+        < objective(x, x, kept, cfg.weight)
+    )
 
 
 def test_tvm_fills_dropped_pixels_from_those_around() -> None:
@@ -151,11 +197,20 @@ def test_bilateral_filter_against_its_definition() -> None:
     disc = [(i, j) for i in range(-2, 3) for j in range(-2, 3) if i * i + j * j <= 4]
     for r in range(9):
         for c in range(11):
-            near = [(r + i, c + j, i * i + j * j) for i, j in disc if 0 <= r + i < 9 and 0 <= c + j < 11]
-            weights = torch.stack([
-                torch.exp(-((y[:, a, b] - y[:, r, c]).abs().sum() ** 2) / (2 * 8**2) - d / (2 * 8**2)) for a, b, d in near
-            ])  # fmt: skip
-            want[:, r, c] = (torch.stack([y[:, a, b] for a, b, _ in near]) * weights[:, None]).sum(0) / weights.sum()
+            near = [
+                (r + i, c + j, i * i + j * j) for i, j in disc if 0 <= r + i < 9 and 0 <= c + j < 11
+            ]
+            weights = torch.stack(
+                [
+                    torch.exp(
+                        -((y[:, a, b] - y[:, r, c]).abs().sum() ** 2) / (2 * 8**2) - d / (2 * 8**2)
+                    )
+                    for a, b, d in near
+                ]
+            )
+            want[:, r, c] = (torch.stack([y[:, a, b] for a, b, _ in near]) * weights[:, None]).sum(
+                0
+            ) / weights.sum()
     assert torch.allclose(bilateral_guided.bilateral(y, cfg), want, atol=1e-4)
 
 
@@ -166,7 +221,12 @@ def test_guided_filter_is_least_squares_in_every_square() -> None:
     squares = {}
     for r in range(7):
         for c in range(8):
-            here = [(a, b) for a in range(r - 1, r + 2) for b in range(c - 1, c + 2) if 0 <= a < 7 and 0 <= b < 8]
+            here = [
+                (a, b)
+                for a in range(r - 1, r + 2)
+                for b in range(c - 1, c + 2)
+                if 0 <= a < 7 and 0 <= b < 8
+            ]
             guide, goal = (torch.stack([v[:, a, b] for a, b in here]).double() for v in (x, y))
             ones = torch.ones(len(here), 1, dtype=torch.double)
             ridge = len(here) * torch.diag(torch.tensor([20.0, 20, 20, 0], dtype=torch.double))
@@ -203,7 +263,9 @@ def test_impress_finds_photos_that_the_autoencoder_gives_back(photos: Photos, ti
 
 
 @pytest.mark.parametrize("name", ["impress", "latent_diffpure"])
-def test_autoencoders_see_pictures_in_range(name: str, photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_autoencoders_see_pictures_in_range(
+    name: str, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Photos with black and white in them, from which every step and all noise lead out of it."""
     seen, encode = [], LDM.encode
 
@@ -221,25 +283,53 @@ def test_autoencoders_see_pictures_in_range(name: str, photos: Photos, monkeypat
 def test_impress_needs_no_draws_of_the_posterior(photos: Photos, tiny: LDM) -> None:
     square, cfg = preprocess(photos[:1], tiny.size), replace(impress.PRESETS["tiny"], steps=1)
     drawing = replace(tiny, sample_posterior=True)
-    assert torch.equal(*(impress.consistent(square, square, model, cfg) for model in (tiny, drawing)))
+    assert torch.equal(
+        *(impress.consistent(square, square, model, cfg) for model in (tiny, drawing))
+    )
 
 
-def test_latent_diffpure_is_an_edit_by_ddim_that_asks_for_no_change(photos: Photos, tiny: LDM) -> None:
-    """Step by step, on a photo that is one window: the last 3 of 10 steps under the prompt, away from the negative one."""
+def test_latent_diffpure_is_an_edit_by_ddim_that_asks_for_no_change(
+    photos: Photos, tiny: LDM
+) -> None:
+    """Step by step, on a photo that is one window: the last 3 of 10 steps under the prompt, away
+    from the negative one."""
     x, n = preprocess(photos[:1], tiny.size), 10
-    (got,) = run("latent_diffpure", list(x), seed=5, steps=n, strength=0.3, guidance=4, prompt="a face", negative="a wall")
-    side, a, between = tiny.size // tiny.scale, tiny.scheduler.alphas_cumprod, tiny.scheduler.config.num_train_timesteps // n
-    eps = torch.randn(tiny.vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(5))
+    (got,) = run(
+        "latent_diffpure",
+        list(x),
+        seed=5,
+        steps=n,
+        strength=0.3,
+        guidance=4,
+        prompt="a face",
+        negative="a wall",
+    )
+    side, a, between = (
+        tiny.size // tiny.scale,
+        tiny.scheduler.alphas_cumprod,
+        tiny.scheduler.config.num_train_timesteps // n,
+    )
+    eps = torch.randn(
+        tiny.vae.config.latent_channels, side, side, generator=torch.Generator().manual_seed(5)
+    )
     times = [between * i + tiny.scheduler.config.steps_offset for i in (2, 1, 0)]
     with torch.no_grad():
         z = tiny.encode(x)
         z = a[times[0]].sqrt() * z + (1 - a[times[0]]).sqrt() * eps
         for t in times:
-            held, free = (tiny.as_noise(tiny.predict(z, torch.tensor(t), tiny.embed([p])), z, torch.tensor([t]))
-                          for p in ("a face", "a wall"))  # fmt: skip
+            held, free = (
+                tiny.as_noise(
+                    tiny.predict(z, torch.tensor(t), tiny.embed([p])), z, torch.tensor([t])
+                )
+                for p in ("a face", "a wall")
+            )
             e = free + 4 * (held - free)
             z_0 = (z - (1 - a[t]).sqrt() * e) / a[t].sqrt()
-            final = tiny.scheduler.final_alpha_cumprod if hasattr(tiny.scheduler, "final_alpha_cumprod") else torch.ones(())
+            final = (
+                tiny.scheduler.final_alpha_cumprod
+                if hasattr(tiny.scheduler, "final_alpha_cumprod")
+                else torch.ones(())
+            )
             earlier = a[t - between] if t >= between else final
             z = earlier.sqrt() * z_0 + (1 - earlier).sqrt() * e
         want = tiny.decode(z)[0]
@@ -248,13 +338,17 @@ def test_latent_diffpure_is_an_edit_by_ddim_that_asks_for_no_change(photos: Phot
 
 def test_latent_diffpure_paints_more_the_more_noise(photos: Photos) -> None:
     lost = [
-        lpips.score(run("latent_diffpure", photos[:1], strength=s), photos[:1], None, lpips.Config()).mean() for s in (0.1, 0.6)
+        lpips.score(
+            run("latent_diffpure", photos[:1], strength=s), photos[:1], None, lpips.Config()
+        ).mean()
+        for s in (0.1, 0.6)
     ]
     assert lost[0] < lost[1]
 
 
 def test_the_embedded_denoiser_denoises(photos: Photos) -> None:
-    """Normal noise of 25/255 on photos it has never seen: nearer to the photo than the best blur of it."""
+    """Normal noise of 25/255 on photos it has never seen: nearer to the photo than the best blur of
+    it."""
     model, g, sigma = pixel_ddpm.load("tiny", "cpu"), torch.Generator().manual_seed(0), 25 / 255
     clean = torch.stack([p[:, i : i + 64, i : i + 64] for p in photos for i in (0, 32, 64)])
     noisy = clean + sigma * torch.randn(clean.shape, generator=g)
@@ -273,15 +367,23 @@ def test_the_embedded_denoiser_denoises(photos: Photos) -> None:
 @pytest.mark.parametrize(("name", "t"), [("diffpure", 30), ("gridpure", 20)])
 def test_diffusion_takes_noise_away(name: str, t: int, photos: Photos) -> None:
     g = torch.Generator().manual_seed(0)
-    noisy = [(p + 11 / 255 * (torch.randint(0, 2, p.shape, generator=g) * 2 - 1)).clamp(0, 1) for p in photos]
+    noisy = [
+        (p + 11 / 255 * (torch.randint(0, 2, p.shape, generator=g) * 2 - 1)).clamp(0, 1)
+        for p in photos
+    ]
     got = run(name, noisy, t=t)
-    off = [sum((a - b).square().mean().item() for a, b in zip(x, photos, strict=True)) for x in (got, noisy)]
+    off = [
+        sum((a - b).square().mean().item() for a, b in zip(x, photos, strict=True))
+        for x in (got, noisy)
+    ]
     assert off[0] < 0.7 * off[1]
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if registry.asks(name)])
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.model_kind(name)])
 def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
-    with pytest.raises(UserError, match=r"A photo is 60 x 200 px, smaller than the window of \d+ px"):
+    with pytest.raises(
+        UserError, match=r"A photo is 60 x 200 px, smaller than the window of \d+ px"
+    ):
         run(name, [torch.rand(3, 200, 60)])
 
 
@@ -290,22 +392,37 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
     [
         ("jpeg:quality=0", "jpeg: The field quality is 0; allowed are 1 to 100."),
         ("jpeg+resize:scale=2", "resize: The field scale is 2.0; allowed are 0.001 to 1."),
-        ("blur:kernel=4", "blur: The kernel 4 has no middle; give an odd number of pixels, or 0 for as many as needed."),
+        (
+            "blur:kernel=4",
+            "blur: The kernel 4 has no middle; give an odd number of pixels, or 0 for as many as needed.",
+        ),
         ("median:kernel=2", "median: The kernel 2 has no middle; give an odd number of pixels."),
         (
             "tvm:steps=0,weight=-1",
             "tvm: The field weight is -1.0; allowed are 0 to 100.\ntvm: The field steps is 0; allowed are 1 to 100000.",
         ),
         ("jpeg:quality=x", "The field quality of jpeg is 'x'; allowed: a whole number."),
-        ("resize:down=lanczoss", "The field down of resize is 'lanczoss'; allowed: nearest or box or"),
+        (
+            "resize:down=lanczoss",
+            "The field down of resize is 'lanczoss'; allowed: nearest or box or",
+        ),
         (
             "jpeg:qualty=9,subsampling=x",
             "There is no field of jpeg 'qualty'; did you mean 'quality'? Known: quality, subsampling."
             "\nThe field subsampling of jpeg is 'x'; allowed: 4:4:4 or",
         ),
-        ("diffpure:t=10,steps=5,range=z", "The field range of diffpure is 'z'; allowed: model or released."),
-        ("diffpure:t=10", "diffpure: t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps."),
-        ("latent_diffpure:guidance=nan", "latent_diffpure: The field guidance is nan; allowed are 0 to 100."),
+        (
+            "diffpure:t=10,steps=5,range=z",
+            "The field range of diffpure is 'z'; allowed: model or released.",
+        ),
+        (
+            "diffpure:t=10",
+            "diffpure: t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps.",
+        ),
+        (
+            "latent_diffpure:guidance=nan",
+            "latent_diffpure: The field guidance is nan; allowed are 0 to 100.",
+        ),
         ("jpeg++resize", "There is no purifier ''."),
         ("jpeg+jpg", "There is no purifier 'jpg'; did you mean 'jpeg'?"),
     ],
@@ -319,7 +436,12 @@ def test_mistakes_get_one_clear_sentence(word: str, sentence: str) -> None:
 def test_values_may_hold_what_parts_words() -> None:
     text = 'latent_diffpure:prompt="a face, clear + sharp",steps=30+jpeg'
     (name, config), (other, _) = specs.purifiers(text)
-    assert (name, other, config.prompt, config.steps) == ("latent_diffpure", "jpeg", "a face, clear + sharp", 30)
+    assert (name, other, config.prompt, config.steps) == (
+        "latent_diffpure",
+        "jpeg",
+        "a face, clear + sharp",
+        30,
+    )
     assert specs.purifiers(specs.word("purifiers", name, config)) == ((name, config),)
     ((_, first), _), (_,) = bpda.chains(f"{text}  tvm")
     assert first == config
@@ -328,17 +450,38 @@ def test_values_may_hold_what_parts_words() -> None:
 def test_a_mistake_in_the_command_writes_nothing(
     sample_files: list[Any], tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["purify", str(sample_files[0]), "-o", str(tmp_path / "out"), "--purifier", "jpeg:quality=101"]) == 2
+    assert (
+        cli.main(
+            [
+                "purify",
+                str(sample_files[0]),
+                "-o",
+                str(tmp_path / "out"),
+                "--purifier",
+                "jpeg:quality=101",
+            ]
+        )
+        == 2
+    )
     assert capsys.readouterr().err == "jpeg: The field quality is 101; allowed are 1 to 100.\n"
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", ["jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided"])
+@pytest.mark.parametrize(
+    "name", ["jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided"]
+)
 def test_a_megapixel_takes_seconds(name: str) -> None:
-    """CPU seconds of one thread: with more threads and a free machine it takes no longer than that."""
-    photo = F.interpolate(torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)), (1024, 1024), mode="bicubic")
+    """CPU seconds of one thread: with more threads and a free machine it takes no longer than
+    that."""
+    photo = F.interpolate(
+        torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)),
+        (1024, 1024),
+        mode="bicubic",
+    )
     module, begun = registry.load("purifiers", name), time.process_time()
-    module.purify([photo[0].clamp(0, 1)], None, module.Config(), rng=torch.Generator().manual_seed(0))
+    module.purify(
+        [photo[0].clamp(0, 1)], None, module.Config(), rng=torch.Generator().manual_seed(0)
+    )
     taken = time.process_time() - begun
     print(f"{name}: {taken:.2f} CPU s")
     assert taken < (20 if name in ("tvm", "bilateral_guided") else 3)

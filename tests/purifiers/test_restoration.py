@@ -1,4 +1,5 @@
-"""CodeSR: super-resolution by Real-ESRGAN and by diffusers' upscaler, faces drawn anew, what is said where a part is missing."""
+"""CodeSR: super-resolution by Real-ESRGAN and by diffusers' upscaler, faces drawn anew, what is
+said where a part is missing."""
 
 from __future__ import annotations
 
@@ -7,7 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, StableDiffusionUpscalePipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    StableDiffusionUpscalePipeline,
+    UNet2DConditionModel,
+)
 from diffusers.image_processor import VaeImageProcessor
 from PIL import Image
 
@@ -46,18 +53,32 @@ def no_enlarging(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         upscalers,
         "load",
-        lambda *_, **__: lambda x, rng: torch.nn.functional.interpolate(x[None], scale_factor=4, mode="bicubic")[0].clamp(0, 1),
+        lambda *_, **__: (
+            lambda x, rng: torch.nn.functional.interpolate(x[None], scale_factor=4, mode="bicubic")[
+                0
+            ].clamp(0, 1)
+        ),
     )
 
 
 @needs_realesrgan
-def test_real_esrgan_enlarges_sharply(portrait: torch.Tensor, capfd: pytest.CaptureFixture[str]) -> None:
-    small = torch.nn.functional.interpolate(portrait[None], scale_factor=0.25, mode="bilinear", antialias=True)[0]
+def test_real_esrgan_enlarges_sharply(
+    portrait: torch.Tensor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = torch.nn.functional.interpolate(
+        portrait[None], scale_factor=0.25, mode="bilinear", antialias=True
+    )[0]
     enlarge, rng = upscalers.load("realesrgan"), torch.Generator()
     large = enlarge(small, rng)
-    assert large.shape == (3, *(4 * n for n in small.shape[1:])) and 0 <= large.min() and large.max() <= 1
+    assert (
+        large.shape == (3, *(4 * n for n in small.shape[1:]))
+        and 0 <= large.min()
+        and large.max() <= 1
+    )
     smooth = torch.nn.functional.interpolate(small[None], large.shape[-2:], mode="bicubic")[0]
-    goal = torch.nn.functional.interpolate(portrait[None], large.shape[-2:], mode="bilinear", antialias=True)
+    goal = torch.nn.functional.interpolate(
+        portrait[None], large.shape[-2:], mode="bilinear", antialias=True
+    )
     lost = [lpips.score([x], list(goal), None, lpips.Config()).item() for x in (large, smooth)]
     assert lost[0] < 0.8 * lost[1], "no better than bicubic"
     assert torch.equal(large, enlarge(small, rng))
@@ -68,24 +89,48 @@ def test_real_esrgan_enlarges_sharply(portrait: torch.Tensor, capfd: pytest.Capt
 def test_codesr_takes_noise_away(portrait: torch.Tensor) -> None:
     """Signs at 11/255: what is left of the photo's distance is less, at the photo's own size."""
     g = torch.Generator().manual_seed(0)
-    noisy = (portrait + 11 / 255 * (torch.randint(0, 2, portrait.shape, generator=g) * 2 - 1)).clamp(0, 1)
+    noisy = (
+        portrait + 11 / 255 * (torch.randint(0, 2, portrait.shape, generator=g) * 2 - 1)
+    ).clamp(0, 1)
     (pure,) = codesr.purify([noisy], None, codesr.Config(scale=0.5), rng=g)
     assert pure.shape == portrait.shape
-    rough = [(p[:, 1:, 1:] - p[:, :-1, :-1])[:, 20:60, 150:].abs().mean() for p in (portrait, noisy, pure)]
+    rough = [
+        (p[:, 1:, 1:] - p[:, :-1, :-1])[:, 20:60, 150:].abs().mean()
+        for p in (portrait, noisy, pure)
+    ]
     assert rough[2] < rough[0] + 0.3 * (rough[1] - rough[0])
 
 
 def test_diffusers_upscaler(tiny: LDM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real pipeline with random weights: four times as large, the same for the same seed."""
-    blocks = {"block_out_channels": (8, 8, 8), "norm_num_groups": 4, "down_block_types": ("DownEncoderBlock2D",) * 3,
-              "up_block_types": ("UpDecoderBlock2D",) * 3, "latent_channels": 4, "scaling_factor": 0.08333}  # fmt: skip
+    blocks = {
+        "block_out_channels": (8, 8, 8),
+        "norm_num_groups": 4,
+        "down_block_types": ("DownEncoderBlock2D",) * 3,
+        "up_block_types": ("UpDecoderBlock2D",) * 3,
+        "latent_channels": 4,
+        "scaling_factor": 0.08333,
+    }
     unet = UNet2DConditionModel(
-        sample_size=16, in_channels=7, out_channels=4, block_out_channels=(8, 8), norm_num_groups=4, cross_attention_dim=192,
-        attention_head_dim=4, num_class_embeds=1000, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        sample_size=16,
+        in_channels=7,
+        out_channels=4,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        cross_attention_dim=192,
+        attention_head_dim=4,
+        num_class_embeds=1000,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-    )  # fmt: skip
+    )
     StableDiffusionUpscalePipeline(
-        AutoencoderKL(**blocks), tiny.text_encoder, tiny.tokenizer, unet, DDPMScheduler(), DDIMScheduler(), max_noise_level=350
+        AutoencoderKL(**blocks),
+        tiny.text_encoder,
+        tiny.tokenizer,
+        unet,
+        DDPMScheduler(),
+        DDIMScheduler(),
+        max_noise_level=350,
     ).save_pretrained(tmp_path / "x4")
     seen, prepare = [], VaeImageProcessor.preprocess
 
@@ -97,9 +142,17 @@ def test_diffusers_upscaler(tiny: LDM, tmp_path: Path, monkeypatch: pytest.Monke
     enlarge = upscalers.load(str(tmp_path / "x4"), "A photo of a person", 2)
     for size in ((17, 27), (3, 5)):
         given = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
-        assert enlarge(given, torch.Generator().manual_seed(0)).shape == (3, 4 * size[0], 4 * size[1])
-        assert torch.allclose(seen[-1][0, :, : size[0], : size[1]], 2 * given - 1), "it sees the photo, from -1 to 1"
-    with pytest.raises(UserError, match="The field noise_level is 351; allowed for this upscaler are 0 to 350"):
+        assert enlarge(given, torch.Generator().manual_seed(0)).shape == (
+            3,
+            4 * size[0],
+            4 * size[1],
+        )
+        assert torch.allclose(seen[-1][0, :, : size[0], : size[1]], 2 * given - 1), (
+            "it sees the photo, from -1 to 1"
+        )
+    with pytest.raises(
+        UserError, match="The field noise_level is 351; allowed for this upscaler are 0 to 350"
+    ):
         upscalers.load(str(tmp_path / "x4"), "", 2, noise_level=351)(given, torch.Generator())
     x = torch.rand(3, 16, 24, generator=torch.Generator().manual_seed(0))
     one, again, other = (enlarge(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
@@ -120,7 +173,9 @@ def test_faces_alone_are_drawn_anew(
     (face,) = load_faces().find(portrait)
     left, top, right, bottom = map(round, face.box)
     new = codesr.with_faces_anew(portrait, codesr.Config(codeformer="x", fidelity=0.7))
-    assert seen[0][0] == (1, 3, 512, 512) and seen[0][1] >= 0 and seen[0][2] <= 1 and seen[0][3] == 0.7
+    assert (
+        seen[0][0] == (1, 3, 512, 512) and seen[0][1] >= 0 and seen[0][2] <= 1 and seen[0][3] == 0.7
+    )
     inside = (slice(None), slice(top, bottom), slice(left, right))
     assert (new[inside] / portrait[inside].clamp(min=0.05)).median() == pytest.approx(0.5, abs=0.05)
     assert torch.equal(new[:, -20:], portrait[:, -20:]), "the rest stays"
@@ -132,8 +187,15 @@ def test_photos_without_a_face_are_enlarged_with_a_note(
 ) -> None:
     monkeypatch.setattr(codeformer, "load", lambda path: pytest.fail("there is no face"))
     Image.new("RGB", (80, 70), (90, 120, 60)).save(tmp_path / "grey.png")
-    (row,) = purify(tmp_path / "grey.png", tmp_path / "out", purifiers=[("codesr", codesr.Config(codeformer="x"))])
-    assert row.notes == ["grey.png: A photo shows no face, so CodeFormer left it as it is."] and (row.width, row.height) == (
+    (row,) = purify(
+        tmp_path / "grey.png",
+        tmp_path / "out",
+        purifiers=[("codesr", codesr.Config(codeformer="x"))],
+    )
+    assert row.notes == ["grey.png: A photo shows no face, so CodeFormer left it as it is."] and (
+        row.width,
+        row.height,
+    ) == (
         80,
         70,
     )
@@ -147,17 +209,23 @@ def test_any_size_comes_back(size: tuple[int, int], no_enlarging: None) -> None:
         assert new.shape == x.shape and 0 <= new.min() and new.max() <= 1
 
 
-def test_the_upscaler_is_told_how_much_noise_there_is(monkeypatch: pytest.MonkeyPatch, photos: Photos) -> None:
+def test_the_upscaler_is_told_how_much_noise_there_is(
+    monkeypatch: pytest.MonkeyPatch, photos: Photos
+) -> None:
     told = []
-    monkeypatch.setattr(upscalers, "load", lambda *_, noise_level: told.append(noise_level) or (lambda x, rng: x))
+    monkeypatch.setattr(
+        upscalers, "load", lambda *_, noise_level: told.append(noise_level) or (lambda x, rng: x)
+    )
     for cfg in (codesr.Config(), codesr.PRESETS["noisy"]):
         codesr.purify(photos[:1], None, cfg, rng=torch.Generator().manual_seed(0))
     assert told == [20, 320]
 
 
 def test_the_noisy_preset_adds_noise(no_enlarging: None, photos: Photos) -> None:
-    loud, still = (codesr.purify(photos[2:], None, cfg, rng=torch.Generator().manual_seed(0))[0]
-                   for cfg in (codesr.PRESETS["noisy"], codesr.Config(scale=1.0)))  # fmt: skip
+    loud, still = (
+        codesr.purify(photos[2:], None, cfg, rng=torch.Generator().manual_seed(0))[0]
+        for cfg in (codesr.PRESETS["noisy"], codesr.Config(scale=1.0))
+    )
     assert (loud - still).std() > 0.04
 
 
@@ -167,11 +235,17 @@ def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pa
     upscalers.load.cache_clear()
     with pytest.raises(UserError, match=r"pip install 'cloakwork\[restore\]'"):
         upscalers.load("realesrgan")
-    with pytest.raises(UserError, match=r"There is no upscaler 'nowhere'; give realesrgan, a folder"):
+    with pytest.raises(
+        UserError, match=r"There is no upscaler 'nowhere'; give realesrgan, a folder"
+    ):
         upscalers.load("nowhere")
     (tmp_path / "w.pth").touch()
     (tmp_path / "w.safetensors").touch()
-    for name, sentence in (("gone", "There is no file"), ("w.pth", "are pickled"), ("w.safetensors", "pip install spandrel")):
+    for name, sentence in (
+        ("gone", "There is no file"),
+        ("w.pth", "are pickled"),
+        ("w.safetensors", "pip install spandrel"),
+    ):
         with pytest.raises(UserError, match=sentence):
             codeformer.load(str(tmp_path / name))
     upscalers.load.cache_clear()

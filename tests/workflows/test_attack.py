@@ -1,4 +1,5 @@
-"""`attack` and `score`: one thief on one folder, and measures of any pictures; through the command as a user calls it."""
+"""`attack` and `score`: one thief on one folder, and measures of any pictures; through the command
+as a user calls it."""
 
 from __future__ import annotations
 
@@ -29,14 +30,29 @@ def folder(tmp_path: Path, sample_files: list[Path]) -> Path:
 QUICK = "dreambooth:tiny:steps=2,class-images=2,sampling.n=2,sampling.steps=2"
 
 
-def test_attack_and_score_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attack_and_score_from_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out, model = tmp_path / "loot", tmp_path / "model"
-    words = ["attack", str(folder), "-o", str(out), "--attacker", QUICK, "--prompt", "a photo of sks cat"]
+    words = [
+        "attack",
+        str(folder),
+        "-o",
+        str(out),
+        "--attacker",
+        QUICK,
+        "--prompt",
+        "a photo of sks cat",
+    ]
     assert cli.main([*words, "--keep-model", str(model), "--device", "cpu"]) == 0
     assert "2 pictures in" in capsys.readouterr().out
     assert [f.name for f in sorted(out.glob("*"))] == [".cloakwork", "000.png", "001.png"]
     record = json.loads((out / ".cloakwork" / "attack.json").read_text())
-    assert record["config"]["steps"] == 2 and record["prompts"] == ["a photo of sks cat"] and len(record["photos"]) == 3
+    assert (
+        record["config"]["steps"] == 2
+        and record["prompts"] == ["a photo of sks cat"]
+        and len(record["photos"]) == 3
+    )
     assert (out / ".cloakwork" / "sheet.png").is_file() and (model / "model_index.json").is_file()
     assert not list((out / ".cloakwork").glob("state-*"))
     scores = tmp_path / "scores.json"
@@ -54,7 +70,9 @@ def test_attack_and_score_from_the_command_line(folder: Path, tmp_path: Path, ca
     ]
     assert cli.main(words) == 0
     found = json.loads(scores.read_text())["metrics"]
-    assert set(found) == {"clip_i", "clip_t"} and all(len(m["values"]) == m["scored"] == 2 for m in found.values())
+    assert set(found) == {"clip_i", "clip_t"} and all(
+        len(m["values"]) == m["scored"] == 2 for m in found.values()
+    )
 
 
 def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
@@ -62,7 +80,9 @@ def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
     attack_sheet(grey, ("a photo of sks cat", "a painting of sks cat"), tmp_path / "sheet.png")
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet)
-    assert pixels.shape == (2 * (24 + 2 * 64), 8 * 64, 3), "nine pictures of each prompt, eight to a row"
+    assert pixels.shape == (2 * (24 + 2 * 64), 8 * 64, 3), (
+        "nine pictures of each prompt, eight to a row"
+    )
     written = pixels[:24], pixels[152:176]
     assert all(line.min() < 50 for line in written) and (written[0] != written[1]).any()
     assert (pixels[24:88, :64] == round(0.1 * 255)).all() and (pixels[176 + 64 :, 64:] == 255).all()
@@ -70,7 +90,9 @@ def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
 
 def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     _, config = specs.parse("attackers", QUICK)
-    first, again = (attack.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab")
+    first, again = (
+        attack.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab"
+    )
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
 
 
@@ -78,7 +100,9 @@ def test_metrics_of_change_pair_by_name(folder: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed"
     changed.mkdir()
     for file in folder.iterdir():
-        Image.open(file).convert("RGB").point(lambda v: max(0, v - 4)).save(changed / f"{file.stem}.bmp")
+        Image.open(file).convert("RGB").point(lambda v: max(0, v - 4)).save(
+            changed / f"{file.stem}.bmp"
+        )
     found = score.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
     assert found["linf"]["values"] == pytest.approx([4, 4, 4], abs=1e-3)
     next(iter(changed.iterdir())).rename(changed / "stranger.bmp")
@@ -88,13 +112,23 @@ def test_metrics_of_change_pair_by_name(folder: Path, tmp_path: Path) -> None:
 
 def test_without_references_a_metric_is_unscored_and_says_why(folder: Path) -> None:
     found = score.score(folder, metrics=[specs.parse("metrics", "psnr")])
-    assert found["psnr"]["mean"] is None and found["psnr"]["scored"] == 0 and found["psnr"]["reason"]
+    assert (
+        found["psnr"]["mean"] is None and found["psnr"]["scored"] == 0 and found["psnr"]["reason"]
+    )
 
 
 def test_specs_name_presets_and_nested_fields() -> None:
-    name, config = specs.parse("attackers", "dreambooth:paper:lr=1e-6,sampling.n=3,text-encoder=False,loader.blur=7")
+    name, config = specs.parse(
+        "attackers", "dreambooth:paper:lr=1e-6,sampling.n=3,text-encoder=False,loader.blur=7"
+    )
     assert name == "dreambooth"
-    assert (config.lr, config.sampling.n, config.sampling.steps, config.text_encoder, config.loader.blur) == (
+    assert (
+        config.lr,
+        config.sampling.n,
+        config.sampling.steps,
+        config.text_encoder,
+        config.loader.blur,
+    ) == (
         1e-6,
         3,
         100,
@@ -104,12 +138,19 @@ def test_specs_name_presets_and_nested_fields() -> None:
     assert [n for n, _ in specs.purifiers("jpeg+blur")] == ["jpeg", "blur"]
     assert specs.purifiers("") == ()
     # a value may hold colons, and a purifier takes the preset for the model of its kind
-    name, config = specs.parse("protections", "adaptive:tiny:purifiers=none gridpure:iterations=1,steps=3")
+    name, config = specs.parse(
+        "protections", "adaptive:tiny:purifiers=none gridpure:iterations=1,steps=3"
+    )
     assert (name, config.purifiers, config.steps) == ("adaptive", "none gridpure:iterations=1", 3)
     assert specs.parse("purifiers", "jpeg:quality=40")[1].quality == 40
-    tiny, paper = (specs.purifiers("impress+gridpure+codesr", model) for model in ("tiny", "models/mine"))
+    tiny, paper = (
+        specs.purifiers("impress+gridpure+codesr", model) for model in ("tiny", "models/mine")
+    )
     assert [c.steps for _, c in tiny[:1]] == [100] and [c.steps for _, c in paper[:1]] == [3000]
-    assert tiny[1:] == paper[1:] and specs.purifiers("gridpure", "tiny", "models/pixels")[0][1].iterations == 20
+    assert (
+        tiny[1:] == paper[1:]
+        and specs.purifiers("gridpure", "tiny", "models/pixels")[0][1].iterations == 20
+    )
 
 
 @pytest.mark.parametrize("spec", ["dreamboth", "dreambooth:tinny"])
@@ -126,7 +167,10 @@ def test_mistyped_specs_get_a_suggestion(spec: str) -> None:
         ("sampling.m=3", "no field of dreambooth 'sampling.m'; did you mean 'sampling.n'"),
         ("lr=1,lr=2", "The field lr of dreambooth is given more than once; give it once."),
         ("lr", "'lr' is a field of dreambooth, not a preset; write dreambooth:lr=VALUE."),
-        ("sampling=3", "The field sampling of dreambooth is '3'; allowed: its own fields, such as n, after a dot"),
+        (
+            "sampling=3",
+            "The field sampling of dreambooth is '3'; allowed: its own fields, such as n, after a dot",
+        ),
     ],
 )
 def test_a_wrong_setting_of_a_spec_is_one_sentence(setting: str, says: str) -> None:
@@ -136,7 +180,9 @@ def test_a_wrong_setting_of_a_spec_is_one_sentence(setting: str, says: str) -> N
 
 def test_a_chain_names_the_purifier_that_is_wrong() -> None:
     assert specs.purifiers("jpeg + resize") == specs.purifiers([("jpeg", None), ("resize", None)])
-    with pytest.raises(UserError, match=r"^resize: The field scale is 7\.0; allowed are 0\.001 to 1\.$"):
+    with pytest.raises(
+        UserError, match=r"^resize: The field scale is 7\.0; allowed are 0\.001 to 1\.$"
+    ):
         specs.purifiers("jpeg:quality=75+resize:scale=7")
 
 
@@ -152,11 +198,18 @@ def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Pa
     (out / "001.png").rename(out / "mine.png")
     attack.attack(folder, out, config=more, device="cpu")
     attack.attack(folder, out, config=fewer, device="cpu")
-    assert sorted(f.name for f in out.glob("*.png")) == ["000.png", "mine.png"], "those of a larger attack are gone"
+    assert sorted(f.name for f in out.glob("*.png")) == ["000.png", "mine.png"], (
+        "those of a larger attack are gone"
+    )
 
 
-@pytest.mark.parametrize(("asked", "says"), [({"keep_model": "m"}, "learns nothing"), ({"sample_every": -1}, "0 for never")])
-def test_an_attack_that_could_not_do_it_is_refused(asked: dict, says: str, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [({"keep_model": "m"}, "learns nothing"), ({"sample_every": -1}, "0 for never")],
+)
+def test_an_attack_that_could_not_do_it_is_refused(
+    asked: dict, says: str, folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match=says):
         attack.attack(folder, tmp_path / "loot", attacker="sdedit", **asked)
     assert not (tmp_path / "loot").exists()
@@ -176,8 +229,13 @@ def test_scores_replace_scores_alone(folder: Path, tmp_path: Path) -> None:
 
 def test_prompts_files_with_blank_lines(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
-    file.write_text("\n a photo of sks person \n\n\na dslr portrait of sks person\na photo of sks person\n")
-    assert read_prompts(ThreatFlags(prompts=file)) == ("a photo of sks person", "a dslr portrait of sks person")
+    file.write_text(
+        "\n a photo of sks person \n\n\na dslr portrait of sks person\na photo of sks person\n"
+    )
+    assert read_prompts(ThreatFlags(prompts=file)) == (
+        "a photo of sks person",
+        "a dslr portrait of sks person",
+    )
     file.write_text("\n  \n")
     with pytest.raises(UserError, match="holds no prompt"):
         read_prompts(ThreatFlags(prompts=file))
@@ -196,4 +254,6 @@ def test_several_sets_are_refused(folder: Path, tmp_path: Path) -> None:
 def test_a_mask_of_another_size_is_refused(folder: Path, tmp_path: Path) -> None:
     Image.new("L", (70, 80), 255).save(tmp_path / "mask.png")
     with pytest.raises(UserError, match="70 x 80"):
-        attack.attack(folder, tmp_path / "loot", attacker="inpaint", mask=tmp_path / "mask.png", device="cpu")
+        attack.attack(
+            folder, tmp_path / "loot", attacker="inpaint", mask=tmp_path / "mask.png", device="cpu"
+        )

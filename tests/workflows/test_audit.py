@@ -1,4 +1,5 @@
-"""Steps, pairing and the audit's arithmetic, with a thief and a metric that are quick: both are modules of a user's."""
+"""Steps, pairing and the audit's arithmetic, with a thief and a metric that are quick: both are
+modules of a user's."""
 
 from __future__ import annotations
 
@@ -15,11 +16,11 @@ from PIL import Image
 from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, ThreatModel, arms, attack_step
 from cloakwork.evaluation.pairing import find_subjects
-from cloakwork.evaluation.steps import Bench, Mix, Step
+from cloakwork.evaluation.steps import Mix, Step, Workspace
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.workflows import audit
 from cloakwork.workflows.audit_results import Audit, _row, _sentence, compare_all, conclusions
 from cloakwork.workflows.inspect import inspect
@@ -73,29 +74,49 @@ def folders(tmp_path: Path, sample_files: list[Path]) -> tuple[Path, Path]:
     for i, file in enumerate(sample_files):
         pixels = np.asarray(Image.open(file).convert("RGB"))
         Image.fromarray(pixels).save(clean / f"{file.stem}.{'bmp' if i == 1 else 'png'}")
-        Image.fromarray((pixels.astype(int) - 20).clip(0).astype(np.uint8)).save(protected / f"{file.stem}.png")
+        Image.fromarray((pixels.astype(int) - 20).clip(0).astype(np.uint8)).save(
+            protected / f"{file.stem}.png"
+        )
     return protected, clean
 
 
-def thief(**circumstances: object) -> Thief:
+def thief(**circumstances: object) -> ThreatModel:
     module = registry.load("attackers", "auditlab.audit_copycat")
-    return Thief("auditlab.audit_copycat", module.Config(), **circumstances)  # type: ignore[arg-type]
+    return ThreatModel("auditlab.audit_copycat", module.Config(), **circumstances)  # type: ignore[arg-type]
 
 
 def one(folders: tuple[Path, Path]) -> Subject:
     return find_subjects(*folders)[0]
 
 
-def test_an_audit_from_folder_to_report(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
+def test_an_audit_from_folder_to_report(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path
+) -> None:
     out = tmp_path / "report"
     named = replace(thief(), label="lab/one:steps=2 after jpeg")
-    found = audit.audit(*folders[:1], out, clean=folders[1], thieves=[named], metrics=["auditlab.audit_brightness"], seeds=2)
+    found = audit.audit(
+        *folders[:1],
+        out,
+        clean=folders[1],
+        thieves=[named],
+        metrics=["auditlab.audit_brightness"],
+        seeds=2,
+    )
     (row,) = found.rows
-    bench, subject = Bench(tmp_path / "store"), one(folders)
-    before, after = (preprocess(compute.photos(s, bench), 128).mean((1, 2, 3)) for s in (subject.clean, subject.protected))
-    assert row.against_clean.mean == pytest.approx(255 * (after - before)[[0, 1, 2, 0]].mean().item(), abs=0.2)
+    bench, subject = Workspace(tmp_path / "store"), one(folders)
+    before, after = (
+        preprocess(compute.photos(s, bench), 128).mean((1, 2, 3))
+        for s in (subject.clean, subject.protected)
+    )
+    assert row.against_clean.mean == pytest.approx(
+        255 * (after - before)[[0, 1, 2, 0]].mean().item(), abs=0.2
+    )
     assert row.against_clean.high < 0 and row.against_noise.high < 0
-    assert (row.against_clean.sets, row.against_clean.seeds, row.against_clean.pictures) == (1, 2, 8)
+    assert (row.against_clean.sets, row.against_clean.seeds, row.against_clean.pictures) == (
+        1,
+        2,
+        8,
+    )
     assert found.stealth["linf"].mean == pytest.approx(20, abs=1)
     assert any("Indicative only: 1 photo set, 2 seeds" in s for s in found.sentences)
     assert "says nothing of other models" in found.sentences[-1]
@@ -110,33 +131,64 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
 ) -> None:
     runs = registry.load("attackers", "auditlab.audit_copycat").runs
     runs.clear()
-    first = audit.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    first = audit.audit(
+        folders[0],
+        tmp_path / "a",
+        clean=folders[1],
+        thieves=[thief()],
+        metrics=["auditlab.audit_brightness"],
+    )
     assert len(runs) == 3
-    again = audit.audit(folders[0], tmp_path / "a", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    again = audit.audit(
+        folders[0],
+        tmp_path / "a",
+        clean=folders[1],
+        thieves=[thief()],
+        metrics=["auditlab.audit_brightness"],
+    )
     assert len(runs) == 3 and again == first
     elsewhere = audit.audit(
-        folders[0], tmp_path / "b", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"]
+        folders[0],
+        tmp_path / "b",
+        clean=folders[1],
+        thieves=[thief()],
+        metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 6 and elsewhere == first
 
 
-def test_nothing_protects_by_nothing(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
+def test_nothing_protects_by_nothing(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path
+) -> None:
     """The clean photos audited as their own protection: every difference is exactly 0."""
-    found = audit.audit(folders[1], tmp_path / "r", clean=folders[1], thieves=[thief()], metrics=["auditlab.audit_brightness"])
+    found = audit.audit(
+        folders[1],
+        tmp_path / "r",
+        clean=folders[1],
+        thieves=[thief()],
+        metrics=["auditlab.audit_brightness"],
+    )
     against = found.rows[0].against_clean
     assert (against.mean, against.low, against.high, against.p) == (0, 0, 0, 1)
 
 
-def test_a_thief_draws_the_same_noise_whatever_it_learns_from(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
-    bench, subject = Bench(tmp_path / "store"), one(folders)
-    got = {arm: compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief(), 0), bench) for arm in (CLEAN, PROTECTED)}
+def test_a_thief_draws_the_same_noise_whatever_it_learns_from(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path
+) -> None:
+    bench, subject = Workspace(tmp_path / "store"), one(folders)
+    got = {
+        arm: compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief(), 0), bench)
+        for arm in (CLEAN, PROTECTED)
+    }
     shift = got[CLEAN] - got[PROTECTED]
     inside = (got[PROTECTED] > 0.1) & (got[CLEAN] < 0.9)
     assert (shift[inside] * 255 - 20).abs().max() < 1.5
 
 
-def test_seeds_and_circumstances_have_keys_of_their_own(folders: tuple[Path, Path], modules: None, tmp_path: Path) -> None:
-    bench, subject = Bench(tmp_path / "store"), one(folders)
+def test_seeds_and_circumstances_have_keys_of_their_own(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path
+) -> None:
+    bench, subject = Workspace(tmp_path / "store"), one(folders)
     photos = arms(subject, 0)[PROTECTED]
 
     def key(seed: int = 0, **circumstances: object) -> str:
@@ -149,25 +201,38 @@ def test_seeds_and_circumstances_have_keys_of_their_own(folders: tuple[Path, Pat
 def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None:
     subject = replace(one(folders), noun="cat")
     config = registry.config(registry.load("attackers", "dreambooth"), "tiny")
-    who = Thief("dreambooth", config, prompts=("a photo of sks person", "a cup"))
+    who = ThreatModel("dreambooth", config, prompts=("a photo of sks person", "a cup"))
     step = attack_step(subject.clean, subject, who, 0)
     assert step.prompts == ("a photo of sks cat", "a cup")
-    assert (step.config.instance_prompt, step.config.class_prompt) == ("a photo of sks cat", "a photo of cat")
+    assert (step.config.instance_prompt, step.config.class_prompt) == (
+        "a photo of sks cat",
+        "a photo of cat",
+    )
     assert attack_step(subject.clean, one(folders), who, 0).config == config
 
 
 def test_clean_photos_are_mixed_in(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    bench, subject = Bench(tmp_path / "store"), one(folders)
-    mixed = compute.photos(Step("mix", "mix", Mix(1 / 3), (subject.protected, subject.clean)), bench)
-    clean, protected = compute.photos(subject.clean, bench), compute.photos(subject.protected, bench)
+    bench, subject = Workspace(tmp_path / "store"), one(folders)
+    mixed = compute.photos(
+        Step("mix", "mix", Mix(1 / 3), (subject.protected, subject.clean)), bench
+    )
+    clean, protected = (
+        compute.photos(subject.clean, bench),
+        compute.photos(subject.protected, bench),
+    )
     assert torch.equal(mixed[0], clean[0])
     assert all(torch.equal(a, b) for a, b in zip(mixed[1:], protected[1:], strict=True))
 
 
-def test_a_protection_step_keeps_the_budget_on_eight_bits(folders: tuple[Path, Path], tmp_path: Path) -> None:
-    bench, subject = Bench(tmp_path / "store"), one(folders)
+def test_a_protection_step_keeps_the_budget_on_eight_bits(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    bench, subject = Workspace(tmp_path / "store"), one(folders)
     noise = compute.photos(arms(subject, 3)["noise"], bench)
-    gaps = [(a - b).abs().max() * 255 for a, b in zip(noise, compute.photos(subject.clean, bench), strict=True)]
+    gaps = [
+        (a - b).abs().max() * 255
+        for a, b in zip(noise, compute.photos(subject.clean, bench), strict=True)
+    ]
     assert max(gaps).item() == pytest.approx(20, abs=1e-3)
 
 
@@ -176,11 +241,21 @@ def test_a_finished_step_leaves_no_checkpoint(
 ) -> None:
     """A thief's is larger than its model; an audit has dozens."""
     kept = []
-    state = type("Impatient", (State,), {"keep": lambda *a: kept.append(a[0].path) or State.keep(*a)})
-    monkeypatch.setattr(steps, "State", lambda path, label, progress: state(path, label, progress, every=0))
-    bench = Bench(tmp_path / "store", "cpu")
+    state = type(
+        "Impatient",
+        (RunState,),
+        {"checkpoint": lambda *a: kept.append(a[0].path) or RunState.checkpoint(*a)},
+    )
+    monkeypatch.setattr(
+        compute,
+        "RunState",
+        lambda path, label, progress: state(path, label, progress, checkpoint_seconds=0),
+    )
+    bench = Workspace(tmp_path / "store", "cpu")
     config = registry.load("protections", "photoguard").Config(steps=3)
-    compute.photos(Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench)
+    compute.photos(
+        Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench
+    )
     assert len(kept) == 3 and kept[0].name.endswith(".part.safetensors")
     assert not list((tmp_path / "store").rglob("*.part.safetensors"))
 
@@ -194,7 +269,9 @@ def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:
 
 def test_the_sentence_says_what_was_beaten() -> None:
     def match(rate: float) -> dict:
-        return {f"s{i}": {0: [1.0] * round(16 * rate) + [0.0] * round(16 - 16 * rate)} for i in range(6)}
+        return {
+            f"s{i}": {0: [1.0] * round(16 * rate) + [0.0] * round(16 - 16 * rate)} for i in range(6)
+        }
 
     tables = {"clean": match(0.875), "noise": match(0.75), "protected": match(0.25)}
     said = _sentence(_row(thief_of_nobody(), "match", tables, None))
@@ -207,15 +284,20 @@ def test_the_sentence_says_what_was_beaten() -> None:
 
 def test_unscored_identity_is_said_once() -> None:
     nothing = {"a": {0: [math.nan] * 4}}
-    tables, why = {"clean": nothing, "noise": nothing, "protected": nothing}, "No face was found in the clean photos."
+    tables, why = (
+        {"clean": nothing, "noise": nothing, "protected": nothing},
+        "No face was found in the clean photos.",
+    )
     rows = [_row(thief_of_nobody(), name, tables, why) for name in ("match", "identity")]
     said = list(conclusions(Audit(rows, {}, [], ["a"], 1)))
     assert said[0] == f"match and identity are unscored: {why}" and " ".join(said).count(why) == 1
-    assert any("unscored" in s for s in said[1:]) and all(math.isnan(row.against_clean.mean) for row in rows)
+    assert any("unscored" in s for s in said[1:]) and all(
+        math.isnan(row.against_clean.mean) for row in rows
+    )
 
 
-def thief_of_nobody() -> Thief:
-    return Thief("dreambooth", None)
+def thief_of_nobody() -> ThreatModel:
+    return ThreatModel("dreambooth", None)
 
 
 def test_folders_that_do_not_pair_up_name_every_file(folders: tuple[Path, Path]) -> None:
@@ -225,7 +307,11 @@ def test_folders_that_do_not_pair_up_name_every_file(folders: tuple[Path, Path])
     with pytest.raises(UserError) as caught:
         find_subjects(protected, clean)
     said = str(caught.value)
-    assert "other.png has no original" in said and f"{first.stem}" in said and "name the two alike" in said
+    assert (
+        "other.png has no original" in said
+        and f"{first.stem}" in said
+        and "name the two alike" in said
+    )
 
 
 def test_photos_of_another_size_are_named(folders: tuple[Path, Path]) -> None:
@@ -264,14 +350,24 @@ def test_a_report_does_not_lie_among_photos(folders: tuple[Path, Path], tmp_path
     assert not (protected / "report").exists()
 
 
-def test_a_mistyped_metric_is_told_before_the_first_training(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_mistyped_metric_is_told_before_the_first_training(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="did you mean 'match'"):
         audit.audit(*folders[:1], tmp_path / "report", clean=folders[1], metrics=["mach"])
     assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("flag", ["seeds", "thieves"])
-def test_an_audit_of_nothing_is_refused(folders: tuple[Path, Path], tmp_path: Path, flag: str) -> None:
-    bench = Bench(tmp_path)
+def test_an_audit_of_nothing_is_refused(
+    folders: tuple[Path, Path], tmp_path: Path, flag: str
+) -> None:
+    bench = Workspace(tmp_path)
     with pytest.raises(UserError, match="at least one seed"):
-        compare_all([one(folders)], [] if flag == "thieves" else [thief_of_nobody()], [], int(flag == "thieves"), bench)
+        compare_all(
+            [one(folders)],
+            [] if flag == "thieves" else [thief_of_nobody()],
+            [],
+            int(flag == "thieves"),
+            bench,
+        )

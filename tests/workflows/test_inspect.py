@@ -1,4 +1,5 @@
-"""`cloakwork inspect`: what CLIP, encoders, the denoiser and a thief in training make of a protection."""
+"""`cloakwork inspect`: what CLIP, encoders, the denoiser and a thief in training make of a
+protection."""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ from cloakwork import cli
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.errors import UserError
 from cloakwork.evaluation import bottleneck, compute, intervals, training_curve
-from cloakwork.evaluation.design import Thief, attack_step
+from cloakwork.evaluation.design import ThreatModel, attack_step
 from cloakwork.evaluation.pairing import find_subjects
-from cloakwork.evaluation.steps import Bench
+from cloakwork.evaluation.steps import Workspace
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.models import autoencoders, loading
 from cloakwork.models.clip import load_clip
@@ -64,14 +65,21 @@ class TestAutoencoders:
         x = torch.stack(square)
         with torch.no_grad():
             assert torch.equal(autoencoders.load("tiny").encode(x), tiny.encode(x))
-            assert torch.equal(autoencoders.load("tiny-b").encode(x), loading.load("tiny-b", "cpu").encode(x))
+            assert torch.equal(
+                autoencoders.load("tiny-b").encode(x), loading.load("tiny-b", "cpu").encode(x)
+            )
 
-    def test_taesd_as_its_author_publishes_it(self, tmp_path: Path, square: Photos, rng: torch.Generator) -> None:
+    def test_taesd_as_its_author_publishes_it(
+        self, tmp_path: Path, square: Photos, rng: torch.Generator
+    ) -> None:
         vae = AutoencoderTiny(latent_channels=16).eval()
         with torch.no_grad():
             for p in vae.parameters():
                 p.copy_(0.1 * torch.randn(p.shape, generator=rng))
-        for part, shift in (("encoder", 0), ("decoder", 1)):  # the decoder's layer 0 is the clamp, without weights
+        for part, shift in (
+            ("encoder", 0),
+            ("decoder", 1),
+        ):  # the decoder's layer 0 is the clamp, without weights
             numbered = {}
             for k, v in getattr(vae, part).layers.state_dict().items():
                 n, _, rest = k.partition(".")
@@ -91,16 +99,27 @@ class TestAutoencoders:
         (tmp_path / "whole" / "model_index.json").write_text('{"_class_name": "AnyPipeline"}')
         alone, whole = (autoencoders.load(str(tmp_path / name)) for name in ("alone", "whole"))
         with torch.no_grad():
-            assert torch.equal(alone.encode(x), tiny.encode(x)) and torch.equal(whole.encode(x), tiny.encode(x))
+            assert torch.equal(alone.encode(x), tiny.encode(x)) and torch.equal(
+                whole.encode(x), tiny.encode(x)
+            )
 
     @pytest.mark.parametrize(
         ("files", "says"),
         [
             ({}, "no config.json"),
             ({"config.json": "{}"}, "pickled weights are not read"),
-            ({"config.json": '{"_class_name": "VQModel"}', "diffusion_pytorch_model.safetensors": ""}, "VQModel; allowed are"),
             (
-                {"config.json": '{"_class_name": "AutoencoderTiny"}', "diffusion_pytorch_model.safetensors": "x"},
+                {
+                    "config.json": '{"_class_name": "VQModel"}',
+                    "diffusion_pytorch_model.safetensors": "",
+                },
+                "VQModel; allowed are",
+            ),
+            (
+                {
+                    "config.json": '{"_class_name": "AutoencoderTiny"}',
+                    "diffusion_pytorch_model.safetensors": "x",
+                },
                 "could not be read",
             ),
         ],
@@ -123,24 +142,35 @@ class TestAutoencoders:
 
 
 class TestBottleneck:
-    def test_change_in_shares_of_the_spread(self, tiny: LDM, square: Photos, rng: torch.Generator) -> None:
+    def test_change_in_shares_of_the_spread(
+        self, tiny: LDM, square: Photos, rng: torch.Generator
+    ) -> None:
         x = torch.stack(square)
         other = (x + 0.05 * torch.randn(x.shape, generator=rng)).clamp(0, 1)
-        found = bottleneck.moved(autoencoders.load("tiny"), x, {"other": other})["other"]
+        found = bottleneck.encoder_shift(autoencoders.load("tiny"), x, {"other": other})["other"]
         with torch.no_grad():
             z, moved = tiny.encode(x).numpy(), tiny.encode(other).numpy()
         for i in range(len(x)):  # a plain statement: numpy, photo by photo
-            for values, a, b in ((found.pixels, x[i].numpy(), other[i].numpy()), (found.latents, z[i], moved[i])):
+            for values, a, b in (
+                (found.pixels, x[i].numpy(), other[i].numpy()),
+                (found.latents, z[i], moved[i]),
+            ):
                 spread = np.sqrt(np.mean([channel.var() for channel in a]))
                 assert values[i] == pytest.approx(np.sqrt(((b - a) ** 2).mean()) / spread, rel=1e-4)
-        assert found.amplified == pytest.approx([z / x for x, z in zip(found.pixels, found.latents, strict=True)])
+        assert found.amplified == pytest.approx(
+            [z / x for x, z in zip(found.pixels, found.latents, strict=True)]
+        )
 
     def test_what_did_not_move(self, tiny: LDM, square: Photos, rng: torch.Generator) -> None:
         x = torch.stack(square)
-        assert bottleneck.moved(autoencoders.load("tiny"), x, {"same": x})["same"].amplified == [0, 0, 0]
+        assert bottleneck.encoder_shift(autoencoders.load("tiny"), x, {"same": x})[
+            "same"
+        ].amplified == [0, 0, 0]
         with torch.no_grad():
             z = tiny.encode(x)
-        asked = bottleneck.erred(tiny, tiny.embed(["a photo"]), z, {"same": z}, rng)["same"]
+        asked = bottleneck.denoiser_shift(tiny, tiny.embed(["a photo"]), z, {"same": z}, rng)[
+            "same"
+        ]
         assert asked.latents == asked.answers == [0, 0, 0] and min(asked.error) > 0
 
     def test_an_attack_on_the_denoiser_alone(self, tiny: LDM, square: Photos) -> None:
@@ -155,15 +185,33 @@ class TestBottleneck:
         scattered = bottleneck.scatter(z, share, rng(1))
         assert bottleneck.change(z, scattered) == pytest.approx([share] * 3, rel=1e-4)
         assert max(bottleneck.change(z, attacked)) <= share * 1.0001
-        found = bottleneck.erred(tiny, c, z, {"clean": z, "scattered": scattered, "attacked": attacked}, rng(2))
+        found = bottleneck.denoiser_shift(
+            tiny, c, z, {"clean": z, "scattered": scattered, "attacked": attacked}, rng(2)
+        )
         errors = {name: sum(e.error) for name, e in found.items()}
         assert errors["clean"] < errors["scattered"] < errors["attacked"]
 
 
 class TestInspection:
-    def test_from_the_command_line(self, safe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_from_the_command_line(
+        self, safe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         out = tmp_path / "inside"
-        assert cli.main(["inspect", str(safe), "-o", str(out), "--purifier", "jpeg", "--autoencoder", "tiny"]) == 0
+        assert (
+            cli.main(
+                [
+                    "inspect",
+                    str(safe),
+                    "-o",
+                    str(out),
+                    "--purifier",
+                    "jpeg",
+                    "--autoencoder",
+                    "tiny",
+                ]
+            )
+            == 0
+        )
         said = capsys.readouterr().out
         assert "The encoder of tiny carries the protection" in said and "an audit does" in said
         found = json.loads((out / "inspection.json").read_text())
@@ -177,31 +225,54 @@ class TestInspection:
         assert not (out / "training.svg").exists()
 
     def test_numbers_are_those_of_the_parts(self, safe: Path, clean: Path, tmp_path: Path) -> None:
-        found = inspect(safe, tmp_path / "a", coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))])
+        found = inspect(
+            safe, tmp_path / "a", coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))]
+        )
         (subject,) = find_subjects(safe)
-        bench, eyes = Bench(tmp_path / "store", "cpu"), load_clip()
-        x, protected = compute.photos(subject.clean, bench), compute.photos(subject.protected, bench)
+        bench, eyes = Workspace(tmp_path / "store", "cpu"), load_clip()
+        x, protected = (
+            compute.photos(subject.clean, bench),
+            compute.photos(subject.protected, bench),
+        )
         likely = eyes.choose(protected, ["a photo of a person", "a noisy photo of a person"])[:, 0]
         assert found.zero_shot["protected"].mean == pytest.approx(likely.mean().item(), rel=1e-4)
         pure = jpeg.purify(protected, None, jpeg.Config(quality=30), rng=torch.Generator())
-        moved = bottleneck.moved(autoencoders.load("tiny-b"), preprocess(x, 128), {"pure": preprocess(pure, 128)})["pure"]
-        assert found.latents["tiny-b"]["protected, purified"].mean == pytest.approx(np.mean(moved.latents), rel=1e-4)
+        moved = bottleneck.encoder_shift(
+            autoencoders.load("tiny-b"), preprocess(x, 128), {"pure": preprocess(pure, 128)}
+        )["pure"]
+        assert found.latents["tiny-b"]["protected, purified"].mean == pytest.approx(
+            np.mean(moved.latents), rel=1e-4
+        )
         assert found.denoiser["clean"]["answers"].mean == 0
         assert found.amplified["tiny-b"]["protected"].mean > found.amplified["tiny-b"]["noise"].mean
-        again = inspect(safe, tmp_path / "b", clean=clean, coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))])
+        again = inspect(
+            safe,
+            tmp_path / "b",
+            clean=clean,
+            coders=["tiny-b"],
+            purifiers=[("jpeg", jpeg.Config(quality=30))],
+        )
         assert again == found, "same seed, same numbers, whoever says what the originals are"
-        assert (tmp_path / "a" / "encoders.svg").read_bytes() == (tmp_path / "b" / "encoders.svg").read_bytes()
+        assert (tmp_path / "a" / "encoders.svg").read_bytes() == (
+            tmp_path / "b" / "encoders.svg"
+        ).read_bytes()
 
     def test_thieves_are_watched(self, safe: Path, tmp_path: Path) -> None:
-        watched = Watched(Thief("dreambooth", SHORT), every=2, metrics=("clip_i",))
-        found = inspect(safe, tmp_path / "a", coders=[], purifiers=[("jpeg", jpeg.Config())], watched=watched)
+        watched = Watched(ThreatModel("dreambooth", SHORT), every=2, metrics=("clip_i",))
+        found = inspect(
+            safe, tmp_path / "a", coders=[], purifiers=[("jpeg", jpeg.Config())], watched=watched
+        )
         thieves = ["clean", "protected", "protected, purified", "protected, purified, + CDL"]
         assert list(found.training) == ["clip_i"] and list(found.training["clip_i"]) == thieves
         for course in found.training["clip_i"].values():
             assert list(course) == [2, 4] and course[4].pictures == 4
         assert found.training["clip_i"]["clean"] != found.training["clip_i"]["protected"]
-        assert (tmp_path / "a" / "training.png").is_file() and not any("scores nothing" in s for s in found.sentences)
-        blank = {"clip_i": {arm: {2: intervals.estimate({"one": {0: [math.nan]}})} for arm in thieves}}
+        assert (tmp_path / "a" / "training.png").is_file() and not any(
+            "scores nothing" in s for s in found.sentences
+        )
+        blank = {
+            "clip_i": {arm: {2: intervals.estimate({"one": {0: [math.nan]}})} for arm in thieves}
+        }
         assert "clip_i scores nothing along the training" in " ".join(
             _sentences(replace(found, training=blank), load_clip(), "tiny")
         )
@@ -209,32 +280,49 @@ class TestInspection:
     def test_only_the_last_thief_decouples_and_by_the_users_words(
         self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        asked, course = [], training_curve.course
+        asked, course = [], training_curve.measure_curve
         monkeypatch.setattr(
-            training_curve, "course", lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest)
+            training_curve,
+            "measure_curve",
+            lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest),
         )
-        thief = Thief("dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
-        inspect(safe, tmp_path / "a", coders=[], watched=Watched(thief, every=4, metrics=("clip_i",)))
+        thief = ThreatModel("dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
+        inspect(
+            safe, tmp_path / "a", coders=[], watched=Watched(thief, every=4, metrics=("clip_i",))
+        )
         assert asked == [CDL(), CDL(), CDL(True, True, True, noise="xyz")]
         told = json.loads((tmp_path / "a" / "inspection.json").read_text())
-        assert told["watched"]["every"] == 4 and told["dtype"] == "float32" and told["pixel_denoiser"] is None
+        assert (
+            told["watched"]["every"] == 4
+            and told["dtype"] == "float32"
+            and told["pixel_denoiser"] is None
+        )
 
     def test_what_cannot_score_is_said_at_once(self, safe: Path, tmp_path: Path) -> None:
-        for metrics, says in ((("clip_i", "lpips"), "'lpips' compares with originals"), ((), "No metric was named"),
-                              (("clipi",), "did you mean 'clip_i'")):  # fmt: skip
+        for metrics, says in (
+            (("clip_i", "lpips"), "'lpips' compares with originals"),
+            ((), "No metric was named"),
+            (("clipi",), "did you mean 'clip_i'"),
+        ):
             with pytest.raises(UserError, match=says):
-                inspect(safe, tmp_path / "out", watched=Watched(Thief("dreambooth", SHORT), 1, metrics))
+                inspect(
+                    safe,
+                    tmp_path / "out",
+                    watched=Watched(ThreatModel("dreambooth", SHORT), 1, metrics),
+                )
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
         ("thief", "every", "says"),
         [
-            (Thief("dreambooth", SHORT), 0, "looked at every 0; allowed are 1 to 4"),
-            (Thief("dreambooth", SHORT), 5, "allowed are 1 to 4"),
-            (Thief("sdedit", sdedit.Config()), 1, "'sdedit' does not train"),
+            (ThreatModel("dreambooth", SHORT), 0, "looked at every 0; allowed are 1 to 4"),
+            (ThreatModel("dreambooth", SHORT), 5, "allowed are 1 to 4"),
+            (ThreatModel("sdedit", sdedit.Config()), 1, "'sdedit' does not train"),
         ],
     )
-    def test_what_cannot_be_watched(self, safe: Path, tmp_path: Path, thief: Thief, every: int, says: str) -> None:
+    def test_what_cannot_be_watched(
+        self, safe: Path, tmp_path: Path, thief: ThreatModel, every: int, says: str
+    ) -> None:
         with pytest.raises(UserError, match=says):
             inspect(safe, tmp_path / "out", watched=Watched(thief, every))
         assert not (tmp_path / "out").exists()
@@ -251,10 +339,14 @@ class TestInspection:
             inspect(safe, tmp_path / "out", clip=str(tmp_path))
 
 
-def test_a_course_goes_on_where_it_was_stopped(safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: LDM) -> None:
+def test_a_course_goes_on_where_it_was_stopped(
+    safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: LDM
+) -> None:
     (subject,) = find_subjects(safe)
-    attack = attack_step(subject.clean, subject, Thief("dreambooth", SHORT), 0)
-    whole = training_curve.course(attack, subject, 1, ["clip_i"], Bench(tmp_path / "a", "cpu"))
+    attack = attack_step(subject.clean, subject, ThreatModel("dreambooth", SHORT), 0)
+    whole = training_curve.measure_curve(
+        attack, subject, 1, ["clip_i"], Workspace(tmp_path / "a", "cpu")
+    )
     assert list(whole) == [1, 2, 3, 4] and len(whole[1]["clip_i"]) == 4
     looks, measure = [], training_curve.measure
 
@@ -264,14 +356,19 @@ def test_a_course_goes_on_where_it_was_stopped(safe: Path, tmp_path: Path, monke
             raise KeyboardInterrupt
         return measure(*args, **more)
 
-    bench = Bench(tmp_path / "b", "cpu")
+    bench = Workspace(tmp_path / "b", "cpu")
     monkeypatch.setattr(training_curve, "measure", stops)
     with pytest.raises(KeyboardInterrupt):
-        training_curve.course(attack, subject, 1, ["clip_i"], bench)
-    assert training_curve.course(attack, subject, 1, ["clip_i"], bench) == whole
+        training_curve.measure_curve(attack, subject, 1, ["clip_i"], bench)
+    assert training_curve.measure_curve(attack, subject, 1, ["clip_i"], bench) == whole
     seen = len(looks)
-    assert training_curve.course(attack, subject, 1, ["clip_i"], bench) == whole and len(looks) == seen, "nothing is done again"
+    assert (
+        training_curve.measure_curve(attack, subject, 1, ["clip_i"], bench) == whole
+        and len(looks) == seen
+    ), "nothing is done again"
     assert not list((tmp_path / "b").rglob("*.part.safetensors"))
     other = replace(subject, references=subject.protected)
-    assert training_curve.course(attack, other, 4, ["clip_i"], bench)[4] != whole[4], "compared with other photos"
-    assert training_curve.course(attack, subject, 4, ["clip_i"], bench)[4] == whole[4]
+    assert training_curve.measure_curve(attack, other, 4, ["clip_i"], bench)[4] != whole[4], (
+        "compared with other photos"
+    )
+    assert training_curve.measure_curve(attack, subject, 4, ["clip_i"], bench)[4] == whole[4]

@@ -33,12 +33,20 @@ def quick(**changes: Any) -> photoguard.Config:
 
 
 def test_record_sheet_and_table(sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = protect.protect(sample_files, tmp_path / "out", protection="photoguard", config=quick(steps=2))
+    (result,) = protect.protect(
+        sample_files, tmp_path / "out", protection="photoguard", config=quick(steps=2)
+    )
     record = json.loads(result.record.read_text())
-    assert record["protection"] == "photoguard" and record["config"]["budget"] == 11 and len(record["loss"]) == 2
+    assert (
+        record["protection"] == "photoguard"
+        and record["config"]["budget"] == 11
+        and len(record["loss"]) == 2
+    )
     assert record["models"][0]["name"] == "tiny" and len(record["models"][0]["weights"]) == 12
     assert {p["original"] for p in record["photos"]} == {str(f) for f in sample_files}
-    for row, file in zip(result.photos, [Path(p["original"]) for p in record["photos"]], strict=True):
+    for row, file in zip(
+        result.photos, [Path(p["original"]) for p in record["photos"]], strict=True
+    ):
         a, b = pixels_of(row.output), pixels_of(file)
         assert row.budget_used == np.abs(a - b).max() and (row.height, row.width) == a.shape[:2]
         assert row.psnr == pytest.approx(10 * np.log10(255**2 / ((a - b) ** 2).mean()), abs=0.01)
@@ -58,9 +66,13 @@ def test_folders_are_sets_and_mirrored(sample_files: list[Path], tmp_path: Path)
     assert sorted(r.name for r in results) == ["", "b", "b/c"]
     assert (tmp_path / "out/b/c" / f"{sample_files[2].stem}.png").is_file()
     assert (tmp_path / "out/.cloakwork/b/c/record.json").is_file()
-    single = protect.protect([tmp_path / "in"], tmp_path / "each", protection="noise", config=QUICK, each=True)
+    single = protect.protect(
+        [tmp_path / "in"], tmp_path / "each", protection="noise", config=QUICK, each=True
+    )
     assert Image.open(tmp_path / "each/.cloakwork/overview.png").height > 500
-    assert len({r.record for r in single}) == 3 and all(len(r.photos) == 1 and r.record.is_file() for r in single)
+    assert len({r.record for r in single}) == 3 and all(
+        len(r.photos) == 1 and r.record.is_file() for r in single
+    )
 
 
 def test_the_same_again_is_not_done_again(sample_files: list[Path], tmp_path: Path) -> None:
@@ -77,29 +89,46 @@ def test_nothing_is_overwritten_without_force(sample_files: list[Path], tmp_path
     with pytest.raises(UserError, match="exists already") as error:
         protect.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3))
     assert len(error.value.sentences) == len(sample_files)
-    (result,) = protect.protect(sample_files, tmp_path, protection="noise", config=noise.Config(budget=3), force=True)
+    (result,) = protect.protect(
+        sample_files, tmp_path, protection="noise", config=noise.Config(budget=3), force=True
+    )
     assert all(p.budget_used == 3 for p in result.photos)
 
 
 def test_jpeg_output_says_what_was_lost(sample_files: list[Path], tmp_path: Path) -> None:
-    """The same perturbation at every quality; what JPEG does to any photo does not count as protection."""
+    """The same perturbation at every quality; what JPEG does to any photo does not count as
+    protection."""
     kept = {}
     for quality in (100, 60, 5):
-        (result,) = protect.protect(sample_files[:1], tmp_path / str(quality), protection="photoguard", config=quick(steps=12),
-                                 suffix=".jpg", quality=quality)  # fmt: skip
+        (result,) = protect.protect(
+            sample_files[:1],
+            tmp_path / str(quality),
+            protection="photoguard",
+            config=quick(steps=12),
+            suffix=".jpg",
+            quality=quality,
+        )
         kept[quality] = int(result.notes[0].split(" % of")[0].split()[-1])
     assert kept[100] > 85 and kept[100] > kept[60] > kept[5] and kept[5] < 50
-    (control,) = protect.protect(sample_files[:1], tmp_path / "noise", protection="noise", config=QUICK, suffix=".jpg")
+    (control,) = protect.protect(
+        sample_files[:1], tmp_path / "noise", protection="noise", config=QUICK, suffix=".jpg"
+    )
     assert "lossy" in control.notes[0] and "left" not in control.notes[0]
 
 
 @pytest.mark.parametrize(("budget", "notes"), [(64, 0), (65, 1)])
-def test_a_visible_budget_is_said_to_be_visible(budget: int, notes: int, sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = protect.protect(sample_files[:1], tmp_path, protection="noise", config=noise.Config(budget=budget))
+def test_a_visible_budget_is_said_to_be_visible(
+    budget: int, notes: int, sample_files: list[Path], tmp_path: Path
+) -> None:
+    (result,) = protect.protect(
+        sample_files[:1], tmp_path, protection="noise", config=noise.Config(budget=budget)
+    )
     assert len([n for n in result.notes if "visible" in n]) == notes
 
 
-@pytest.mark.parametrize(("lr", "weights", "notes"), [(5e-7, "bfloat16", 1), (5e-7, "float32", 0), (3e-4, "bfloat16", 0)])
+@pytest.mark.parametrize(
+    ("lr", "weights", "notes"), [(5e-7, "bfloat16", 1), (5e-7, "float32", 0), (3e-4, "bfloat16", 0)]
+)
 def test_a_surrogate_that_cannot_learn_is_said_to_stand_still(
     lr: float, weights: str, notes: int, sample_files: list[Path], tmp_path: Path
 ) -> None:
@@ -108,23 +137,47 @@ def test_a_surrogate_that_cannot_learn_is_said_to_stand_still(
     assert len([n for n in result.notes if "hardly a bf16 weight" in n]) == notes
 
 
-def test_formats_and_budgets_share_their_random_draws(sample_files: list[Path], tmp_path: Path) -> None:
-    protect.protect(sample_files[:1], tmp_path / "a", protection="noise", config=noise.Config(budget=4))
-    protect.protect(sample_files[:1], tmp_path / "b", protection="noise", config=noise.Config(budget=8), suffix=".tif")
-    a, b, x = (pixels_of(p) for p in (tmp_path / f"a/{sample_files[0].stem}.png", tmp_path / f"b/{sample_files[0].stem}.tif",
-                                      sample_files[0]))  # fmt: skip
+def test_formats_and_budgets_share_their_random_draws(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    protect.protect(
+        sample_files[:1], tmp_path / "a", protection="noise", config=noise.Config(budget=4)
+    )
+    protect.protect(
+        sample_files[:1],
+        tmp_path / "b",
+        protection="noise",
+        config=noise.Config(budget=8),
+        suffix=".tif",
+    )
+    a, b, x = (
+        pixels_of(p)
+        for p in (
+            tmp_path / f"a/{sample_files[0].stem}.png",
+            tmp_path / f"b/{sample_files[0].stem}.tif",
+            sample_files[0],
+        )
+    )
     inside = (x > 10) & (x < 245)
     assert np.array_equal(np.sign(a - x)[inside], np.sign(b - x)[inside])
 
 
-def test_unchanged_photos_are_not_called_protected(sample_files: list[Path], tmp_path: Path) -> None:
-    (result,) = protect.protect(sample_files, tmp_path, protection="photoguard", config=quick(steps=0, random_start=False))
-    assert result.notes[0].startswith("NOT protected") and all(f.name in result.notes[0] for f in sample_files)
+def test_unchanged_photos_are_not_called_protected(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    (result,) = protect.protect(
+        sample_files, tmp_path, protection="photoguard", config=quick(steps=0, random_start=False)
+    )
+    assert result.notes[0].startswith("NOT protected") and all(
+        f.name in result.notes[0] for f in sample_files
+    )
 
 
 def test_records_are_strict_json(sample_files: list[Path], tmp_path: Path) -> None:
     (result,) = protect.protect(sample_files, tmp_path, protection="none")
-    record = json.loads(result.record.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON"))
+    record = json.loads(
+        result.record.read_text(), parse_constant=lambda c: pytest.fail(f"{c} is no JSON")
+    )
     assert record["photos"][0]["psnr"] is None
     (again,) = protect.protect(sample_files, tmp_path, protection="none")
     assert not again.fresh and again.photos[0].psnr == float("inf")
@@ -135,25 +188,51 @@ def test_clean_photos_are_for_one_subject(sample_files: list[Path], tmp_path: Pa
         (tmp_path / name).mkdir()
         (tmp_path / name / "p.png").write_bytes(sample_files[0].read_bytes())
     with pytest.raises(UserError, match="one subject at a time"):
-        protect.protect([tmp_path / "a", tmp_path / "b"], tmp_path / "out", protection="noise", clean=tmp_path / "clean")
-    (result,) = protect.protect(str(tmp_path / "a"), tmp_path / "out", protection="noise", clean=tmp_path / "clean")
+        protect.protect(
+            [tmp_path / "a", tmp_path / "b"],
+            tmp_path / "out",
+            protection="noise",
+            clean=tmp_path / "clean",
+        )
+    (result,) = protect.protect(
+        str(tmp_path / "a"), tmp_path / "out", protection="noise", clean=tmp_path / "clean"
+    )
     assert json.loads(result.record.read_text())["clean"] == [str(tmp_path / "clean/p.png")]
 
 
-def test_bad_config_and_bad_photos_are_reported_before_anything_is_written(sample_files: list[Path], tmp_path: Path) -> None:
+def test_bad_config_and_bad_photos_are_reported_before_anything_is_written(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"not a photo")
     (tmp_path / "empty.png").write_bytes(b"")
     out = tmp_path / "out"
     with pytest.raises(UserError) as error:
-        protect.protect([*sample_files, tmp_path / "broken.jpg", tmp_path / "empty.png"], out, protection="noise")
+        protect.protect(
+            [*sample_files, tmp_path / "broken.jpg", tmp_path / "empty.png"],
+            out,
+            protection="noise",
+        )
     assert len(error.value.sentences) == 2 and not out.exists()
-    (result,) = protect.protect([*sample_files, tmp_path / "broken.jpg"], out, protection="noise", config=QUICK, skip_bad=True)
+    (result,) = protect.protect(
+        [*sample_files, tmp_path / "broken.jpg"],
+        out,
+        protection="noise",
+        config=QUICK,
+        skip_bad=True,
+    )
     assert len(result.photos) == len(sample_files) and any("broken.jpg" in n for n in result.notes)
     with pytest.raises(UserError) as error:
-        protect.protect(sample_files, tmp_path / "no", config=aspl.Config(budget=300, outer=-1, lr=float("nan")), surrogates=[])
+        protect.protect(
+            sample_files,
+            tmp_path / "no",
+            config=aspl.Config(budget=300, outer=-1, lr=float("nan")),
+            surrogates=[],
+        )
     assert len(error.value.sentences) == 4
     with pytest.raises(UserError, match="is 6"):
-        protect.protect(sample_files, tmp_path / "no", protection="noise", config=noise.Config(budget=0.05))
+        protect.protect(
+            sample_files, tmp_path / "no", protection="noise", config=noise.Config(budget=0.05)
+        )
     with pytest.raises(UserError, match="preset"):
         protect.protect(sample_files, tmp_path / "no", protection="aspl", preset="papre")
 
@@ -167,14 +246,21 @@ def test_wide_photos_are_protected_to_their_ends(tmp_path: Path) -> None:
         protection="photoguard",
         config=quick(random_start=False),
     )
-    change = np.abs(pixels_of(tmp_path / "out/wide.png") - pixels_of(tmp_path / "wide.png")).mean((0, 2))
+    change = np.abs(pixels_of(tmp_path / "out/wide.png") - pixels_of(tmp_path / "wide.png")).mean(
+        (0, 2)
+    )
     assert (change > 1).mean() > 0.95
 
 
 def test_large_photos_keep_size_and_budget(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (1300, 1500, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "large.png")
-    (result,) = protect.protect([tmp_path / "large.png"], tmp_path / "out", protection="noise", config=noise.Config(budget=6.4))
+    (result,) = protect.protect(
+        [tmp_path / "large.png"],
+        tmp_path / "out",
+        protection="noise",
+        config=noise.Config(budget=6.4),
+    )
     change = np.abs(pixels_of(result.photos[0].output) - pixels)
     assert change.shape == pixels.shape and change.max() == 6
     assert min(working_copy(torch.from_numpy(pixels).permute(2, 0, 1)).shape[-2:]) == WORK_SIDE
@@ -195,8 +281,16 @@ CHILD = """
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(CHILD), str(tmp_path / "out"), *map(str, sample_files)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=AT_ONCE)
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(CHILD),
+        str(tmp_path / "out"),
+        *map(str, sample_files),
+    ]
+    child = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=AT_ONCE
+    )
     assert child.stdout is not None
     while int(child.stdout.readline()) < 15:
         pass
@@ -205,14 +299,18 @@ def test_killed_and_run_again(how: int, sample_files: list[Path], tmp_path: Path
     assert child.returncode != 0
     left = [p for p in (tmp_path / "out").rglob("*") if p.is_file()]
     assert left and all(".cloakwork" in str(p) for p in left), "half-made photos"
-    steps = subprocess.run(command, capture_output=True, text=True, check=True, env=AT_ONCE).stdout.split()
+    steps = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=AT_ONCE
+    ).stdout.split()
     assert int(steps[0]) > 10, "it began again"
     torch.set_num_threads(1)
     protect.protect(sample_files, tmp_path / "whole", protection="photoguard", preset="tiny")
     for file in sample_files:
         name = f"{file.stem}.png"
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
-    assert not list((tmp_path / "out").rglob("state-*")) and not list((tmp_path / "out").rglob("*.part"))
+    assert not list((tmp_path / "out").rglob("state-*")) and not list(
+        (tmp_path / "out").rglob("*.part")
+    )
 
 
 def test_killed_while_saving_goes_on_without_force(
@@ -234,10 +332,18 @@ def test_killed_while_saving_goes_on_without_force(
     assert result.fresh and len(result.photos) == len(sample_files)
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(sample_files: list[Path], tmp_path: Path) -> None:
-    """With real limits on file size, so that checkpoints, photos, sheets and records each fail to fit in turn."""
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    """With real limits on file size, so that checkpoints, photos, sheets and records each fail to
+    fit in turn."""
     photo = min(f.stat().st_size for f in sample_files)
-    for limit, protection in ((2_000, "photoguard"), (10, "noise"), (photo // 2, "noise"), (3 * photo, "noise")):
+    for limit, protection in (
+        (2_000, "photoguard"),
+        (10, "noise"),
+        (photo // 2, "noise"),
+        (3 * photo, "noise"),
+    ):
         code = (
             "import resource, signal, sys; from cloakwork import cli; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
             f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
@@ -263,13 +369,20 @@ def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     """A photo of 6000 x 4000 through photoguard, measured in a process of its own."""
-    noise_ = np.random.default_rng(0).normal(0, 12, (4000, 6000, 3)) + np.linspace(40, 200, 6000)[None, :, None]
+    noise_ = (
+        np.random.default_rng(0).normal(0, 12, (4000, 6000, 3))
+        + np.linspace(40, 200, 6000)[None, :, None]
+    )
     Image.fromarray(noise_.clip(0, 255).astype(np.uint8)).save(tmp_path / "big.jpg", quality=90)
-    code = "import sys, cloakwork; from cloakwork.protections import photoguard as p; " \
-           "cloakwork.protect([sys.argv[1]], sys.argv[2], protection='photoguard', config=p.Config(steps=5))"  # fmt: skip
+    code = (
+        "import sys, cloakwork; from cloakwork.protections import photoguard as p; "
+        "cloakwork.protect([sys.argv[1]], sys.argv[2], protection='photoguard', config=p.Config(steps=5))"
+    )
     begun = time.monotonic()
     subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path / "big.jpg"), str(tmp_path / "out")], check=True, env=dict(os.environ)
+        [sys.executable, "-c", code, str(tmp_path / "big.jpg"), str(tmp_path / "out")],
+        check=True,
+        env=dict(os.environ),
     )
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     print(f"peak {peak:.0f} MiB, {time.monotonic() - begun:.0f} s")
@@ -280,7 +393,8 @@ def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "limit"), [("photoguard", 60), ("aspl", 360), ("cloakwork", 720)])
 def test_five_portraits_cost_no_more_than(name: str, limit: float, tmp_path: Path) -> None:
-    """CPU seconds on two threads, at the full laptop preset: 100 steps, or 50 x (3 + 6 + 3) with its class pictures."""
+    """CPU seconds on two threads, at the full laptop preset: 100 steps, or 50 x (3 + 6 + 3) with
+    its class pictures."""
     (tmp_path / "in").mkdir()
     portrait = Image.open(SAMPLE_PHOTOS / "astronaut.jpg").resize((270, 308))
     for i in range(5):

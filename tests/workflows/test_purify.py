@@ -1,4 +1,5 @@
-"""`cloakwork purify`: folders in, folders out, at the photos' own size, and how near the originals they come."""
+"""`cloakwork purify`: folders in, folders out, at the photos' own size, and how near the originals
+they come."""
 
 from __future__ import annotations
 
@@ -29,17 +30,35 @@ def folder(tmp_path: Path, sample_files: list[Path]) -> Path:
     return found
 
 
-def test_from_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_from_the_command_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "pure"
-    assert cli.main(["purify", str(folder), "-o", str(out), "--purifier", "jpeg:quality=50+resize:scale=0.5"]) == 0
+    assert (
+        cli.main(
+            [
+                "purify",
+                str(folder),
+                "-o",
+                str(out),
+                "--purifier",
+                "jpeg:quality=50+resize:scale=0.5",
+            ]
+        )
+        == 0
+    )
     assert "LPIPS" in capsys.readouterr().out
     for file in folder.rglob("*.png"):
         pixels = as_float(load_photo(file).pixels)
         pixels = jpeg.purify([pixels], None, jpeg.Config(quality=50), rng=torch.Generator())
         (want,) = resize.purify(pixels, None, resize.Config(scale=0.5), rng=torch.Generator())
-        assert torch.allclose(as_float(load_photo(out / file.relative_to(folder)).pixels), want, atol=1e-6)
+        assert torch.allclose(
+            as_float(load_photo(out / file.relative_to(folder)).pixels), want, atol=1e-6
+        )
     record = json.loads((out / ".cloakwork" / "purified.json").read_text())
-    assert [p["name"] for p in record["purifiers"]] == ["jpeg", "resize"] and len(record["photos"]) == 2
+    assert [p["name"] for p in record["purifiers"]] == ["jpeg", "resize"] and len(
+        record["photos"]
+    ) == 2
     assert (out / ".cloakwork" / "more" / "sheet.png").is_file()
 
 
@@ -51,7 +70,8 @@ def test_originals_are_known_from_the_records(folder: Path, tmp_path: Path) -> N
     ):
         assert len(rows) == 3 and all(row.original for row in rows)
         before, after = (
-            sum(v or 0 for v in values) for values in zip(*((r.lpips_before, r.lpips_after) for r in rows), strict=True)
+            sum(v or 0 for v in values)
+            for values in zip(*((r.lpips_before, r.lpips_after) for r in rows), strict=True)
         )
         assert 0 < after < before, "tvm takes noise away"
 
@@ -69,7 +89,9 @@ def test_without_originals_nothing_is_claimed(folder: Path, tmp_path: Path) -> N
     assert all(row.original is row.lpips_before is row.lpips_after is None for row in rows)
 
 
-def test_originals_may_be_named_later(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_originals_may_be_named_later(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["purify", str(folder), "-o", str(tmp_path / "pure")]
     assert cli.main(words) == 0
     assert "LPIPS is blank where no original is known" in capsys.readouterr().out
@@ -99,7 +121,9 @@ def test_a_damaged_record_is_named(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "safe" / ".cloakwork" / "record.json").write_text(damage)
         with pytest.raises(UserError, match=r"record\.json is damaged"):
             purify(tmp_path / "safe", tmp_path / "out")
-        with pytest.raises(UserError, match="exists already"):  # nobody knows any longer who wrote them
+        with pytest.raises(
+            UserError, match="exists already"
+        ):  # nobody knows any longer who wrote them
             protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
         (tmp_path / "pure" / ".cloakwork" / "purified.json").write_text(damage)
         with pytest.raises(UserError, match="exists already"):
@@ -112,13 +136,17 @@ def test_what_was_left_out_is_said(folder: Path, tmp_path: Path) -> None:
     assert len(rows) == 3 and "bad.png" in rows[0].notes[0]
 
 
-def test_a_quality_out_of_range_is_said_before_anything_is_written(folder: Path, tmp_path: Path) -> None:
+def test_a_quality_out_of_range_is_said_before_anything_is_written(
+    folder: Path, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="The quality 0 is out of range"):
         purify(folder, tmp_path / "pure", suffix=".jpg", quality=0)
     assert not (tmp_path / "pure").exists()
 
 
-def test_an_interrupted_job_goes_on(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_job_goes_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls, works = [], noise.purify
 
     def fails(photos, *rest, **more):
@@ -139,7 +167,9 @@ def test_an_interrupted_job_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     assert [r.sha256 for r in whole] == [r.sha256 for r in again]
 
 
-def test_what_a_second_interruption_leaves(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_second_interruption_leaves(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Photos done before it stay known, those too that it did not come to."""
     made, works = {}, noise.purify
 
@@ -172,12 +202,19 @@ def test_photos_too_small_are_named_before_anything_is_written(tmp_path: Path) -
         (tmp_path / "in").mkdir(exist_ok=True)
         Image.new("RGB", size, (90, 120, 60)).save(tmp_path / "in" / f"{name}.png")
     with pytest.raises(UserError) as caught:
-        purify(tmp_path / "in", tmp_path / "out", purifiers=[("jpeg", None), ("latent_diffpure", None)])
-    assert [s.partition(": A photo is ")[2][:12] for s in caught.value.sentences] == ["100 x 90 px,", "90 x 300 px,"]
+        purify(
+            tmp_path / "in", tmp_path / "out", purifiers=[("jpeg", None), ("latent_diffpure", None)]
+        )
+    assert [s.partition(": A photo is ")[2][:12] for s in caught.value.sentences] == [
+        "100 x 90 px,",
+        "90 x 300 px,",
+    ]
     assert "b.png" in caught.value.sentences[0] and not list((tmp_path / "out").rglob("*.*"))
 
 
-def test_other_weights_of_a_network_are_another_job(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_of_a_network_are_another_job(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of one that the purifier finds by itself, too."""
     weights = tmp_path / "face.safetensors"
     monkeypatch.setattr(codesr, "purify", lambda photos, *_, **__: photos)
@@ -233,16 +270,28 @@ def test_an_original_of_another_size_is_not_compared_with(folder: Path, tmp_path
 
 def test_photos_are_purified_each_by_itself(folder: Path, tmp_path: Path) -> None:
     """Neither its neighbours nor its name change what becomes of a photo."""
-    together = {r.digest: r.sha256 for r in purify(folder, tmp_path / "a", purifiers=[("noise", None), ("noise", None)])}
-    alone = purify(sorted(folder.rglob("*.png"))[-1], tmp_path / "b", purifiers=[("noise", None), ("noise", None)])
+    together = {
+        r.digest: r.sha256
+        for r in purify(folder, tmp_path / "a", purifiers=[("noise", None), ("noise", None)])
+    }
+    alone = purify(
+        sorted(folder.rglob("*.png"))[-1],
+        tmp_path / "b",
+        purifiers=[("noise", None), ("noise", None)],
+    )
     assert together[alone[0].digest] == alone[0].sha256
 
 
 def test_two_steps_of_a_chain_draw_for_themselves(tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64, 3), 128, np.uint8)).save(tmp_path / "grey.png")
-    one, two = (purify(tmp_path / "grey.png", tmp_path / str(n), purifiers=[("noise", None)] * n)[0].output for n in (1, 2))
+    one, two = (
+        purify(tmp_path / "grey.png", tmp_path / str(n), purifiers=[("noise", None)] * n)[0].output
+        for n in (1, 2)
+    )
     loud = [as_float(load_photo(f).pixels).std().item() for f in (one, two)]
-    assert loud[1] == pytest.approx(loud[0] * 2**0.5, rel=0.05), "the same noise twice would be twice as loud"
+    assert loud[1] == pytest.approx(loud[0] * 2**0.5, rel=0.05), (
+        "the same noise twice would be twice as loud"
+    )
 
 
 def test_transparency_and_large_photos_keep_their_pixels(tmp_path: Path) -> None:
@@ -251,7 +300,11 @@ def test_transparency_and_large_photos_keep_their_pixels(tmp_path: Path) -> None
     Image.fromarray(rgba).resize((1200, 1100)).save(tmp_path / "large.png")
     (row,) = purify(tmp_path / "large.png", tmp_path / "out")
     photo = load_photo(row.output)
-    assert (row.width, row.height) == (1200, 1100) and photo.alpha is not None and (photo.alpha == 77).all()
+    assert (
+        (row.width, row.height) == (1200, 1100)
+        and photo.alpha is not None
+        and (photo.alpha == 77).all()
+    )
 
 
 def test_no_purifier(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""What the editors share: every prompt x strength x photo, with noise that does not depend on how they are batched."""
+"""What the editors share: every prompt x strength x photo, with noise that does not depend on how
+they are batched.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +13,15 @@ from torch import Tensor
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM, MICRO_BATCH
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images
 
 
 @dataclass(frozen=True)
-class Rows:
-    """One row for each prompt x photo, the prompt outside: its text and all that is random about it."""
+class Edits:
+    """One row for each prompt x photo, the prompt outside: its text and all that is random about
+    it.
+    """
 
     photo: list[int]
     """the photo's place"""
@@ -30,24 +34,41 @@ class Rows:
     free: Tensor
     """1 x L x d, the negative prompt"""
 
-    def pick(self, which: list[int]) -> Rows:
+    def pick(self, which: list[int]) -> Edits:
         """Some of the rows."""
         seeds = None if self.seeds is None else [self.seeds[r] for r in which]
-        return Rows([self.photo[r] for r in which], self.noise[which], seeds, self.c[which], self.free)
+        return Edits(
+            [self.photo[r] for r in which], self.noise[which], seeds, self.c[which], self.free
+        )
 
 
-def draw(victim: LDM, photos: int, prompts: Sequence[str], negative: str, scheduler: str, rng: torch.Generator) -> Rows:
+def draw(
+    victim: LDM,
+    photos: int,
+    prompts: Sequence[str],
+    negative: str,
+    scheduler: str,
+    rng: torch.Generator,
+) -> Edits:
     """Texts and noise for so many photos.
 
     Raises:
         UserError: there is no prompt.
     """
     if not prompts:
-        raise UserError("No prompt was given; an editor needs at least one, which says what the pictures are to show.")
+        raise UserError(
+            "No prompt was given; an editor needs at least one, which says what the pictures are to show."
+        )
     n, side = len(prompts) * photos, victim.size // victim.scale
     noise = victim.noise((n, victim.vae.config.latent_channels, side, side), rng)
     c = victim.embed([p for p in prompts for _ in range(photos)])
-    return Rows(list(range(photos)) * len(prompts), noise, schedulers.seeds(scheduler, n, rng), c, victim.embed([negative]))
+    return Edits(
+        list(range(photos)) * len(prompts),
+        noise,
+        schedulers.seeds(scheduler, n, rng),
+        c,
+        victim.embed([negative]),
+    )
 
 
 def encode(victim: LDM, x: Images, rng: torch.Generator) -> Tensor:
@@ -56,12 +77,16 @@ def encode(victim: LDM, x: Images, rng: torch.Generator) -> Tensor:
 
 
 def each(
-    rows: Rows, strengths: Sequence[float], edit: Callable[[Rows, float], Images], rng: torch.Generator, state: State
+    rows: Edits,
+    strengths: Sequence[float],
+    edit: Callable[[Edits, float], Images],
+    rng: torch.Generator,
+    state: RunState,
 ) -> Images:
     """Pictures for each prompt, for each strength, for each photo, in this order, on the CPU.
 
-    `edit` makes those of at most MICRO_BATCH rows at one strength. Finished ones are kept in `state`, from which an
-    interrupted run goes on.
+    `edit` makes those of at most MICRO_BATCH rows at one strength. Finished ones are kept in
+    `state`, from which an interrupted run goes on.
     """
     n = len(rows.photo)
     jobs = [(which.tolist(), s) for s in strengths for which in torch.arange(n).split(MICRO_BATCH)]
@@ -70,6 +95,6 @@ def each(
     for i in range(done, len(jobs)):
         which, strength = jobs[i]
         pictures.append(edit(rows.pick(which), strength).cpu())
-        state.keep(i + 1, len(jobs), rng, lambda: {str(i): p for i, p in enumerate(pictures)})
+        state.checkpoint(i + 1, len(jobs), rng, lambda: {str(i): p for i, p in enumerate(pictures)})
     x = torch.cat(pictures)  # strengths x prompts x photos
     return x.unflatten(0, (len(strengths), -1, max(rows.photo) + 1)).transpose(0, 1).flatten(0, 2)

@@ -1,21 +1,26 @@
-"""DreamBooth: the whole UNet (and text encoder) learns the photos under a rare word, with prior preservation.
+"""DreamBooth: the whole UNet (and text encoder) learns the photos under a rare word, with prior
+preservation.
 
-Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation", arXiv 2208.12242.
-A step lowers L(photos, "a photo of sks person") + prior_weight * L(class pictures, "a photo of person"), L the denoising error;
-the class pictures are the model's own.
+Ruiz et al., "DreamBooth: Fine Tuning Text-to-Image Diffusion Models for Subject-Driven Generation",
+arXiv 2208.12242. A step lowers L(photos, "a photo of sks person") + prior_weight * L(class
+pictures, "a photo of person"), L the denoising error; the class pictures are the model's own.
 
-Checked against the evaluation of VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2 pictures, lr 5e-7, text encoder
-trained, 200 class pictures, latents cached; 16 pictures a prompt, 100 steps, guidance 7.5), and for `transformed` against
-eric-ai-lab/MetaCloak at 67bcf70 (blur of kernel 7, flips; there at 512 pixels).
+Checked against the evaluation of VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2
+pictures, lr 5e-7, text encoder trained, 200 class pictures, latents cached; 16 pictures a prompt,
+100 steps, guidance 7.5), and for `transformed` against eric-ai-lab/MetaCloak at 67bcf70 (blur of
+kernel 7, flips; there at 512 pixels).
 
 Departures:
-- weights are kept in fp32, and arithmetic is the victim's dtype (the release keeps bf16 weights, in which lr 5e-7 moves less
-  than 1 % of them);
-- only as many class pictures are made as the steps use, in 25 DDIM steps; photos and class pictures are taken in turn;
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless the loader draws
-  something;
-- the presets "tiny" and "transformed" are ours, for small models, which the published rate does not move;
-- a kept model writes the rare word as cloakwork does: where the vocabulary has "<sks>", prompts in other software say "<sks>".
+- weights are kept in fp32, and arithmetic is the victim's dtype (the release keeps bf16 weights, in
+  which lr 5e-7 moves less than 1 % of them);
+- only as many class pictures are made as the steps use, in 25 DDIM steps; photos and class pictures
+  are taken in turn;
+- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
+  the loader draws something;
+- the presets "tiny" and "transformed" are ours, for small models, which the published rate does not
+  move;
+- a kept model writes the rare word as cloakwork does: where the vocabulary has "<sks>", prompts in
+  other software say "<sks>".
 """
 
 from __future__ import annotations
@@ -30,12 +35,12 @@ from cloakwork.finetuning.export import keep_pipeline
 from cloakwork.finetuning.prior import prior
 from cloakwork.finetuning.prompts import with_token
 from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, train
+from cloakwork.finetuning.training import Training, finetune
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import LATE
-from cloakwork.state import State
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -73,7 +78,7 @@ class Config:
     """optimizer moments in 8 bits (package bitsandbytes)"""
     sampling: Sampling = field(default_factory=Sampling)
     """how pictures are drawn at the end"""
-    cdl: CDL = field(default=CDL(), metadata=LATE)
+    cdl: CDL = field(default=CDL(), metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """contrastive decoupling learning: a name for the noise, and pictures asked for without it"""
 
 
@@ -82,7 +87,10 @@ PRESETS = {
     "tiny": TINY,
     # a loader that shows every photo anew leaves a small model rough at a constant rate
     "transformed": replace(
-        TINY, lr=6e-4, final_lr=0.02, loader=Preprocessing(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95))
+        TINY,
+        lr=6e-4,
+        final_lr=0.02,
+        loader=Preprocessing(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95)),
     ),
     "jpeg": replace(TINY, loader=Preprocessing(jpeg=(75, 75))),
     "cdl": replace(TINY, cdl=FULL_CDL),
@@ -98,26 +106,52 @@ def attack(
     *,
     masks: Photos | None = None,
     rng: torch.Generator,
-    state: State,
+    state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures a prompt, in their order.
+    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
+    a prompt, in their order.
 
-    The starting noise of picture i depends on `rng` alone. `masks` are for editors. `state.keep_model` becomes a pipeline folder.
+    The starting noise of picture i depends on `rng` alone. `masks` are for editors.
+    `state.keep_model` becomes a pipeline folder.
 
     Raises:
-        UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists.
+        UserError: nothing to learn from or to draw, numbers out of range, a model folder that
+            exists.
     """
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
     how = Training(
-        lr=cfg.lr, final_lr=cfg.final_lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
-        gradient_checkpointing=cfg.gradient_checkpointing, adam8bit=cfg.adam8bit,
-    )  # fmt: skip
+        lr=cfg.lr,
+        final_lr=cfg.final_lr,
+        batch=cfg.batch,
+        prior_weight=cfg.prior_weight,
+        text_encoder=cfg.text_encoder,
+        gradient_checkpointing=cfg.gradient_checkpointing,
+        adam8bit=cfg.adam8bit,
+    )
     theta = victim.copy()
     feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
-    kind = prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    kind = prior(
+        victim,
+        cfg.class_prompt,
+        cfg.class_images,
+        how,
+        cfg.steps,
+        state,
+        under=cfg.cdl.kind(cfg.class_prompt),
+    )
     draw = sampler(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
-    train(theta, feed, with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token), kind, how, cfg.steps, rng, state, draw)
+    finetune(
+        theta,
+        feed,
+        with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token),
+        kind,
+        how,
+        cfg.steps,
+        rng,
+        state,
+        draw,
+    )
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
         keep_pipeline(theta, state.keep_model)

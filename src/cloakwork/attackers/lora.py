@@ -1,19 +1,23 @@
-"""LoRA: low-rank layers on the attention of the UNet (and text encoder) learn the photos under a rare word.
+"""LoRA: low-rank layers on the attention of the UNet (and text encoder) learn the photos under a
+rare word.
 
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685, trained with DreamBooth's loss (2208.12242).
-Rank, rate and batch are the defaults of diffusers' train_dreambooth_lora.py (0.40): rank 4 on to_q, to_k, to_v and to_out, alpha
-equal to the rank, lr 5e-4, batch 4, the UNet alone, no prior preservation; that script leaves the number of steps to its user,
-and 500 is our choice.
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", arXiv 2106.09685, trained with
+DreamBooth's loss (2208.12242). Rank, rate and batch are the defaults of diffusers'
+train_dreambooth_lora.py (0.40): rank 4 on to_q, to_k, to_v and to_out, alpha equal to the rank, lr
+5e-4, batch 4, the UNet alone, no prior preservation; that script leaves the number of steps to its
+user, and 500 is our choice.
 
-The preset "service" is an online training service as far as its pages and common trainers tell: uploads compressed again to JPEG
-90, photos in aspect buckets instead of squares, flips, and LoRA on the text encoder too. What is left out: captions written by a
-model, and whatever these services do in secret. That its victim is another model than the surrogate is up to the caller.
+The preset "service" is an online training service as far as its pages and common trainers tell:
+uploads compressed again to JPEG 90, photos in aspect buckets instead of squares, flips, and LoRA on
+the text encoder too. What is left out: captions written by a model, and whatever these services do
+in secret. That its victim is another model than the surrogate is up to the caller.
 
 Departures:
 - the JPEG compression is applied to the photo at the size the model sees;
-- pictures of different shape go through the UNet one shape after the other within a step (kohya's: one shape a step);
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless the loader draws
-  something.
+- pictures of different shape go through the UNet one shape after the other within a step (kohya's:
+  one shape a step);
+- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
+  the loader draws something.
 """
 
 from __future__ import annotations
@@ -29,12 +33,12 @@ from cloakwork.finetuning.export import keep_lora
 from cloakwork.finetuning.prior import prior
 from cloakwork.finetuning.prompts import with_token
 from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, train
+from cloakwork.finetuning.training import Training, finetune
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import LATE
-from cloakwork.state import State
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -47,7 +51,8 @@ class Config:
     rank: int = 4
     """rank of every LoRA layer; alpha is the same"""
     layers: adapters.Layers = "attention"
-    """which of the UNet's layers get one: attention (the trainer's default), or all, feed-forward and convolutions too (LoCon)"""
+    """which of the UNet's layers get one: attention (the trainer's default), or all, feed-forward
+    and convolutions too (LoCon)"""
     lr: float = 5e-4
     """AdamW learning rate, constant"""
     steps: int = 500
@@ -69,21 +74,29 @@ class Config:
     loader: Preprocessing = field(default_factory=Preprocessing)
     """how the thief's trainer reads the photos"""
     buckets: bool = False
-    """train oblong photos in their own shape: the nearest aspect bucket, of at most the square's area"""
+    """train oblong photos in their own shape: the nearest aspect bucket, of at most the square's
+    area"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""
     adam8bit: bool = False
     """optimizer moments in 8 bits (package bitsandbytes)"""
     sampling: Sampling = field(default_factory=Sampling)
     """how pictures are drawn at the end"""
-    cdl: CDL = field(default=CDL(), metadata=LATE)
+    cdl: CDL = field(default=CDL(), metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """contrastive decoupling learning: a name for the noise, and pictures asked for without it"""
 
 
 # `tiny` has no attention at its finest level, and LoRA on attention alone learns nobody there
 TINY = Config(
-    rank=16, layers="all", lr=1e-3, steps=300, text_encoder=True, prior_weight=1.0, class_images=16, sampling=Sampling(guidance=5)
-)  # fmt: skip
+    rank=16,
+    layers="all",
+    lr=1e-3,
+    steps=300,
+    text_encoder=True,
+    prior_weight=1.0,
+    class_images=16,
+    sampling=Sampling(guidance=5),
+)
 PRESETS = {
     "tiny": TINY,
     "service": replace(TINY, buckets=True, loader=Preprocessing(jpeg=(90, 90), flip=0.5)),
@@ -100,29 +113,54 @@ def attack(
     *,
     masks: Photos | None = None,
     rng: torch.Generator,
-    state: State,
+    state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures a prompt, in their order.
+    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
+    a prompt, in their order.
 
-    The starting noise of picture i depends on `rng` alone. `masks` are for editors. `state.keep_model` becomes a folder with
-    `pytorch_lora_weights.safetensors`.
+    The starting noise of picture i depends on `rng` alone. `masks` are for editors.
+    `state.keep_model` becomes a folder with `pytorch_lora_weights.safetensors`.
 
     Raises:
-        UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists.
+        UserError: nothing to learn from or to draw, numbers out of range, a model folder that
+            exists.
     """
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
     how = Training(
-        lr=cfg.lr, batch=cfg.batch, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder,
-        gradient_checkpointing=cfg.gradient_checkpointing, adam8bit=cfg.adam8bit,
-    )  # fmt: skip
+        lr=cfg.lr,
+        batch=cfg.batch,
+        prior_weight=cfg.prior_weight,
+        text_encoder=cfg.text_encoder,
+        gradient_checkpointing=cfg.gradient_checkpointing,
+        adam8bit=cfg.adam8bit,
+    )
     theta = victim.copy()
     adapters.add_lora(theta, cfg.rank, cfg.layers, rng, text_encoder=cfg.text_encoder)
     feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng, buckets=cfg.buckets)
-    kind = prior(victim, cfg.class_prompt, cfg.class_images, how, cfg.steps, state, under=cfg.cdl.kind(cfg.class_prompt))
+    kind = prior(
+        victim,
+        cfg.class_prompt,
+        cfg.class_images,
+        how,
+        cfg.steps,
+        state,
+        under=cfg.cdl.kind(cfg.class_prompt),
+    )
     draw = sampler(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
     instance = with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token)
-    train(theta, feed, instance, kind, how, cfg.steps, rng, state, draw, only=lambda name: ".lora_" in name)
+    finetune(
+        theta,
+        feed,
+        instance,
+        kind,
+        how,
+        cfg.steps,
+        rng,
+        state,
+        draw,
+        only=lambda name: ".lora_" in name,
+    )
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
         keep_lora(theta, state.keep_model)

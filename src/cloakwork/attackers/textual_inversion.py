@@ -1,15 +1,17 @@
 """Textual inversion: nothing but the embedding of new words learns the photos.
 
-Gal et al., "An Image is Worth One Word", arXiv 2208.01618. A step lowers the denoising error of the photos under a prompt with
-the new word in it. lr 5e-4, batch 4 and 3000 steps are those of diffusers' example for textual_inversion.py; its embedding starts
-as that of an ordinary word.
+Gal et al., "An Image is Worth One Word", arXiv 2208.01618. A step lowers the denoising error of the
+photos under a prompt with the new word in it. lr 5e-4, batch 4 and 3000 steps are those of
+diffusers' example for textual_inversion.py; its embedding starts as that of an ordinary word.
 
 Departures:
-- one instance prompt under all photos, the same as for the other thieves (the authors draw from a list of templates);
+- one instance prompt under all photos, the same as for the other thieves (the authors draw from a
+  list of templates);
 - weight decay .01 acts on the new rows alone;
-- several vectors are written as diffusers writes them ("<subject> <subject>_1 ..."), and start alike;
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless the loader draws
-  something.
+- several vectors are written as diffusers writes them ("<subject> <subject>_1 ..."), and start
+  alike;
+- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
+  the loader draws something.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ from cloakwork.finetuning.cdl import CDL
 from cloakwork.finetuning.export import keep_words
 from cloakwork.finetuning.prompts import with_new_token
 from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, train
+from cloakwork.finetuning.training import Training, finetune
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import LATE
-from cloakwork.state import State
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -59,12 +61,18 @@ class Config:
     """less memory for more time, the same bytes"""
     sampling: Sampling = field(default_factory=Sampling)
     """how pictures are drawn at the end"""
-    cdl: CDL = field(default=CDL(), metadata=LATE)
+    cdl: CDL = field(default=CDL(), metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """contrastive decoupling learning: a name for the noise, and pictures asked for without it"""
 
 
 PRESETS = {
-    "tiny": Config(lr=3e-3, steps=400, vectors=4, instance_prompt="a photo of sks person", sampling=Sampling(guidance=5)),
+    "tiny": Config(
+        lr=3e-3,
+        steps=400,
+        vectors=4,
+        instance_prompt="a photo of sks person",
+        sampling=Sampling(guidance=5),
+    ),
     "paper": Config(),
 }
 
@@ -77,25 +85,32 @@ def attack(
     *,
     masks: Photos | None = None,
     rng: torch.Generator,
-    state: State,
+    state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures a prompt, in their order.
+    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
+    a prompt, in their order.
 
-    The starting noise of picture i depends on `rng` alone. `masks` are for editors. `state.keep_model` becomes a folder with
-    `learned_embeds.safetensors`.
+    The starting noise of picture i depends on `rng` alone. `masks` are for editors.
+    `state.keep_model` becomes a folder with `learned_embeds.safetensors`.
 
     Raises:
-        UserError: nothing to learn from or to draw, numbers out of range, a model folder that exists, an instance prompt without
-            the subject's word, a known token, an initial word of several tokens.
+        UserError: nothing to learn from or to draw, numbers out of range, a model folder that
+            exists, an instance prompt without the subject's word, a known token, an initial word of
+            several tokens.
     """
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, cfg.vectors, cfg.initial_word)
     instance = with_new_token(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)
-    how = Training(lr=cfg.lr, batch=cfg.batch, prior_weight=0, gradient_checkpointing=cfg.gradient_checkpointing)
+    how = Training(
+        lr=cfg.lr,
+        batch=cfg.batch,
+        prior_weight=0,
+        gradient_checkpointing=cfg.gradient_checkpointing,
+    )
     feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
     draw = sampler(theta, prompts, cfg.sampling, seed, token=words, cdl=cfg.cdl)
-    train(theta, feed, instance, None, how, cfg.steps, rng, state, draw, only=adapters.is_word)
+    finetune(theta, feed, instance, None, how, cfg.steps, rng, state, draw, only=adapters.is_word)
     pictures = draw(cfg.sampling.n)
     if state.keep_model is not None:
         keep_words(theta, cfg.token, state.keep_model)

@@ -1,6 +1,8 @@
-"""What a benchmark compares: tables of protections and thieves over photo sets, and the steps that they rest on.
+"""What a benchmark compares: tables of protections and thieves over photo sets, and the steps that
+they rest on.
 
-A recipe (see recipes/) is a plain function that returns a `Grid`. Here is what grids are made of; `findings` says what came out.
+A recipe (see recipes/) is a plain function that returns a `Grid`. Here is what grids are made of;
+`findings` says what came out.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from cloakwork.evaluation.design import (
     PROTECTED,
     STEALTH,
     Subject,
-    Thief,
+    ThreatModel,
     arms,
     score_step,
     stealth_step,
@@ -32,7 +34,10 @@ from cloakwork.photos.sets import photo_files
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
 PROMPTS = ("a photo of sks person", "a dslr portrait of sks person")
-CONTROLS = ("none", "noise")  # arms of every comparison: clean photos, and random sign noise of the same budget
+CONTROLS = (
+    "none",
+    "noise",
+)  # arms of every comparison: clean photos, and random sign noise of the same budget
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,12 @@ class Table:
 
     name: str
     protections: tuple[str, ...]
-    """written as after `cloakwork protect --protection`, with preset and fields behind colons, and surrogates other than the
-    table's behind an @ (joined by +); `none` and `noise` stand in every table unasked"""
-    thieves: tuple[Thief, ...]
-    """by different names; the first is the one that others are compared with (adaptive against standard)"""
+    """written as after `cloakwork protect --protection`, with preset and fields behind colons, and
+    surrogates other than the table's behind an @ (joined by +); `none` and `noise` stand in every
+    table unasked"""
+    thieves: tuple[ThreatModel, ...]
+    """by different names; the first is the one that others are compared with (adaptive against
+    standard)"""
     subjects: tuple[Subject, ...]
     """photo sets, not yet protected"""
     metrics: tuple[str, ...] = FACES
@@ -71,7 +78,7 @@ class Grid:
     tables: tuple[Table, ...]
 
 
-def thief(
+def threat_model(
     label: str,
     attacker: str = "dreambooth",
     *,
@@ -81,7 +88,7 @@ def thief(
     prompts: Sequence[str] = PROMPTS,
     pictures: int = 8,
     dtype: str = "bfloat16",
-) -> Thief:
+) -> ThreatModel:
     """A thief by what it does.
 
     Args:
@@ -98,22 +105,31 @@ def thief(
     if hasattr(config, "sampling"):
         config = replace(config, sampling=replace(config.sampling, n=pictures))
     chain = specs.purifiers(purifiers, victim)
-    return Thief(name, config, victim, tuple(prompts), clean_share, chain, dtype=dtype, label=label)
+    return ThreatModel(
+        name, config, victim, tuple(prompts), clean_share, chain, dtype=dtype, label=label
+    )
 
 
 def people(folder: Path | str, side: int = WORK_SIDE) -> tuple[Subject, ...]:
-    """A folder with a folder for each person: thieves learn from its set_B, pictures are compared with set_B and set_A, clean
-    (the protocol of Anti-DreamBooth).
+    """A folder with a folder for each person: thieves learn from its set_B, pictures are compared
+    with set_B and set_A, clean (the protocol of Anti-DreamBooth).
 
     Args:
         folder: as above.
-        side: photos are published no larger than with so many pixels on the shorter side; pictures are compared with the files.
+        side: photos are published no larger than with so many pixels on the shorter side; pictures
+            are compared with the files.
 
     Raises:
         UserError: no such folders.
     """
     found = [
-        _subject(person.name, photo_files(person / "set_B"), photo_files(person / "set_A"), "person", side)
+        _subject(
+            person.name,
+            photo_files(person / "set_B"),
+            photo_files(person / "set_A"),
+            "person",
+            side,
+        )
         for person in _within(Path(folder))
         if (person / "set_A").is_dir() and (person / "set_B").is_dir()
     ]
@@ -125,7 +141,8 @@ def people(folder: Path | str, side: int = WORK_SIDE) -> tuple[Subject, ...]:
 
 
 def things(folder: Path | str, only: Iterable[str] = ()) -> tuple[Subject, ...]:
-    """A folder with a folder of photos for each thing: thieves learn from the first half, pictures are compared with all.
+    """A folder with a folder of photos for each thing: thieves learn from the first half, pictures
+    are compared with all.
 
     Raises:
         UserError: no such folders.
@@ -144,27 +161,37 @@ def things(folder: Path | str, only: Iterable[str] = ()) -> tuple[Subject, ...]:
 
 
 def sets(folder: Path | str) -> tuple[Subject, ...]:
-    """The photo sets in a folder: those of people where there are any with set_A and set_B, else those of things.
+    """The photo sets in a folder: those of people where there are any with set_A and set_B, else
+    those of things.
 
     Raises:
         UserError: neither.
     """
-    return people(folder) if any((f / "set_B").is_dir() for f in _within(Path(folder))) else things(folder)
+    return (
+        people(folder)
+        if any((f / "set_B").is_dir() for f in _within(Path(folder)))
+        else things(folder)
+    )
 
 
 def _within(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise UserError(f"There is no folder {folder}; name the folder of the photo sets with --data.")
+        raise UserError(
+            f"There is no folder {folder}; name the folder of the photo sets with --data."
+        )
     return sorted(p for p in folder.iterdir() if p.is_dir())
 
 
-def _subject(name: str, learned: Sequence[Path], others: Sequence[Path], noun: str, side: int = WORK_SIDE) -> Subject:
+def _subject(
+    name: str, learned: Sequence[Path], others: Sequence[Path], noun: str, side: int = WORK_SIDE
+) -> Subject:
     clean = source(learned, side)
     return Subject(name, clean, clean, 0, source([*learned, *others]), noun)
 
 
 def protected(table: Table, protection: str) -> tuple[Subject, ...]:
-    """The table's photo sets under a protection, which is computed with seed 0; `none` and `noise` leave them as they are.
+    """The table's photo sets under a protection, which is computed with seed 0; `none` and `noise`
+    leave them as they are.
 
     Raises:
         UserError: an unknown protection, or settings that it does not have.
@@ -176,11 +203,15 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
         config = replace(config, budget=table.budget)
     if protection in CONTROLS:
         return tuple(replace(s, budget=config.budget) for s in table.subjects)
-    models = surrogates if getattr(registry.load("protections", name), "USES_SURROGATES", True) else ()
+    models = (
+        surrogates if getattr(registry.load("protections", name), "USES_SURROGATES", True) else ()
+    )
 
     def step(s: Subject) -> Step:
         photos = (s.clean, s.known) if s.known else (s.clean,)
-        return Step("protect", name, with_noun(config, s.noun), photos, 0, models, dtype=table.dtype)
+        return Step(
+            "protect", name, with_noun(config, s.noun), photos, 0, models, dtype=table.dtype
+        )
 
     return tuple(replace(s, protected=step(s), budget=config.budget) for s in table.subjects)
 
@@ -208,7 +239,9 @@ class Line:
 def lines(table: Table) -> Iterator[Line]:
     """The controls first, noise of each budget that there is, then every protection."""
     under = {p: protected(table, p) for p in table.protections if p not in CONTROLS}
-    like = {subjects[0].budget: subjects for subjects in under.values()} or {0.0: protected(table, "none")}
+    like = {subjects[0].budget: subjects for subjects in under.values()} or {
+        0.0: protected(table, "none")
+    }
     yield Line("none", CLEAN, next(iter(like.values())))
     for budget, subjects in like.items():
         yield Line("noise" if len(like) == 1 else f"noise {budget:g}", NOISE, subjects)
@@ -217,32 +250,53 @@ def lines(table: Table) -> Iterator[Line]:
 
 
 def targets(grid: Grid) -> Iterator[Step]:
-    """The scores that a grid rests on: clean photos and noise first, then a protection after the other."""
+    """The scores that a grid rests on: clean photos and noise first, then a protection after the
+    other.
+    """
     for table in grid.tables:
         for line in lines(table):
-            for who, subject, seed, metric in product(table.thieves, line.subjects, range(table.seeds), table.metrics):
+            for who, subject, seed, metric in product(
+                table.thieves, line.subjects, range(table.seeds), table.metrics
+            ):
                 yield score_step(line.arm, subject, who, seed, metric)
             if line.arm == PROTECTED:
-                yield from (stealth_step(subject, metric) for subject, metric in product(line.subjects, STEALTH))
+                yield from (
+                    stealth_step(subject, metric)
+                    for subject, metric in product(line.subjects, STEALTH)
+                )
 
 
 def check_grid(grid: Grid) -> Grid:
     """The grid itself.
 
     Raises:
-        UserError: it has no table, two of one name, or a table lacks photo sets, thieves, seeds or metrics.
+        UserError: it has no table, two of one name, or a table lacks photo sets, thieves, seeds or
+            metrics.
     """
-    faults = [] if grid.tables else [f"The recipe '{grid.name}' has no table; a grid needs at least one."]
+    faults = (
+        []
+        if grid.tables
+        else [f"The recipe '{grid.name}' has no table; a grid needs at least one."]
+    )
     for what, names in (
         ("tables", [t.name for t in grid.tables]),
         *((f"thieves of '{t.name}'", [w.name for w in t.thieves]) for t in grid.tables),
     ):
         twice = sorted({n for n in names if names.count(n) > 1})
-        faults += [f"Two {what} of the recipe '{grid.name}' are called '{n}'; call them differently." for n in twice]
+        faults += [
+            f"Two {what} of the recipe '{grid.name}' are called '{n}'; call them differently."
+            for n in twice
+        ]
     for table in grid.tables:
-        lacks = [what for what in ("subjects", "thieves", "metrics", "seeds") if not getattr(table, what)]
+        lacks = [
+            what for what in ("subjects", "thieves", "metrics", "seeds") if not getattr(table, what)
+        ]
         faults += (
-            [f"The table '{table.name}' of the recipe '{grid.name}' has no {' and no '.join(lacks)}; add some."] if lacks else []
+            [
+                f"The table '{table.name}' of the recipe '{grid.name}' has no {' and no '.join(lacks)}; add some."
+            ]
+            if lacks
+            else []
         )
     if faults:
         raise UserError(*faults)

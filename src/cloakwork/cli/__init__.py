@@ -38,7 +38,9 @@ cloakwork COMMAND --help says more about one; cloakwork --version says which ver
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for a mistake that the user can mend, 130 when stopped."""
+    """Run one command and return its exit status: 0, 2 for a mistake that the user can mend, 130
+    when stopped.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
@@ -48,7 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. What is finished is whole; run the same command again to go on.", file=sys.stderr)
+        print(
+            "Stopped. What is finished is whole; run the same command again to go on.",
+            file=sys.stderr,
+        )
         return 130
 
 

@@ -29,7 +29,8 @@ class AttackFlags:
     seed: int = 0
     """same seed, same machine, same bytes"""
     mask: Annotated[Path | None, arg(metavar="FILE")] = None
-    """for inpaint: a picture that is white where the photo is painted anew (default: a centred square)"""
+    """for inpaint: a picture that is white where the photo is painted anew (default: a centred
+    square)"""
     keep_model: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """where the trained model or adapter is kept, for diffusers"""
     sample_every: int = 0
@@ -44,9 +45,22 @@ def attack_command(words: list[str]) -> None:
     name, config = specs.parse("attackers", flags.attacker, [how.victim])
     with progress_bars() as progress:
         files = attack(
-            flags.photos, flags.out, attacker=name, config=config, victim=how.victim, prompts=read_prompts(how),
-            purifiers=how.purifier, denoiser=how.denoiser, seed=flags.seed,
-            mask=flags.mask, keep_model=flags.keep_model,
-            sample_every=flags.sample_every, device=how.device, dtype=how.dtype, progress=progress,
-        )  # fmt: skip
-    print(f"{len(files)} pictures in {flags.out}; all at a glance: {flags.out / '.cloakwork' / 'sheet.png'}")
+            flags.photos,
+            flags.out,
+            attacker=name,
+            config=config,
+            victim=how.victim,
+            prompts=read_prompts(how),
+            purifiers=how.purifier,
+            denoiser=how.denoiser,
+            seed=flags.seed,
+            mask=flags.mask,
+            keep_model=flags.keep_model,
+            sample_every=flags.sample_every,
+            device=how.device,
+            dtype=how.dtype,
+            progress=progress,
+        )
+    print(
+        f"{len(files)} pictures in {flags.out}; all at a glance: {flags.out / '.cloakwork' / 'sheet.png'}"
+    )

@@ -11,12 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cloakwork import specs
-from cloakwork.cli.common import FROM_RECORDS, SPEC, ThreatFlags, metric_words, parse_flags, read_prompts
+from cloakwork.cli.common import (
+    FROM_RECORDS,
+    SPEC,
+    ThreatFlags,
+    metric_words,
+    parse_flags,
+    read_prompts,
+)
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
-    from cloakwork.evaluation.design import Thief
+    from cloakwork.evaluation.design import ThreatModel
     from cloakwork.evaluation.intervals import Estimate
     from cloakwork.workflows.audit_results import Audit
 
@@ -33,21 +40,28 @@ class AuditFlags:
     """folder for the report"""
     clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
     """folder of the originals, by the same names"""
-    reference: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: the originals)")] = None
+    reference: Annotated[
+        Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: the originals)")
+    ] = None
     """further clean photos of the subject that pictures are compared with"""
     attacker: Annotated[
-        UseAppendAction[tuple[str, ...]], arg(metavar=SPEC, help_behavior_hint="(repeatable, default: dreambooth)")
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar=SPEC, help_behavior_hint="(repeatable, default: dreambooth)"),
     ] = ()
-    """thief, with its preset and fields; several may be joined by commas when they have no fields"""
+    """thief, with its preset and fields; several may be joined by commas when they have no
+    fields"""
     metrics: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=MEASURED)] = ""
     """what the pictures are scored by"""
     seeds: int = 1
     """trainings of each thief, with seeds 0, 1, 2 ..."""
     clean_share: float = 0.0
     """share of the photos that the thief has unprotected, 0 to 1"""
-    store: Annotated[str | None, arg(metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the report's folder)")] = (
-        None
-    )
+    store: Annotated[
+        str | None,
+        arg(
+            metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the report's folder)"
+        ),
+    ] = None
     """finished steps, to share between audits"""
 
 
@@ -55,20 +69,35 @@ def audit_command(words: list[str]) -> None:
     """`cloakwork audit`."""
     from cloakwork.workflows.audit import METRICS, audit
 
-    flags, how = parse_flags("audit", "Train thieves on clean, noisy and protected photos alike, and compare.", AuditFlags, words)
+    flags, how = parse_flags(
+        "audit",
+        "Train thieves on clean, noisy and protected photos alike, and compare.",
+        AuditFlags,
+        words,
+    )
     if not 0 <= flags.clean_share <= 1:
-        raise UserError(f"The clean share {flags.clean_share:g} is out of range; allowed are 0 to 1.")
+        raise UserError(
+            f"The clean share {flags.clean_share:g} is out of range; allowed are 0 to 1."
+        )
     metrics = tuple(m for m in flags.metrics.split(",") if m) or METRICS
     with progress_bars() as progress:
         found = audit(
-            flags.protected, flags.out, clean=flags.clean, reference=flags.reference, thieves=_thieves(flags, how),
-            metrics=metrics, seeds=flags.seeds, device=how.device, store=flags.store, progress=progress,
-        )  # fmt: skip
+            flags.protected,
+            flags.out,
+            clean=flags.clean,
+            reference=flags.reference,
+            thieves=_thieves(flags, how),
+            metrics=metrics,
+            seeds=flags.seeds,
+            device=how.device,
+            store=flags.store,
+            progress=progress,
+        )
     _report(found, flags.out)
 
 
-def _thieves(flags: AuditFlags, how: ThreatFlags) -> list[Thief]:
-    from cloakwork.evaluation.design import Thief
+def _thieves(flags: AuditFlags, how: ThreatFlags) -> list[ThreatModel]:
+    from cloakwork.evaluation.design import ThreatModel
 
     purifiers = specs.purifiers(how.purifier, how.victim, how.denoiser)
     thieves = []
@@ -76,7 +105,17 @@ def _thieves(flags: AuditFlags, how: ThreatFlags) -> list[Thief]:
         name, config = specs.parse("attackers", spec, [how.victim])
         label = f"{spec} after {how.purifier}" if purifiers else spec
         thieves.append(
-            Thief(name, config, how.victim, read_prompts(how), flags.clean_share, purifiers, how.denoiser, how.dtype, label)
+            ThreatModel(
+                name,
+                config,
+                how.victim,
+                read_prompts(how),
+                flags.clean_share,
+                purifiers,
+                how.denoiser,
+                how.dtype,
+                label,
+            )
         )
     return thieves
 
@@ -89,8 +128,17 @@ def _report(found: Audit, out: Path) -> None:
     console = Console(markup=False, highlight=False, soft_wrap=True)
     for thief, rows in groupby(found.rows, key=lambda row: row.thief):
         table = Table(title=thief, title_justify="left")
-        for name in ("metric", "clean", "noise", "protected", "protected - clean", "protected - noise"):
-            table.add_column(name, justify="left" if name == "metric" else "right", no_wrap=name == "metric")
+        for name in (
+            "metric",
+            "clean",
+            "noise",
+            "protected",
+            "protected - clean",
+            "protected - noise",
+        ):
+            table.add_column(
+                name, justify="left" if name == "metric" else "right", no_wrap=name == "metric"
+            )
         for row in rows:
             arms = [_mean(row.arms[a]) for a in ("clean", "noise", "protected")]
             table.add_row(row.metric, *arms, _span(row.against_clean), _span(row.against_noise))
@@ -99,7 +147,9 @@ def _report(found: Audit, out: Path) -> None:
     console.print(f"The protected photos against their originals: {stealth}.")
     for sentence in found.sentences:
         console.print(sentence)
-    console.print(f"Report: {out / 'audit.json'}; pictures: a sheet for each photo set and thief beside it.")
+    console.print(
+        f"Report: {out / 'audit.json'}; pictures: a sheet for each photo set and thief beside it."
+    )
 
 
 def _mean(value: Estimate) -> str:
@@ -107,4 +157,8 @@ def _mean(value: Estimate) -> str:
 
 
 def _span(value: Estimate) -> str:
-    return "unscored" if math.isnan(value.mean) else f"{value.mean:+.2f} [{value.low:+.2f}, {value.high:+.2f}]"
+    return (
+        "unscored"
+        if math.isnan(value.mean)
+        else f"{value.mean:+.2f} [{value.low:+.2f}, {value.high:+.2f}]"
+    )

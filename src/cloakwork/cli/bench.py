@@ -17,7 +17,7 @@ from cloakwork.errors import UserError
 if TYPE_CHECKING:
     from cloakwork.benchmark.execution.serial import Expected
     from cloakwork.benchmark.grids import Grid
-    from cloakwork.benchmark.results import Findings
+    from cloakwork.benchmark.results import Results
     from cloakwork.workflows.bench import Engine
 
 
@@ -25,23 +25,43 @@ if TYPE_CHECKING:
 class BenchFlags:
     """What is run, and where."""
 
-    names: Annotated[Positional[tuple[str, ...]], arg(metavar="RECIPE ...", help_behavior_hint="")] = ()
+    names: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="RECIPE ...", help_behavior_hint="")
+    ] = ()
     """benchmarks of this package; cloakwork list recipes names them"""
-    recipe: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="MODULE.FUNCTION", help_behavior_hint="(repeatable)")] = ()
+    recipe: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="MODULE.FUNCTION", help_behavior_hint="(repeatable)"),
+    ] = ()
     """one of your own: a function that returns a Grid, such as my_lab.grid"""
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")] = Path("bench-output")
     """folder for the reports, one folder a recipe"""
-    data: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint="(default: sample photos, for quick alone)")] = None
+    data: Annotated[
+        Path | None,
+        arg(metavar="FOLDER", help_behavior_hint="(default: sample photos, for quick alone)"),
+    ] = None
     """folder of photo sets, as the recipe wants them"""
-    table: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME", help_behavior_hint="(repeatable, default: all)")] = ()
+    table: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME", help_behavior_hint="(repeatable, default: all)"),
+    ] = ()
     """only this table of the recipe"""
-    model: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME=OTHER", help_behavior_hint="(repeatable)")] = ()
+    model: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="NAME=OTHER", help_behavior_hint="(repeatable)"),
+    ] = ()
     """what to use in the place of a recipe's model, such as a local folder for a hub id"""
     store: Annotated[
-        str | None, arg(metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the folder for reports)")
+        str | None,
+        arg(
+            metavar="FOLDER|URL",
+            help_behavior_hint="(default: .cloakwork in the folder for reports)",
+        ),
     ] = None
     """finished steps, which benchmarks, processes and machines may share"""
-    answers: Annotated[UseAppendAction[tuple[Path, ...]], arg(metavar="FILE", help_behavior_hint="(repeatable)")] = ()
+    answers: Annotated[
+        UseAppendAction[tuple[Path, ...]], arg(metavar="FILE", help_behavior_hint="(repeatable)")
+    ] = ()
     """what people answered on ab.html, one file a person, to be analysed; nothing is run"""
     dry_run: bool = False
     """say what would be computed, what is there already and what the rest may take"""
@@ -49,7 +69,9 @@ class BenchFlags:
     """serial: here, one step after the other; ray: on many processes or machines (extra ray)"""
     address: Annotated[str | None, arg(metavar="ADDRESS")] = None
     """of a Ray cluster that runs already; without it Ray is started here"""
-    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = None
+    workers: Annotated[int | None, arg(metavar="N", help_behavior_hint="(default: one a core)")] = (
+        None
+    )
     """of a Ray that is started here: steps at a time"""
     threads: Annotated[int, arg(metavar="N")] = 1
     """of each process; another number gives other bytes"""
@@ -65,31 +87,49 @@ def bench_command(words: list[str]) -> None:
     from cloakwork.benchmark.report import blind_answers
     from cloakwork.workflows.bench import bench, only
 
-    flags = tyro.cli(BenchFlags, prog="cloakwork bench", description="Protections against thieves, as a grid.", args=words,
-        config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
+    flags = tyro.cli(
+        BenchFlags,
+        prog="cloakwork bench",
+        description="Protections against thieves, as a grid.",
+        args=words,
+        config=(OmitArgPrefixes, FlagCreatePairsOff),
+    )
     if flags.answers:
         print("\n".join(blind_answers.analyse(flags.answers).lines()))
         return
     if not flags.names + flags.recipe:
         known = ", ".join(name for name, _ in registry.listing("recipes"))
-        raise UserError(f"No recipe was named; name one of {known}, or your own with --recipe MODULE.FUNCTION.")
+        raise UserError(
+            f"No recipe was named; name one of {known}, or your own with --recipe MODULE.FUNCTION."
+        )
     if flags.threads < 1:
         raise UserError(f"There cannot be {flags.threads} threads; allowed are 1 and more.")
     torch.set_num_threads(flags.threads)
     swapped, store = _models(flags.model), flags.store or flags.out / ".cloakwork"
     found = recipes.find(flags.names + flags.recipe)
-    grids = {name: only(recipes.build(name, function, flags.data, swapped), flags.table) for name, function in found.items()}
+    grids = {
+        name: only(recipes.build(name, function, flags.data, swapped), flags.table)
+        for name, function in found.items()
+    }
     engine, failed = _engine(flags), 0
     for name, grid in grids.items():
         if flags.dry_run:
             _expectation(grid, store, flags.device)
             continue
         with progress_bars() as progress:
-            result = bench(grid, flags.out / name, store=store, device=flags.device, engine=engine,
-                           tell=lambda done, total, _: progress("steps", done, total))  # fmt: skip
+            result = bench(
+                grid,
+                flags.out / name,
+                store=store,
+                device=flags.device,
+                engine=engine,
+                tell=lambda done, total, _: progress("steps", done, total),
+            )
         failed += _summary(result, flags.out / name)
     if failed:
-        raise UserError(f"{failed} cells have no number; the report says why. Run the same command to try again.")
+        raise UserError(
+            f"{failed} cells have no number; the report says why. Run the same command to try again."
+        )
 
 
 def _models(given: tuple[str, ...]) -> dict[str, str]:
@@ -105,7 +145,9 @@ def _engine(flags: BenchFlags) -> Engine:
     if flags.engine == "ray":
         return partial(ray_driver.run, address=flags.address, workers=flags.workers)
     if flags.address or flags.workers:
-        raise UserError("The engine serial has neither an address nor workers; add --engine ray, or leave them out.")
+        raise UserError(
+            "The engine serial has neither an address nor workers; add --engine ray, or leave them out."
+        )
     return serial.serial
 
 
@@ -118,7 +160,8 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
 
     rows = sorted(expect(grid, store, device), key=lambda e: (e.kind, e.name))
     table = Table(
-        title=f"{grid.name}: {sum(e.steps for e in rows)} steps, {sum(e.cached for e in rows)} cached", title_justify="left"
+        title=f"{grid.name}: {sum(e.steps for e in rows)} steps, {sum(e.cached for e in rows)} cached",
+        title_justify="left",
     )
     for name in ("step", "method", "steps", "cached", "seconds each", "left"):
         table.add_column(name, justify="left" if name in ("step", "method") else "right")
@@ -133,7 +176,11 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
 def _sum(rows: list[Expected]) -> str:
     """The whole in a sentence, and what it leaves out."""
     unknown = sum(e.steps - e.cached for e in rows if e.left is None)
-    never = f"{unknown} steps have never been run with this store, so nothing is known of their time" if unknown else ""
+    never = (
+        f"{unknown} steps have never been run with this store, so nothing is known of their time"
+        if unknown
+        else ""
+    )
     if unknown == sum(e.steps - e.cached for e in rows) and unknown:
         return f"{never}."
     known = _time(sum(e.left or 0 for e in rows))
@@ -143,18 +190,34 @@ def _sum(rows: list[Expected]) -> str:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "unknown"
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.1f} h"
+    )
 
 
-def _summary(found: Findings, out: Path) -> int:
+def _summary(found: Results, out: Path) -> int:
     """What is worth knowing at once; how many cells have no number because a step failed."""
     from rich.console import Console
 
-    console, cells = Console(markup=False, highlight=False, soft_wrap=True), [c for t in found.tables for c in t.cells]
-    without, failed = sum(bool(c.failed) for c in cells), sum(bool(c.failed) and not c.unscored for c in cells)
+    console, cells = (
+        Console(markup=False, highlight=False, soft_wrap=True),
+        [c for t in found.tables for c in t.cells],
+    )
+    without, failed = (
+        sum(bool(c.failed) for c in cells),
+        sum(bool(c.failed) and not c.unscored for c in cells),
+    )
     where = f"{len(found.tables)} table{'s' * (len(found.tables) > 1)}"
-    console.print(f"{found.name}: {len(cells)} cells in {where}, {without} without a number. {found.about}")
+    console.print(
+        f"{found.name}: {len(cells)} cells in {where}, {without} without a number. {found.about}"
+    )
     for flag in found.flags:
         console.print(f"- {flag.kind} ({flag.where}): {flag.text}")
-    console.print(f"Report: {out / 'report.html'}; numbers: {out / 'findings.json'}; tables: {out / 'tables'}")
+    console.print(
+        f"Report: {out / 'report.html'}; numbers: {out / 'findings.json'}; tables: {out / 'tables'}"
+    )
     return failed

@@ -32,7 +32,8 @@ class ThreatFlags:
     victim: Annotated[str, arg(metavar="MODEL")] = "tiny"
     """model the thief uses: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
     prompt: Annotated[
-        UseAppendAction[tuple[str, ...]], arg(metavar="TEXT", help_behavior_hint=f"(repeatable, default: {PROMPT})")
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="TEXT", help_behavior_hint=f"(repeatable, default: {PROMPT})"),
     ] = ()
     """what the thief asks for"""
     prompts: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -40,7 +41,8 @@ class ThreatFlags:
     purifier: Annotated[str, arg(metavar="SPEC+...")] = ""
     """what the thief runs the photos through first, in order"""
     denoiser: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id; others use the victim"""
+    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id;
+    others use the victim"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
@@ -50,8 +52,13 @@ class ThreatFlags:
 def parse_flags(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, ThreatFlags]:
     """A command's own flags, and who attacks; `what` is the command's help."""
     parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", ThreatFlags)]
-    parsed = tyro.cli(make_dataclass("Flags", parts, frozen=True), prog=f"cloakwork {command}", description=what, args=words,
-                      config=(OmitArgPrefixes,))  # fmt: skip
+    parsed = tyro.cli(
+        make_dataclass("Flags", parts, frozen=True),
+        prog=f"cloakwork {command}",
+        description=what,
+        args=words,
+        config=(OmitArgPrefixes,),
+    )
     return parsed.files, parsed.how
 
 
@@ -66,7 +73,9 @@ def read_prompts(how: ThreatFlags) -> tuple[str, ...]:
         try:
             text = how.prompts.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"The prompts file {how.prompts} cannot be read ({error}); give a text file in UTF-8.") from None
+            raise UserError(
+                f"The prompts file {how.prompts} cannot be read ({error}); give a text file in UTF-8."
+            ) from None
         found = [line.strip() for line in text.splitlines() if line.strip()]
         if not found:
             raise UserError(f"The prompts file {how.prompts} holds no prompt; write one a line.")

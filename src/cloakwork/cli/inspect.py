@@ -32,9 +32,11 @@ class InspectFlags:
     taken_for: Annotated[str, arg(metavar="TEXT")] = NOISY
     """what they show if they are taken for noise"""
     autoencoder: Annotated[
-        UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint="(repeatable, default: tiny and tiny-b)")
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="MODEL", help_behavior_hint="(repeatable, default: tiny and tiny-b)"),
     ] = ()
-    """whose latents are looked at: tiny, tiny-b, a folder (an autoencoder's, TAESD's, a pipeline's) or a hub id"""
+    """whose latents are looked at: tiny, tiny-b, a folder (an autoencoder's, TAESD's, a pipeline's)
+    or a hub id"""
     sample_every: int = 0
     """training steps between two looks at a thief's pictures (0: no thief is trained)"""
     attacker: Annotated[str, arg(metavar=SPEC)] = "dreambooth"
@@ -43,33 +45,57 @@ class InspectFlags:
     """what its pictures are scored by"""
     seed: int = 0
     """same seed, same machine, same numbers"""
-    store: Annotated[str | None, arg(metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the output folder)")] = (
-        None
-    )
+    store: Annotated[
+        str | None,
+        arg(metavar="FOLDER|URL", help_behavior_hint="(default: .cloakwork in the output folder)"),
+    ] = None
     """finished steps, to share with audits"""
 
 
 def inspect_command(words: list[str]) -> None:
     """`cloakwork inspect`."""
-    from cloakwork.evaluation.design import Thief
+    from cloakwork.evaluation.design import ThreatModel
     from cloakwork.workflows.inspect import Watched, inspect
 
     flags, how = parse_flags(
-        "inspect", "See a protection from inside: CLIP, encoders, the denoiser, a training.", InspectFlags, words
+        "inspect",
+        "See a protection from inside: CLIP, encoders, the denoiser, a training.",
+        InspectFlags,
+        words,
     )
     watched = None
     if flags.sample_every:
         name, config = specs.parse("attackers", flags.attacker, [how.victim])
-        thief = Thief(name, config, how.victim, read_prompts(how), denoiser=how.denoiser, dtype=how.dtype, label=flags.attacker)
-        watched = Watched(thief, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m))
+        thief = ThreatModel(
+            name,
+            config,
+            how.victim,
+            read_prompts(how),
+            denoiser=how.denoiser,
+            dtype=how.dtype,
+            label=flags.attacker,
+        )
+        watched = Watched(
+            thief, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m)
+        )
     with progress_bars() as progress:
         found = inspect(
-            flags.protected, flags.out, clean=flags.clean,
-            purifiers=how.purifier, clip=flags.clip,
-            texts=(flags.seen, flags.taken_for), coders=flags.autoencoder or ("tiny", "tiny-b"), victim=how.victim,
-            denoiser=how.denoiser, watched=watched, seed=flags.seed, device=how.device, dtype=how.dtype, store=flags.store,
+            flags.protected,
+            flags.out,
+            clean=flags.clean,
+            purifiers=how.purifier,
+            clip=flags.clip,
+            texts=(flags.seen, flags.taken_for),
+            coders=flags.autoencoder or ("tiny", "tiny-b"),
+            victim=how.victim,
+            denoiser=how.denoiser,
+            watched=watched,
+            seed=flags.seed,
+            device=how.device,
+            dtype=how.dtype,
+            store=flags.store,
             progress=progress,
-        )  # fmt: skip
+        )
     for sentence in found.sentences:
         print(sentence)
     print(f"Numbers: {flags.out / 'inspection.json'}; figures beside it.")

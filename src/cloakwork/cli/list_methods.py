@@ -35,7 +35,9 @@ def list_command(words: list[str]) -> None:
         case [kind, name] if kind in registry.KINDS:
             _describe(kind, name)
         case [kind, *_]:
-            raise UserError(f"Give a kind, and at most one of the methods ({', '.join(registry.KINDS)}), not {len(words)} words.")
+            raise UserError(
+                f"Give a kind, and at most one of the methods ({', '.join(registry.KINDS)}), not {len(words)} words."
+            )
 
 
 def _list(kinds: tuple[str, ...]) -> None:
@@ -54,7 +56,7 @@ def _describe(kind: str, name: str) -> None:
     module = registry.load(kind, name)
     config = registry.config(module, None, ("tiny",))
     presets = getattr(module, "PRESETS", {})
-    print((module.__doc__ or name).strip().partition("\n")[0])
+    print(registry.summary(module.__doc__ or name))
     print(f"presets: {', '.join(sorted(presets)) or 'none'}")
     rows = [(f"{field}={value}", doc) for field, value, doc in _fields(config)]
     if rows:
@@ -72,7 +74,11 @@ def _fields(config: Any, outer: str = "") -> Iterator[tuple[str, Any, str]]:
         if is_dataclass(value):
             yield from _fields(value, f"{outer}{f.name}.")
         else:
-            yield outer + f.name, f'"{value}"' if isinstance(value, str) else value, docs.get(f.name, "")
+            yield (
+                outer + f.name,
+                f'"{value}"' if isinstance(value, str) else value,
+                docs.get(f.name, ""),
+            )
 
 
 def _documented(kind: type) -> dict[str, str]:

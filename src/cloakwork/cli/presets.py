@@ -1,4 +1,6 @@
-"""What a protection will cost, before anything is computed: `protect --list-presets` and `protect --dry-run`."""
+"""What a protection will cost, before anything is computed: `protect --list-presets` and `protect
+--dry-run`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,15 @@ from typing import Any
 
 from cloakwork import registry
 
-# written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and memory
+# written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and
+# memory
 COSTS = Path(registry.__file__).parent / "protections" / "costs.json"
 
 
 def list_presets(protection: str | None) -> None:
-    """Every preset (of one protection, or of all) with budget, steps and what it cost where it was measured."""
+    """Every preset (of one protection, or of all) with budget, steps and what it cost where it was
+    measured.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -25,11 +30,16 @@ def list_presets(protection: str | None) -> None:
         table.add_column(name, no_wrap=True)
     for name in ("budget", "PGD steps", "training steps", "CPU seconds", "MB"):
         table.add_column(name, justify="right")
-    for name in [protection] if protection else [name for name, _ in registry.listing("protections")]:
+    for name in (
+        [protection] if protection else [name for name, _ in registry.listing("protections")]
+    ):
         module = registry.load("protections", name)
         for preset, config in module.PRESETS.items():
             cell = costs["cells"].get(name, {}).get(preset, {})
-            numbers = [_number(cell.get(key)) for key in ("pgd_steps", "training_steps", "cpu_seconds", "peak_memory_mb")]
+            numbers = [
+                _number(cell.get(key))
+                for key in ("pgd_steps", "training_steps", "cpu_seconds", "peak_memory_mb")
+            ]
             table.add_row(name, preset, f"{config.budget:g}", *numbers)
     console = Console(markup=False, highlight=False)
     console.print(table)
@@ -40,14 +50,21 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def dry_run(protection: str, config: Any, photos: Sequence[int], surrogates: int, clean: int) -> None:
-    """Counts what `protection` would compute for photo sets of so many photos each; touches neither photos nor models."""
+def dry_run(
+    protection: str, config: Any, photos: Sequence[int], surrogates: int, clean: int
+) -> None:
+    """Counts what `protection` would compute for photo sets of so many photos each; touches neither
+    photos nor models.
+    """
     from cloakwork.cli.progress import progress_bars
     from cloakwork.workflows.dry_run import count
 
     module = registry.load("protections", protection)
     with progress_bars() as progress:
-        counted = [count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress) for n in photos]
+        counted = [
+            count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress)
+            for n in photos
+        ]
     print(
         f"{protection} would do, for {len(photos)} photo set{'s' * (len(photos) != 1)} of {', '.join(map(str, photos))} photos:"
     )

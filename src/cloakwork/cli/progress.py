@@ -10,9 +10,22 @@ from contextlib import contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     """Progress bars with the time left on stderr, one a loop that is under way."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "left:")
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        "left:",
+    )
     console = Console(stderr=True)
     display = Progress(
         *columns,
@@ -20,7 +33,8 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         console=console,
         transient=True,
         disable=not console.is_terminal,
-        speed_estimate_period=3600,  # seconds: a step may take minutes, and rich forgets speeds after half a minute
+        # seconds: a step may take minutes, and rich forgets speeds after half a minute
+        speed_estimate_period=3600,
     )
     tasks = {}
 

@@ -33,8 +33,11 @@ REPEATABLE = "(repeatable, default: tiny)"
 class Files:
     """Which photos, and how they are written."""
 
-    photos: Annotated[Positional[tuple[str, ...]], arg(metavar="PHOTO ...", help_behavior_hint="(one or more)")]
-    """photos, folders or globs; a folder is one photo set and its subfolders are further ones, loose files are one set"""
+    photos: Annotated[
+        Positional[tuple[str, ...]], arg(metavar="PHOTO ...", help_behavior_hint="(one or more)")
+    ]
+    """photos, folders or globs; a folder is one photo set and its subfolders are further ones,
+    loose files are one set"""
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")]
     """folder for the protected photos; sheets and records go to FOLDER/.cloakwork"""
     clean: Annotated[Path | None, arg(metavar="FOLDER")] = None
@@ -42,7 +45,8 @@ class Files:
     each: bool = False
     """treat every photo alone, as a set of its own"""
     format: Literal["png", "jpg", "webp", "tiff", "bmp"] = "png"
-    """file format of the output; a lossy one loses some of the protection, and what is left is measured"""
+    """file format of the output; a lossy one loses some of the protection, and what is left is
+    measured"""
     quality: int = 95
     """quality of lossy formats, 1 to 100"""
     strip_metadata: bool = False
@@ -54,7 +58,8 @@ class Files:
     dry_run: bool = False
     """compute nothing: count the steps and the passes through the models that it would take"""
     list_presets: bool = False
-    """show every preset of the chosen --protection (of all without one) with budget, steps and measured cost"""
+    """show every preset of the chosen --protection (of all without one) with budget, steps and
+    measured cost"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Sample:
     """Where the demo writes."""
 
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")] = Path("demo-output")
-    """folder for the protected sample photos; those of an earlier demo are overwritten, and nothing else is"""
+    """folder for the protected sample photos; those of an earlier demo are overwritten, and nothing
+    else is"""
 
 
 @dataclass(frozen=True)
@@ -73,8 +79,11 @@ class How:
     """the method: a name from `cloakwork list`, or a module of your own such as my_lab.mine"""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""
-    surrogate: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)] = ()
-    """model to protect against: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
+    surrogate: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)
+    ] = ()
+    """model to protect against: tiny, tiny-b, a diffusers folder or a hub id (which is then
+    fetched)"""
     seed: int = 0
     """same seed, same machine, same bytes"""
     device: str = "auto"
@@ -82,7 +91,8 @@ class How:
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """what the surrogates compute in"""
     sample_posterior: bool = False
-    """encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not to its mean"""
+    """encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not to
+    its mean"""
 
 
 def protect_command(words: list[str]) -> None:
@@ -91,7 +101,9 @@ def protect_command(words: list[str]) -> None:
         return presets.list_presets(_scan(words).protection if "--protection" in words else None)
     files, how, config = _parse("protect", "Protect photos.", Files, words)
     if not files.photos:
-        raise UserError("No photos were given: name photos, folders or globs, as in cloakwork protect photos/ -o safe/.")
+        raise UserError(
+            "No photos were given: name photos, folders or globs, as in cloakwork protect photos/ -o safe/."
+        )
     if files.dry_run:
         return _dry_run(files, how, config)
     _job(files.photos, files, how, config)
@@ -102,7 +114,9 @@ def demo_command(words: list[str]) -> None:
     about = "Protect the sample photos that come with cloakwork."
     sample, how, config = _parse("demo", about, Sample, words, registry.QUICK_PROTECTION)
     _refuse_strangers(sample.out)
-    _job((str(SAMPLE_PHOTOS),), Files(photos=(), out=sample.out, each=True, force=True), how, config)
+    _job(
+        (str(SAMPLE_PHOTOS),), Files(photos=(), out=sample.out, each=True, force=True), how, config
+    )
 
 
 def _refuse_strangers(out: Path) -> None:
@@ -114,14 +128,19 @@ def _refuse_strangers(out: Path) -> None:
     outputs = [o for s in find_sets([SAMPLE_PHOTOS], out) for o in s.outputs]
     if strange := [o for o in outputs if o.exists() and o not in ours]:
         raise UserError(
-            *[f"{o} was written by no demo, and may not be overwritten; name another folder with -o." for o in strange]
+            *[
+                f"{o} was written by no demo, and may not be overwritten; name another folder with -o."
+                for o in strange
+            ]
         )
 
 
 def _parse(
     command: str, what: str, flags: type, words: list[str], usual: str = registry.DEFAULT_PROTECTION
 ) -> tuple[Any, How, Any]:
-    """One flat parser of the command's flags, the common ones and those of the chosen method, which start from its preset."""
+    """One flat parser of the command's flags, the common ones and those of the chosen method, which
+    start from its preset.
+    """
     chosen = _scan(words, usual)
     module = registry.load("protections", chosen.protection)
     _refuse_clashes(module, flags, How)
@@ -129,10 +148,14 @@ def _parse(
     parts = [
         ("files", Annotated[flags, FlagCreatePairsOff]),
         ("how", How, field(default_factory=lambda: How(protection=usual))),
-        ("config", Annotated[module.Config, arg(name=chosen.protection)], field(default_factory=lambda: start)),
+        (
+            "config",
+            Annotated[module.Config, arg(name=chosen.protection)],
+            field(default_factory=lambda: start),
+        ),
     ]
     known = ", ".join(sorted(getattr(module, "PRESETS", {})))
-    about = f"{what}\n\n{chosen.protection}: {(module.__doc__ or '').partition(chr(10))[0]} Presets: {known or 'none'}."
+    about = f"{what}\n\n{chosen.protection}: {registry.summary(module.__doc__)} Presets: {known or 'none'}."
     parsed = tyro.cli(
         make_dataclass("Flags", parts, frozen=True),
         prog=f"cloakwork {command}",
@@ -144,7 +167,9 @@ def _parse(
 
 
 def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argparse.Namespace:
-    """The flags that decide which parser to build. Everything else, mistakes included, is left to that parser."""
+    """The flags that decide which parser to build. Everything else, mistakes included, is left to
+    that parser.
+    """
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     scan.add_argument("--protection", nargs="?", const=usual, default=usual)
     scan.add_argument("--preset", nargs="?")
@@ -157,7 +182,9 @@ def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argpars
 def _refuse_clashes(module: ModuleType, *common: type) -> None:
     taken = {flag.name for flags in common for flag in fields(flags)}
     if clash := ", ".join(sorted(taken & {flag.name for flag in fields(module.Config)})):
-        raise UserError(f"The Config of '{module.__name__}' has fields that are flags of the command already: {clash}.")
+        raise UserError(
+            f"The Config of '{module.__name__}' has fields that are flags of the command already: {clash}."
+        )
 
 
 def _dry_run(files: Files, how: How, config: Any) -> None:
@@ -197,14 +224,18 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             progress=progress,
         )
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    for _, group in groupby(records, key=lambda record: record.name):  # with --each, a folder's sets share its name
+    for _, group in groupby(
+        records, key=lambda record: record.name
+    ):  # with --each, a folder's sets share its name
         _report(console, list(group))
     if len(records) > 1:
         console.print(f"All at a glance: {files.out / FOLDER / 'overview.png'}")
 
 
 def _report(console: Console, records: list[SetRecord]) -> None:
-    """What was done to one photo set (or, with --each, to each photo of a folder), and what that does not mean."""
+    """What was done to one photo set (or, with --each, to each photo of a folder), and what that
+    does not mean.
+    """
     from rich.table import Table
 
     first = records[0]
@@ -217,15 +248,23 @@ def _report(console: Console, records: list[SetRecord]) -> None:
         for photo in record.photos:
             psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
             size = f"{photo.width} x {photo.height}"
-            table.add_row(photo.name, size, f"{photo.budget_used:.2f}", psnr, f"{photo.ssim:.3f}", seconds)
+            table.add_row(
+                photo.name, size, f"{photo.budget_used:.2f}", psnr, f"{photo.ssim:.3f}", seconds
+            )
     console.print(table)
     for note in dict.fromkeys(note for record in records for note in record.notes):
         console.print(note)
     if first.surrogates:
-        console.print(f"Computed against {', '.join(first.surrogates)}. Not shown to protect against any other model.")
+        console.print(
+            f"Computed against {', '.join(first.surrogates)}. Not shown to protect against any other model."
+        )
     else:
-        console.print(f"{first.protection} is computed against no model. Not shown to protect against any model.")
+        console.print(
+            f"{first.protection} is computed against no model. Not shown to protect against any model."
+        )
     if len(records) == 1:
         console.print(f"Before and after: {first.sheet}\nRecord: {first.record}")
     else:
-        console.print(f"Before and after, and records: a folder for each photo in {first.record.parent.parent}")
+        console.print(
+            f"Before and after, and records: a folder for each photo in {first.record.parent.parent}"
+        )

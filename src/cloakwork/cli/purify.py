@@ -28,9 +28,11 @@ class PurifyFlags:
     clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
     """folder of the originals, by the same names, to say how near to them the photos come"""
     model: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """what purifiers that work in latents use: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
+    """what purifiers that work in latents use: tiny, tiny-b, a diffusers folder or a hub id (which
+    is then fetched)"""
     denoiser: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id"""
+    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub
+    id"""
     seed: int = 0
     """same seed, same machine, same bytes"""
     device: str = "auto"
@@ -55,21 +57,38 @@ def purify_command(words: list[str]) -> None:
     from cloakwork.files import FOLDER
     from cloakwork.workflows.purify import purify
 
-    flags = tyro.cli(PurifyFlags, prog="cloakwork purify", description="Try to remove a protection from photos.", args=words,
-                     config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
+    flags = tyro.cli(
+        PurifyFlags,
+        prog="cloakwork purify",
+        description="Try to remove a protection from photos.",
+        args=words,
+        config=(OmitArgPrefixes, FlagCreatePairsOff),
+    )
     with progress_bars() as progress:
         found = purify(
-            flags.photos, flags.out, purifiers=flags.purifier,
-            clean=flags.clean, model=flags.model, denoiser=flags.denoiser, seed=flags.seed, device=flags.device,
-            dtype=flags.dtype, suffix=f".{flags.format}", quality=flags.quality, force=flags.force, skip_bad=flags.skip_bad,
+            flags.photos,
+            flags.out,
+            purifiers=flags.purifier,
+            clean=flags.clean,
+            model=flags.model,
+            denoiser=flags.denoiser,
+            seed=flags.seed,
+            device=flags.device,
+            dtype=flags.dtype,
+            suffix=f".{flags.format}",
+            quality=flags.quality,
+            force=flags.force,
+            skip_bad=flags.skip_bad,
             progress=progress,
-        )  # fmt: skip
+        )
     table = Table()
     table.add_column("photo", overflow="fold")
     for name in ("size", "LPIPS to the original before", "after", "seconds"):
         table.add_column(name, justify="right")
     for row in found:
-        distances = ("" if value is None else f"{value:.3f}" for value in (row.lpips_before, row.lpips_after))
+        distances = (
+            "" if value is None else f"{value:.3f}" for value in (row.lpips_before, row.lpips_after)
+        )
         table.add_row(row.name, f"{row.width} x {row.height}", *distances, f"{row.seconds:.1f}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
@@ -79,4 +98,6 @@ def purify_command(words: list[str]) -> None:
         console.print(
             "LPIPS is blank where no original is known, or it has changed since; name the originals' folder with --clean."
         )
-    console.print(f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, for each photo set.")
+    console.print(
+        f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, for each photo set."
+    )

@@ -23,11 +23,13 @@ class ScoreFlags:
     pictures: Annotated[Positional[Path], arg(metavar="PICTURES")]
     """folder of pictures or photos"""
     metric: Annotated[
-        UseAppendAction[tuple[str, ...]], arg(metavar=SPEC, help_behavior_hint="(repeatable, default: all that apply)")
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar=SPEC, help_behavior_hint="(repeatable, default: all that apply)"),
     ] = ()
     """metric, with its fields"""
     clean: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """clean photos: the originals, by the same names, for metrics of change; any photos of the subject for the others"""
+    """clean photos: the originals, by the same names, for metrics of change; any photos of the
+    subject for the others"""
     prompt: str = ""
     """what the pictures were asked for, for metrics of text"""
     out: Annotated[Path | None, arg(aliases=("-o",), metavar="FILE")] = None
@@ -41,14 +43,27 @@ def score_command(words: list[str]) -> None:
 
     from cloakwork.workflows.score import score
 
-    flags = tyro.cli(ScoreFlags, prog="cloakwork score", description="Measure pictures.", args=words,
-                     config=(OmitArgPrefixes, FlagCreatePairsOff))  # fmt: skip
+    flags = tyro.cli(
+        ScoreFlags,
+        prog="cloakwork score",
+        description="Measure pictures.",
+        args=words,
+        config=(OmitArgPrefixes, FlagCreatePairsOff),
+    )
     chosen = [specs.parse("metrics", spec) for spec in metric_words(flags.metric)]
-    found = score(flags.pictures, metrics=chosen, clean=flags.clean, prompt=flags.prompt or None, out=flags.out)
+    found = score(
+        flags.pictures,
+        metrics=chosen,
+        clean=flags.clean,
+        prompt=flags.prompt or None,
+        out=flags.out,
+    )
     table = Table()
     for name in ("metric", "mean", "unit", "scored", "why not"):
         table.add_column(name)
     for name, row in found.items():
         mean = "unscored" if row["mean"] is None else f"{row['mean']:.4g}"
-        table.add_row(name, mean, row["unit"], f"{row['scored']} of {row['n']}", row["reason"] or "")
+        table.add_row(
+            name, mean, row["unit"], f"{row['scored']} of {row['n']}", row["reason"] or ""
+        )
     Console(markup=False, highlight=False).print(table)

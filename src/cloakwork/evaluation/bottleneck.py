@@ -1,10 +1,12 @@
-"""Which half of a latent diffusion model gives way: how far each carries a change in what it is given.
+"""Which half of a latent diffusion model gives way: how far each carries a change in what it is
+given.
 
-Xue et al., "Toward effective protection against diffusion based mimicry through score distillation", arXiv 2311.12832, call the
-encoder the bottleneck: a small change in the photo moves its latent far, while the denoiser, attacked on its own in the space
-of latents, hardly errs. Changes are said in shares of the *spread* of the clean thing, the deviation of its elements from their
-mean, so that pixels and latents of any autoencoder compare. A half *amplifies* when its answer moves by a larger share than
-what it was given.
+Xue et al., "Toward effective protection against diffusion based mimicry through score
+distillation", arXiv 2311.12832, call the encoder the bottleneck: a small change in the photo moves
+its latent far, while the denoiser, attacked on its own in the space of latents, hardly errs.
+Changes are said in shares of the *spread* of the clean thing, the deviation of its elements from
+their mean, so that pixels and latents of any autoencoder compare. A half *amplifies* when its
+answer moves by a larger share than what it was given.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ LOOKS = 8  # timesteps and noises for each photo that an error is averaged over
 
 
 @dataclass(frozen=True)
-class Moved:
+class EncoderShift:
     """How far an autoencoder carries a change, for each photo."""
 
     pixels: list[float]
@@ -37,19 +39,30 @@ class Moved:
         return [z / x if x else 0.0 for x, z in zip(self.pixels, self.latents, strict=True)]
 
 
-def moved(coder: Autoencoder, clean: Images, others: Mapping[str, Images]) -> dict[str, Moved]:
-    """Of photos as a model sees them (each n x 3 x S x S in [0, 1]) beside the clean ones, pair by pair."""
+def encoder_shift(
+    coder: Autoencoder, clean: Images, others: Mapping[str, Images]
+) -> dict[str, EncoderShift]:
+    """Of photos as a model sees them (each n x 3 x S x S in [0, 1]) beside the clean ones, pair by
+    pair.
+    """
     z = coder.encode(clean)
-    return {name: Moved(change(clean, x).tolist(), change(z, coder.encode(x)).tolist()) for name, x in others.items()}
+    return {
+        name: EncoderShift(change(clean, x).tolist(), change(z, coder.encode(x)).tolist())
+        for name, x in others.items()
+    }
 
 
 def change(clean: Tensor, other: Tensor) -> Tensor:
-    """Root mean square of other - clean in shares of the clean one's spread; n values from n x c x h x w."""
+    """Root mean square of other - clean in shares of the clean one's spread; n values from n x c x
+    h x w.
+    """
     return rms(other - clean) / spread(clean)
 
 
 def spread(x: Tensor) -> Tensor:
-    """Deviation of the elements from their channel's mean over places; n values from n x c x h x w."""
+    """Deviation of the elements from their channel's mean over places; n values from n x c x h x
+    w.
+    """
     return rms(x - x.mean((2, 3), keepdim=True))
 
 
@@ -59,8 +72,10 @@ def rms(x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Erred:
-    """What the denoiser makes of latents that were moved; means over timesteps and noises, for each photo."""
+class DenoiserShift:
+    """What the denoiser makes of latents that were moved; means over timesteps and noises, for each
+    photo.
+    """
 
     latents: list[float]
     """how far they were moved, in shares of the clean latent's spread"""
@@ -71,8 +86,12 @@ class Erred:
 
 
 @torch.no_grad()
-def erred(ldm: LDM, c: Tensor, clean: Tensor, others: Mapping[str, Tensor], rng: torch.Generator) -> dict[str, Erred]:
-    """Of latents (each n x c x h x w) beside the clean ones, under the same timesteps and noises; c is the text, 1 x L x d."""
+def denoiser_shift(
+    ldm: LDM, c: Tensor, clean: Tensor, others: Mapping[str, Tensor], rng: torch.Generator
+) -> dict[str, DenoiserShift]:
+    """Of latents (each n x c x h x w) beside the clean ones, under the same timesteps and noises; c
+    is the text, 1 x L x d.
+    """
     errors: dict[str, list[Tensor]] = {name: [] for name in others}
     answers: dict[str, list[Tensor]] = {name: [] for name in others}
     for _ in range(LOOKS):
@@ -83,15 +102,25 @@ def erred(ldm: LDM, c: Tensor, clean: Tensor, others: Mapping[str, Tensor], rng:
             after = ldm.predict(z_t, t, c)
             errors[name].append((after - target).square().flatten(1).mean(1))
             answers[name].append(change(before, after))
-    means = {name: [torch.stack(found[name]).mean(0).tolist() for found in (errors, answers)] for name in others}
-    return {name: Erred(change(clean, other).tolist(), *means[name]) for name, other in others.items()}
+    means = {
+        name: [torch.stack(found[name]).mean(0).tolist() for found in (errors, answers)]
+        for name in others
+    }
+    return {
+        name: DenoiserShift(change(clean, other).tolist(), *means[name])
+        for name, other in others.items()
+    }
 
 
-def attack_denoiser(ldm: LDM, c: Tensor, z: Tensor, share: float, rng: torch.Generator, *, steps: int = 40) -> Tensor:
-    """Latents near z that the denoiser errs on most: an attack on this half alone, no encoder between.
+def attack_denoiser(
+    ldm: LDM, c: Tensor, z: Tensor, share: float, rng: torch.Generator, *, steps: int = 40
+) -> Tensor:
+    """Latents near z that the denoiser errs on most: an attack on this half alone, no encoder
+    between.
 
-    Gradient ascent on the denoising error in a ball around each latent, whose radius is `share` of the latent's spread (root mean
-    square), with normalised steps of an eighth of it. Latents have no pixels, hence a ball and not `pgd`'s box.
+    Gradient ascent on the denoising error in a ball around each latent, whose radius is `share` of
+    the latent's spread (root mean square), with normalised steps of an eighth of it. Latents have
+    no pixels, hence a ball and not `pgd`'s box.
 
     Args:
         ldm: whose denoiser it is.
@@ -106,16 +135,18 @@ def attack_denoiser(ldm: LDM, c: Tensor, z: Tensor, share: float, rng: torch.Gen
     for _ in range(steps):
         leaf = delta.requires_grad_(True)
         (g,) = torch.autograd.grad(ldm.latent_loss(z + leaf, c, rng), leaf)
-        delta = delta.detach() + radius / 8 * unit(g)
+        delta = delta.detach() + radius / 8 * normalized(g)
         delta = delta * (radius / rms(delta).clamp(min=1e-12)[:, None, None, None]).clamp(max=1)
     return z + delta
 
 
 def scatter(z: Tensor, share: float, rng: torch.Generator) -> Tensor:
     """Latents moved by as much in a random direction: the control of `attack_denoiser`."""
-    return z + (share * spread(z))[:, None, None, None] * unit(torch.randn(z.shape, generator=rng).to(z))
+    return z + (share * spread(z))[:, None, None, None] * normalized(
+        torch.randn(z.shape, generator=rng).to(z)
+    )
 
 
-def unit(x: Tensor) -> Tensor:
+def normalized(x: Tensor) -> Tensor:
     """Each of n at a root mean square of 1."""
     return x / rms(x).clamp(min=1e-12)[:, None, None, None]

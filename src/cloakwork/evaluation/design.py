@@ -1,8 +1,10 @@
-"""What an audit compares: a thief of clean photos, one of photos with random noise of the same budget, one of protected photos.
+"""What an audit compares: a thief of clean photos, one of photos with random noise of the same
+budget, one of protected photos.
 
-A protection works when a thief gets measurably less from protected photos than from clean ones *and* than from photos with
-random sign noise of the same budget. The three thieves draw the same batches and the same sampling noise, so their pictures
-pair up; see intervals.py for what the intervals mean.
+A protection works when a thief gets measurably less from protected photos than from clean ones
+*and* than from photos with random sign noise of the same budget. The three thieves draw the same
+batches and the same sampling noise, so their pictures pair up; see intervals.py for what the
+intervals mean.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from cloakwork.evaluation.steps import Mix, Step
 
 CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
 STEALTH = ("linf", "psnr", "ssim", "lpips")
-MIN_CLEAN_MATCH_RATE = 0.3  # a thief whose pictures match the person less often than this on clean photos has nothing to lose
+# a thief whose pictures match the person less often than this on clean photos has nothing to lose
+MIN_CLEAN_MATCH_RATE = 0.3
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Thief:
+class ThreatModel:
     """An attacker and its circumstances."""
 
     attacker: str
@@ -69,28 +72,36 @@ def arms(subject: Subject, seed: int) -> dict[str, Source | Step]:
     return {CLEAN: subject.clean, NOISE: noisy, PROTECTED: subject.protected}
 
 
-def attack_step(photos: Source | Step, subject: Subject, thief: Thief, seed: int) -> Step:
-    """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training, sampling."""
+def attack_step(photos: Source | Step, subject: Subject, thief: ThreatModel, seed: int) -> Step:
+    """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training,
+    sampling.
+    """
     if thief.clean_share:
         photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
     purifiers = [(name, with_noun(config, subject.noun)) for name, config in thief.purifiers]
-    photos = steps.purified(photos, purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype)
+    photos = steps.purify_steps(
+        photos, purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype
+    )
     prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
     config = with_noun(thief.config, subject.noun)
-    return Step("attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype)
+    return Step(
+        "attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype
+    )
 
 
 def with_noun(config: Any, noun: str) -> Any:
     """A Config whose prompts speak of another noun than "person"."""
     prompts = [f.name for f in fields(config) if f.name.endswith("prompt")]
-    return replace(config, **{name: getattr(config, name).replace("person", noun) for name in prompts})
+    return replace(
+        config, **{name: getattr(config, name).replace("person", noun) for name in prompts}
+    )
 
 
-def score_step(arm: str, subject: Subject, thief: Thief, seed: int, metric: str) -> Step:
+def score_step(arm: str, subject: Subject, thief: ThreatModel, seed: int, metric: str) -> Step:
     """One metric of what a thief gets from an arm, against the subject's clean photos.
 
-    A metric that compares with originals, such as LPIPS, compares with what the same thief gets from clean photos with the same
-    noise: edits of a photo have no other original.
+    A metric that compares with originals, such as LPIPS, compares with what the same thief gets
+    from clean photos with the same noise: edits of a photo have no other original.
     """
     (name, config), photos = parse_metric(metric), arms(subject, seed)
     attack = attack_step(photos[arm], subject, thief, seed)
@@ -101,10 +112,19 @@ def score_step(arm: str, subject: Subject, thief: Thief, seed: int, metric: str)
 
 @cache
 def parse_metric(word: str) -> tuple[str, Any]:
-    """Name and Config of a metric written as in `specs.parse`; kept, since grids ask for the same few thousands of times."""
+    """Name and Config of a metric written as in `specs.parse`; kept, since grids ask for the same
+    few thousands of times.
+    """
     return specs.parse("metrics", word)
 
 
 def stealth_step(subject: Subject, metric: str) -> Step:
-    """How visible the protection is: protected photos against their originals, at their own size."""
-    return Step("score", metric, registry.load("metrics", metric).Config(), (subject.protected, subject.clean))
+    """How visible the protection is: protected photos against their originals, at their own
+    size.
+    """
+    return Step(
+        "score",
+        metric,
+        registry.load("metrics", metric).Config(),
+        (subject.protected, subject.clean),
+    )

@@ -1,4 +1,6 @@
-"""Figures, drawn by matplotlib: each an SVG and a PNG of the same name that appear whole or not at all."""
+"""Figures, drawn by matplotlib: each an SVG and a PNG of the same name that appear whole or not at
+all.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloakwork.evaluation.intervals import Estimate
-from cloakwork.files import whole
+from cloakwork.files import atomic_write
 
-Course = Mapping[Any, Estimate]  # a number -> estimate
+Curve = Mapping[Any, Estimate]  # a number -> estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; series take them in turn, and markers too
+# Okabe and Ito's colours, which colour-blind readers can tell apart; series take them in turn, and
+# markers too
 COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WIDTH, DPI = 7.2, 144  # inches, dots an inch
@@ -44,12 +47,27 @@ def dots(
     names = list(dict.fromkeys(name for series in rows.values() for name in series))
     fig, (ax,) = _figure(1, 1.1 + 0.16 * len(rows) * (len(names) + 1))
     for j, name in enumerate(names):
-        shown = [(i + 0.8 * ((j + 0.5) / len(names) - 0.5), s[name]) for i, s in enumerate(rows.values()) if name in s]
+        shown = [
+            (i + 0.8 * ((j + 0.5) / len(names) - 0.5), s[name])
+            for i, s in enumerate(rows.values())
+            if name in s
+        ]
         shown = [(y, e) for y, e in shown if not math.isnan(e.mean)]
         if shown:
             ys, means = [y for y, _ in shown], [e.mean for _, e in shown]
-            spans = [[max(0.0, e.mean - e.low) for _, e in shown], [max(0.0, e.high - e.mean) for _, e in shown]]
-            ax.errorbar(means, ys, xerr=spans, label=_literal(name), linestyle="none", elinewidth=1, **_style(name, order, j))
+            spans = [
+                [max(0.0, e.mean - e.low) for _, e in shown],
+                [max(0.0, e.high - e.mean) for _, e in shown],
+            ]
+            ax.errorbar(
+                means,
+                ys,
+                xerr=spans,
+                label=_literal(name),
+                linestyle="none",
+                elinewidth=1,
+                **_style(name, order, j),
+            )
     ax.set_yticks(range(len(rows)), [_literal(row) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(axis)
@@ -58,28 +76,58 @@ def dots(
     _save(fig, path, title, len(names))
 
 
-def points(path: Path, series: Mapping[str, Sequence[Sequence[float]]], *, title: str, axes: tuple[str, str]) -> None:
-    """A plane: (x, y) of each point of each series; thin lines lead from those of the first to the same ones of the others."""
+def points(
+    path: Path,
+    series: Mapping[str, Sequence[Sequence[float]]],
+    *,
+    title: str,
+    axes: tuple[str, str],
+) -> None:
+    """A plane: (x, y) of each point of each series; thin lines lead from those of the first to the
+    same ones of the others.
+    """
     fig, (ax,) = _figure(1, 5.2)
     first, *others = series.values()
     for a, b in ((a, b) for other in others for a, b in zip(first, other, strict=True)):
         ax.plot([a[0], b[0]], [a[1], b[1]], color="grey", linewidth=0.5, alpha=0.5)
     for j, (name, xy) in enumerate(series.items()):
-        ax.plot([p[0] for p in xy], [p[1] for p in xy], label=_literal(name), linestyle="none", alpha=0.8, **_style(name, (), j))
+        ax.plot(
+            [p[0] for p in xy],
+            [p[1] for p in xy],
+            label=_literal(name),
+            linestyle="none",
+            alpha=0.8,
+            **_style(name, (), j),
+        )
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
     _save(fig, path, title, len(series))
 
 
-def lines(path: Path, panels: Mapping[str, Mapping[str, Course]], *, title: str, axis: str, order: Sequence[str] = ()) -> None:
-    """Panels side by side: in each, series of x -> estimate as lines, their intervals as bands; `order` as in `dots`."""
+def lines(
+    path: Path,
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    title: str,
+    axis: str,
+    order: Sequence[str] = (),
+) -> None:
+    """Panels side by side: in each, series of x -> estimate as lines, their intervals as bands;
+    `order` as in `dots`.
+    """
     fig, all_axes = _figure(len(panels), 3.4)
     for ax, (label, series) in zip(all_axes, panels.items(), strict=True):
         for j, (name, course) in enumerate(series.items()):
             xs = [x for x, e in course.items() if not math.isnan(e.mean)]
             style = _style(name, order, j)
             ax.plot(xs, [course[x].mean for x in xs], label=_literal(name), linewidth=1.4, **style)
-            ax.fill_between(xs, [course[x].low for x in xs], [course[x].high for x in xs], color=style["color"], alpha=0.12)
+            ax.fill_between(
+                xs,
+                [course[x].low for x in xs],
+                [course[x].high for x in xs],
+                color=style["color"],
+                alpha=0.12,
+            )
         ax.set_xlabel(axis)
         ax.set_title(_literal(label), fontsize=9)
     _save(fig, path, title, max(len(series) for series in panels.values()))
@@ -94,23 +142,42 @@ def plane(
     levels: Mapping[str, Estimate] | None = None,
     width: float = WIDTH,
 ) -> None:
-    """A plane: a named point with its two intervals for each (x, y); `levels` cross it at their y, their intervals as bands."""
+    """A plane: a named point with its two intervals for each (x, y); `levels` cross it at their y,
+    their intervals as bands.
+    """
     fig, (ax,) = _figure(1, 0.75 * width, width)
     for j, (name, (x, y)) in enumerate(points.items()):
         spans = [[[max(0.0, e.mean - e.low)], [max(0.0, e.high - e.mean)]] for e in (x, y)]
-        ax.errorbar(x.mean, y.mean, xerr=spans[0], yerr=spans[1], linestyle="none", elinewidth=0.9, **_style(name, (), j))
+        ax.errorbar(
+            x.mean,
+            y.mean,
+            xerr=spans[0],
+            yerr=spans[1],
+            linestyle="none",
+            elinewidth=0.9,
+            **_style(name, (), j),
+        )
     for j, (name, y) in enumerate(sorted((levels or {}).items(), key=lambda level: level[1].mean)):
         ax.axhline(y.mean, color="grey", linewidth=1, linestyle=("--", "-", ":")[j % 3])
         ax.axhspan(y.low, y.high, color="grey", alpha=0.12, linewidth=0)
-        ax.annotate(_literal(name), (1, y.mean), xycoords=("axes fraction", "data"), xytext=(0, 3 if j else -9), ha="right",
-                    textcoords="offset points", fontsize=8)  # fmt: skip
+        ax.annotate(
+            _literal(name),
+            (1, y.mean),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, 3 if j else -9),
+            ha="right",
+            textcoords="offset points",
+            fontsize=8,
+        )
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
     _name_points(fig, ax, {name: (x.mean, y.mean) for name, (x, y) in points.items()})
     _save(fig, path, title, 1)
 
 
-def _name_points(fig: Figure, ax: Axes, points: Mapping[str, tuple[float, float]], size: float = 8.5) -> None:
+def _name_points(
+    fig: Figure, ax: Axes, points: Mapping[str, tuple[float, float]], size: float = 8.5
+) -> None:
     """Names beside points, each at the nearest place where it covers no point and no other name."""
     fig.draw_without_rendering()  # so that places on the page are known
     frame = ax.get_window_extent()
@@ -118,16 +185,29 @@ def _name_points(fig: Figure, ax: Axes, points: Mapping[str, tuple[float, float]
     taken = [(x - 4, x + 4, y - 4, y + 4) for x, y in at.values()]
     for name, (x, y) in sorted(at.items(), key=lambda item: item[1][1]):
         long = 0.6 * size * len(name)
-        for far, (right, up) in product((7, 14, 22, 32, 44, 60), ((1, 0.6), (-1, 0.6), (1, -1.4), (-1, -1.4), (0, 1), (0, -1.6))):
+        for far, (right, up) in product(
+            (7, 14, 22, 32, 44, 60), ((1, 0.6), (-1, 0.6), (1, -1.4), (-1, -1.4), (0, 1), (0, -1.6))
+        ):
             start, foot = x + far * right - long * (0.5 - right / 2), y + far * up
             box = (start, start + long, foot - 0.2 * size, foot + size)
             inside = frame.x0 < box[0] * fig.dpi / 72 and box[1] * fig.dpi / 72 < frame.x1
-            if inside and not any(box[0] < b and box[1] > a and box[2] < d and box[3] > c for a, b, c, d in taken):
+            if inside and not any(
+                box[0] < b and box[1] > a and box[2] < d and box[3] > c for a, b, c, d in taken
+            ):
                 break
         taken.append(box)
-        line = {"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkB": 3} if far > 14 else None
+        line = (
+            {"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkB": 3}
+            if far > 14
+            else None
+        )
         ax.annotate(
-            _literal(name), points[name], xytext=(start - x, foot - y), textcoords="offset points", fontsize=size, arrowprops=line
+            _literal(name),
+            points[name],
+            xytext=(start - x, foot - y),
+            textcoords="offset points",
+            fontsize=size,
+            arrowprops=line,
         )
 
 
@@ -141,7 +221,8 @@ def heat(
     reverse: bool = False,
     rule: int = 0,
 ) -> None:
-    """A grid of coloured fields with their numbers in them; what is NaN is hatched and says "failed".
+    """A grid of coloured fields with their numbers in them; what is NaN is hatched and says
+    "failed".
 
     Args:
         path: of the figure, without an ending.
@@ -159,11 +240,25 @@ def heat(
     grid = np.array([[row[c] for c in columns] for row in values.values()], float)
     fig, (ax,) = _figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
     colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
-    mesh = ax.pcolormesh(np.ma.masked_invalid(grid), cmap=colours, edgecolors="#888888", linewidth=0.5)
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(grid), cmap=colours, edgecolors="#888888", linewidth=0.5
+    )
     for (i, row), (j, column) in product(enumerate(values), enumerate(columns)):
         name = said.get((row, column), "failed" if math.isnan(grid[i, j]) else f"{grid[i, j]:.2f}")
-        _field(ax, i, j, _literal(name), sum(mesh.to_rgba(grid[i, j])[:3]) if not math.isnan(grid[i, j]) else None)
-    ax.set_xticks(np.arange(len(columns)) + 0.5, [_literal(c) for c in columns], rotation=25, ha="left", fontsize=8.5)
+        _field(
+            ax,
+            i,
+            j,
+            _literal(name),
+            sum(mesh.to_rgba(grid[i, j])[:3]) if not math.isnan(grid[i, j]) else None,
+        )
+    ax.set_xticks(
+        np.arange(len(columns)) + 0.5,
+        [_literal(c) for c in columns],
+        rotation=25,
+        ha="left",
+        fontsize=8.5,
+    )
     ax.set_yticks(np.arange(len(values)) + 0.5, [_literal(v) for v in values], fontsize=8.5)
     if rule:
         ax.axvline(rule, color="black", linewidth=2.5)
@@ -181,10 +276,27 @@ def heat(
 def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
     """What stands in a field, on a colour as light as that (0 to 3; None: no colour, hatched)."""
     if light is None:
-        ax.fill_between([j, j + 1], i, i + 1, facecolor="none", edgecolor="grey", hatch="///", linewidth=0, alpha=0.35)
+        ax.fill_between(
+            [j, j + 1],
+            i,
+            i + 1,
+            facecolor="none",
+            edgecolor="grey",
+            hatch="///",
+            linewidth=0,
+            alpha=0.35,
+        )
     # fields keep their colours on a dark page, and so must what is written on them
     ink = "black" if light is None else "#fefefe" if light < 1.5 else "#111111"
-    ax.text(j + 0.5, i + 0.5, name, ha="center", va="center", fontsize=7.5 if "\n" in name else 8, color=ink)
+    ax.text(
+        j + 0.5,
+        i + 0.5,
+        name,
+        ha="center",
+        va="center",
+        fontsize=7.5 if "\n" in name else 8,
+        color=ink,
+    )
 
 
 def _literal(text: str) -> str:
@@ -194,11 +306,17 @@ def _literal(text: str) -> str:
 
 def _style(name: str, order: Sequence[str], j: int) -> dict:
     j = order.index(name) if name in order else j
-    return {"color": COLOURS[j % len(COLOURS)], "marker": MARKERS[j % len(MARKERS)], "markersize": 4.5}
+    return {
+        "color": COLOURS[j % len(COLOURS)],
+        "marker": MARKERS[j % len(MARKERS)],
+        "markersize": 4.5,
+    }
 
 
 def _figure(panels: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import Figure  # not pyplot, which keeps every figure and asks for a screen
+    from matplotlib.figure import (
+        Figure,
+    )  # not pyplot, which keeps every figure and asks for a screen
 
     fig = Figure(figsize=(width, height + 0.6), layout="constrained")
     axes = list(fig.subplots(1, panels, squeeze=False)[0])
@@ -215,9 +333,21 @@ def _save(fig: Figure, path: Path, title: str, series: int) -> None:
         fig.suptitle(_literal(title), fontsize=10, x=0.01, ha="left", wrap=True)
     if series > 1:
         handles, names = fig.axes[0].get_legend_handles_labels()
-        fig.legend(handles, names, loc="outside lower center", ncols=min(4, series), frameon=False, fontsize=8)
+        fig.legend(
+            handles,
+            names,
+            loc="outside lower center",
+            ncols=min(4, series),
+            frameon=False,
+            fontsize=8,
+        )
     for ending in (".svg", ".png"):
         file = path.with_name(path.name + ending)
         # without a date and with a fixed salt the same figure has the same bytes
-        with whole(file) as part, rc_context({"svg.hashsalt": path.name}):
-            fig.savefig(part, format=ending[1:], dpi=DPI, metadata={"Date": None} if ending == ".svg" else None)
+        with atomic_write(file) as part, rc_context({"svg.hashsalt": path.name}):
+            fig.savefig(
+                part,
+                format=ending[1:],
+                dpi=DPI,
+                metadata={"Date": None} if ending == ".svg" else None,
+            )

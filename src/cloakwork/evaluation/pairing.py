@@ -1,4 +1,6 @@
-"""Which protected photo belongs to which clean one: from the records beside the protected photos, or from a clean folder."""
+"""Which protected photo belongs to which clean one: from the records beside the protected photos,
+or from a clean folder.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +41,21 @@ class Couple(NamedTuple):
     """largest, 1/255"""
 
 
-def find_subjects(protected: Path | str, clean: Path | str | None = None, reference: Path | str | None = None) -> list[Subject]:
+def find_subjects(
+    protected: Path | str, clean: Path | str | None = None, reference: Path | str | None = None
+) -> list[Subject]:
     """The photo sets of a folder of protected photos, each paired with its originals.
 
     Args:
         protected: a folder that `protect` wrote, or any folder of protected photos.
-        clean: folder of the originals, by the same names (endings may differ); None: the records say where they are.
-        reference: folder of further clean photos of the subject, or of the subjects in subfolders of the same names, that
-            pictures are compared with; None: the originals.
+        clean: folder of the originals, by the same names (endings may differ); None: the records
+            say where they are.
+        reference: folder of further clean photos of the subject, or of the subjects in subfolders
+            of the same names, that pictures are compared with; None: the originals.
 
     Raises:
-        UserError: every protected photo without an original and the other way round, other sizes, missing records.
+        UserError: every protected photo without an original and the other way round, other sizes,
+            missing records.
     """
     sets = load_sets(protected)
     pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, Path(protected))
@@ -59,18 +65,27 @@ def find_subjects(protected: Path | str, clean: Path | str | None = None, refere
         couples = [_couple(*pair) for pair in pairs[photo_set.name]]
         faults += [couple for couple in couples if isinstance(couple, str)]
         if reference and photo_set.name not in more and len(more) > 1:
-            faults.append(f"{reference} has no subfolder '{photo_set.name}' with clean photos of that set; add one.")
+            faults.append(
+                f"{reference} has no subfolder '{photo_set.name}' with clean photos of that set; add one."
+            )
         if not faults:
-            subjects.append(_subject(photo_set.name or Path(protected).name,
-                                     [couple for couple in couples if isinstance(couple, Couple)], budgets.get(photo_set.name),
-                                     more.get(photo_set.name, next(iter(more.values()), None))))  # fmt: skip
+            subjects.append(
+                _subject(
+                    photo_set.name or Path(protected).name,
+                    [couple for couple in couples if isinstance(couple, Couple)],
+                    budgets.get(photo_set.name),
+                    more.get(photo_set.name, next(iter(more.values()), None)),
+                )
+            )
     if faults:
         raise UserError(*faults)
     return subjects
 
 
 def _couple(protected: Path, original: Original) -> Couple | str:
-    """A pair, each file decoded once; a sentence if the original has changed or the two have other sizes."""
+    """A pair, each file decoded once; a sentence if the original has changed or the two have other
+    sizes.
+    """
     clean = original.file
     a, b = load_photo(protected), load_photo(clean)
     if original.changed(b.digest):
@@ -78,14 +93,20 @@ def _couple(protected: Path, original: Original) -> Couple | str:
     if a.pixels.shape != b.pixels.shape:
         sizes = [f"{p.pixels.shape[2]} x {p.pixels.shape[1]}" for p in (a, b)]
         return f"{protected} is {sizes[0]} and its original {clean} {sizes[1]}; they must have the same size."
-    return Couple(b.digest, clean, a.digest, protected, int((a.pixels.int() - b.pixels.int()).abs().max()))
+    return Couple(
+        b.digest, clean, a.digest, protected, int((a.pixels.int() - b.pixels.int()).abs().max())
+    )
 
 
-def _subject(name: str, couples: list[Couple], budget: float | None, more: tuple[Path, ...] | None) -> Subject:
+def _subject(
+    name: str, couples: list[Couple], budget: float | None, more: tuple[Path, ...] | None
+) -> Subject:
     """Pairs in the order of the originals' contents, so that names do not matter."""
     couples = sorted(couples)
     clean = Source(tuple(c.clean for c in couples), tuple(c.clean_digest for c in couples))
-    protected = Source(tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples))
+    protected = Source(
+        tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples)
+    )
     used = float(max(c.change for c in couples)) if budget is None else budget
     return Subject(name, clean, protected, max(1.0, used), source(more) if more else clean)
 
@@ -98,25 +119,43 @@ def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Pa
     faults, pairs = [], {}
     for s in sets:
         known, mine = originals.pop(s.name, {}), {f.stem.casefold(): f for f in s.files}
-        faults += [f"{f} has no original in {clean}; name the two alike." for k, f in mine.items() if k not in known]
-        faults += [f"{f} has no protected counterpart; name the two alike, or take it away." for k, f in known.items()
-                   if k not in mine]  # fmt: skip
+        faults += [
+            f"{f} has no original in {clean}; name the two alike."
+            for k, f in mine.items()
+            if k not in known
+        ]
+        faults += [
+            f"{f} has no protected counterpart; name the two alike, or take it away."
+            for k, f in known.items()
+            if k not in mine
+        ]
         pairs[s.name] = [(f, Original(known[k])) for k, f in mine.items() if k in known]
-    faults += [f"The clean set '{name}' has no protected counterpart; name the two folders alike." for name in originals]
+    faults += [
+        f"The clean set '{name}' has no protected counterpart; name the two folders alike."
+        for name in originals
+    ]
     if faults:
         raise UserError(*faults)
     return pairs
 
 
-def _by_record(sets: list[PhotoSet], root: Path) -> tuple[dict[str, list[tuple[Path, Original]]], dict[str, float]]:
-    """Pairs and budgets as the records beside the photos have them; the folder may have been moved since."""
+def _by_record(
+    sets: list[PhotoSet], root: Path
+) -> tuple[dict[str, list[tuple[Path, Original]]], dict[str, float]]:
+    """Pairs and budgets as the records beside the photos have them; the folder may have been moved
+    since.
+    """
     known = _records(root)
     faults, pairs, budgets = [], {}, {}
     for s in sets:
         for file in s.files:
             original = known.get((s.name, file.name))
             if original is None or not original.file.is_file():
-                gone = f"its original {original.file} is gone" if original else "no record says what its original is"
+                gone = (
+                    f"its original {original.file} is gone"
+                    if original
+                    else "no record says what its original is"
+                )
                 faults.append(f"{file}: {gone}; name the folder of the originals with --clean.")
                 continue
             pairs.setdefault(s.name, []).append((file, original))
@@ -133,7 +172,9 @@ def _records(root: Path) -> dict[tuple[str, str], Original]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             for photo in record["photos"]:
-                original = Original(Path(photo["original"]), photo["digest"], record["config"]["budget"])
+                original = Original(
+                    Path(photo["original"]), photo["digest"], record["config"]["budget"]
+                )
                 known[record["name"], Path(photo["output"]).name] = original
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
@@ -147,14 +188,17 @@ def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Orig
 
     Args:
         sets: of one folder.
-        clean: folder of the originals, by the same names; None: the records beside the photos, or in a folder over theirs, say
-            where originals are, and what they do not know is left out. Whether an original has changed is not asked here.
+        clean: folder of the originals, by the same names; None: the records beside the photos, or
+            in a folder over theirs, say where originals are, and what they do not know is left out.
+            Whether an original has changed is not asked here.
 
     Raises:
         UserError: photos and those of `clean` do not pair up, or a record is damaged.
     """
     if clean:
-        return {photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs}
+        return {
+            photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs
+        }
     records = cache(_records)
 
     def original(file: Path) -> Original | None:

@@ -19,7 +19,8 @@ class Source:
     Attributes:
         files: in the order in which they pair up with those of other sources.
         digests: sha256 of each photo's pixels.
-        side: pixels that the shorter side of a photo has at most; larger ones are made smaller when they are read.
+        side: pixels that the shorter side of a photo has at most; larger ones are made smaller when
+            they are read.
     """
 
     files: tuple[Path, ...]

@@ -1,8 +1,10 @@
-"""Steps by content: protect, purify, mix, attack, score. What was once computed is not computed again.
+"""Steps by content: protect, purify, mix, attack, score. What was once computed is not computed
+again.
 
-A step's key is the hash of all that decides its result: its method, VERSION and config, its seed, the keys of what goes in
-and the weights of the models it asks. A result is a file in the store, named by that key (see store.py): a killed step leaves
-nothing, processes may share the work, and a second protection's audit finds the thieves of clean photos and of noise there.
+A step's key is the hash of all that decides its result: its method, VERSION and config, its seed,
+the keys of what goes in and the weights of the models it asks. A result is a file in the store,
+named by that key (see store.py): a killed step leaves nothing, processes may share the work, and a
+second protection's audit finds the thieves of clean photos and of noise there.
 """
 
 from __future__ import annotations
@@ -29,7 +31,12 @@ from cloakwork.photos.budget import WORK_SIDE
 from cloakwork.state import Progress
 
 Kind = Literal["protect", "purify", "mix", "attack", "score"]
-FOLDERS = {"protect": "protections", "purify": "purifiers", "attack": "attackers", "score": "metrics"}
+FOLDERS = {
+    "protect": "protections",
+    "purify": "purifiers",
+    "attack": "attackers",
+    "score": "metrics",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class Mix:
     """Config of the step "mix": what the thief could get hold of."""
 
     share: float
-    """of the photos that are clean, rounded to whole photos; the first ones are taken from the clean set"""
+    """of the photos that are clean, rounded to whole photos; the first ones are taken from the
+    clean set"""
 
 
 @dataclass(frozen=True)
@@ -47,9 +55,11 @@ class Step:
     Attributes:
         kind, name: which method; a mix has no method of its own.
         config: the method's Config.
-        inputs: what it is done to, first; then the clean photos that it may look at (protect: set A, mix, score: references).
+        inputs: what it is done to, first; then the clean photos that it may look at (protect: set
+            A, mix, score: references).
         models: surrogates, or the victim, by name.
-        prompts: what a thief asks for; for a score, what its pictures were asked for, in equal shares.
+        prompts: what a thief asks for; for a score, what its pictures were asked for, in equal
+            shares.
         dtype: what the models' arithmetic is autocast to.
     """
 
@@ -63,23 +73,25 @@ class Step:
     dtype: str = "float32"
 
     @property
-    def rests_on(self) -> tuple[Step, ...]:
+    def dependencies(self) -> tuple[Step, ...]:
         """The steps whose results go in."""
         return tuple(i for i in self.inputs if isinstance(i, Step))
 
     @property
-    def place(self) -> int:
+    def purifiers_before(self) -> int:
         """How many purifiers have been at the photos before this one."""
         first = self.inputs[0]
-        return first.place + 1 if isinstance(first, Step) and first.kind == "purify" else 0
+        return (
+            first.purifiers_before + 1 if isinstance(first, Step) and first.kind == "purify" else 0
+        )
 
     @property
     def denoises_pixels(self) -> bool:
         """Whether its model is a PixelDDPM, not an LDM."""
-        return self.kind == "purify" and registry.asks(self.name) == "pixels"
+        return self.kind == "purify" and registry.model_kind(self.name) == "pixels"
 
 
-def purified(
+def purify_steps(
     photos: Source | Step,
     purifiers: Iterable[tuple[str, Any]],
     *,
@@ -88,15 +100,27 @@ def purified(
     seed: int = 0,
     dtype: str = "float32",
 ) -> Source | Step:
-    """Photos after purifiers (names and Configs) in order, each with the model of the kind that it needs, if any."""
+    """Photos after purifiers (names and Configs) in order, each with the model of the kind that it
+    needs, if any.
+    """
     for name, config in purifiers:
-        photos = Step("purify", name, config, (photos,), seed, registry.asked(name, model, denoiser), dtype=dtype)
+        photos = Step(
+            "purify",
+            name,
+            config,
+            (photos,),
+            seed,
+            registry.model_names(name, model, denoiser),
+            dtype=dtype,
+        )
     return photos
 
 
 @dataclass
-class Bench:
-    """Where steps run: the store of results (a folder or an fsspec URL), the models kept warm, the device."""
+class Workspace:
+    """Where steps run: the store of results (a folder or an fsspec URL), the models kept warm, the
+    device.
+    """
 
     store: Path | str
     device: str = "auto"
@@ -119,10 +143,15 @@ class Bench:
 
     def models(self, step: Step) -> list[Any]:
         """Those that a step asks, of the kind that it needs."""
-        return [(self.denoiser if step.denoises_pixels else self.model)(name, step.dtype) for name in step.models]
+        return [
+            (self.denoiser if step.denoises_pixels else self.model)(name, step.dtype)
+            for name in step.models
+        ]
 
     def weights(self, step: Step) -> list[tuple[str, str]]:
-        """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded for it."""
+        """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded
+        for it.
+        """
         of = pixel_ddpm.weights if step.denoises_pixels else loading.weights
         return [(of(name), str(DTYPES[step.dtype])) for name in step.models]
 
@@ -135,50 +164,75 @@ class Bench:
         return pick_device(self.device)
 
 
-def key(step: Step | Source, bench: Bench) -> str:
+def key(step: Step | Source, workspace: Workspace) -> str:
     """sha256, hex, over everything that decides the step's result."""
-    if id(step) not in bench._keys:  # by identity, since a Config of somebody's may hold what cannot be hashed
-        parts = step.parts() if isinstance(step, Source) else _parts(step, bench)
-        bench._keys[id(step)] = step, hash_of(parts)
-    return bench._keys[id(step)][1]
+    if (
+        id(step) not in workspace._keys
+    ):  # by identity, since a Config of somebody's may hold what cannot be hashed
+        parts = step.parts() if isinstance(step, Source) else _parts(step, workspace)
+        workspace._keys[id(step)] = step, hash_of(parts)
+    return workspace._keys[id(step)][1]
 
 
-def _parts(step: Step, bench: Bench) -> dict[str, Any]:
+def _parts(step: Step, workspace: Workspace) -> dict[str, Any]:
     module = registry.load(FOLDERS[step.kind], step.name) if step.kind in FOLDERS else None
-    asked = metric_instrument(step.name, step.config) if step.kind == "score" else registry.instrument(module, step.config)
+    asked = (
+        metric_instrument(step.name, step.config)
+        if step.kind == "score"
+        else registry.instrument(module, step.config)
+    )
     return {
-        "step": [step.kind, step.name, getattr(module, "VERSION", 1), registry.settings(step.config), step.seed, step.prompts],
-        "inputs": [key(i, bench) for i in step.inputs],
-        "weights": bench.weights(step),
+        "step": [
+            step.kind,
+            step.name,
+            getattr(module, "VERSION", 1),
+            registry.settings(step.config),
+            step.seed,
+            step.prompts,
+        ],
+        "inputs": [key(i, workspace) for i in step.inputs],
+        "weights": workspace.weights(step),
         "instrument": asked,
-        **({"place": step.place} if step.kind == "purify" else {}),  # decides what it draws
-        **({"target": target} if (target := targets.digest(step.config)) else {}),  # a file may change under its name
-        "where": [bench.torch_device.type, torch.__version__, torch.get_num_threads(), WORK_SIDE],
+        **(
+            {"place": step.purifiers_before} if step.kind == "purify" else {}
+        ),  # decides what it draws
+        **(
+            {"target": target} if (target := targets.digest(step.config)) else {}
+        ),  # a file may change under its name
+        "where": [
+            workspace.torch_device.type,
+            torch.__version__,
+            torch.get_num_threads(),
+            WORK_SIDE,
+        ],
     }
 
 
-def name_of(step: Step, bench: Bench) -> str:
+def name_of(step: Step, workspace: Workspace) -> str:
     """What the store calls the step's result."""
-    return f"{step.kind}/{key(step, bench)[:32]}.{'json' if step.kind == 'score' else 'safetensors'}"
+    return f"{step.kind}/{key(step, workspace)[:32]}.{'json' if step.kind == 'score' else 'safetensors'}"
 
 
-def cached(step: Step, bench: Bench) -> bool:
+def cached(step: Step, workspace: Workspace) -> bool:
     """Whether the result is there already."""
-    return bench.results.has(name_of(step, bench))
+    return workspace.results.has(name_of(step, workspace))
 
 
-def graph(targets: Iterable[Step], bench: Bench, *, missing: bool = False) -> dict[str, Step]:
+def graph(
+    targets: Iterable[Step], workspace: Workspace, *, missing: bool = False
+) -> dict[str, Step]:
     """Targets and all that they rest on: name -> step, each once, what a step rests on before it.
 
-    With `missing` only what has to be made for the targets' sake: what a result rests on is not needed once it is there.
+    With `missing` only what has to be made for the targets' sake: what a result rests on is not
+    needed once it is there.
     """
     found: dict[str, Step] = {}
 
     def visit(step: Step) -> None:
-        name = name_of(step, bench)
-        if name in found or (missing and bench.results.has(name)):
+        name = name_of(step, workspace)
+        if name in found or (missing and workspace.results.has(name)):
             return
-        for before in step.rests_on:
+        for before in step.dependencies:
             visit(before)
         found[name] = step
 

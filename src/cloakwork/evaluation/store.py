@@ -1,8 +1,10 @@
-"""Where results lie: a folder, on a disk that several machines may share, or any place that fsspec reaches.
+"""Where results lie: a folder, on a disk that several machines may share, or any place that fsspec
+reaches.
 
-A result is a file that appears whole, beside a record with its hash, its cost and where it was made. A file that is not what its
-record says is thrown away and made again. Who makes a result claims it first; a claim whose owner has stopped giving signs of
-life is taken over, so that any number of processes may work on one store, and one that dies costs no more than its own step.
+A result is a file that appears whole, beside a record with its hash, its cost and where it was
+made. A file that is not what its record says is thrown away and made again. Who makes a result
+claims it first; a claim whose owner has stopped giving signs of life is taken over, so that any
+number of processes may work on one store, and one that dies costs no more than its own step.
 
     store.json                      the format
     attack/1f0c....safetensors      a result
@@ -28,11 +30,13 @@ from typing import Any
 
 from cloakwork._version import __version__
 from cloakwork.errors import UserError
-from cloakwork.files import cache_folder, sha256, whole, write_json
+from cloakwork.files import atomic_write, cache_folder, sha256, write_json
 
 FORMAT = 1
 BEAT = 10.0  # seconds between two signs of life
-LOST = 6 * BEAT  # without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less
+LOST = (
+    6 * BEAT
+)  # without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less
 
 
 @dataclass(frozen=True)
@@ -55,11 +59,15 @@ class Store:
         return url_to_fs(self.url or str(self.folder))
 
     def find(self, name: str) -> Path | None:
-        """The local file of a result, checked against its record; None when there is none, or none that can be trusted."""
+        """The local file of a result, checked against its record; None when there is none, or none
+        that can be trusted.
+        """
         path = self.folder / name
         if path.is_file() and _sound(path):
             return path
-        if self.url and self._fetch(name):  # the mirror has nothing yet, or nothing that can be trusted
+        if self.url and self._fetch(
+            name
+        ):  # the mirror has nothing yet, or nothing that can be trusted
             self._fetch(_record(path).relative_to(self.folder).as_posix())
             if _sound(path):
                 return path
@@ -70,17 +78,24 @@ class Store:
 
     def has(self, name: str) -> bool:
         """Whether a result is there, without a look inside."""
-        return (self.folder / name).is_file() or bool(self.url and self._place[0].exists(f"{self._place[1]}/{name}"))
+        return (self.folder / name).is_file() or bool(
+            self.url and self._place[0].exists(f"{self._place[1]}/{name}")
+        )
 
     def keep(self, name: str, write: Callable[[Path], None], about: dict[str, Any]) -> Path:
-        """Makes a result visible, which must have been claimed: `write` is given a path; a record with `about` comes first.
+        """Makes a result visible, which must have been claimed: `write` is given a path; a record
+        with `about` comes first.
 
         Raises:
             UserError: the disk is full, or the like.
         """
         path = self.folder / name
-        host = {"host": platform.node(), "made_by": __version__, "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
-        with whole(path) as made:
+        host = {
+            "host": platform.node(),
+            "made_by": __version__,
+            "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        with atomic_write(path) as made:
             write(made)
             write_json(_record(path), {"sha256": sha256(made)} | about | host)
             if self.url:
@@ -94,7 +109,9 @@ class Store:
             path.unlink(missing_ok=True)
             if self.url:
                 with suppress(FileNotFoundError):
-                    self._place[0].rm_file(f"{self._place[1]}/{path.relative_to(self.folder).as_posix()}")
+                    self._place[0].rm_file(
+                        f"{self._place[1]}/{path.relative_to(self.folder).as_posix()}"
+                    )
 
     def record(self, name: str) -> dict[str, Any]:
         """What is known of how a result was made; empty when nothing is."""
@@ -130,7 +147,7 @@ class Store:
         fs, root = self._place
         if not fs.exists(f"{root}/{name}"):
             return False
-        with whole(self.folder / name, shared=True) as part:
+        with atomic_write(self.folder / name, shared=True) as part:
             fs.get_file(f"{root}/{name}", str(part))
         return True
 
@@ -150,7 +167,11 @@ def open_store(where: Path | str) -> Store:
         UserError: a newer version has written it, or it cannot be reached.
     """
     url = str(where) if "://" in str(where) else ""
-    folder = cache_folder() / "stores" / uuid.uuid5(uuid.NAMESPACE_URL, url).hex if url else Path(where).absolute()
+    folder = (
+        cache_folder() / "stores" / uuid.uuid5(uuid.NAMESPACE_URL, url).hex
+        if url
+        else Path(where).absolute()
+    )
     store, name = Store(folder, url.rstrip("/")), "store.json"
     path = folder / name
     try:
@@ -161,7 +182,9 @@ def open_store(where: Path | str) -> Store:
                 store._send(path, name)
         said = json.loads(path.read_text())
     except (ImportError, ValueError, OSError) as error:
-        raise UserError(f"The store {where} cannot be reached ({error}); check the spelling and what you may write.") from error
+        raise UserError(
+            f"The store {where} cannot be reached ({error}); check the spelling and what you may write."
+        ) from error
     if said["format"] > FORMAT:
         raise UserError(
             f"The store {where} was written by cloakwork {said['made_by']} (format {said['format']}; this one reads {FORMAT}); "
@@ -247,7 +270,9 @@ def _beat(claim: _Claim, stop: threading.Event) -> None:
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process of this machine runs; yes where that cannot be asked (on Windows asking would end it)."""
+    """Whether a process of this machine runs; yes where that cannot be asked (on Windows asking
+    would end it).
+    """
     if os.name == "nt":
         return True
     try:

@@ -1,1 +1,3 @@
-"""Fine-tuning: DreamBooth's training loop, class pictures, prompts, LoRA, contrastive decoupling, export."""
+"""Fine-tuning: DreamBooth's training loop, class pictures, prompts, LoRA, contrastive decoupling,
+export.
+"""

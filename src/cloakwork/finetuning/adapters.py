@@ -1,4 +1,6 @@
-"""What a thief trains on a frozen model (LoRA, new words), and the files in which diffusers expects what was trained."""
+"""What a thief trains on a frozen model (LoRA, new words), and the files in which diffusers expects
+what was trained.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +15,42 @@ from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
 
 ATTENTION_LORA = ["to_q", "to_k", "to_v", "to_out.0"]
-OTHER_LORA = ["proj_in", "proj_out", "ff.net.0.proj", "ff.net.2", "conv1", "conv2", "conv_shortcut", "time_emb_proj", "conv"]
+OTHER_LORA = [
+    "proj_in",
+    "proj_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "time_emb_proj",
+    "conv",
+]
 TEXT_LORA = ["q_proj", "k_proj", "v_proj", "out_proj"]
 Layers = Literal["attention", "all"]
 
 
 @torch.no_grad()
-def add_lora(ldm: LDM, rank: int, layers: Layers, rng: torch.Generator, *, text_encoder: bool) -> None:
-    """Puts LoRA layers (Hu et al., arXiv 2106.09685) on the model's UNet (and the text encoder's attention), in place.
+def add_lora(
+    ldm: LDM, rank: int, layers: Layers, rng: torch.Generator, *, text_encoder: bool
+) -> None:
+    """Puts LoRA layers (Hu et al., arXiv 2106.09685) on the model's UNet (and the text encoder's
+    attention), in place.
 
-    The first matrix is normal with standard deviation 1 / rank, the second zero, so that nothing has changed yet; alpha is the
-    rank.
+    The first matrix is normal with standard deviation 1 / rank, the second zero, so that nothing
+    has changed yet; alpha is the rank.
     """
     from peft import LoraConfig
 
     parts = [(ldm.unet, ATTENTION_LORA + (OTHER_LORA if layers == "all" else []))]
     parts += [(ldm.text_encoder, TEXT_LORA)] if text_encoder else []
     for part, targets in parts:
-        with torch.random.fork_rng(devices=[]):  # peft draws from the global generator, and what it draws is replaced below
-            part.add_adapter(LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=True, target_modules=targets))
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # peft draws from the global generator, and what it draws is replaced below
+            part.add_adapter(
+                LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=True, target_modules=targets)
+            )
         for name, p in part.named_parameters():
             p.requires_grad_(False)
             if ".lora_A." in name:
@@ -59,7 +78,8 @@ class Words(nn.Module):
 
 
 def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
-    """A model that knows n new tokens (`token`, `token`_1, ...), each embedded like the word `initial`; and how to write them.
+    """A model that knows n new tokens (`token`, `token`_1, ...), each embedded like the word
+    `initial`; and how to write them.
 
     `ldm` itself must be a copy: its text encoder is changed, its tokenizer is not.
 
@@ -71,17 +91,25 @@ def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
     def ids_of(word: str) -> list[int]:
         return ldm.tokenizer(word, add_special_tokens=False).input_ids
 
-    faults = [f"The token '{t}' is a word of this model already; choose another." for t in tokens if len(ids_of(t)) == 1]
+    faults = [
+        f"The token '{t}' is a word of this model already; choose another."
+        for t in tokens
+        if len(ids_of(t)) == 1
+    ]
     ids = ids_of(ldm.spell(initial))
     if len(ids) != 1:
-        faults.append(f"The initial word '{initial}' is {len(ids)} tokens to this model; choose a word that is one.")
+        faults.append(
+            f"The initial word '{initial}' is {len(ids)} tokens to this model; choose a word that is one."
+        )
     if faults:
         raise UserError(*faults)
     tokenizer = deepcopy(ldm.tokenizer)
     tokenizer.add_tokens(tokens)
     known = ldm.text_encoder.get_input_embeddings()
     learned = known.weight[ids].detach().expand(n, -1).clone()
-    ldm.text_encoder.set_input_embeddings(Words(known, tokenizer.convert_tokens_to_ids(tokens), learned))
+    ldm.text_encoder.set_input_embeddings(
+        Words(known, tokenizer.convert_tokens_to_ids(tokens), learned)
+    )
     return replace(ldm, tokenizer=tokenizer, _embedded={}), " ".join(tokens)
 
 
@@ -91,5 +119,9 @@ def is_word(name: str) -> bool:
 
 
 def is_custom(name: str) -> bool:
-    """Whether Custom Diffusion trains the weight of that name: keys and values of the cross-attention, and new words."""
-    return is_word(name) or (name.startswith("unet.") and name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")))
+    """Whether Custom Diffusion trains the weight of that name: keys and values of the
+    cross-attention, and new words.
+    """
+    return is_word(name) or (
+        name.startswith("unet.") and name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight"))
+    )

@@ -19,12 +19,20 @@ def turn(step: int, batch: int, n: int) -> list[int]:
     return [(step * batch + i) % n for i in range(batch)]
 
 
-Feed = Callable[[int], list[Tensor]]  # a step's number -> the latents (each c x h x w) that are learned in it
+BatchFn = Callable[
+    [int], list[Tensor]
+]  # a step's number -> the latents (each c x h x w) that are learned in it
 
 
 def latent_batches(
-    ldm: LDM, photos: Photos, loader: Preprocessing, batch: int, rng: torch.Generator, *, buckets: bool = False
-) -> Feed:
+    ldm: LDM,
+    photos: Photos,
+    loader: Preprocessing,
+    batch: int,
+    rng: torch.Generator,
+    *,
+    buckets: bool = False,
+) -> BatchFn:
     """What a trainer gets in a step: latents of `batch` photos, taken in turn.
 
     They are encoded once, unless the loader draws something or the model samples its posterior.
@@ -35,7 +43,8 @@ def latent_batches(
         loader: how the thief reads photos.
         batch: photos a step.
         rng: for the loader and the posterior.
-        buckets: oblong photos keep their shape (see `bucket`), whatever the loader says of cropping.
+        buckets: oblong photos keep their shape (see `bucket`), whatever the loader says of
+            cropping.
     """
     photos = [p.to(ldm.device) for p in photos]
 
@@ -55,12 +64,15 @@ def latent_batches(
 
 
 def bucket(photo: Tensor, size: int, unit: int) -> Tensor:
-    """A photo (3 x H x W) cut and resized to the nearest aspect bucket: sides in multiples of `unit`, at most size² pixels.
+    """A photo (3 x H x W) cut and resized to the nearest aspect bucket: sides in multiples of
+    `unit`, at most size² pixels.
 
     As trainers with aspect buckets do it (Novel AI's, kohya's): no side is below half of `size`.
     """
     height, width = photo.shape[-2:]
-    tall = [(h, size * size // h // unit * unit) for h in range(size // unit * unit, 2 * size + 1, unit)]
+    tall = [
+        (h, size * size // h // unit * unit) for h in range(size // unit * unit, 2 * size + 1, unit)
+    ]
     shapes = [(a, b) for h, w in tall if 2 * w >= size for a, b in ((h, w), (w, h))]
     h, w = min(shapes, key=lambda s: abs(math.log(s[0] / s[1] * width / height)))
     zoom = min(height / h, width / w)
@@ -73,4 +85,9 @@ def bucket(photo: Tensor, size: int, unit: int) -> Tensor:
 def is_random(loader: Preprocessing) -> bool:
     """Whether a loader shows the same photo in more than one way."""
     spans = [loader.blur_sigma if loader.blur else None, loader.jpeg]
-    return loader.crop == "slide" or loader.zoom < 1 or 0 < loader.flip < 1 or any(s is not None and s[0] < s[1] for s in spans)
+    return (
+        loader.crop == "slide"
+        or loader.zoom < 1
+        or 0 < loader.flip < 1
+        or any(s is not None and s[0] < s[1] for s in spans)
+    )

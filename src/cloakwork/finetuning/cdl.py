@@ -1,13 +1,16 @@
-"""Contrastive decoupling learning (CDL): a thief gives the perturbation a name of its own, and asks for pictures without it.
+"""Contrastive decoupling learning (CDL): a thief gives the perturbation a name of its own, and asks
+for pictures without it.
 
-Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944. A trainer
-that reads protected photos under "a photo of sks person" takes the perturbation for part of the person. So the photos are learned
-under "..., bhj noisy pattern", and class pictures (drawn under the plain prompt) under "..., without bhj noisy pattern"; pictures
-are asked for "without" it too, and led away from a negative prompt. No term is added to the loss.
+Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
+arXiv 2406.18944. A trainer that reads protected photos under "a photo of sks person" takes the
+perturbation for part of the person. So the photos are learned under "..., bhj noisy pattern", and
+class pictures (drawn under the plain prompt) under "..., without bhj noisy pattern"; pictures are
+asked for "without" it too, and led away from a negative prompt. No term is added to the loss.
 
-Checked against the authors' DiffShortcut, where the words at sampling come whether the rest is on or not; here the three parts
-are switches of their own, so that each can be measured. The negative prompt is the paper's (the code: "noisy, lowres, artifact,
-pattern"); the comma under the photos is the code's (the paper: "with bhj noisy pattern", field `link`).
+Checked against the authors' DiffShortcut, where the words at sampling come whether the rest is on
+or not; here the three parts are switches of their own, so that each can be measured. The negative
+prompt is the paper's (the code: "noisy, lowres, artifact, pattern"); the comma under the photos is
+the code's (the paper: "with bhj noisy pattern", field `link`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from cloakwork.models.ldm import Sampling
-from cloakwork.registry import LATE
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class CDL:
     """name of the noise"""
     negative_prompt: str = "noisy, abstract, pattern, low quality"
     """what pictures are led away from, in place of the sampling's own negative prompt"""
-    link: str = field(default=", ", metadata=LATE)
+    link: str = field(default=", ", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """what stands before the noise's name under the photos; the paper: " with " """
 
     def instance(self, prompt: str) -> str:

@@ -15,7 +15,10 @@ from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
 
-LORA, WORDS = "pytorch_lora_weights.safetensors", "learned_embeds.safetensors"  # diffusers' own file names
+LORA, WORDS = (
+    "pytorch_lora_weights.safetensors",
+    "learned_embeds.safetensors",
+)  # diffusers' own file names
 
 
 CUSTOM = "pytorch_custom_diffusion_weights.safetensors"
@@ -24,30 +27,46 @@ CUSTOM = "pytorch_custom_diffusion_weights.safetensors"
 def keep_lora(ldm: LDM, folder: Path) -> None:
     """What `pipe.load_lora_weights(folder)` reads.
 
-    All names are of diffusers' older kind (it reads a mixture wrongly, and says nothing); those of the text encoder are from
-    before transformers 5 dropped the `text_model` in them, so that other tools know them.
+    All names are of diffusers' older kind (it reads a mixture wrongly, and says nothing); those of
+    the text encoder are from before transformers 5 dropped the `text_model` in them, so that other
+    tools know them.
     """
     from peft.utils import get_peft_model_state_dict
 
     tensors = {}
-    for part, prefix, layer in (("unet", "unet.", "lora"), ("text_encoder", "text_encoder.text_model.", "lora_linear_layer")):
+    for part, prefix, layer in (
+        ("unet", "unet.", "lora"),
+        ("text_encoder", "text_encoder.text_model.", "lora_linear_layer"),
+    ):
         module = getattr(ldm, part)
-        for name, p in get_peft_model_state_dict(module).items() if hasattr(module, "peft_config") else ():
-            name = name.removeprefix("text_model.").replace(".lora_A.", f".{layer}.down.").replace(".lora_B.", f".{layer}.up.")
+        for name, p in (
+            get_peft_model_state_dict(module).items() if hasattr(module, "peft_config") else ()
+        ):
+            name = (
+                name.removeprefix("text_model.")
+                .replace(".lora_A.", f".{layer}.down.")
+                .replace(".lora_B.", f".{layer}.up.")
+            )
             tensors[prefix + name] = p.detach().cpu()
     write_tensors(folder / LORA, tensors)
 
 
 def keep_words(ldm: LDM, token: str, folder: Path) -> None:
-    """What `pipe.load_textual_inversion(folder, weight_name="learned_embeds.safetensors")` reads."""
-    write_tensors(folder / WORDS, {token: ldm.text_encoder.get_input_embeddings().learned.detach().cpu()})
+    """What `pipe.load_textual_inversion(folder, weight_name="learned_embeds.safetensors")`
+    reads.
+    """
+    write_tensors(
+        folder / WORDS, {token: ldm.text_encoder.get_input_embeddings().learned.detach().cpu()}
+    )
 
 
 def keep_custom(ldm: LDM, folder: Path) -> None:
-    """What `pipe.unet.load_attn_procs(folder, weight_name="pytorch_custom_diffusion_weights.safetensors", _pipeline=pipe)` reads.
+    """What `pipe.unet.load_attn_procs(folder,
+    weight_name="pytorch_custom_diffusion_weights.safetensors", _pipeline=pipe)` reads.
 
     diffusers 0.42 does nothing without `_pipeline`, and says nothing.
-    Self-attention is named too, without weights: diffusers replaces the processor of every attention.
+    Self-attention is named too, without weights: diffusers replaces the processor of every
+    attention.
     """
     tensors = {}
     for name, p in ldm.unet.named_parameters():
@@ -59,14 +78,22 @@ def keep_custom(ldm: LDM, folder: Path) -> None:
 
 
 def keep_pipeline(ldm: LDM, folder: Path) -> None:
-    """A whole model that `StableDiffusionPipeline.from_pretrained(folder)` and cloakwork itself load."""
+    """A whole model that `StableDiffusionPipeline.from_pretrained(folder)` and cloakwork itself
+    load.
+    """
     from diffusers import StableDiffusionPipeline
 
     make: Any = StableDiffusionPipeline  # its type says that it needs a safety checker; it does not
     pipe = make(
-        vae=ldm.vae, text_encoder=ldm.text_encoder, tokenizer=ldm.tokenizer, unet=ldm.unet, scheduler=ldm.scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=ldm.vae,
+        text_encoder=ldm.text_encoder,
+        tokenizer=ldm.tokenizer,
+        unet=ldm.unet,
+        scheduler=ldm.scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
@@ -77,7 +104,9 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
         os.replace(part, folder)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise UserError(f"{folder} could not be written ({reason}); make room, or choose another folder.") from None
+        raise UserError(
+            f"{folder} could not be written ({reason}); make room, or choose another folder."
+        ) from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
@@ -86,5 +115,9 @@ def _write_vocabulary(folder: Path) -> None:
     """vocab.json and merges.txt beside tokenizer.json, for readers before transformers 5."""
     bpe = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     merges = (m if isinstance(m, str) else " ".join(m) for m in bpe["merges"])
-    (folder / "vocab.json").write_text(json.dumps(bpe["vocab"], ensure_ascii=False), encoding="utf-8")
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    (folder / "vocab.json").write_text(
+        json.dumps(bpe["vocab"], ensure_ascii=False), encoding="utf-8"
+    )
+    (folder / "merges.txt").write_text(
+        "\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8"
+    )

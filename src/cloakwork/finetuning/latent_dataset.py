@@ -12,7 +12,7 @@ from cloakwork.types import Images
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LatentDataset:
     """Pictures that a model learns from, as latents, and the words that go with them."""
 
     latents: Tensor
@@ -21,7 +21,9 @@ class Lesson:
 
 
 @torch.no_grad()
-def lesson(ldm: LDM, pictures: Images, prompt: str) -> Lesson:
+def encode_dataset(ldm: LDM, pictures: Images, prompt: str) -> LatentDataset:
     """Encodes pictures (n x 3 x S x S) to the posterior's mean, eight at a time."""
     ldm = replace(ldm, sample_posterior=False)
-    return Lesson(torch.cat([ldm.encode(part.to(ldm.device)) for part in pictures.split(8)]), prompt)
+    return LatentDataset(
+        torch.cat([ldm.encode(part.to(ldm.device)) for part in pictures.split(8)]), prompt
+    )

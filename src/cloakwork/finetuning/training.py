@@ -1,7 +1,8 @@
 """The training that surrogates and thieves share: DreamBooth's two losses on cached latents.
 
-DreamBooth: Ruiz et al., arXiv 2208.12242. The latents of pictures that do not change are encoded once. `learn` takes a few
-steps of a surrogate; `train` is a thief's whole training, with checkpoints.
+DreamBooth: Ruiz et al., arXiv 2208.12242. The latents of pictures that do not change are encoded
+once. `learn` takes a few steps of a surrogate; `train` is a thief's whole training, with
+checkpoints.
 """
 
 from __future__ import annotations
@@ -16,15 +17,20 @@ import torch
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
-from cloakwork.finetuning.batches import Feed, turn
-from cloakwork.finetuning.latent_dataset import Lesson
-from cloakwork.finetuning.weights import learnable, restore_training, round_weights, training_tensors
+from cloakwork.finetuning.batches import BatchFn, turn
+from cloakwork.finetuning.latent_dataset import LatentDataset
+from cloakwork.finetuning.weights import (
+    learnable,
+    restore_training,
+    round_weights,
+    training_tensors,
+)
 from cloakwork.models.ldm import LDM
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]
-Draw = Callable[[int], Images]  # pictures for each prompt -> what the thief would get now
+SampleFn = Callable[[int], Images]  # pictures for each prompt -> what the thief would get now
 PREVIEW = 4  # pictures for each prompt that are kept along a training
 
 
@@ -45,17 +51,18 @@ class Training:
     weights: Precision = "float32"
     """precision the weights are kept in between steps"""
     gradient_checkpointing: bool = False
-    """compute the UNet's activations twice rather than keep them: less memory, more time, the same bytes"""
+    """compute the UNet's activations twice rather than keep them: less memory, more time, the same
+    bytes"""
     adam8bit: bool = False
     """keep the optimizer's moments in 8 bits (package bitsandbytes)"""
     clip: float = 1.0
     """largest norm of the gradient by all weights (0: any)"""
 
 
-def learn(
+def train_steps(
     ldm: LDM,
-    subject: Lesson,
-    kind: Lesson | None,
+    subject: LatentDataset,
+    kind: LatentDataset | None,
     how: Training,
     steps: int,
     rng: torch.Generator,
@@ -63,23 +70,31 @@ def learn(
     first: int = 0,
     kind_first: int = 0,
 ) -> None:
-    """`steps` AdamW steps of L(subject) + prior_weight L(kind) on the model itself, with a new optimizer.
+    """`steps` AdamW steps of L(subject) + prior_weight L(kind) on the model itself, with a new
+    optimizer.
 
-    Pictures are taken in turn, beginning with number `first` (class pictures: `kind_first`), so that successive calls go
-    round all of them. Of a model with LoRA layers only these learn.
+    Pictures are taken in turn, beginning with number `first` (class pictures: `kind_first`), so
+    that successive calls go round all of them. Of a model with LoRA layers only these learn.
     """
-    with ldm.trainable(text_encoder=how.text_encoder, only=learnable(ldm).__contains__) as named, _checkpointing(ldm, how):
+    with (
+        ldm.trainable(text_encoder=how.text_encoder, only=learnable(ldm).__contains__) as named,
+        _checkpointing(ldm, how),
+    ):
         params = list(named.values())
         optimizer = adamw(params, how)
         for step in range(steps):
             loss = _error(ldm, subject, how.batch, first + step, rng)
             if kind is not None:
-                loss = loss + how.prior_weight * _error(ldm, kind, how.batch, kind_first + step, rng)
+                loss = loss + how.prior_weight * _error(
+                    ldm, kind, how.batch, kind_first + step, rng
+                )
             _descend(loss, params, optimizer, how)
 
 
-def _error(ldm: LDM, what: Lesson, batch: int, step: int, rng: torch.Generator) -> Tensor:
-    return ldm.latent_loss(what.latents[turn(step, batch, len(what.latents))], ldm.embed([what.prompt]), rng)
+def _error(ldm: LDM, what: LatentDataset, batch: int, step: int, rng: torch.Generator) -> Tensor:
+    return ldm.latent_loss(
+        what.latents[turn(step, batch, len(what.latents))], ldm.embed([what.prompt]), rng
+    )
 
 
 def adamw(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
@@ -99,7 +114,9 @@ def adamw(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
     return AdamW8bit(params, lr=how.lr, weight_decay=1e-2)
 
 
-def _descend(loss: Tensor, params: list[nn.Parameter], optimizer: torch.optim.Optimizer, how: Training) -> None:
+def _descend(
+    loss: Tensor, params: list[nn.Parameter], optimizer: torch.optim.Optimizer, how: Training
+) -> None:
     """One step of the optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -122,23 +139,24 @@ def _checkpointing(ldm: LDM, how: Training) -> Iterator[None]:
         ldm.unet.disable_gradient_checkpointing()
 
 
-def train(
+def finetune(
     ldm: LDM,
-    feed: Feed,
+    feed: BatchFn,
     prompt: str,
-    kind: Lesson | None,
+    kind: LatentDataset | None,
     how: Training,
     steps: int,
     rng: torch.Generator,
-    state: State,
-    draw: Draw,
+    state: RunState,
+    draw: SampleFn,
     *,
     only: Callable[[str], bool] | None = None,
 ) -> None:
-    """A thief's training, on the model itself: `steps` AdamW steps of L(what `feed` gives) + prior_weight L(kind), one optimizer.
+    """A thief's training, on the model itself: `steps` AdamW steps of L(what `feed` gives) +
+    prior_weight L(kind), one optimizer.
 
-    Goes on from the checkpoint of `state`, to the same bytes; shows it pictures that `draw` makes along the way. `only` says by
-    name which of the weights learn.
+    Goes on from the checkpoint of `state`, to the same bytes; shows it pictures that `draw` makes
+    along the way. `only` says by name which of the weights learn.
 
     Raises:
         UserError: the loss is not finite.
@@ -153,20 +171,29 @@ def train(
             prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
             if kind is not None:
                 z = z + list(kind.latents[turn(step, how.batch, len(kind.latents))])
-                prompts, weights = prompts + [kind.prompt] * how.batch, weights + [how.prior_weight / how.batch] * how.batch
+                prompts, weights = (
+                    prompts + [kind.prompt] * how.batch,
+                    weights + [how.prior_weight / how.batch] * how.batch,
+                )
             loss = weighted_error(ldm, z, prompts, weights, rng)
             for group in optimizer.param_groups:
                 group["lr"] = how.lr * (1 + (how.final_lr - 1) * step / steps)
             _descend(loss, params, optimizer, how)
             state.trace.append(loss.item())
             if not math.isfinite(state.trace[-1]):
-                raise UserError(f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32.")
-            state.show(step + 1, lambda: draw(PREVIEW))
-            state.keep(step + 1, steps, rng, lambda: training_tensors(named, optimizer))
+                raise UserError(
+                    f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32."
+                )
+            state.preview(step + 1, lambda: draw(PREVIEW))
+            state.checkpoint(step + 1, steps, rng, lambda: training_tensors(named, optimizer))
 
 
-def weighted_error(ldm: LDM, latents: list[Tensor], prompts: list[str], weights: list[float], rng: torch.Generator) -> Tensor:
-    """Sum of weight times denoising error; latents (each c x h x w) of one shape go through the UNet together."""
+def weighted_error(
+    ldm: LDM, latents: list[Tensor], prompts: list[str], weights: list[float], rng: torch.Generator
+) -> Tensor:
+    """Sum of weight times denoising error; latents (each c x h x w) of one shape go through the
+    UNet together.
+    """
     texts = list(dict.fromkeys(prompts))
     embedded = ldm.embed(texts)
     total = torch.zeros((), device=ldm.device)
@@ -175,6 +202,13 @@ def weighted_error(ldm: LDM, latents: list[Tensor], prompts: list[str], weights:
         z = torch.stack([latents[i] for i in which])
         t, noise = ldm.timesteps(len(z), rng), ldm.noise(z.shape, rng)
         z_t, target = ldm.diffuse(z, noise, t)
-        errors = (ldm.predict(z_t, t, embedded[[texts.index(prompts[i]) for i in which]]) - target).square().flatten(1).mean(1)
-        total = total + (errors * torch.tensor([weights[i] for i in which], device=ldm.device)).sum()
+        errors = (
+            (ldm.predict(z_t, t, embedded[[texts.index(prompts[i]) for i in which]]) - target)
+            .square()
+            .flatten(1)
+            .mean(1)
+        )
+        total = (
+            total + (errors * torch.tensor([weights[i] for i in which], device=ldm.device)).sum()
+        )
     return total

@@ -7,31 +7,50 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from cloakwork.errors import UserError, check_ranges, told
+from cloakwork.errors import UserError, check_ranges, faults_of
 from cloakwork.finetuning.prompts import SUBJECT
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 # bounds of what trainers' Configs may hold; a rate of 0 is a control
 RANGES = {
-    "lr": (0, math.inf), "final_lr": (0, 1), "steps": (1, math.inf), "batch": (1, math.inf), "prior_weight": (0, math.inf),
-    "class_images": (0, math.inf), "rank": (1, math.inf), "vectors": (1, math.inf), "sampling.n": (1, math.inf),
+    "lr": (0, math.inf),
+    "final_lr": (0, 1),
+    "steps": (1, math.inf),
+    "batch": (1, math.inf),
+    "prior_weight": (0, math.inf),
+    "class_images": (0, math.inf),
+    "rank": (1, math.inf),
+    "vectors": (1, math.inf),
+    "sampling.n": (1, math.inf),
     "sampling.guidance": (0, 1000),
-}  # fmt: skip
+}
 
 
-def check_trainer(photos: Photos, victim: LDM, cfg: Any, prompts: Sequence[str], state: State) -> None:
-    """Raises UserError with every fault in what a thief was given, before anything costly is done."""
+def check_trainer(
+    photos: Photos, victim: LDM, cfg: Any, prompts: Sequence[str], state: RunState
+) -> None:
+    """Raises UserError with every fault in what a thief was given, before anything costly is
+    done.
+    """
     faults = []
     if not photos:
         faults.append("There are no photos to learn from; give one at least.")
     if not prompts:
-        faults.append(f'There are no prompts; give one at least, such as "a photo of {SUBJECT} person".')
-    bounded = {name: span for name, span in RANGES.items() if name.partition(".")[0] in {f.name for f in fields(cfg)}}
-    faults += told(check_ranges, cfg, **bounded)
-    faults += told(schedulers.check, victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,))
+        faults.append(
+            f'There are no prompts; give one at least, such as "a photo of {SUBJECT} person".'
+        )
+    bounded = {
+        name: span
+        for name, span in RANGES.items()
+        if name.partition(".")[0] in {f.name for f in fields(cfg)}
+    }
+    faults += faults_of(check_ranges, cfg, **bounded)
+    faults += faults_of(
+        schedulers.check, victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,)
+    )
     kept = state.keep_model
     if kept is not None and kept.exists() and not (kept.is_dir() and not any(kept.iterdir())):
         faults.append(f"{kept} exists already; name a new folder for the model.")

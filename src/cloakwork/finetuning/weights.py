@@ -13,11 +13,17 @@ from cloakwork.models.ldm import LDM
 
 def weights_of(ldm: LDM) -> dict[str, Tensor]:
     """UNet and text encoder weights by name (not copied)."""
-    return {f"{part}.{k}": p.detach() for part in ("unet", "text_encoder") for k, p in getattr(ldm, part).named_parameters()}
+    return {
+        f"{part}.{k}": p.detach()
+        for part in ("unet", "text_encoder")
+        for k, p in getattr(ldm, part).named_parameters()
+    }
 
 
 def learnable(ldm: LDM) -> dict[str, Tensor]:
-    """Those of `weights_of` that a surrogate's training moves: the LoRA layers where there are some, else all."""
+    """Those of `weights_of` that a surrogate's training moves: the LoRA layers where there are
+    some, else all.
+    """
     named = weights_of(ldm)
     return {name: p for name, p in named.items() if ".lora_" in name} or named
 
@@ -32,8 +38,10 @@ def set_weights(ldm: LDM, weights: dict[str, Tensor]) -> None:
 
 
 @contextmanager
-def borrowed(ldm: LDM) -> Iterator[LDM]:
-    """Inside, the model may be trained; afterwards it has its old weights again. Two swapped sets, no second model."""
+def temporarily_trained(ldm: LDM) -> Iterator[LDM]:
+    """Inside, the model may be trained; afterwards it has its old weights again. Two swapped sets,
+    no second model.
+    """
     before = {k: p.clone() for k, p in learnable(ldm).items()}
     try:
         yield ldm
@@ -43,19 +51,29 @@ def borrowed(ldm: LDM) -> Iterator[LDM]:
 
 @torch.no_grad()
 def round_weights(params: Iterable[Tensor]) -> None:
-    """Rounds weights to what bf16 can hold, as training without fp32 master weights does after every step."""
+    """Rounds weights to what bf16 can hold, as training without fp32 master weights does after
+    every step.
+    """
     for p in params:
         p.copy_(p.bfloat16().float())
 
 
-def training_tensors(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def training_tensors(
+    named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
     """What a checkpoint holds: weights and the optimizer's state of each."""
-    moments = {f"{name} {key}": torch.as_tensor(value) for name, p in named.items() for key, value in optimizer.state[p].items()}
+    moments = {
+        f"{name} {key}": torch.as_tensor(value)
+        for name, p in named.items()
+        for key, value in optimizer.state[p].items()
+    }
     return {f"{name} weight": p for name, p in named.items()} | moments
 
 
 @torch.no_grad()
-def restore_training(named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]) -> None:
+def restore_training(
+    named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]
+) -> None:
     """Puts back what `training_tensors` gave."""
     for label, value in saved.items():
         name, _, key = label.rpartition(" ")
@@ -63,4 +81,6 @@ def restore_training(named: dict[str, nn.Parameter], optimizer: torch.optim.Opti
         if key == "weight":
             p.copy_(value)
         else:  # torch counts steps in a float tensor, bitsandbytes in a plain number
-            optimizer.state[p][key] = value.to(p.device) if value.is_floating_point() or value.ndim else int(value)
+            optimizer.state[p][key] = (
+                value.to(p.device) if value.is_floating_point() or value.ndim else int(value)
+            )

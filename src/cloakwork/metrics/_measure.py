@@ -23,8 +23,10 @@ class Measurement:
     Attributes:
         name: the metric.
         values: one a picture, or a single one for metrics of a set; NaN: unscored.
-        reason: why values are NaN and what to do about it, one sentence; None when every one is a number.
-        instrument: the network that measured and its weights, such as "CLIP tiny (weights 0123456789ab)"; "" for none.
+        reason: why values are NaN and what to do about it, one sentence; None when every one is a
+            number.
+        instrument: the network that measured and its weights, such as "CLIP tiny (weights
+            0123456789ab)"; "" for none.
         better: "higher" or "lower", for the pictures themselves; "" where neither is.
         unit: of the values; "" for none.
     """
@@ -45,20 +47,26 @@ class Measurement:
 
 @torch.no_grad()
 def measure(
-    name: str, images: Images | Photos, reference: Photos | None = None, prompts: Sequence[str] | None = None, cfg: Any = None
+    name: str,
+    images: Images | Photos,
+    reference: Photos | None = None,
+    prompts: Sequence[str] | None = None,
+    cfg: Any = None,
 ) -> Measurement:
-    """Scores pictures by one metric. What cannot be scored is NaN and says why; nothing is ever 0 for lack of an instrument.
+    """Scores pictures by one metric. What cannot be scored is NaN and says why; nothing is ever 0
+    for lack of an instrument.
 
     Args:
         name: a metric, or an importable module such as "my_lab.mine".
         images: n pictures, each 3 x H x W in [0, 1].
-        reference: the originals in the same order for metrics whose REFERENCE is "originals"; any clean photos of the subject
-            for those where it is "subject"; else ignored.
+        reference: the originals in the same order for metrics whose REFERENCE is "originals"; any
+            clean photos of the subject for those where it is "subject"; else ignored.
         prompts: what each of the n pictures was asked for, for metrics of text.
         cfg: the metric's Config; None takes its defaults.
 
     Raises:
-        UserError: unknown metric; originals that do not pair up with the pictures; prompts of another number.
+        UserError: unknown metric; originals that do not pair up with the pictures; prompts of
+            another number.
     """
     module = registry.load("metrics", name)
     cfg = module.Config() if cfg is None else cfg
@@ -67,11 +75,15 @@ def measure(
     texts = list(prompts) if prompts is not None else None
     _check_pairs(name, module, pictures, clean, texts)
     values, reason = _score(name, module, pictures, clean, texts, cfg)
-    return Measurement(name, values, reason, metric_instrument(name, cfg), module.BETTER, module.UNIT)
+    return Measurement(
+        name, values, reason, metric_instrument(name, cfg), module.BETTER, module.UNIT
+    )
 
 
 def metric_instrument(name: str, cfg: Any = None) -> str:
-    """The network that a metric measures with and its weights; "" when it has none or they are not here."""
+    """The network that a metric measures with and its weights; "" when it has none or they are not
+    here.
+    """
     module = registry.load("metrics", name)
     if not hasattr(module, "instrument"):
         return ""
@@ -82,14 +94,23 @@ def metric_instrument(name: str, cfg: Any = None) -> str:
 
 
 def _score(
-    name: str, module: ModuleType, pictures: Photos, clean: Photos, prompts: list[str] | None, cfg: Any
+    name: str,
+    module: ModuleType,
+    pictures: Photos,
+    clean: Photos,
+    prompts: list[str] | None,
+    cfg: Any,
 ) -> tuple[list[float], str | None]:
     count = len(pictures) if module.SCOPE == "image" else 1
     try:
         if not pictures:
             raise Unscored("There is no picture to score.")
         if module.REFERENCE and not clean:
-            what = "the originals" if module.REFERENCE == "originals" else "clean photos of the subject"
+            what = (
+                "the originals"
+                if module.REFERENCE == "originals"
+                else "clean photos of the subject"
+            )
             raise Unscored(f"'{name}' compares with {what}, and none were given.")
         scores: Tensor = module.score(pictures, clean or None, prompts, cfg)
     except Unscored as why:
@@ -102,13 +123,19 @@ def _score(
     return values, why if missing == count else f"{missing} of {count}: {why}"
 
 
-def _check_pairs(name: str, module: ModuleType, pictures: Photos, clean: Photos, prompts: list[str] | None) -> None:
+def _check_pairs(
+    name: str, module: ModuleType, pictures: Photos, clean: Photos, prompts: list[str] | None
+) -> None:
     if prompts is not None and len(prompts) != len(pictures):
-        raise UserError(f"There are {len(pictures)} pictures and {len(prompts)} prompts; '{name}' needs one prompt a picture.")
+        raise UserError(
+            f"There are {len(pictures)} pictures and {len(prompts)} prompts; '{name}' needs one prompt a picture."
+        )
     if module.REFERENCE != "originals" or not clean:
         return
     if len(pictures) != len(clean):
-        raise UserError(f"'{name}' needs one original a picture; there are {len(pictures)} pictures and {len(clean)} originals.")
+        raise UserError(
+            f"'{name}' needs one original a picture; there are {len(pictures)} pictures and {len(clean)} originals."
+        )
     for i, (a, b) in enumerate(zip(pictures, clean, strict=True)):
         if a.shape != b.shape:
             raise UserError(

@@ -1,13 +1,17 @@
-"""BRISQUE: how unnatural a picture's local contrast is; about 0 for a natural, clean photo, 100 for a ruined one.
+"""BRISQUE: how unnatural a picture's local contrast is; about 0 for a natural, clean photo, 100 for
+a ruined one.
 
-Mittal, Moorthy, Bovik, "No-Reference Image Quality Assessment in the Spatial Domain", IEEE TIP 21 (2012): 18 statistics of
-contrast-normalised brightness at two scales, a support vector regressor trained on the LIVE database. Checked against the Python
-package brisque 0.2.0 (which Anti-DreamBooth's evaluation uses), whose regressor this is. The score is not limited to [0, 100].
+Mittal, Moorthy, Bovik, "No-Reference Image Quality Assessment in the Spatial Domain", IEEE TIP 21
+(2012): 18 statistics of contrast-normalised brightness at two scales, a support vector regressor
+trained on the LIVE database. Checked against the Python package brisque 0.2.0 (which
+Anti-DreamBooth's evaluation uses), whose regressor this is. The score is not limited to [0, 100].
 
-Departures of the package from the release, behind `recipe`: brightness by Rec. 709 weights (release: Rec. 601), the second scale
-by cubic interpolation without antialiasing (release: with). "package" is the default for the sake of the field's numbers.
-Departures of ours: colours are rounded to 8 bits first, as a saved picture's are; the shape parameter is bounded to [0.2, 10],
-the release's table (the package solves without bounds); of an odd side the second scale drops the half pixel.
+Departures of the package from the release, behind `recipe`: brightness by Rec. 709 weights
+(release: Rec. 601), the second scale by cubic interpolation without antialiasing (release: with).
+"package" is the default for the sake of the field's numbers. Departures of ours: colours are
+rounded to 8 bits first, as a saved picture's are; the shape parameter is bounded to [0.2, 10], the
+release's table (the package solves without bounds); of an odd side the second scale drops the half
+pixel.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ from cloakwork.types import Images, Photos
 VERSION = 1
 SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (float("-inf"), float("inf")), "", None
 SMALLEST = 32  # px
-MISSING = f"BRISQUE needs sides of at least {SMALLEST} px and a picture that is not one flat colour."
+MISSING = (
+    f"BRISQUE needs sides of at least {SMALLEST} px and a picture that is not one flat colour."
+)
 LUMA = {"package": (0.2125, 0.7154, 0.0721), "release": (0.2989, 0.5870, 0.1140)}
 
 
@@ -37,7 +43,9 @@ class Config:
     """brightness and halving as in the Python package, or as in the authors' release"""
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n scores for n pictures (3 x H x W in [0, 1]); NaN below 32 px and for flat pictures."""
     return torch.stack([_brisque(x, cfg.recipe) for x in images]).float()
 
@@ -52,7 +60,9 @@ def _brisque(x: Tensor, recipe: str) -> Tensor:
         return torch.tensor(float("nan"), dtype=torch.double)
     shape = [n // 2 for n in grey.shape]
     if recipe == "package":
-        half = F.interpolate(grey[None, None], scale_factor=0.5, mode="bicubic", recompute_scale_factor=False)[0, 0]
+        half = F.interpolate(
+            grey[None, None], scale_factor=0.5, mode="bicubic", recompute_scale_factor=False
+        )[0, 0]
     else:
         half = F.interpolate(grey[None, None], shape, mode="bicubic", antialias=True)[0, 0]
     return predict(torch.cat([features(grey), features(half)]))

@@ -1,8 +1,8 @@
 """CIEDE2000, mean over pixels: how far apart two photos' colours look; about 1 is just noticeable.
 
-Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", Color Research & Application 30 (2005); equation numbers in the
-margin are theirs, with k_L = k_C = k_H = 1. sRGB (IEC 61966-2-1) to CIELAB under D65, 2 degree observer. Photos are scored in
-strips of rows, so that memory stays bounded.
+Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula", Color Research & Application 30 (2005);
+equation numbers in the margin are theirs, with k_L = k_C = k_H = 1. sRGB (IEC 61966-2-1) to CIELAB
+under D65, 2 degree observer. Photos are scored in strips of rows, so that memory stays bounded.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from cloakwork.types import Images, Photos
 VERSION = 1
 SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (0, float("inf")), "Delta E", "originals"
 STRIP = 500_000  # pixels
-TO_XYZ = ((0.4124564, 0.3575761, 0.1804375), (0.2126729, 0.7151522, 0.0721750), (0.0193339, 0.1191920, 0.9503041))
+TO_XYZ = (
+    (0.4124564, 0.3575761, 0.1804375),
+    (0.2126729, 0.7151522, 0.0721750),
+    (0.0193339, 0.1191920, 0.9503041),
+)
 WHITE = (0.95047, 1.0, 1.08883)  # D65
 
 
@@ -26,9 +30,13 @@ class Config:
     """Nothing to choose."""
 
 
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n numbers for n photos (each 3 x H x W in [0, 1]) and their originals."""
-    return torch.stack([_mean(a.flatten(1), b.flatten(1)) for a, b in zip(images, reference, strict=True)])
+    return torch.stack(
+        [_mean(a.flatten(1), b.flatten(1)) for a, b in zip(images, reference, strict=True)]
+    )
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
@@ -41,7 +49,9 @@ def lab(rgb: Tensor) -> Tensor:
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
     xyz = torch.tensordot(torch.tensor(TO_XYZ, dtype=rgb.dtype), linear, dims=1)
     xyz = xyz / torch.tensor(WHITE, dtype=rgb.dtype).view(3, *[1] * (rgb.dim() - 1))
-    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=1e-6) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    f = torch.where(
+        xyz > (6 / 29) ** 3, xyz.clamp(min=1e-6) ** (1 / 3), xyz / (3 * (6 / 29) ** 2) + 4 / 29
+    )
     return torch.stack([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
 
 
@@ -63,7 +73,13 @@ def difference(lab1: Tensor, lab2: Tensor) -> Tensor:
     far = (h1 - h2).abs() > 180
     h = torch.where(far, torch.where(total < 360, total + 360, total - 360), total) / 2  # (14)
     h = torch.where(grey, total, h)
-    T = (1 - 0.17 * _cos(h - 30) + 0.24 * _cos(2 * h) + 0.32 * _cos(3 * h + 6) - 0.20 * _cos(4 * h - 63))  # (15)  # fmt: skip
+    T = (
+        1
+        - 0.17 * _cos(h - 30)
+        + 0.24 * _cos(2 * h)
+        + 0.32 * _cos(3 * h + 6)
+        - 0.20 * _cos(4 * h - 63)
+    )  # (15)
     turn = 30 * (-(((h - 275) / 25) ** 2)).exp()  # (16)
     R_C = 2 * (C**7 / (C**7 + 25.0**7)).sqrt()  # (17)
     S_L = 1 + 0.015 * (L - 50) ** 2 / (20 + (L - 50) ** 2).sqrt()  # (18)

@@ -1,7 +1,8 @@
-"""CLIP-I: cosine of a picture's CLIP embedding with the mean of the clean photos' unit embeddings; for any subject.
+"""CLIP-I: cosine of a picture's CLIP embedding with the mean of the clean photos' unit embeddings;
+for any subject.
 
-After DreamBooth (arXiv 2208.12242), which averages the cosines over all pairs of a picture and a photo: that average is this
-number times the length of the mean, which depends on the photos alone.
+After DreamBooth (arXiv 2208.12242), which averages the cosines over all pairs of a picture and a
+photo: that average is this number times the length of the mean, which depends on the photos alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def instrument(cfg: Config) -> str:
     return str(load_clip(cfg.clip))
 
 
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
     clip = load_clip(cfg.clip)
     mean = F.normalize(clip.pictures(reference), dim=-1).mean(0)

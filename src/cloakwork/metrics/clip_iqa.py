@@ -1,10 +1,12 @@
-"""CLIP-IQA: how much more a picture looks like "Good photo." than like "Bad photo." to CLIP; softmax of the two, in [0, 1].
+"""CLIP-IQA: how much more a picture looks like "Good photo." than like "Bad photo." to CLIP;
+softmax of the two, in [0, 1].
 
-Wang et al., "Exploring CLIP for Assessing the Look and Feel of Images", arXiv 2207.12396, as torchmetrics 1.9 defines it over any
-CLIPModel (its default is another: the paper's ResNet-50 CLIP without position embeddings). MetaCloak's CLIP_Face_IQA is this with
-"good face" and "bad face".
+Wang et al., "Exploring CLIP for Assessing the Look and Feel of Images", arXiv 2207.12396, as
+torchmetrics 1.9 defines it over any CLIPModel (its default is another: the paper's ResNet-50 CLIP
+without position embeddings). MetaCloak's CLIP_Face_IQA is this with "good face" and "bad face".
 
-Departure: cosines are multiplied by the model's own learned scale; that is 100, torchmetrics' constant, for the published CLIPs.
+Departure: cosines are multiplied by the model's own learned scale; that is 100, torchmetrics'
+constant, for the published CLIPs.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ def instrument(cfg: Config) -> str:
     return str(load_clip(cfg.clip))
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n scores for n pictures (3 x H x W in [0, 1])."""
     return load_clip(cfg.clip).choose(images, [cfg.good, cfg.bad])[:, 0]

@@ -1,6 +1,8 @@
-"""CLIP-IQAC, MetaCloak's picture quality for a class: CLIP's share of "a good photo of C" less that of "a bad photo of C".
+"""CLIP-IQAC, MetaCloak's picture quality for a class: CLIP's share of "a good photo of C" less that
+of "a bad photo of C".
 
-MetaCloak (arXiv 2311.13127), released code: softmax over the two texts with CLIP ViT-B/32, the difference lies in [-1, 1].
+MetaCloak (arXiv 2311.13127), released code: softmax over the two texts with CLIP ViT-B/32, the
+difference lies in [-1, 1].
 """
 
 from __future__ import annotations
@@ -31,7 +33,11 @@ def instrument(cfg: Config) -> str:
     return str(load_clip(cfg.clip))
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n scores for n pictures (3 x H x W in [0, 1])."""
-    shares = load_clip(cfg.clip).choose(images, [f"a good photo of {cfg.subject}", f"a bad photo of {cfg.subject}"])
+    shares = load_clip(cfg.clip).choose(
+        images, [f"a good photo of {cfg.subject}", f"a bad photo of {cfg.subject}"]
+    )
     return shares[:, 0] - shares[:, 1]

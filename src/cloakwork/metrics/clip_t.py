@@ -1,6 +1,7 @@
 """CLIP-T: cosine of a picture's CLIP embedding with that of the text it was asked for.
 
-After DreamBooth (arXiv 2208.12242). CLIP never saw the thief's token, so it is left out of the text.
+After DreamBooth (arXiv 2208.12242). CLIP never saw the thief's token, so it is left out of the
+text.
 """
 
 from __future__ import annotations
@@ -34,12 +35,18 @@ def instrument(cfg: Config) -> str:
     return str(load_clip(cfg.clip))
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n cosines for n pictures (3 x H x W in [0, 1]) and their n prompts."""
     if prompts is None:
-        raise Unscored("'clip_t' compares pictures with the prompts they were asked for, and none were given.")
+        raise Unscored(
+            "'clip_t' compares pictures with the prompts they were asked for, and none were given."
+        )
     clip = load_clip(cfg.clip)
-    return F.cosine_similarity(clip.pictures(images), clip.texts([without(p, cfg.leave_out) for p in prompts]))
+    return F.cosine_similarity(
+        clip.pictures(images), clip.texts([without(p, cfg.leave_out) for p in prompts])
+    )
 
 
 def without(prompt: str, token: str) -> str:

@@ -1,8 +1,10 @@
-"""DINO: cosine of a picture's embedding with the mean of the clean photos' unit embeddings; with a network that you name.
+"""DINO: cosine of a picture's embedding with the mean of the clean photos' unit embeddings; with a
+network that you name.
 
-DINO (Caron et al., arXiv 2104.14294) as DreamBooth (arXiv 2208.12242) uses it: the class token of ViT-S/16; short side 256,
-centre 224, ImageNet statistics. DreamBooth averages the cosines over all pairs; see clip_i. Other ViTs of transformers (DINOv2)
-work too, at the size of their config. There is no embedded one: name a hub id (facebook/dino-vits16) or a folder.
+DINO (Caron et al., arXiv 2104.14294) as DreamBooth (arXiv 2208.12242) uses it: the class token of
+ViT-S/16; short side 256, centre 224, ImageNet statistics. DreamBooth averages the cosines over all
+pairs; see clip_i. Other ViTs of transformers (DINOv2) work too, at the size of their config. There
+is no embedded one: name a hub id (facebook/dino-vits16) or a folder.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def instrument(cfg: Config) -> str:
 
 
 @torch.no_grad()
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
     _, model = _load(cfg.dino)
     mean = F.normalize(_embed(model, reference), dim=-1).mean(0)
@@ -58,11 +62,18 @@ def _load(name: str) -> tuple[str, Any]:
 
     folder = hub.folder(name)
     try:
-        model = AutoModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        model = AutoModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
         _ = model.config.image_size, model.config.patch_size
     except Exception as error:
-        raise Unscored(f"The model '{name}' could not be read as a vision transformer ({str(error).splitlines()[0]}).") from error
-    return f"DINO {name} (weights {hub.digest(folder.glob('*.safetensors'))})", model.eval().requires_grad_(False)
+        raise Unscored(
+            f"The model '{name}' could not be read as a vision transformer ({str(error).splitlines()[0]})."
+        ) from error
+    return (
+        f"DINO {name} (weights {hub.digest(folder.glob('*.safetensors'))})",
+        model.eval().requires_grad_(False),
+    )
 
 
 def _embed(model: Any, images: Images | Photos) -> Tensor:

@@ -1,7 +1,9 @@
-"""Whether no face is found in a picture, 1 or 0; the mean over pictures is FDFR, the face detection failure rate.
+"""Whether no face is found in a picture, 1 or 0; the mean over pictures is FDFR, the face detection
+failure rate.
 
-Anti-DreamBooth (arXiv 2303.15433), there with RetinaFace. Departure: the detector is part of the result; dlib's HOG detector sees
-upright, nearly frontal faces, so the rate on clean photos belongs beside every other.
+Anti-DreamBooth (arXiv 2303.15433), there with RetinaFace. Departure: the detector is part of the
+result; dlib's HOG detector sees upright, nearly frontal faces, so the rate on clean photos belongs
+beside every other.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def instrument(cfg: Config) -> str:
     return str(load_faces(cfg.embedder))
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n ones and zeros for n pictures (3 x H x W in [0, 1])."""
     faces = load_faces(cfg.embedder)
     return torch.tensor([float(not faces.find(x)) for x in images])

@@ -1,9 +1,12 @@
-"""Distance of a picture's face to the mean face of the subject's clean photos; NaN where no face is found.
+"""Distance of a picture's face to the mean face of the subject's clean photos; NaN where no face is
+found.
 
-ISM of Anti-DreamBooth (arXiv 2303.15433), whose released code takes the cosine of the largest face's ArcFace embedding with the
-mean, not normalised, of the clean photos' embeddings, and leaves pictures without a face out. Departures: a distance instead of
-a likeness, and the embedder is part of the result: dlib's descriptor is compared by its Euclidean distance (photos of one person
-lie within 0.6), insightface's by 1 - cosine, so ISM = 1 - identity there. Scores of two embedders do not compare.
+ISM of Anti-DreamBooth (arXiv 2303.15433), whose released code takes the cosine of the largest
+face's ArcFace embedding with the mean, not normalised, of the clean photos' embeddings, and leaves
+pictures without a face out. Departures: a distance instead of a likeness, and the embedder is part
+of the result: dlib's descriptor is compared by its Euclidean distance (photos of one person lie
+within 0.6), insightface's by 1 - cosine, so ISM = 1 - identity there. Scores of two embedders do
+not compare.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ class Config:
     """Whose eyes."""
 
     embedder: str = "dlib"
-    """detector and embedder: dlib, or the folder of an insightface model pack (non-commercial terms)"""
+    """detector and embedder: dlib, or the folder of an insightface model pack (non-commercial
+    terms)"""
 
 
 def instrument(cfg: Config) -> str:
@@ -33,6 +37,8 @@ def instrument(cfg: Config) -> str:
     return str(load_faces(cfg.embedder))
 
 
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n distances for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
     return load_faces(cfg.embedder).distances(images, reference)

@@ -1,4 +1,5 @@
-"""MetaCloak's IMS_CLIP: as 'clip_i', but the mean is over the clean photos' embeddings as CLIP gives them, not unit ones.
+"""MetaCloak's IMS_CLIP: as 'clip_i', but the mean is over the clean photos' embeddings as CLIP
+gives them, not unit ones.
 
 MetaCloak (arXiv 2311.13127), released code, there with CLIP ViT-B/32.
 """
@@ -30,7 +31,9 @@ def instrument(cfg: Config) -> str:
     return str(load_clip(cfg.clip))
 
 
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
     clip = load_clip(cfg.clip)
     mean = clip.pictures(reference).mean(0)

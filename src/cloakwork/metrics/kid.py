@@ -1,4 +1,5 @@
-"""KID: squared distance (unbiased MMD, cubic kernel) between a set of pictures and the clean photos, in a network's features.
+"""KID: squared distance (unbiased MMD, cubic kernel) between a set of pictures and the clean
+photos, in a network's features.
 
 Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401: with k(x, y) = (x.y / d + 1)^3,
 
@@ -6,10 +7,11 @@ Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401: with k(x, y) = (x.
 
 The estimate is unbiased, so it may be negative, and needs two pictures on either side.
 
-Departures: no Inception network, whose weights are not here. Features are LPIPS-AlexNet's last layer averaged over positions
-(256 numbers, "alexnet") or a CLIP's image embedding at unit length times the root of its dimension, so that the kernel sees
-features of size one; numbers do not compare with published KIDs, nor those of two networks. All pairs are used, no random blocks.
-The photos are first brought to the pictures' own size, so that sharpness alone is no difference.
+Departures: no Inception network, whose weights are not here. Features are LPIPS-AlexNet's last
+layer averaged over positions (256 numbers, "alexnet") or a CLIP's image embedding at unit length
+times the root of its dimension, so that the kernel sees features of size one; numbers do not
+compare with published KIDs, nor those of two networks. All pairs are used, no random blocks. The
+photos are first brought to the pictures' own size, so that sharpness alone is no difference.
 """
 
 from __future__ import annotations
@@ -43,12 +45,18 @@ def instrument(cfg: Config) -> str:
     return "LPIPS AlexNet" if cfg.features == "alexnet" else str(load_clip(cfg.features))
 
 
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """One number for n pictures (3 x H x W in [0, 1]) against clean photos of the subject."""
     if min(len(images), len(reference)) < 2:
-        raise Unscored(f"'kid' needs two pictures and two clean photos at least; there are {len(images)} and {len(reference)}.")
+        raise Unscored(
+            f"'kid' needs two pictures and two clean photos at least; there are {len(images)} and {len(reference)}."
+        )
     side = min(min(x.shape[-2:]) for x in images)
-    x, y = (_features([square(p, side) for p in photos], cfg.features) for photos in (images, reference))
+    x, y = (
+        _features([square(p, side) for p in photos], cfg.features) for photos in (images, reference)
+    )
     return mmd(x, y)
 
 

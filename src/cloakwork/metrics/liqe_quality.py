@@ -1,7 +1,8 @@
 """LIQE's quality of a picture, 1 (bad) to 5 (perfect), from a CLIP fine-tuned on people's ratings.
 
-Zhang et al., arXiv 2303.14968; see models/liqe.py for what was checked and the departures. Not the "LIQE" column of MetaCloak's
-tables: that is 'liqe_scene_human'. There are no weights here; name a converted checkpoint.
+Zhang et al., arXiv 2303.14968; see models/liqe.py for what was checked and the departures. Not the
+"LIQE" column of MetaCloak's tables: that is 'liqe_scene_human'. There are no weights here; name a
+converted checkpoint.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ def instrument(cfg: Config) -> str:
     return f"LIQE on {load_liqe(cfg.clip)}"
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n scores for n pictures (3 x H x W in [0, 1])."""
     return shares(load_liqe(cfg.clip), images).sum((2, 3)) @ torch.arange(1.0, 6)

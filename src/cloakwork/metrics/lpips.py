@@ -1,7 +1,9 @@
-"""LPIPS (Zhang et al., arXiv 1801.03924): distance of AlexNet features, version 0.1; how different two photos look.
+"""LPIPS (Zhang et al., arXiv 1801.03924): distance of AlexNet features, version 0.1; how different
+two photos look.
 
-Photos above half a megapixel are scored in horizontal strips, weighted by height, so that memory stays bounded; features at
-the seams see padding instead of the neighbour, so the number is not quite that of the whole.
+Photos above half a megapixel are scored in horizontal strips, weighted by height, so that memory
+stays bounded; features at the seams see padding instead of the neighbour, so the number is not
+quite that of the whole.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def instrument(cfg: Config) -> str:
 
 
 @torch.no_grad()
-def score(images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n numbers for n photos (each 3 x H x W in [0, 1]) and their originals; NaN below 32 px."""
     return torch.stack([_lpips(a, b) for a, b in zip(images, reference, strict=True)])
 

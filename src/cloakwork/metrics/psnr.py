@@ -20,4 +20,6 @@ class Config:
 
 def score(images: Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
     """n numbers for n photos (each 3 x H x W in [0, 1]) and their originals."""
-    return torch.stack([-10 * torch.log10((a - b).square().mean()) for a, b in zip(images, reference, strict=True)])
+    return torch.stack(
+        [-10 * torch.log10((a - b).square().mean()) for a, b in zip(images, reference, strict=True)]
+    )

@@ -1,6 +1,8 @@
-"""Structural similarity (Wang et al. 2004): Gaussian window of sigma 1.5, RGB channels averaged (torchmetrics).
+"""Structural similarity (Wang et al. 2004): Gaussian window of sigma 1.5, RGB channels averaged
+(torchmetrics).
 
-Photos above a megapixel are scored in horizontal strips, weighted by height, so that memory stays bounded.
+Photos above a megapixel are scored in horizontal strips, weighted by height, so that memory stays
+bounded.
 """
 
 from __future__ import annotations

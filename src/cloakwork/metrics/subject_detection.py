@@ -1,11 +1,13 @@
-"""How surely the subject's kind is seen in a picture: MetaCloak's Subject Detection Score, "SDS" in its tables.
+"""How surely the subject's kind is seen in a picture: MetaCloak's Subject Detection Score, "SDS" in
+its tables.
 
-MetaCloak (arXiv 2311.13127), released code: for faces the mean RetinaFace confidence of those found, 0 when there is none; for
-other subjects C, CLIP ViT-B/32's softmax of "a picture of C" less that of "a picture of non-C", in [-1, 1].
+MetaCloak (arXiv 2311.13127), released code: for faces the mean RetinaFace confidence of those
+found, 0 when there is none; for other subjects C, CLIP ViT-B/32's softmax of "a picture of C" less
+that of "a picture of non-C", in [-1, 1].
 
-Departures: the detector is part of the result. dlib's score is a margin above its detection threshold, not a probability: 0 is
-the threshold itself, clear frontal faces reach about 2.5. The softmax is at CLIP's own learned scale (100 for the
-published models).
+Departures: the detector is part of the result. dlib's score is a margin above its detection
+threshold, not a probability: 0 is the threshold itself, clear frontal faces reach about 2.5. The
+softmax is at CLIP's own learned scale (100 for the published models).
 """
 
 from __future__ import annotations
@@ -40,10 +42,16 @@ def instrument(cfg: Config) -> str:
     return str(load_faces(cfg.embedder) if cfg.subject == "face" else load_clip(cfg.clip))
 
 
-def score(images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config) -> Tensor:
+def score(
+    images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
+) -> Tensor:
     """n scores for n pictures (3 x H x W in [0, 1])."""
     if cfg.subject != "face":
-        shares = load_clip(cfg.clip).choose(images, [f"a picture of {cfg.subject}", f"a picture of non-{cfg.subject}"])
+        shares = load_clip(cfg.clip).choose(
+            images, [f"a picture of {cfg.subject}", f"a picture of non-{cfg.subject}"]
+        )
         return shares[:, 0] - shares[:, 1]
     found = [load_faces(cfg.embedder).find(x) for x in images]
-    return torch.tensor([sum(f.score for f in faces) / len(faces) if faces else 0.0 for faces in found])
+    return torch.tensor(
+        [sum(f.score for f in faces) / len(faces) if faces else 0.0 for faces in found]
+    )

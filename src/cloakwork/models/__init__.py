@@ -1,1 +1,3 @@
-"""Everything with weights: the diffusion model, its loading and samplers, CLIP, faces, LPIPS, upscalers."""
+"""Everything with weights: the diffusion model, its loading and samplers, CLIP, faces, LPIPS,
+upscalers.
+"""

@@ -1,7 +1,7 @@
 """BRISQUE's natural-scene statistics and its regressor (Mittal, Moorthy, Bovik 2012), in torch.
 
-Weights: the support vectors and the ranges of the features from the registry package brisque 0.2.0 (Apache-2.0, Rehan Guha),
-trained on the LIVE database, converted by training/convert_brisque.py.
+Weights: the support vectors and the ranges of the features from the registry package brisque 0.2.0
+(Apache-2.0, Rehan Guha), trained on the LIVE database, converted by training/convert_brisque.py.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ STRIP = 500_000  # pixels
 
 
 def features(grey: Tensor) -> Tensor:
-    """18 statistics of one scale of a grey picture (H x W in [0, 1], double): two fits of the coefficients, four of products.
+    """18 statistics of one scale of a grey picture (H x W in [0, 1], double): two fits of the
+    coefficients, four of products.
 
     Sums are gathered strip by strip, so that memory stays bounded.
     """
     margin = WINDOW // 2
-    padded = F.pad(grey, (margin, margin, margin, margin))  # zeros beyond the border, as in the release
+    padded = F.pad(
+        grey, (margin, margin, margin, margin)
+    )  # zeros beyond the border, as in the release
     sums = torch.zeros(5, 5, dtype=torch.double)
     rows = max(1, STRIP // grey.shape[1])
     for top in range(0, len(grey), rows):
@@ -58,7 +61,9 @@ def normalised(padded: Tensor) -> Tensor:
 
 
 def moments(x: Tensor) -> Tensor:
-    """How many values lie below zero and how many do not, the sums of their squares, the sum of all magnitudes."""
+    """How many values lie below zero and how many do not, the sums of their squares, the sum of all
+    magnitudes.
+    """
     left = x < 0
     squares = x.square()
     below = (squares * left).sum()
@@ -67,7 +72,9 @@ def moments(x: Tensor) -> Tensor:
 
 
 def asymmetric_fit(sums: Tensor) -> list[Tensor]:
-    """An asymmetric generalised Gaussian from `moments`: shape, mean, left and right variance. NaN where one side is empty."""
+    """An asymmetric generalised Gaussian from `moments`: shape, mean, left and right variance. NaN
+    where one side is empty.
+    """
     n_left, n_right, squares_left, squares_right, magnitudes = sums
     left, right = squares_left / n_left, squares_right / n_right
     gamma = (left / right).sqrt()
@@ -76,12 +83,16 @@ def asymmetric_fit(sums: Tensor) -> list[Tensor]:
     goal = r * (gamma**3 + 1) * (gamma + 1) / (gamma**2 + 1) ** 2
     alpha = _shape(goal)
     spread = ((1 / alpha).lgamma() - (3 / alpha).lgamma()).mul(0.5).exp()
-    mean = (right.sqrt() - left.sqrt()) * ((2 / alpha).lgamma() - (1 / alpha).lgamma()).exp() * spread
+    mean = (
+        (right.sqrt() - left.sqrt()) * ((2 / alpha).lgamma() - (1 / alpha).lgamma()).exp() * spread
+    )
     return [alpha, mean, left, right]
 
 
 def _shape(goal: Tensor) -> Tensor:
-    """The alpha in [0.2, 10], the release's range, with Gamma(2/a)^2 / (Gamma(1/a) Gamma(3/a)) = goal, by bisection."""
+    """The alpha in [0.2, 10], the release's range, with Gamma(2/a)^2 / (Gamma(1/a) Gamma(3/a)) =
+    goal, by bisection.
+    """
     low, high = 0.2, 10.0
     for _ in range(50):
         a = (low + high) / 2
@@ -92,7 +103,9 @@ def _shape(goal: Tensor) -> Tensor:
 
 @cache
 def load_svm() -> dict[str, Tensor]:
-    """Support vectors (n x 36), their weights (n), the offset (1), lowest and highest value of every feature (36 each)."""
+    """Support vectors (n x 36), their weights (n), the offset (1), lowest and highest value of
+    every feature (36 each).
+    """
     return {k: v.double() for k, v in load_file(WEIGHTS).items()}
 
 

@@ -1,7 +1,8 @@
-"""CLIP (Radford et al., arXiv 2103.00020) as metrics use it: any `CLIPModel`, the embedded one included.
+"""CLIP (Radford et al., arXiv 2103.00020) as metrics use it: any `CLIPModel`, the embedded one
+included.
 
-Pictures are prepared in torch as the published processor does: short side to the model's size (bicubic, antialiased), centre
-crop, CLIP's mean and deviation.
+Pictures are prepared in torch as the published processor does: short side to the model's size
+(bicubic, antialiased), centre crop, CLIP's mean and deviation.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ class Clip:
 
     @property
     def scale(self) -> float:
-        """What cosines are multiplied by before a softmax, as learned; 100 for the published models."""
+        """What cosines are multiplied by before a softmax, as learned; 100 for the published
+        models.
+        """
         return self.model.logit_scale.exp().item()
 
     @torch.no_grad()
@@ -65,12 +68,20 @@ class Clip:
 
     @torch.no_grad()
     def texts(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, n x d, not normalised; what is longer than the model reads is cut."""
-        tokens = self.tokenizer(list(prompts), padding=True, truncation=True, max_length=77, return_tensors="pt")
-        return self.model.get_text_features(tokens.input_ids, attention_mask=tokens.attention_mask).pooler_output
+        """Embeddings of texts, n x d, not normalised; what is longer than the model reads is
+        cut.
+        """
+        tokens = self.tokenizer(
+            list(prompts), padding=True, truncation=True, max_length=77, return_tensors="pt"
+        )
+        return self.model.get_text_features(
+            tokens.input_ids, attention_mask=tokens.attention_mask
+        ).pooler_output
 
     def choose(self, images: Images | Photos, prompts: Sequence[str]) -> Tensor:
-        """How likely each of several texts is for each picture, n x len(prompts): softmax of the scaled cosines."""
+        """How likely each of several texts is for each picture, n x len(prompts): softmax of the
+        scaled cosines.
+        """
         x, c = (F.normalize(e, dim=-1) for e in (self.pictures(images), self.texts(prompts)))
         return (self.scale * x @ c.T).softmax(-1)
 
@@ -87,15 +98,26 @@ def load_clip(name: str = "tiny") -> Clip:
 
     folder = EMBEDDED if name == "tiny" else hub.folder(name)
     try:
-        model = CLIPModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype=torch.float32)
+        model = CLIPModel.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
+        )
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
-        raise Unscored(f"The model '{name}' could not be read as a CLIPModel ({str(error).splitlines()[0]}).") from error
-    return Clip(name, hub.digest(folder.glob("*.safetensors")), model.eval().requires_grad_(False), tokenizer)
+        raise Unscored(
+            f"The model '{name}' could not be read as a CLIPModel ({str(error).splitlines()[0]})."
+        ) from error
+    return Clip(
+        name,
+        hub.digest(folder.glob("*.safetensors")),
+        model.eval().requires_grad_(False),
+        tokenizer,
+    )
 
 
 def square(x: Tensor, size: int) -> Tensor:
-    """A photo (3 x H x W) as a square: short side to `size` px (bicubic, antialiased), then the centre."""
+    """A photo (3 x H x W) as a square: short side to `size` px (bicubic, antialiased), then the
+    centre.
+    """
     height, width = x.shape[-2:]
     k = size / min(height, width)
     if min(height, width) != size:

@@ -8,16 +8,26 @@ from cloakwork.errors import UserError
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """cuda, mps or cpu, in this order, unless the user names one; on cuda convolutions are deterministic from then on."""
+    """cuda, mps or cpu, in this order, unless the user names one; on cuda convolutions are
+    deterministic from then on.
+    """
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        device = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
     try:
         place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(
             f"The device '{device}' cannot be used here; allowed are auto, cpu, cuda, cuda:N and mps where present."
         ) from error
-    if place.type == "cuda":  # else their backward passes add up in any order, and the same seed gives other bytes
+    if (
+        place.type == "cuda"
+    ):  # else their backward passes add up in any order, and the same seed gives other bytes
         torch.backends.cudnn.deterministic = True
     return place
 

@@ -1,13 +1,17 @@
-"""Faces in pictures: where they are, how sure the detector is, whose they are. One small interface over two libraries.
+"""Faces in pictures: where they are, how sure the detector is, whose they are. One small interface
+over two libraries.
 
-**dlib** (King 2009), the offline default: HOG detector, five-point landmarks, the 128-number descriptor network (trained so that
-photos of one person lie within a Euclidean distance of 0.6; LFW .9938). Boost and CC0 licences. Needs `dlib-bin` and the files of
-`face-recognition-models` (extra `face`), or a folder with them named by CLOAKWORK_FACE_MODELS. The package's 68-point landmarks
-are not free for commercial use and are never touched; the package itself is found, not imported (it needs pkg_resources).
+**dlib** (King 2009), the offline default: HOG detector, five-point landmarks, the 128-number
+descriptor network (trained so that photos of one person lie within a Euclidean distance of 0.6; LFW
+.9938). Boost and CC0 licences. Needs `dlib-bin` and the files of `face-recognition-models` (extra
+`face`), or a folder with them named by CLOAKWORK_FACE_MODELS. The package's 68-point landmarks are
+not free for commercial use and are never touched; the package itself is found, not imported (it
+needs pkg_resources).
 
-**insightface** (RetinaFace or SCRFD detector, ArcFace embeddings), the papers' yardstick: a folder of ONNX models, such as
-buffalo_l, that the user downloaded. Its authors give these models for non-commercial research only. Untested: written against
-deepinsight/insightface's documented model_zoo.get_model, without the models at hand.
+**insightface** (RetinaFace or SCRFD detector, ArcFace embeddings), the papers' yardstick: a folder
+of ONNX models, such as buffalo_l, that the user downloaded. Its authors give these models for
+non-commercial research only. Untested: written against deepinsight/insightface's documented
+model_zoo.get_model, without the models at hand.
 """
 
 from __future__ import annotations
@@ -31,8 +35,14 @@ from cloakwork.errors import Unscored
 from cloakwork.models import hub
 from cloakwork.types import Images, Photos
 
-LANDMARKS, DESCRIPTOR = "shape_predictor_5_face_landmarks.dat", "dlib_face_recognition_resnet_model_v1.dat"
-SMALL, LARGE = 256, 1200  # px: below it pictures are doubled, for dlib's detector wants faces of 80 px; above it they shrink
+LANDMARKS, DESCRIPTOR = (
+    "shape_predictor_5_face_landmarks.dat",
+    "dlib_face_recognition_resnet_model_v1.dat",
+)
+SMALL, LARGE = (
+    256,
+    1200,
+)  # px: below it pictures are doubled, for dlib's detector wants faces of 80 px; above it they shrink
 GET_DLIB = (
     "Faces need dlib and its models: pip install 'cloakwork[face]', or name a folder with "
     f"{LANDMARKS} and {DESCRIPTOR} in CLOAKWORK_FACE_MODELS."
@@ -42,7 +52,8 @@ NO_FACE = "no face was found in the picture."
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face: its area in pixels of what the detector saw, the detector's score, the embedding (d numbers), where it is.
+    """One face: its area in pixels of what the detector saw, the detector's score, the embedding (d
+    numbers), where it is.
 
     `box` is left, top, right and bottom in pixels of the picture.
     """
@@ -61,7 +72,8 @@ class Faces:
         name: "dlib", or the model folder.
         weights: first 12 hex digits of the sha256 over the model files.
         metric: how far apart two embeddings are: "euclidean", or "cosine" (1 - cosine).
-        pair: distance below which two *photos* show one person, as the embedder's authors say; None if they do not.
+        pair: distance below which two *photos* show one person, as the embedder's authors say; None
+            if they do not.
         look: pixels (H x W x 3 uint8, RGB) to faces.
     """
 
@@ -76,7 +88,9 @@ class Faces:
         return f"{self.name} (weights {self.weights})"
 
     def find(self, x: Tensor) -> list[Face]:
-        """All faces of a picture (3 x H x W in [0, 1]), largest first. A picture seen before is not searched again."""
+        """All faces of a picture (3 x H x W in [0, 1]), largest first. A picture seen before is not
+        searched again.
+        """
         pixels = (x * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
         if key not in self._seen:
@@ -88,7 +102,8 @@ class Faces:
         return [found[0].embedding if (found := self.find(x)) else None for x in images]
 
     def mean(self, photos: Photos) -> Tensor:
-        """The mean embedding (not normalised, as Anti-DreamBooth has it) of clean photos; those without a face do not count.
+        """The mean embedding (not normalised, as Anti-DreamBooth has it) of clean photos; those
+        without a face do not count.
 
         Raises:
             Unscored: no face in any of them.
@@ -112,9 +127,13 @@ class Faces:
         return 1 - F.cosine_similarity(a, b, dim=0).item()
 
     def distances(self, images: Images | Photos, reference: Photos) -> Tensor:
-        """From each picture's largest face to the mean of the reference photos' faces; NaN where no face is found."""
+        """From each picture's largest face to the mean of the reference photos' faces; NaN where no
+        face is found.
+        """
         mean = self.mean(reference)
-        return torch.tensor([math.nan if e is None else self.distance(e, mean) for e in self.embed(images)])
+        return torch.tensor(
+            [math.nan if e is None else self.distance(e, mean) for e in self.embed(images)]
+        )
 
 
 @cache
@@ -128,13 +147,19 @@ def load_faces(name: str = "dlib") -> Faces:
 
 
 def resized(pixels: np.ndarray) -> np.ndarray:
-    """What dlib is shown: short sides under 256 px are doubled until they are not, long sides over 1200 px are brought there."""
+    """What dlib is shown: short sides under 256 px are doubled until they are not, long sides over
+    1200 px are brought there.
+    """
     height, width = pixels.shape[:2]
-    k = min(2.0 ** max(0, math.ceil(math.log2(SMALL / min(height, width)))), LARGE / max(height, width))
+    k = min(
+        2.0 ** max(0, math.ceil(math.log2(SMALL / min(height, width)))), LARGE / max(height, width)
+    )
     if k == 1:
         return pixels
     x = torch.from_numpy(pixels).permute(2, 0, 1)[None].float()
-    x = F.interpolate(x, [max(1, round(k * height)), max(1, round(k * width))], mode="bicubic", antialias=k < 1)
+    x = F.interpolate(
+        x, [max(1, round(k * height)), max(1, round(k * width))], mode="bicubic", antialias=k < 1
+    )
     return x[0].round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy()
 
 
@@ -159,7 +184,10 @@ def _dlib(name: str) -> Faces:
     lib: Any = dlib  # a compiled module without types
     detector = lib.get_frontal_face_detector()
     files = [folder / LANDMARKS, folder / DESCRIPTOR]
-    landmarks, descriptor = lib.shape_predictor(str(files[0])), lib.face_recognition_model_v1(str(files[1]))
+    landmarks, descriptor = (
+        lib.shape_predictor(str(files[0])),
+        lib.face_recognition_model_v1(str(files[1])),
+    )
 
     def look(pixels: np.ndarray) -> list[Face]:
         seen = resized(pixels)
@@ -168,7 +196,8 @@ def _dlib(name: str) -> Faces:
         vectors = [descriptor.compute_face_descriptor(seen, landmarks(seen, box)) for box in boxes]
         places = [(b.left() / k, b.top() / k, b.right() / k, b.bottom() / k) for b in boxes]
         return [
-            Face(b.area(), s, torch.tensor(list(v)), place) for b, s, v, place in zip(boxes, scores, vectors, places, strict=True)
+            Face(b.area(), s, torch.tensor(list(v)), place)
+            for b, s, v, place in zip(boxes, scores, vectors, places, strict=True)
         ]
 
     return Faces(name, hub.digest(files), "euclidean", 0.6, look)
@@ -184,21 +213,35 @@ def _insightface(name: str) -> Faces:
         from insightface.app.common import Face as Found  # type: ignore[import-not-found]
         from insightface.model_zoo import get_model  # type: ignore[import-not-found]
     except ImportError:
-        raise Unscored("The face models of insightface need its code: pip install insightface onnxruntime.") from None
+        raise Unscored(
+            "The face models of insightface need its code: pip install insightface onnxruntime."
+        ) from None
     found = [get_model(str(file), providers=["CPUExecutionProvider"]) for file in files]
-    parts: dict[str, Any] = {model.taskname: model for model in reversed(found) if model is not None}
+    parts: dict[str, Any] = {
+        model.taskname: model for model in reversed(found) if model is not None
+    }
     if not {"detection", "recognition"} <= set(parts):
-        raise Unscored(f"The folder '{name}' has no detection or no recognition model among its ONNX files; take a whole pack.")
+        raise Unscored(
+            f"The folder '{name}' has no detection or no recognition model among its ONNX files; take a whole pack."
+        )
     parts["detection"].prepare(-1, input_size=(640, 640), det_thresh=0.5)
     parts["recognition"].prepare(-1)
 
     def look(pixels: np.ndarray) -> list[Face]:
         pixels = np.ascontiguousarray(pixels[..., ::-1])  # it reads BGR
         boxes, points = parts["detection"].detect(pixels, max_num=0)
-        vectors = [parts["recognition"].get(pixels, Found(bbox=b[:4], kps=k)) for b, k in zip(boxes, points, strict=True)]
+        vectors = [
+            parts["recognition"].get(pixels, Found(bbox=b[:4], kps=k))
+            for b, k in zip(boxes, points, strict=True)
+        ]
         areas = [float((b[2] - b[0]) * (b[3] - b[1])) for b in boxes]
         return [
-            Face(a, float(b[4]), torch.from_numpy(v), (float(b[0]), float(b[1]), float(b[2]), float(b[3])))
+            Face(
+                a,
+                float(b[4]),
+                torch.from_numpy(v),
+                (float(b[0]), float(b[1]), float(b[2]), float(b[3])),
+            )
             for a, b, v in zip(areas, boxes, vectors, strict=True)
         ]
 

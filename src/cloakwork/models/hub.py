@@ -1,4 +1,6 @@
-"""Weights of other people's networks: a folder, or a hub id; safetensors only, and no network unless the user named a hub id."""
+"""Weights of other people's networks: a folder, or a hub id; safetensors only, and no network
+unless the user named a hub id.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def folder(name: str) -> Path:
     path = Path(name).expanduser()
     if not path.is_dir():
         if not is_id(name):
-            raise Unscored(f"There is no model folder '{name}'; give a folder or a hub id like owner/name.")
+            raise Unscored(
+                f"There is no model folder '{name}'; give a folder or a hub id like owner/name."
+            )
         path = fetch(name, WANTED, what="model", failure=Unscored)
     if not (path / "config.json").is_file() or not list(path.glob("*.safetensors")):
         raise Unscored(
@@ -69,8 +73,17 @@ def is_id(name: str) -> bool:
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
-def fetch(name: str, wanted: list[str], *, what: str, failure: type[Exception], unwanted: list[str] | None = None) -> Path:
-    """The hub's snapshot of a hub id, of files that match `wanted`; `failure` says why there is none."""
+def fetch(
+    name: str,
+    wanted: list[str],
+    *,
+    what: str,
+    failure: type[Exception],
+    unwanted: list[str] | None = None,
+) -> Path:
+    """The hub's snapshot of a hub id, of files that match `wanted`; `failure` says why there is
+    none.
+    """
     from huggingface_hub import snapshot_download
 
     try:
@@ -91,9 +104,17 @@ def quiet() -> None:
 
 
 def identity(name: str) -> str:
-    """A digest of weights that are here, a file or a folder; else the name, as of a hub id; "" for none."""
+    """A digest of weights that are here, a file or a folder; else the name, as of a hub id; "" for
+    none.
+    """
     path = Path(name).expanduser() if name else None
-    here = [path] if path and path.is_file() else sorted(path.rglob("*.safetensors")) if path and path.is_dir() else []
+    here = (
+        [path]
+        if path and path.is_file()
+        else sorted(path.rglob("*.safetensors"))
+        if path and path.is_dir()
+        else []
+    )
     return digest(here) if here else name
 
 

@@ -1,6 +1,7 @@
 """One face on every latent diffusion model: encode, decode, embed, loss, sample, copy.
 
-Surrogates and victims alike are `LDM`s. eps-, v-prediction and flow matching are told apart in `LDM.loss` and nowhere else.
+Surrogates and victims alike are `LDM`s. eps-, v-prediction and flow matching are told apart in
+`LDM.loss` and nowhere else.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Sampling:
 
 
 def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None = None) -> Tensor:
-    """Pictures (n x 3 x S x S in [0, 1]) to an autoencoder's scaled latents: its posterior's mean, or with `noise` a sample."""
+    """Pictures (n x 3 x S x S in [0, 1]) to an autoencoder's scaled latents: its posterior's mean,
+    or with `noise` a sample.
+    """
     encoded, scale = vae.encode(2 * x - 1), vae.config.scaling_factor
     if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
         return encoded.latents.float() * scale
@@ -52,14 +55,16 @@ def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None 
 class LDM:
     """A latent diffusion model: a thin face on the parts of a diffusers pipeline.
 
-    Weights stay in fp32; `dtype` is what the arithmetic is autocast to. Every part is frozen except inside `trainable`.
-    All randomness comes from a CPU generator, so that a seed means the same on every device.
+    Weights stay in fp32; `dtype` is what the arithmetic is autocast to. Every part is frozen except
+    inside `trainable`. All randomness comes from a CPU generator, so that a seed means the same on
+    every device.
 
     Attributes:
         name: what the user asked for: "tiny", a folder, a hub id.
         weights: first 12 hex digits of the sha256 over weights, configs and vocabulary.
         size: side of the square picture the model was made for, in pixels.
-        sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training) instead of its mean.
+        sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training)
+            instead of its mean.
     """
 
     name: str
@@ -85,7 +90,9 @@ class LDM:
 
     @property
     def inpaints(self) -> bool:
-        """The UNet is told the mask and the masked picture too (Stable Diffusion's inpainting models: 9 input channels)."""
+        """The UNet is told the mask and the masked picture too (Stable Diffusion's inpainting
+        models: 9 input channels).
+        """
         return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
     def autocast(self) -> AbstractContextManager:
@@ -97,7 +104,11 @@ class LDM:
         `rng` is used only when `sample_posterior` is on.
         """
         with self.autocast():
-            return encode(self.vae, x, (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None)
+            return encode(
+                self.vae,
+                x,
+                (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None,
+            )
 
     def decode(self, z: Tensor) -> Images:
         """Scaled latents to pictures, n x 3 x S x S in [0, 1]."""
@@ -106,7 +117,9 @@ class LDM:
         return (x.float() / 2 + 0.5).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Text conditioning, n x L x d. Cached while the text encoder is frozen; with a graph while it learns."""
+        """Text conditioning, n x L x d. Cached while the text encoder is frozen; with a graph while
+        it learns.
+        """
         prompts = [self.spell(p) for p in prompts]
         if any(p.requires_grad for p in self.text_encoder.parameters()):
             return self._embed(prompts)
@@ -117,19 +130,27 @@ class LDM:
         return torch.stack([self._embedded[p] for p in prompts])
 
     def spell(self, prompt: str) -> str:
-        """The prompt in this tokenizer's words: a bare "sks" becomes the model's own token "<sks>" where there is one."""
+        """The prompt in this tokenizer's words: a bare "sks" becomes the model's own token "<sks>"
+        where there is one.
+        """
         if "<sks>" in self.tokenizer.get_added_vocab():
             return re.sub(r"(?<!<)\bsks\b(?!>)", "<sks>", prompt)
         return prompt
 
     def forget_text(self) -> None:
-        """Drops cached text embeddings; to be called when the text encoder's weights have changed."""
+        """Drops cached text embeddings; to be called when the text encoder's weights have
+        changed.
+        """
         self._embedded.clear()
 
     def _embed(self, prompts: Sequence[str]) -> Tensor:
         longest = self.tokenizer.model_max_length
         ids = self.tokenizer(
-            list(prompts), padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+            list(prompts),
+            padding="max_length",
+            max_length=longest,
+            truncation=True,
+            return_tensors="pt",
         ).input_ids
         with self.autocast():
             return self.text_encoder(ids.to(self.device))[0].float()
@@ -142,14 +163,24 @@ class LDM:
 
     def timesteps(self, n: int, rng: torch.Generator | None) -> Tensor:
         """n timesteps, uniform over the schedule."""
-        return torch.randint(0, self.scheduler.config.num_train_timesteps, (n,), generator=rng).to(self.device)
+        return torch.randint(0, self.scheduler.config.num_train_timesteps, (n,), generator=rng).to(
+            self.device
+        )
 
-    def loss(self, x: Images, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None) -> Tensor:
-        """Denoising error of pictures x under text c, mean over everything; one timestep and one noise a picture."""
+    def loss(
+        self, x: Images, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
+    ) -> Tensor:
+        """Denoising error of pictures x under text c, mean over everything; one timestep and one
+        noise a picture.
+        """
         return self.latent_loss(self.encode(x, rng), c, rng, t)
 
-    def latent_loss(self, z: Tensor, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None) -> Tensor:
-        """Denoising error of latents z (n x c x h x w), in whatever the model was trained to predict."""
+    def latent_loss(
+        self, z: Tensor, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
+    ) -> Tensor:
+        """Denoising error of latents z (n x c x h x w), in whatever the model was trained to
+        predict.
+        """
         t = self.timesteps(len(z), rng) if t is None else t
         noise = self.noise(z.shape, rng)
         z_t, target = self.diffuse(z, noise, t)
@@ -175,7 +206,11 @@ class LDM:
         if kind == "epsilon":
             return out
         if kind == "flow":
-            return z_t + (1 - t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None] * out
+            return (
+                z_t
+                + (1 - t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
+                * out
+            )
         a = self.scheduler.alphas_cumprod.to(z_t.device)[t][:, None, None, None]
         return a.sqrt() * out + (1 - a).sqrt() * z_t
 
@@ -208,7 +243,8 @@ class LDM:
     ) -> Images:
         """n pictures for each prompt (in the prompts' order), in [0, 1], on the CPU.
 
-        The starting noise is drawn first and as a whole, so picture i has the same noise whatever model is asked.
+        The starting noise is drawn first and as a whole, so picture i has the same noise whatever
+        model is asked.
 
         Raises:
             UserError: an unknown scheduler, steps out of range, or an inpainting model.
@@ -223,7 +259,9 @@ class LDM:
             part = slice(first, first + MICRO_BATCH)
             fresh, timesteps = schedulers.plan(self.scheduler, scheduler, steps)
             z = noise[part] * fresh.init_noise_sigma
-            z = self.denoise(z, c[part], free, fresh, timesteps, guidance=guidance, seeds=seeds and seeds[part])
+            z = self.denoise(
+                z, c[part], free, fresh, timesteps, guidance=guidance, seeds=seeds and seeds[part]
+            )
             pictures.append(self.decode(z).cpu())
         return torch.cat(pictures)
 
@@ -240,12 +278,14 @@ class LDM:
         extra: Tensor | None = None,
         after: Callable[[int, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The way back from noise: n x c x h x w at timesteps[0] to clean latents, with classifier-free guidance.
+        """The way back from noise: n x c x h x w at timesteps[0] to clean latents, with
+        classifier-free guidance.
 
         Args:
             z: noised latents.
             held: what the pictures are to show, n x L x d.
-            free: what guidance leads away from, 1 x L x d; guidance 1 is the text alone, and half the work.
+            free: what guidance leads away from, 1 x L x d; guidance 1 is the text alone, and half
+                the work.
             scheduler: one of `schedulers.plan`, not used before.
             timesteps: those that it goes through.
             guidance: classifier-free guidance scale.
@@ -261,26 +301,37 @@ class LDM:
             if guidance == 1:
                 e = self.predict(x, t.to(self.device), held)
             else:
-                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(2)
+                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(
+                    2
+                )
                 e = e_free + guidance * (e_held - e_free)
-            z = (scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)).prev_sample
+            z = (
+                scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
+            ).prev_sample
             z = after(i, z) if after else z
         return z
 
     def copy(self) -> LDM:
-        """A model that a method may train: own UNet and text encoder, still frozen; the VAE is shared."""
-        return replace(self, unet=deepcopy(self.unet), text_encoder=deepcopy(self.text_encoder), _embedded={})
+        """A model that a method may train: own UNet and text encoder, still frozen; the VAE is
+        shared.
+        """
+        return replace(
+            self, unet=deepcopy(self.unet), text_encoder=deepcopy(self.text_encoder), _embedded={}
+        )
 
     @contextmanager
     def trainable(
         self, *, text_encoder: bool = True, only: Callable[[str], bool] | None = None
     ) -> Iterator[dict[str, nn.Parameter]]:
-        """Inside, the UNet (and text encoder) learn; yields their parameters by name. The VAE always stays frozen.
+        """Inside, the UNet (and text encoder) learn; yields their parameters by name. The VAE
+        always stays frozen.
 
         `only` says by name (such as "unet.conv_in.weight") which of them do.
         """
         parts = {"unet": self.unet} | ({"text_encoder": self.text_encoder} if text_encoder else {})
-        named = {f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()}
+        named = {
+            f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()
+        }
         if only is not None:
             named = {name: p for name, p in named.items() if only(name)}
         for p in named.values():

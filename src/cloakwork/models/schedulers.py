@@ -16,7 +16,8 @@ from cloakwork.errors import UserError
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),
-    # as Stable Diffusion ships it: the Runge-Kutta steps of the paper cost nine more evaluations and do not suit latents
+    # as Stable Diffusion ships it: the Runge-Kutta steps of the paper cost nine more evaluations
+    # and do not suit latents
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "euler": ("EulerDiscreteScheduler", {}),
     "dpm++": ("DPMSolverMultistepScheduler", {}),
@@ -26,13 +27,15 @@ STOCHASTIC = ("ddpm",)
 
 
 def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, Tensor]:
-    """A fresh scheduler (it remembers its last steps, so one for each batch) and the timesteps that it is to go through.
+    """A fresh scheduler (it remembers its last steps, so one for each batch) and the timesteps that
+    it is to go through.
 
     Args:
         own: the model's scheduler, whose noise schedule and kind of prediction are taken.
         name: one of SCHEDULERS.
         steps: steps from pure noise to a picture.
-        strength: share of them that is done, the last int(steps * strength), as in diffusers' img2img; 0: none.
+        strength: share of them that is done, the last int(steps * strength), as in diffusers'
+            img2img; 0: none.
 
     Raises:
         UserError: an unknown name, or steps or a strength that are out of range.
@@ -47,7 +50,9 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
     if skipped == 0:
         return scheduler, scheduler.timesteps
     timesteps = scheduler.timesteps.unique_consecutive()[skipped:]
-    if name == "pndm":  # its second step is a correction of the first, whose timestep must come twice wherever it begins
+    if (
+        name == "pndm"
+    ):  # its second step is a correction of the first, whose timestep must come twice wherever it begins
         timesteps = torch.cat([timesteps[:2], timesteps[1:]])
     elif hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
@@ -60,13 +65,19 @@ def check(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
         raise registry.unknown("scheduler", name, list(SCHEDULERS))
     most = own.config.num_train_timesteps
     if not 1 <= steps <= most:
-        raise UserError(f"{steps} denoising steps were asked for; allowed are 1 to {most}, and 25 to 50 are usual.")
+        raise UserError(
+            f"{steps} denoising steps were asked for; allowed are 1 to {most}, and 25 to 50 are usual."
+        )
     if not strengths:
-        raise UserError("No strength was given; an editor needs at least one between 0 and 1, such as 0.5.")
+        raise UserError(
+            "No strength was given; an editor needs at least one between 0 and 1, such as 0.5."
+        )
     faults = []
     for strength in strengths:
         if not 0 <= strength <= 1:
-            faults.append(f"The strength {strength:g} is not between 0 (no edit) and 1 (nothing of the photo is kept).")
+            faults.append(
+                f"The strength {strength:g} is not between 0 (no edit) and 1 (nothing of the photo is kept)."
+            )
         elif strength and not int(steps * strength):
             faults.append(
                 f"The strength {strength:g} of {steps} steps is less than one step; "
@@ -77,13 +88,17 @@ def check(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
 
 
 def seeds(name: str, n: int, rng: torch.Generator) -> list[int] | None:
-    """A seed for each of n pictures where the scheduler draws noise on its way, else None (and `rng` stays as it was).
+    """A seed for each of n pictures where the scheduler draws noise on its way, else None (and
+    `rng` stays as it was).
 
-    Each picture has its own, so that its noise depends neither on the model nor on how pictures are batched.
+    Each picture has its own, so that its noise depends neither on the model nor on how pictures are
+    batched.
     """
     return torch.randint(2**62, (n,), generator=rng).tolist() if name in STOCHASTIC else None
 
 
 def noised(scheduler: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Clean latents z (n x c x h x w) with the noise of timestep t (0-dim), the one that the scheduler is about to take."""
+    """Clean latents z (n x c x h x w) with the noise of timestep t (0-dim), the one that the
+    scheduler is about to take.
+    """
     return scheduler.add_noise(z, noise, t.repeat(len(z)))

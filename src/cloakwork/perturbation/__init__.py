@@ -1,1 +1,3 @@
-"""How a perturbation is optimised: PGD, losses, targets, gradients through purifiers, surrogates that learn."""
+"""How a perturbation is optimised: PGD, losses, targets, gradients through purifiers, surrogates
+that learn.
+"""

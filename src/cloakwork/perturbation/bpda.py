@@ -1,8 +1,9 @@
 """Gradients through purifiers, for protections that know what a thief will do to the photos first.
 
-Where a purifier has a differentiable form of itself (`smooth`), the gradient goes through that; where it has none, its result is
-used and its gradient taken for that of the identity: backward pass differentiable approximation (Athalye et al., arXiv
-1802.00420). Drawing one of several chains in every step is expectation over transformation (arXiv 1707.07397).
+Where a purifier has a differentiable form of itself (`smooth`), the gradient goes through that;
+where it has none, its result is used and its gradient taken for that of the identity: backward pass
+differentiable approximation (Athalye et al., arXiv 1802.00420). Drawing one of several chains in
+every step is expectation over transformation (arXiv 1707.07397).
 """
 
 from __future__ import annotations
@@ -24,41 +25,60 @@ Chain = tuple[tuple[str, Any], ...]  # names and Configs, in order
 
 
 def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chain, ...]:
-    """Chains of purifiers from words parted by blanks, as in "none jpeg:quality=60 blur+resize"; presets as for these models.
+    """Chains of purifiers from words parted by blanks, as in "none jpeg:quality=60 blur+resize";
+    presets as for these models.
 
     Raises:
         UserError: no word, an unknown purifier or field.
     """
-    found = tuple(specs.purifiers(word, model, denoiser) for word in specs.split(text.strip(), " ") if word)
+    found = tuple(
+        specs.purifiers(word, model, denoiser) for word in specs.split(text.strip(), " ") if word
+    )
     if not found:
-        raise UserError("No purifier was named to go through; give words such as 'none jpeg resize', parted by blanks.")
+        raise UserError(
+            "No purifier was named to go through; give words such as 'none jpeg resize', parted by blanks."
+        )
     return found
 
 
 def instrument(text: str, denoiser: str) -> str:
-    """What decides the result beside the text: the weights of the denoiser of pixels, and purifiers' versions after the first."""
+    """What decides the result beside the text: the weights of the denoiser of pixels, and
+    purifiers' versions after the first.
+    """
     some = chains(text)
-    versions = {name: registry.load("purifiers", name).VERSION for chain in some for name, _ in chain}
+    versions = {
+        name: registry.load("purifiers", name).VERSION for chain in some for name, _ in chain
+    }
     weights = [pixel_ddpm.weights(denoiser)] if "pixels" in _kinds(some) else []
-    return " ".join(weights + [f"{name} {version}" for name, version in sorted(versions.items()) if version > 1])
+    return " ".join(
+        weights + [f"{name} {version}" for name, version in sorted(versions.items()) if version > 1]
+    )
 
 
 def _kinds(some: Sequence[Chain]) -> set[str]:
     """Of models that the chains ask for."""
-    return {registry.asks(name) for chain in some for name, _ in chain}
+    return {registry.model_kind(name) for chain in some for name, _ in chain}
 
 
 def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
-    """What the chains need, by kind, in the LDM's precision; `denoiser` is loaded only if one of them diffuses pixels."""
+    """What the chains need, by kind, in the LDM's precision; `denoiser` is loaded only if one of
+    them diffuses pixels.
+    """
     dtype = str(ldm.dtype).removeprefix("torch.")
-    pixels = {"pixels": pixel_ddpm.load(denoiser, str(ldm.device), dtype)} if "pixels" in _kinds(some) else {}
+    pixels = (
+        {"pixels": pixel_ddpm.load(denoiser, str(ldm.device), dtype)}
+        if "pixels" in _kinds(some)
+        else {}
+    )
     return {"latent": ldm} | pixels
 
 
-def through(photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator) -> Photos:
+def through(
+    photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator
+) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) after a chain, with a graph that leads back to them."""
     for name, config in chain:
-        module, model = registry.load("purifiers", name), known.get(registry.asks(name))
+        module, model = registry.load("purifiers", name), known.get(registry.model_kind(name))
         if hasattr(module, "smooth"):
             photos = module.smooth(photos, model, config, rng=rng)
             continue
@@ -70,9 +90,14 @@ def through(photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], 
 
 
 def gradient(
-    inner: pgd.Gradient, some: Sequence[Chain], known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator
+    inner: pgd.Gradient,
+    some: Sequence[Chain],
+    known: Mapping[str, LDM | PixelDDPM],
+    rng: torch.Generator,
 ) -> pgd.Gradient:
-    """A gradient by purified photos as one by the photos: each call draws a chain, and `inner` sees what it makes of them."""
+    """A gradient by purified photos as one by the photos: each call draws a chain, and `inner` sees
+    what it makes of them.
+    """
 
     def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
         chain = some[int(torch.randint(len(some), (), generator=rng))]

@@ -1,7 +1,8 @@
 """The one PGD loop: l-infinity, sign steps (or Adam's), photos of any sizes at once.
 
-Budgets and steps are in 1/255 of the pixel range. The loss of one photo may not depend on the others of its batch in any
-other way than through a common factor: a sign step only sees each photo's own gradient, so micro-batches change nothing.
+Budgets and steps are in 1/255 of the pixel range. The loss of one photo may not depend on the
+others of its batch in any other way than through a common factor: a sign step only sees each
+photo's own gradient, so micro-batches change nothing.
 """
 
 from __future__ import annotations
@@ -14,17 +15,24 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-Loss = Callable[[Photos, list[int]], Tensor]  # some of the photos and their places in the set -> a scalar to raise
-Gradient = Callable[[Photos, list[int]], tuple[float, Photos]]  # the same -> the scalar, and its gradient by each photo
-MICRO_BATCH = 8  # photos whose graphs live at once; part of the record, since another batching changes the bytes
+Loss = Callable[
+    [Photos, list[int]], Tensor
+]  # some of the photos and their places in the set -> a scalar to raise
+Gradient = Callable[
+    [Photos, list[int]], tuple[float, Photos]
+]  # the same -> the scalar, and its gradient by each photo
+# photos whose graphs live at once; part of the record, since another batching changes the bytes
+MICRO_BATCH = 8
 
 
 @dataclass(frozen=True)
-class Carried:
-    """What changes along with the photos, such as weights that learn inside the gradient; checkpoints hold it too."""
+class ExtraState:
+    """What changes along with the photos, such as weights that learn inside the gradient;
+    checkpoints hold it too.
+    """
 
     tensors: Callable[[], dict[str, Tensor]]
     """as they are now"""
@@ -33,13 +41,19 @@ class Carried:
 
 
 def project(x: Photos, x0: Photos, budget: float) -> Photos:
-    """The nearest photos to x that differ from x0 by at most `budget` / 255 and stay in [0, 1]. Idempotent."""
+    """The nearest photos to x that differ from x0 by at most `budget` / 255 and stay in [0, 1].
+    Idempotent.
+    """
     eps = budget / 255
-    return [torch.min(torch.max(a, b - eps), b + eps).clamp_(0, 1) for a, b in zip(x, x0, strict=True)]
+    return [
+        torch.min(torch.max(a, b - eps), b + eps).clamp_(0, 1) for a, b in zip(x, x0, strict=True)
+    ]
 
 
 def by_autograd(loss: Loss) -> Gradient:
-    """The gradient of a loss that is written out in torch; `latents.gradient` is leaner for losses on latents."""
+    """The gradient of a loss that is written out in torch; `latents.gradient` is leaner for losses
+    on latents.
+    """
 
     def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
@@ -72,8 +86,8 @@ def ascend(
     final_step: float = 1.0,
     momentum: float = 0.0,
     update: Literal["sign", "adam"] = "sign",
-    carried: Sequence[Carried] = (),
-    state: State,
+    carried: Sequence[ExtraState] = (),
+    state: RunState,
     checkpoints: bool = True,
 ) -> Photos:
     """Photos within `budget` of x0 on which something is higher (Madry et al., arXiv 1706.06083).
@@ -88,11 +102,14 @@ def ascend(
         start: where to begin (else x0).
         random_start: begin at a uniform point of the budget's box.
         final_step: the step shrinks linearly to this share of itself.
-        momentum: share of the running gradient kept (MI-FGSM, arXiv 1710.06081); gradients are then L1-normalised.
-        update: the gradient's sign, or Adam's step (arXiv 1412.6980), of which `step` is the learning rate; no momentum then.
+        momentum: share of the running gradient kept (MI-FGSM, arXiv 1710.06081); gradients are then
+            L1-normalised.
+        update: the gradient's sign, or Adam's step (arXiv 1412.6980), of which `step` is the
+            learning rate; no momentum then.
         carried: what `gradient` changes beside the photos; to be resumed with them.
         state: the value of every step is appended to its trace.
-        checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops, whose caller does that.
+        checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops,
+            whose caller does that.
 
     Raises:
         UserError: the gradient of a photo is not finite.
@@ -100,7 +117,14 @@ def ascend(
     step = budget / 10 if step is None else step
     x = [p.clone() for p in start or x0]
     if random_start:
-        x = project([p + budget / 255 * (2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x], x0, budget)
+        x = project(
+            [
+                p + budget / 255 * (2 * torch.rand(p.shape, generator=rng) - 1).to(p.device)
+                for p in x
+            ],
+            x0,
+            budget,
+        )
     running = [torch.zeros_like(p) for p in x] if momentum or update == "adam" else []
     squares = [torch.zeros_like(p) for p in x] if update == "adam" else []
     first, saved = state.resume(rng) if checkpoints else (0, {})
@@ -109,7 +133,9 @@ def ascend(
         running = [saved[f"m.{i}"].to(p.device) for i, p in enumerate(running)]
         squares = [saved[f"v.{i}"].to(p.device) for i, p in enumerate(squares)]
         for j, other in enumerate(carried):
-            other.restore({k.removeprefix(f"{j} "): v for k, v in saved.items() if k.startswith(f"{j} ")})
+            other.restore(
+                {k.removeprefix(f"{j} "): v for k, v in saved.items() if k.startswith(f"{j} ")}
+            )
     for k in range(first, steps):
         size = step / 255 * (1 + (final_step - 1) * k / steps)
         total = 0.0
@@ -117,7 +143,9 @@ def ascend(
             which = batch.tolist()
             value, grads = gradient([x[i] for i in which], which)
             if not all(torch.isfinite(g).all() for g in grads):
-                raise UserError("A gradient is not finite, so nothing was protected; try --dtype float32 or another model.")
+                raise UserError(
+                    "A gradient is not finite, so nothing was protected; try --dtype float32 or another model."
+                )
             state.dead_steps += not any(g.any() for g in grads)
             total += value * len(which) / len(x)
             for i, g in zip(which, grads, strict=True):
@@ -131,18 +159,28 @@ def ascend(
                 x[i] = project([x[i] + size * way], [x0[i]], budget)[0]
         state.trace.append(total)
         if checkpoints:
-            state.keep(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
+            state.checkpoint(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
     return x
 
 
 def _adam(g: Tensor, m: Tensor, v: Tensor, k: int) -> Tensor:
-    """Adam's direction at step k = 1, 2, ... with its usual constants; the moments m and v move on in place."""
+    """Adam's direction at step k = 1, 2, ... with its usual constants; the moments m and v move on
+    in place.
+    """
     m.lerp_(g, 0.1)
     v.mul_(0.999).addcmul_(g, g, value=0.001)
     return m / (1 - 0.9**k) / ((v / (1 - 0.999**k)).sqrt() + 1e-8)
 
 
-def _tensors(x: Photos, running: Photos, squares: Photos, carried: Sequence[Carried]) -> dict[str, Tensor]:
+def _tensors(
+    x: Photos, running: Photos, squares: Photos, carried: Sequence[ExtraState]
+) -> dict[str, Tensor]:
     """What a checkpoint holds."""
-    photos = {f"{name}.{i}": p for name, some in (("x", x), ("m", running), ("v", squares)) for i, p in enumerate(some)}
-    return photos | {f"{j} {k}": v for j, other in enumerate(carried) for k, v in other.tensors().items()}
+    photos = {
+        f"{name}.{i}": p
+        for name, some in (("x", x), ("m", running), ("v", squares))
+        for i, p in enumerate(some)
+    }
+    return photos | {
+        f"{j} {k}": v for j, other in enumerate(carried) for k, v in other.tensors().items()
+    }

@@ -13,21 +13,23 @@ class Turn:
 
     pgd: int
     """PGD steps"""
-    before: int = 0
+    lookahead_steps: int = 0
     """training steps of a surrogate that the PGD steps follow"""
-    after: int = 0
+    kept_steps: int = 0
     """training steps that outlast the turn"""
-    drawn: int = 1
+    members: int = 1
     """surrogates that take part"""
     member: int | None = None
     """which one, where that is not left to chance"""
-    fresh: bool = False
+    restart: bool = False
     """it begins again with its snapshot"""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a protection does, counted before it is done; its loop goes through the very same turns."""
+    """What a protection does, counted before it is done; its loop goes through the very same
+    turns.
+    """
 
     training: int
     """training steps before the first turn"""
@@ -39,11 +41,17 @@ class Schedule:
 
     @property
     def surrogate_steps(self) -> int:
-        return self.training + sum(t.drawn * (t.before + t.after) for t in self.turns)
+        return self.training + sum(
+            t.members * (t.lookahead_steps + t.kept_steps) for t in self.turns
+        )
 
 
 def at_least_one(cfg: object, *names: str) -> None:
     """Raises UserError for fields that are 0."""
-    faults = [f"The field {name} is {getattr(cfg, name)}; it must be at least 1." for name in names if getattr(cfg, name) < 1]
+    faults = [
+        f"The field {name} is {getattr(cfg, name)}; it must be at least 1."
+        for name in names
+        if getattr(cfg, name) < 1
+    ]
     if faults:
         raise UserError(*faults)

@@ -29,13 +29,16 @@ def check(target: str) -> None:
 
 
 def digest(config: Any) -> str:
-    """The content of a Config's `target`, since a file may change under its name; empty for a built-in one or none."""
+    """The content of a Config's `target`, since a file may change under its name; empty for a
+    built-in one or none.
+    """
     target = getattr(config, "target", "")
     return "" if target in ("", *BUILT_IN) else _load(target).digest
 
 
 def picture(target: str, size: int) -> Images:
-    """1 x 3 x size x size in [0, 1]. A file of another size or shape is cut to its centre square and resized.
+    """1 x 3 x size x size in [0, 1]. A file of another size or shape is cut to its centre square
+    and resized.
 
     Raises:
         UserError: no such target, or an image that cannot be read.
@@ -64,7 +67,8 @@ def latent(ldm: LDM, target: str) -> Tensor:
 def pattern(size: int) -> Images:
     """Black and white waves that no photo shows: rings times a fine chequer, 1 x 3 x size x size.
 
-    High contrast at several scales, which is what made the published pattern of Mist (arXiv 2305.12683) a good target.
+    High contrast at several scales, which is what made the published pattern of Mist (arXiv
+    2305.12683) a good target.
     """
     y, x = torch.meshgrid(*2 * [(torch.arange(size) + 0.5) / size], indexing="ij")
     rings = torch.sin(2 * math.pi * 6 * ((x - 0.5).square() + (y - 0.5).square()).sqrt())
@@ -75,5 +79,7 @@ def pattern(size: int) -> Images:
 def _load(target: str) -> Photo:
     path = Path(target).expanduser()
     if not path.is_file():
-        raise UserError(f"There is no target '{target}'; give {', '.join(BUILT_IN)} or the path of an image.")
+        raise UserError(
+            f"There is no target '{target}'; give {', '.join(BUILT_IN)} or the path of an image."
+        )
     return load_photo(path)

@@ -1,4 +1,6 @@
-"""The size photos are perturbed at: their own, up to a limit that keeps memory bounded whatever a camera makes."""
+"""The size photos are perturbed at: their own, up to a limit that keeps memory bounded whatever a
+camera makes.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from torch import Tensor
 
 from cloakwork.photos.tensors import as_float
 
-# Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the photo) is enlarged:
+# Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the
+# photo) is enlarged:
 # thieves' loaders shrink photos to 512 or 1024 px anyway.
 WORK_SIDE = 1024
 STRIP = 256  # rows
@@ -27,20 +30,27 @@ def working_copy(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
 
 
 def apply_perturbation(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
-    """The photo (uint8, 3 x H x W) plus a perturbation of its own or of its working size, rounded within the budget; uint8."""
+    """The photo (uint8, 3 x H x W) plus a perturbation of its own or of its working size, rounded
+    within the budget; uint8.
+    """
     if delta.shape != pixels.shape:
         delta = F.interpolate(delta[None], pixels.shape[-2:], mode="bilinear")[0]
-    strips = zip(pixels.split(STRIP, dim=-2), delta.split(STRIP, dim=-2), strict=True)  # floats of a strip at a time
+    strips = zip(
+        pixels.split(STRIP, dim=-2), delta.split(STRIP, dim=-2), strict=True
+    )  # floats of a strip at a time
     return torch.cat([round_within(as_float(p) + d, p, budget) for p, d in strips], dim=-2)
 
 
 def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
-    """Round float pixels to 8 bits, towards the original, such that max |result - original| <= budget.
+    """Round float pixels to 8 bits, towards the original, such that max |result - original| <=
+    budget.
 
     Args:
-        pixels: 3 x H x W, float, in [0, 1]; may be out of the budget or the range, and is brought back into both.
+        pixels: 3 x H x W, float, in [0, 1]; may be out of the budget or the range, and is brought
+            back into both.
         original: 3 x H x W, uint8.
-        budget: largest change in 1/255 of the pixel range, >= 0, whole or not (12.75 allows changes of 12 levels).
+        budget: largest change in 1/255 of the pixel range, >= 0, whole or not (12.75 allows changes
+            of 12 levels).
 
     Returns:
         3 x H x W, uint8.

@@ -1,4 +1,6 @@
-"""From a file of a photo to upright RGB pixels: every format, every odd file, one clear sentence for each refusal."""
+"""From a file of a photo to upright RGB pixels: every format, every odd file, one clear sentence
+for each refusal.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,19 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from cloakwork.errors import UserError
 from cloakwork.photos.metadata import kept_dpi, kept_exif, kept_xmp, orientation
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"})
+EXTENSIONS = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
+)
 """File name endings (lower case) that are taken for photos in a folder."""
 
-MAX_PIXELS = 200_000_000  # holds the largest cameras (a 200-megapixel phone); beyond it, a small file may fill the memory
+# holds the largest cameras (a 200-megapixel phone); beyond it, a small file may fill the memory
+MAX_PIXELS = 200_000_000
 MIN_SIDE = 64  # pixels; below it the autoencoders of diffusion models have nothing to work on
 
-# Pillow has this one knob for the whole process: it warns beyond the limit and fails beyond twice of it. Its own limit would
-# warn about photos of 90 megapixels and refuse those of 180; decode() turns the warning into a refusal as well.
+# Pillow has this one knob for the whole process: it warns beyond the limit and fails beyond twice
+# of it. Its own limit would
+# warn about photos of 90 megapixels and refuse those of 180; decode() turns the warning into a
+# refusal as well.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -44,7 +51,9 @@ UPRIGHT = {
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """An upright image of mode RGB or RGBA, and what is kept of the file's metadata (see images.Photo)."""
+    """An upright image of mode RGB or RGBA, and what is kept of the file's metadata (see
+    images.Photo).
+    """
 
     image: Image.Image
     icc: bytes | None
@@ -68,14 +77,20 @@ def decode(path: Path) -> Decoded:
     except (UserError, MemoryError):
         raise
     except PermissionError:
-        raise UserError(f"{path} may not be read; give yourself the permission to read it.") from None
+        raise UserError(
+            f"{path} may not be read; give yourself the permission to read it."
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         limit = MAX_PIXELS // 1_000_000
-        raise UserError(f"{path} has more than the {limit} megapixels that are allowed; make it smaller.") from None
+        raise UserError(
+            f"{path} has more than the {limit} megapixels that are allowed; make it smaller."
+        ) from None
     except UnidentifiedImageError:
         raise UserError(_unidentified(path)) from None
     except Exception as error:  # a damaged file makes decoders raise nearly anything: OSError, SyntaxError, struct.error, ...
-        raise UserError(f"{path} is damaged or cut short ({error}); fetch it again from where it came from.") from None
+        raise UserError(
+            f"{path} is damaged or cut short ({error}); fetch it again from where it came from."
+        ) from None
 
 
 def _decode(path: Path, image: Image.Image) -> Decoded:
@@ -84,23 +99,31 @@ def _decode(path: Path, image: Image.Image) -> Decoded:
     rgb, icc = _rgb(image)
     if (turn := UPRIGHT.get(orientation(image))) is not None:
         rgb = rgb.transpose(turn)
-    return Decoded(rgb, icc, kept_exif(image), kept_xmp(image.info.get("xmp")), kept_dpi(image.info.get("dpi")))
+    return Decoded(
+        rgb, icc, kept_exif(image), kept_xmp(image.info.get("xmp")), kept_dpi(image.info.get("dpi"))
+    )
 
 
 def _check_file(path: Path) -> None:
     if os.path.isdir(path):
-        raise UserError(f"{path} is a folder where the file of one photo is needed; name a photo in it.")
+        raise UserError(
+            f"{path} is a folder where the file of one photo is needed; name a photo in it."
+        )
     if not os.path.lexists(path):
         raise UserError(f"{path} does not exist; check the spelling, or name another photo.")
     if not os.path.isfile(path):  # a pipe would make us wait for ever
-        raise UserError(f"{path} is not a file (but a broken link, a pipe or a device); name the file of a photo.")
+        raise UserError(
+            f"{path} is not a file (but a broken link, a pipe or a device); name the file of a photo."
+        )
     if os.path.getsize(path) == 0:
         raise UserError(f"{path} is empty (0 bytes); fetch it again from where it came from.")
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The decoders that may see a file: fewer than Pillow has, so that an exotic one is never reached by a crafted file."""
+    """The decoders that may see a file: fewer than Pillow has, so that an exotic one is never
+    reached by a crafted file.
+    """
     formats = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
     try:
         importlib.import_module("pillow_heif").register_heif_opener()
@@ -119,20 +142,31 @@ def _unidentified(path: Path) -> str:
 def _check_image(path: Path, image: Image.Image) -> None:
     """Refuse what the header tells already, before the pixels are decoded."""
     width, height = image.size
-    # Phones append depth or brightness maps to a JPEG, which make an "MPO" of several frames; the first one is the photo.
+    # Phones append depth or brightness maps to a JPEG, which make an "MPO" of several frames; the
+    # first one is the photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
-        raise UserError(f"{path} is animated or has several pages ({frames}) where one picture is allowed; save one as PNG.")
+        raise UserError(
+            f"{path} is animated or has several pages ({frames}) where one picture is allowed; save one as PNG."
+        )
     if min(width, height) < MIN_SIDE:
-        raise UserError(f"{path} is {width} x {height} pixels where each side needs at least {MIN_SIDE}; use a larger photo.")
+        raise UserError(
+            f"{path} is {width} x {height} pixels where each side needs at least {MIN_SIDE}; use a larger photo."
+        )
     if (bits := _bits(image)) > 8:
-        raise UserError(f"{path} has {bits} bits per channel where 8 are allowed; save an 8-bit copy and protect that one.")
+        raise UserError(
+            f"{path} has {bits} bits per channel where 8 are allowed; save an 8-bit copy and protect that one."
+        )
     if image.mode not in MODES:
-        raise UserError(f"{path} has the colour model {image.mode} where grey, RGB or CMYK is allowed; save it as RGB.")
+        raise UserError(
+            f"{path} has the colour model {image.mode} where grey, RGB or CMYK is allowed; save it as RGB."
+        )
 
 
 def _bits(image: Image.Image) -> int:
-    """Bits per channel in the file. Pillow cuts 16-bit colours to their high byte without a word, so its mode tells nothing."""
+    """Bits per channel in the file. Pillow cuts 16-bit colours to their high byte without a word,
+    so its mode tells nothing.
+    """
     if isinstance(image, PngImageFile):
         return 16 if "16" in str(image.tile[0].args) else 8
     if isinstance(image, TiffImageFile):
@@ -155,7 +189,9 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """Convert a grey or CMYK image through its profile. None: the profile is broken or for another colour model."""
+    """Convert a grey or CMYK image through its profile. None: the profile is broken or for another
+    colour model.
+    """
     source = image if image.mode == "CMYK" else image.convert("L")
     try:
         return ImageCms.profileToProfile(

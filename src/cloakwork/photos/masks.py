@@ -1,4 +1,6 @@
-"""Masks for inpainting: from files, beside their photos, at the model's size. White is what is painted anew."""
+"""Masks for inpainting: from files, beside their photos, at the model's size. White is what is
+painted anew.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,13 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
     What is transparent counts as black, grey is cut at one half.
 
     Args:
-        source: a file, which is the mask of every photo, or a folder with a file of the same name (any ending) for each.
+        source: a file, which is the mask of every photo, or a folder with a file of the same name
+            (any ending) for each.
         photos: the photos' files.
 
     Raises:
-        UserError: every mask that is missing, there twice, not readable, of another size than its photo, or without white.
+        UserError: every mask that is missing, there twice, not readable, of another size than its
+            photo, or without white.
     """
     faults, masks = [], []
     for photo in photos:
@@ -43,12 +47,18 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
 def _find(source: Path, photo: Path) -> Path:
     if not source.is_dir():
         return source
-    found = sorted(p for p in source.iterdir() if p.stem == photo.stem and p.suffix.lower() in EXTENSIONS)
+    found = sorted(
+        p for p in source.iterdir() if p.stem == photo.stem and p.suffix.lower() in EXTENSIONS
+    )
     if len(found) == 1:
         return found[0]
     if found:
-        raise UserError(f"{photo} has several masks: {', '.join(map(str, found))}; leave one of them.")
-    raise UserError(f"{photo} has no mask in {source}; put one there named {photo.stem}.png, white where to paint.")
+        raise UserError(
+            f"{photo} has several masks: {', '.join(map(str, found))}; leave one of them."
+        )
+    raise UserError(
+        f"{photo} has no mask in {source}; put one there named {photo.stem}.png, white where to paint."
+    )
 
 
 def _load(path: Path, photo: Path) -> Tensor:
@@ -79,12 +89,15 @@ def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: fl
         centre: side of the centred square, share of `size`.
 
     Raises:
-        UserError: another number of masks than of photos, other sizes, no white where the model looks, or no such share.
+        UserError: another number of masks than of photos, other sizes, no white where the model
+            looks, or no such share.
     """
     if masks is None:
         return _square(size, centre).repeat(len(photos), 1, 1, 1)
     if len(masks) != len(photos):
-        raise UserError(f"There are {len(masks)} masks for {len(photos)} photos; give one mask for each photo.")
+        raise UserError(
+            f"There are {len(masks)} masks for {len(photos)} photos; give one mask for each photo."
+        )
     faults = [
         f"Mask {i} is {_size(m)} pixels where its photo is {_size(p)}; make it as large as the photo."
         for i, (m, p) in enumerate(zip(masks, photos, strict=True), 1)
@@ -110,7 +123,9 @@ def masks_to_latents(m: Images, scale: int) -> Tensor:
 
 def _square(size: int, share: float) -> Tensor:
     if not 0 < share <= 1:
-        raise UserError(f"The centred mask's side is {share:g} of the picture's where more than 0 and at most 1 is allowed.")
+        raise UserError(
+            f"The centred mask's side is {share:g} of the picture's where more than 0 and at most 1 is allowed."
+        )
     side = max(1, round(size * share))
     top = (size - side) // 2
     mask = torch.zeros(1, 1, size, size)

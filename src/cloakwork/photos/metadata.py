@@ -1,7 +1,7 @@
 """What is kept of a photo's metadata: everything that describes the photo, nothing that shows it.
 
-Cameras and editors store small previews inside EXIF, XMP and makers' notes. In a protected photo such a preview would be an
-unprotected copy of the original, so previews are left out.
+Cameras and editors store small previews inside EXIF, XMP and makers' notes. In a protected photo
+such a preview would be an unprotected copy of the original, so previews are left out.
 """
 
 from __future__ import annotations
@@ -32,25 +32,30 @@ DESCRIPTIVE = (
     Base.XPKeywords,
     Base.XPSubject,
 )
-"""Tags of the main directory that describe the photo. The others (strips, tiles, previews) tell how one file stores it."""
+"""Tags of the main directory that describe the photo. The others (strips, tiles, previews) tell how
+one file stores it."""
 
 ORIENTATION_IN_XMP = re.compile(rb'(tiff:Orientation(?:="|>))[1-8]')
 PREVIEW_IN_XMP = re.compile(rb'((?:xmpGImg:image|GImage:Data)(?:="|>))[^"<]*')
 
 
 def orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an open image: 1 is upright, also when there is no EXIF or it is damaged."""
+    """Return the EXIF orientation of an open image: 1 is upright, also when there is no EXIF or it
+    is damaged.
+    """
     try:
         return image.getexif().get(Base.Orientation, 1)
-    except Exception:  # damaged metadata makes Pillow raise nearly anything; the pixels are sound all the same
+    except (
+        Exception
+    ):  # damaged metadata makes Pillow raise nearly anything; the pixels are sound all the same
         return 1
 
 
 def kept_exif(image: Image.Image) -> bytes | None:
     """Return the EXIF block of an open image without orientation, previews and makers' notes.
 
-    Makers' notes point to places in the original file, so they would break anyhow; some hold a preview. None: nothing is
-    left, or the block is damaged.
+    Makers' notes point to places in the original file, so they would break anyhow; some hold a
+    preview. None: nothing is left, or the block is damaged.
     """
     try:
         exif = image.getexif()
@@ -59,7 +64,11 @@ def kept_exif(image: Image.Image) -> bytes | None:
             if tag in exif:
                 kept[tag] = exif[tag]
         for group in (IFD.Exif, IFD.GPSInfo):
-            values = {tag: value for tag, value in exif.get_ifd(group).items() if tag not in (IFD.MakerNote, IFD.Interop)}
+            values = {
+                tag: value
+                for tag, value in exif.get_ifd(group).items()
+                if tag not in (IFD.MakerNote, IFD.Interop)
+            }
             if values:
                 kept[group] = values
         return kept.tobytes() if len(kept) else None
@@ -75,7 +84,9 @@ def kept_xmp(xmp: bytes | None) -> bytes | None:
 
 
 def kept_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:
-    """Return the resolution in dots per inch; None when a file states one that says nothing (0, 1, NaN, a million)."""
+    """Return the resolution in dots per inch; None when a file states one that says nothing (0, 1,
+    NaN, a million).
+    """
     if dpi is None:
         return None
     x, y = (float(value) for value in dpi)

@@ -1,7 +1,8 @@
 """Photos in, photos out: everything between a file of a photo and its pixels.
 
-A photo comes back with the size, upright orientation, transparency and colour profile it came with, as a file that is whole
-or not there at all. Pixels are 8 bits per channel; a budget is counted in 1/255 of the pixel range on the saved file.
+A photo comes back with the size, upright orientation, transparency and colour profile it came with,
+as a file that is whole or not there at all. Pixels are 8 bits per channel; a budget is counted in
+1/255 of the pixel range on the saved file.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from PIL.TiffImagePlugin import XMP
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.files import whole
+from cloakwork.files import atomic_write
 from cloakwork.photos.decoding import decode
 from cloakwork.photos.tensors import pixels_of_pil
 
@@ -42,13 +43,15 @@ class Photo:
 
     Attributes:
         path: the file it came from.
-        pixels: 3 x H x W, uint8, RGB, upright, in the photo's own colour space (the one that `icc` describes).
+        pixels: 3 x H x W, uint8, RGB, upright, in the photo's own colour space (the one that `icc`
+            describes).
         alpha: H x W, uint8, 255 is opaque; None for a photo without transparency.
         icc: colour profile of `pixels`; None means sRGB.
         exif: EXIF block whose orientation is reset and that holds no preview picture.
         xmp: XMP packet, likewise.
         dpi: horizontal and vertical resolution in dots per inch.
-        digest: sha256 in hexadecimal over size, pixels and alpha; the same for the same picture under any file name.
+        digest: sha256 in hexadecimal over size, pixels and alpha; the same for the same picture
+            under any file name.
     """
 
     path: Path
@@ -62,18 +65,22 @@ class Photo:
 
 
 def load_photo(path: Path | str) -> Photo:
-    """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC where the plug-in pillow-heif is installed.
+    """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC where the plug-in pillow-heif is
+    installed.
 
-    Palettes become RGB (with alpha, where colours are transparent); grey and CMYK become sRGB through their own profile.
+    Palettes become RGB (with alpha, where colours are transparent); grey and CMYK become sRGB
+    through their own profile.
 
     Raises:
-        UserError: one sentence, when there is no such file, or it is empty, damaged, not a photo, animated, deeper than
-            8 bits per channel, of a colour model other than grey, RGB and CMYK, larger than 200 megapixels, or smaller
-            than 64 pixels on a side.
+        UserError: one sentence, when there is no such file, or it is empty, damaged, not a photo,
+            animated, deeper than 8 bits per channel, of a colour model other than grey, RGB and
+            CMYK, larger than 200 megapixels, or smaller than 64 pixels on a side.
     """
     path = Path(path)
     decoded = decode(path)
-    planes = np.ascontiguousarray(np.asarray(decoded.image).transpose(2, 0, 1))  # 3 or 4 planes: red, green, blue, alpha
+    planes = np.ascontiguousarray(
+        np.asarray(decoded.image).transpose(2, 0, 1)
+    )  # 3 or 4 planes: red, green, blue, alpha
     digest = hashlib.sha256(repr(planes.shape).encode())
     digest.update(planes.data)
     tensor = torch.from_numpy(planes)
@@ -90,54 +97,77 @@ def load_photo(path: Path | str) -> Photo:
 
 
 def check_target(photo: Photo, path: Path) -> None:
-    """Refuse a file that could not hold the photo; call it before a long computation, `save` calls it in any case.
+    """Refuse a file that could not hold the photo; call it before a long computation, `save` calls
+    it in any case.
 
     Raises:
-        UserError: the ending is unknown, the file is the photo itself, or the format cannot hold the photo's transparency
-            or colour profile.
+        UserError: the ending is unknown, the file is the photo itself, or the format cannot hold
+            the photo's transparency or colour profile.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
-        raise UserError(f"{path} ends in '{path.suffix}' where one of {', '.join(FORMATS)} is allowed; choose one of them.")
+        raise UserError(
+            f"{path} ends in '{path.suffix}' where one of {', '.join(FORMATS)} is allowed; choose one of them."
+        )
     if path.exists() and photo.path.exists() and path.samefile(photo.path):
-        raise UserError(f"{path} is the original, which is never overwritten; choose another output folder.")
+        raise UserError(
+            f"{path} is the original, which is never overwritten; choose another output folder."
+        )
     if photo.alpha is not None and FORMATS[suffix] in ("JPEG", "BMP") and (photo.alpha < 255).any():
-        raise UserError(f"{photo.path} has transparent parts, which {suffix} cannot hold; choose .png, .webp or .tif.")
+        raise UserError(
+            f"{photo.path} has transparent parts, which {suffix} cannot hold; choose .png, .webp or .tif."
+        )
     if photo.icc is not None and FORMATS[suffix] == "BMP":
-        raise UserError(f"{photo.path} has a colour profile, which .bmp cannot hold; choose .png, .webp or .tif.")
+        raise UserError(
+            f"{photo.path} has a colour profile, which .bmp cannot hold; choose .png, .webp or .tif."
+        )
 
 
 def save_photo(
-    pixels: Tensor, photo: Photo, path: Path, *, quality: int = 95, strip_metadata: bool = False, force: bool = False
+    pixels: Tensor,
+    photo: Photo,
+    path: Path,
+    *,
+    quality: int = 95,
+    strip_metadata: bool = False,
+    force: bool = False,
 ) -> None:
-    """Write pixels with the transparency, colour profile and metadata of a photo; the ending of the path is the format.
+    """Write pixels with the transparency, colour profile and metadata of a photo; the ending of the
+    path is the format.
 
-    The file appears whole or not at all, also when the disk is full. Every format but JPEG is lossless.
+    The file appears whole or not at all, also when the disk is full. Every format but JPEG is
+    lossless.
 
     Args:
         pixels: 3 x H x W, uint8, RGB, of the photo's size.
         photo: the original.
         path: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp; missing folders are made.
         quality: of JPEG, 1 to 100; its colours are not subsampled (4:4:4).
-        strip_metadata: drop EXIF, XMP and resolution. The colour profile stays: without it the colours would change.
+        strip_metadata: drop EXIF, XMP and resolution. The colour profile stays: without it the
+            colours would change.
         force: overwrite an existing file. Never the original.
 
     Raises:
-        UserError: see `check_target`; or the file exists, the quality is out of range, or the file cannot be written.
+        UserError: see `check_target`; or the file exists, the quality is out of range, or the file
+            cannot be written.
     """
     check_target(photo, path)
     check_quality(quality)
     if os.path.lexists(path) and not force:
-        raise UserError(f"{path} exists and is not overwritten; choose another output folder, or force it.")
+        raise UserError(
+            f"{path} exists and is not overwritten; choose another output folder, or force it."
+        )
     content = _encode(pixels, photo, path, quality, strip_metadata)
-    with whole(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(content)
 
 
 def check_quality(quality: int) -> None:
     """Raises UserError for a quality that no lossy format has."""
     if not 1 <= quality <= 100:
-        raise UserError(f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice.")
+        raise UserError(
+            f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice."
+        )
 
 
 def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:
@@ -148,14 +178,22 @@ def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Te
 
 def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:
     format = FORMATS[path.suffix.lower()]
-    holds_alpha = format not in ("JPEG", "BMP")  # an alpha that is opaque throughout says nothing, and may go
+    holds_alpha = format not in (
+        "JPEG",
+        "BMP",
+    )  # an alpha that is opaque throughout says nothing, and may go
     alpha = [photo.alpha[None]] if photo.alpha is not None and holds_alpha else []
     planes = torch.cat([pixels.cpu(), *alpha]).permute(1, 2, 0).contiguous()
     options = {
         "PNG": {},
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
-        "WEBP": {"lossless": True, "exact": True},  # exact: colours under transparent parts are kept too
-        "TIFF": {},  # not compressed: the compressing writer cannot hold the camera's and the place's part of EXIF
+        "WEBP": {
+            "lossless": True,
+            "exact": True,
+        },  # exact: colours under transparent parts are kept too
+        # not compressed: the compressing writer cannot hold the camera's and the place's part of
+        # EXIF
+        "TIFF": {},
         "BMP": {},
     }[format]
     if photo.icc is not None:
@@ -165,8 +203,13 @@ def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metada
     file = io.BytesIO()
     try:
         Image.fromarray(planes.numpy()).save(file, format, **options)
-    except (OSError, ValueError) as error:  # a side or a block of metadata beyond what the format can count
-        raise UserError(f"{photo.path} does not fit into {path.suffix} ({error}); choose .png.") from None
+    except (
+        OSError,
+        ValueError,
+    ) as error:  # a side or a block of metadata beyond what the format can count
+        raise UserError(
+            f"{photo.path} does not fit into {path.suffix} ({error}); choose .png."
+        ) from None
     return file.getvalue()
 
 

@@ -1,6 +1,8 @@
-"""Random differentiable transformations: what a thief's data loader does to a photo, as part of the gradient's path.
+"""Random differentiable transformations: what a thief's data loader does to a photo, as part of the
+gradient's path.
 
-Expectation over transformation (Athalye et al., arXiv 1707.07397). Parameters are drawn for each photo on its own.
+Expectation over transformation (Athalye et al., arXiv 1707.07397). Parameters are drawn for each
+photo on its own.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from cloakwork.types import Images, Photos
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a thief reads photos. The default resizes and crops the centre, like the published trainers."""
+    """How a thief reads photos. The default resizes and crops the centre, like the published
+    trainers.
+    """
 
     crop: Literal["centre", "slide"] = "centre"
     """where the square is cut: the middle, or anywhere along the photo's long side"""
@@ -38,8 +42,11 @@ CENTRE = Preprocessing()
 SLIDE = Preprocessing(crop="slide")  # for PGD: no strip of an oblong photo stays unprotected
 
 
-def preprocess(photos: Photos, size: int, how: Preprocessing = CENTRE, rng: torch.Generator | None = None) -> Images:
-    """Photos (each 3 x H x W in [0, 1], any sizes) as a model sees them: n x 3 x size x size, differentiable.
+def preprocess(
+    photos: Photos, size: int, how: Preprocessing = CENTRE, rng: torch.Generator | None = None
+) -> Images:
+    """Photos (each 3 x H x W in [0, 1], any sizes) as a model sees them: n x 3 x size x size,
+    differentiable.
 
     `rng` decides everything random; it may be None for a loader without randomness.
     """
@@ -47,7 +54,9 @@ def preprocess(photos: Photos, size: int, how: Preprocessing = CENTRE, rng: torc
 
 
 def augment(x: Images, how: Preprocessing, rng: torch.Generator | None = None) -> Images:
-    """What a loader does after it has cut and resized (flip, blur, JPEG) to n x 3 x h x w in [0, 1]."""
+    """What a loader does after it has cut and resized (flip, blur, JPEG) to n x 3 x h x w in [0,
+    1].
+    """
     if how.flip:
         flips = torch.rand(len(x), generator=rng) < how.flip
         x = torch.where(flips.to(x.device)[:, None, None, None], x.flip(-1), x)
@@ -68,7 +77,9 @@ def _crop(photo: Tensor, how: Preprocessing, rng: torch.Generator | None) -> Ten
     side = min(height, width)
     fy = fx = 0.5
     if how.zoom < 1:
-        side = max(1, round(side * (how.zoom + (1 - how.zoom) * torch.rand((), generator=rng).item())))
+        side = max(
+            1, round(side * (how.zoom + (1 - how.zoom) * torch.rand((), generator=rng).item()))
+        )
     if how.crop == "slide" or how.zoom < 1:
         # beyond the ends and back: otherwise the outermost strips would hardly ever be seen
         fy, fx = (1.5 * torch.rand(2, generator=rng) - 0.25).clamp(0, 1).tolist()
@@ -79,7 +90,8 @@ def _crop(photo: Tensor, how: Preprocessing, rng: torch.Generator | None) -> Ten
 def _resize(square: Tensor, size: int) -> Tensor:
     """Bilinear with antialiasing, as PIL and the trainers do it.
 
-    As two matrix products: F.interpolate's own backward is missing on mps and adds up in any order on cuda.
+    As two matrix products: F.interpolate's own backward is missing on mps and adds up in any order
+    on cuda.
     """
     side = square.shape[-1]
     if side == size:
@@ -91,7 +103,9 @@ def _resize(square: Tensor, size: int) -> Tensor:
 @lru_cache(maxsize=256)
 def _resize_weights(side: int, size: int) -> Tensor:
     """size x side: what each pixel of the result takes from each of the source."""
-    return F.interpolate(torch.eye(side)[None, None], (size, side), mode="bilinear", antialias=True)[0, 0]
+    return F.interpolate(
+        torch.eye(side)[None, None], (size, side), mode="bilinear", antialias=True
+    )[0, 0]
 
 
 def _blur(x: Images, kernel: int, sigma: Tensor) -> Images:

@@ -1,6 +1,7 @@
 """Which photos belong together, and where each one goes.
 
-A folder is one set and its subfolders are further sets, mirrored in the output; loose files together are one set.
+A folder is one set and its subfolders are further sets, mirrored in the output; loose files
+together are one set.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ class PhotoSet:
     """The photos of one subject.
 
     Attributes:
-        name: folder of the set inside the output folder, with "/" between its parts; "" is the output folder itself.
+        name: folder of the set inside the output folder, with "/" between its parts; "" is the
+            output folder itself.
         files: the photos, absolute, sorted.
         outputs: where each of them goes, absolute, in the same order.
     """
@@ -34,12 +36,16 @@ class PhotoSet:
     outputs: tuple[Path, ...]
 
 
-def find_sets(photos: Sequence[Path | str], out: Path | str, *, each: bool = False, suffix: str = ".png") -> list[PhotoSet]:
-    """Find the photo sets among files, folders and patterns such as "trip/*.jpg". No file is opened.
+def find_sets(
+    photos: Sequence[Path | str], out: Path | str, *, each: bool = False, suffix: str = ".png"
+) -> list[PhotoSet]:
+    """Find the photo sets among files, folders and patterns such as "trip/*.jpg". No file is
+    opened.
 
-    One folder alone is mirrored into `out` itself; several folders, or folders beside loose files, go to subfolders of their
-    own names. Hidden files and folders are passed over, and so are files in a folder that are no photos by their ending. What
-    is named twice counts once. The result does not depend on the order of the arguments.
+    One folder alone is mirrored into `out` itself; several folders, or folders beside loose files,
+    go to subfolders of their own names. Hidden files and folders are passed over, and so are files
+    in a folder that are no photos by their ending. What is named twice counts once. The result does
+    not depend on the order of the arguments.
 
     Args:
         photos: files, folders and patterns.
@@ -48,7 +54,8 @@ def find_sets(photos: Sequence[Path | str], out: Path | str, *, each: bool = Fal
         suffix: ending of the results, one of images.FORMATS.
 
     Returns:
-        The sets: of loose files first, then of folders in the order of their paths, each followed by its subfolders.
+        The sets: of loose files first, then of folders in the order of their paths, each followed
+            by its subfolders.
 
     Raises:
         UserError: one sentence for each fault that was found, all faults together.
@@ -57,7 +64,9 @@ def find_sets(photos: Sequence[Path | str], out: Path | str, *, each: bool = Fal
     out = Path(os.path.abspath(out))
     faults += _no_folder(out)
     if suffix not in FORMATS:
-        faults.append(f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them.")
+        faults.append(
+            f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them."
+        )
     files, folders = _expand(photos, faults)
     groups = _groups(files, folders, out, faults)
     sets = [_photo_set(name, members, out, suffix) for name, members in groups if members]
@@ -65,21 +74,29 @@ def find_sets(photos: Sequence[Path | str], out: Path | str, *, each: bool = Fal
     if faults:
         raise UserError(*dict.fromkeys(faults))
     if not sets:
-        raise UserError("No photos were named; name files, folders or patterns such as 'trip/*.jpg'.")
+        raise UserError(
+            "No photos were named; name files, folders or patterns such as 'trip/*.jpg'."
+        )
     if each:
-        sets = [PhotoSet(s.name, (file,), (output,)) for s in sets for file, output in zip(s.files, s.outputs, strict=True)]
+        sets = [
+            PhotoSet(s.name, (file,), (output,))
+            for s in sets
+            for file, output in zip(s.files, s.outputs, strict=True)
+        ]
     return sets
 
 
 def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet], list[str]]:
-    """Load every photo once, so that all faults are known before a long computation starts. One photo is held at a time.
+    """Load every photo once, so that all faults are known before a long computation starts. One
+    photo is held at a time.
 
     Args:
         sets: from find_sets.
         skip_bad: leave bad photos out instead of raising.
 
     Returns:
-        The sets without their bad photos (sets without a good photo are left out), and one sentence for each photo left out.
+        The sets without their bad photos (sets without a good photo are left out), and one sentence
+        for each photo left out.
 
     Raises:
         UserError: the faults of all photos together, when skip_bad is off or no good photo is left.
@@ -104,7 +121,8 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
 
 
 def load_sets(folder: Path | str) -> list[PhotoSet]:
-    """The photo sets of a folder (or file, or pattern) to which nothing is going to be written; every photo loads.
+    """The photo sets of a folder (or file, or pattern) to which nothing is going to be written;
+    every photo loads.
 
     Raises:
         UserError: as `find_sets` and `load_all`.
@@ -113,12 +131,21 @@ def load_sets(folder: Path | str) -> list[PhotoSet]:
 
 
 def refuse_report_among_photos(out: Path, *folders: Path | str | None) -> None:
-    """Refuses a folder for reports that is a file, or one of the photos' folders or in one, where pictures would become photos.
+    """Refuses a folder for reports that is a file, or one of the photos' folders or in one, where
+    pictures would become photos.
 
     Raises:
         UserError: one sentence for each such folder.
     """
-    faults = [*_no_folder(out), *(fault for folder in folders if folder is not None for fault in _inside(out, Path(folder)))]
+    faults = [
+        *_no_folder(out),
+        *(
+            fault
+            for folder in folders
+            if folder is not None
+            for fault in _inside(out, Path(folder))
+        ),
+    ]
     if faults:
         raise UserError(*dict.fromkeys(faults))
 
@@ -132,13 +159,23 @@ def _no_folder(out: Path) -> list[str]:
 def _inside(out: Path, folder: Path) -> list[str]:
     if not _real(out).is_relative_to(_real(folder)):
         return []
-    where = "is the input folder" if _real(out) == _real(folder) else f"lies in the input folder {folder}"
-    return [f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it."]
+    where = (
+        "is the input folder"
+        if _real(out) == _real(folder)
+        else f"lies in the input folder {folder}"
+    )
+    return [
+        f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it."
+    ]
 
 
 def photo_files(folder: Path) -> list[Path]:
     """The photos that lie in a folder itself, by name; none where there is no such folder."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS) if folder.is_dir() else []
+    return (
+        sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
+        if folder.is_dir()
+        else []
+    )
 
 
 def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path], set[Path]]:
@@ -148,7 +185,9 @@ def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path],
     for argument in map(str, photos):
         matches = [Path(argument)] if os.path.lexists(argument) else _matches(argument)
         if not matches and set(argument) & set("*?["):
-            faults.append(f"The pattern '{argument}' matches no photo and no folder; check the spelling.")
+            faults.append(
+                f"The pattern '{argument}' matches no photo and no folder; check the spelling."
+            )
         elif not matches:
             faults.append(f"'{argument}' does not exist; check the spelling.")
         for match in matches:
@@ -157,56 +196,87 @@ def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path],
 
 
 def _matches(pattern: str) -> list[Path]:
-    """Photos (by their ending) and folders that match; hidden ones only where the pattern itself names them."""
+    """Photos (by their ending) and folders that match; hidden ones only where the pattern itself
+    names them.
+    """
     path = Path(pattern)
     if not set(pattern) & set("*?["):
         return []
     try:
-        found = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))  # does not follow links to folders in "**"
+        found = list(
+            Path(path.anchor).glob(str(path.relative_to(path.anchor)))
+        )  # does not follow links to folders in "**"
     except ValueError:  # such as "a**.jpg"
         return []
     named = set(path.parts)
-    shown = [match for match in found if not any(part.startswith(".") and part not in named for part in match.parts)]
+    shown = [
+        match
+        for match in found
+        if not any(part.startswith(".") and part not in named for part in match.parts)
+    ]
     return [match for match in shown if match.is_dir() or match.suffix.lower() in EXTENSIONS]
 
 
-def _groups(files: set[Path], folders: set[Path], out: Path, faults: list[str]) -> list[tuple[str, list[Path]]]:
+def _groups(
+    files: set[Path], folders: set[Path], out: Path, faults: list[str]
+) -> list[tuple[str, list[Path]]]:
     """Return the name and the photos of each set."""
     out_real = _real(out)
     for file in sorted(files):
         if _real(file.parent).is_relative_to(out_real) or _real(file).is_relative_to(out_real):
-            faults.append(f"{file} lies in the output folder {out}; choose an output folder without originals.")
+            faults.append(
+                f"{file} lies in the output folder {out}; choose an output folder without originals."
+            )
     walks = {}
     for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
         faults += _inside(out, folder)
         walks[folder] = list(_walk(folder, "", out, {}, faults))
-    loose = sorted(files - {file for walk in walks.values() for _, members in walk for file in members})
+    loose = sorted(
+        files - {file for walk in walks.values() for _, members in walk for file in members}
+    )
     groups = [("", loose)]
     alone = len(walks) == 1 and not loose
     by_name: dict[str, Path] = {}
     for folder, walk in walks.items():
         if (other := by_name.setdefault(folder.name, folder)) != folder:
-            faults.append(f"{other} and {folder} would share the output folder {out / folder.name}; name them in two runs.")
+            faults.append(
+                f"{other} and {folder} would share the output folder {out / folder.name}; name them in two runs."
+            )
         if not any(members for _, members in walk):
-            faults.append(f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); name a folder that does.")
-        groups += [(name if alone else f"{folder.name}/{name}".rstrip("/"), members) for name, members in walk]
+            faults.append(
+                f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); name a folder that does."
+            )
+        groups += [
+            (name if alone else f"{folder.name}/{name}".rstrip("/"), members)
+            for name, members in walk
+        ]
     return groups
 
 
-def _walk(folder: Path, name: str, out: Path, seen: dict[Path, Path], faults: list[str]) -> Iterator[tuple[str, list[Path]]]:
-    """Yield the name and the photos of a folder and all folders below it; `seen` guards against links that lead back."""
+def _walk(
+    folder: Path, name: str, out: Path, seen: dict[Path, Path], faults: list[str]
+) -> Iterator[tuple[str, list[Path]]]:
+    """Yield the name and the photos of a folder and all folders below it; `seen` guards against
+    links that lead back.
+    """
     real = _real(folder)
     if real in seen:
-        faults.append(f"{folder} and {seen[real]} are the same folder by way of a symbolic link; remove the link.")
+        faults.append(
+            f"{folder} and {seen[real]} are the same folder by way of a symbolic link; remove the link."
+        )
         return
     seen[real] = folder
     if real.is_relative_to(_real(out)):
-        faults.append(f"{folder} lies in the output folder {out}, so results would become inputs; choose another output folder.")
+        faults.append(
+            f"{folder} lies in the output folder {out}, so results would become inputs; choose another output folder."
+        )
         return
     try:
         shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        faults.append(f"{folder} cannot be read ({error.strerror}); give yourself the permission to read it.")
+        faults.append(
+            f"{folder} cannot be read ({error.strerror}); give yourself the permission to read it."
+        )
         return
     yield name, [path for path in shown if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
     for path in shown:
@@ -233,5 +303,7 @@ def _collisions(sets: list[PhotoSet]) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """The path without symbolic links; unlike Path.resolve it takes links that lead nowhere and in circles."""
+    """The path without symbolic links; unlike Path.resolve it takes links that lead nowhere and in
+    circles.
+    """
     return Path(os.path.realpath(path))

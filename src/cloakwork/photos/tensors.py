@@ -19,10 +19,14 @@ def to_pil(picture: Tensor) -> Image.Image:
 
 
 def side_by_side(pictures: Tensor, columns: int) -> Image.Image:
-    """Pictures (n x 3 x H x W in [0, 1]) as one Pillow image, `columns` to a row; what the last row lacks is white."""
+    """Pictures (n x 3 x H x W in [0, 1]) as one Pillow image, `columns` to a row; what the last row
+    lacks is white.
+    """
     lacking = -len(pictures) % columns
     pictures = torch.cat([pictures, pictures.new_ones((lacking, *pictures.shape[1:]))])
-    return to_pil(torch.cat([torch.cat(list(row), dim=2) for row in pictures.split(columns)], dim=1))
+    return to_pil(
+        torch.cat([torch.cat(list(row), dim=2) for row in pictures.split(columns)], dim=1)
+    )
 
 
 def from_pil(picture: Image.Image) -> Tensor:

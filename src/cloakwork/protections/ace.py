@@ -1,30 +1,38 @@
-"""ACE (Mist-v2): the model is to see one and the same target in every noise, whatever a LoRA layer learns from the photos.
+"""ACE (Mist-v2): the model is to see one and the same target in every noise, whatever a LoRA layer
+learns from the photos.
 
-Zheng et al., "Targeted Attack Improves Protection against Unauthorized Diffusion Customization", arXiv 2310.04687. With z_T the
-latent of a target picture, eps_theta the noise that the model sees in the noised latent z'_t of x', and theta a LoRA surrogate:
+Zheng et al., "Targeted Attack Improves Protection against Unauthorized Diffusion Customization",
+arXiv 2310.04687. With z_T the latent of a target picture, eps_theta the noise that the model sees
+in the noised latent z'_t of x', and theta a LoRA surrogate:
 
     repeat `outer` times:
-        x'     <- `steps` sign steps that lower || eps_theta(z'_t, t) - z_T ||^2, within the budget of the photos
-        theta  <- theta after `lora_steps` passes of AdamW over x' on the denoising error, and over class pictures
+        x'     <- `steps` sign steps that lower || eps_theta(z'_t, t) - z_T ||^2, within the budget
+        of the photos theta  <- theta after `lora_steps` passes of AdamW over x' on the denoising
+        error, and over class pictures
 
-Checked against psyker-team/mist-v2 at ed195b9 (mode lunet: 5 x (30 + 10), rank 4, lr 1e-4, prior weight .1, 50 class pictures,
-"a picture", a new optimizer every round, posterior mean, Stable Diffusion 1.5; budget 8/255 on [-1, 1] = 4/255, step .005 on
-[-1, 1] = .64/255).
+Checked against psyker-team/mist-v2 at ed195b9 (mode lunet: 5 x (30 + 10), rank 4, lr 1e-4, prior
+weight .1, 50 class pictures, "a picture", a new optimizer every round, posterior mean, Stable
+Diffusion 1.5; budget 8/255 on [-1, 1] = 4/255, step .005 on [-1, 1] = .64/255).
 
 Departures:
-- the release's mode "fused" is not reproduced: the sign of its distance between latents is inverted, so that it pushes them away
-  from the target that it means to reach; its mode "anti-db" is `aspl` without the clean steps;
-- the target is our own pattern or any image (the release has a picture of its own, and samples its latent);
-- v-prediction and flow models are asked for the noise that they see (the release compares their output itself);
-- LoRA is on the UNet's attention alone (the release: on the first projection of its feed-forward parts too, and on the text
-  encoder at lr 5e-6), weights and arithmetic are fp32 (there bf16);
-- the surrogate learns in every round (the release puts its layers in anew each time, finds them there, and hands the optimizer
-  nothing from the second round on);
-- all photos go through together, with a prompt for all of them; the words of praise that the release writes before every caption
-  are left out;
-- photos keep their size (the release squeezes them to a square); PGD cuts a square at random along the long side in every step;
-- the laptop preset is ours: budget 11, a tenth of it a step, thief's words, LoRA on all layers at the thief's learning rate, and
-  two passes, since at rank 4 and 1e-4 a small model learns nothing; with several surrogates their photos are averaged each round.
+- the release's mode "fused" is not reproduced: the sign of its distance between latents is
+  inverted, so that it pushes them away from the target that it means to reach; its mode "anti-db"
+  is `aspl` without the clean steps;
+- the target is our own pattern or any image (the release has a picture of its own, and samples its
+  latent);
+- v-prediction and flow models are asked for the noise that they see (the release compares their
+  output itself);
+- LoRA is on the UNet's attention alone (the release: on the first projection of its feed-forward
+  parts too, and on the text encoder at lr 5e-6), weights and arithmetic are fp32 (there bf16);
+- the surrogate learns in every round (the release puts its layers in anew each time, finds them
+  there, and hands the optimizer nothing from the second round on);
+- all photos go through together, with a prompt for all of them; the words of praise that the
+  release writes before every caption are left out;
+- photos keep their size (the release squeezes them to a square); PGD cuts a square at random along
+  the long side in every step;
+- the laptop preset is ours: budget 11, a tenth of it a step, thief's words, LoRA on all layers at
+  the thief's learning rate, and two passes, since at rank 4 and 1e-4 a small model learns nothing;
+  with several surrogates their photos are averaged each round.
 """
 
 from __future__ import annotations
@@ -39,10 +47,10 @@ from cloakwork.finetuning.prior import prior
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
-from cloakwork.perturbation.alternating import Opponent, alternate
+from cloakwork.perturbation.alternating import LearningSurrogate, alternate
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import students
-from cloakwork.state import State
+from cloakwork.perturbation.surrogates import trainable_copies
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -82,34 +90,61 @@ class Config:
 
 PRESETS = {
     "tiny": Config(
-        budget=11, step=None, lora_steps=2, lora_rank=16, lora_layers="all", lr=1e-3, class_images=16,
-        instance_prompt="a photo of sks person", class_prompt="a photo of person",
+        budget=11,
+        step=None,
+        lora_steps=2,
+        lora_rank=16,
+        lora_layers="all",
+        lr=1e-3,
+        class_images=16,
+        instance_prompt="a photo of sks person",
+        class_prompt="a photo of person",
     ),
     "paper": Config(),
-}  # fmt: skip
+}
 
 
 def schedule(cfg: Config, photos: int) -> Schedule:
     """What each surrogate goes through."""
-    return Schedule(0, cfg.outer * [Turn(pgd=cfg.steps, after=cfg.lora_steps * photos)])
+    return Schedule(0, cfg.outer * [Turn(pgd=cfg.steps, kept_steps=cfg.lora_steps * photos)])
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) in whose noise every surrogate sees the target, however LoRA changes it."""
+    """Photos (each 3 x H x W in [0, 1]) in whose noise every surrogate sees the target, however
+    LoRA changes it.
+    """
     how = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=False)
     plan = schedule(cfg, len(photos))
 
-    with students(surrogates) as thetas:
+    with trainable_copies(surrogates) as thetas:
         opponents = []
         for theta in thetas:
-            kind = prior(theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state)
+            kind = prior(
+                theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state
+            )
             adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
-            opponents.append(Opponent(theta, None, kind, lambda ldm: _towards(ldm, cfg, rng)))
+            opponents.append(
+                LearningSurrogate(theta, None, kind, lambda ldm: _towards(ldm, cfg, rng))
+            )
         return alternate(
-            photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step, rng=rng, state=state
-        )  # fmt: skip
+            photos,
+            opponents,
+            plan,
+            how,
+            cfg.instance_prompt,
+            budget=cfg.budget,
+            step=cfg.step,
+            rng=rng,
+            state=state,
+        )
 
 
 def _towards(theta: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
@@ -120,4 +155,4 @@ def _towards(theta: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
         z_t = theta.diffuse(z, theta.noise(z.shape, rng), t)[0]
         return -(theta.predict_noise(z_t, t, c) - z_target).square().mean()
 
-    return losses.gradient(theta, losses.differentiated(nearness), rng)
+    return losses.gradient(theta, losses.from_scalar(nearness), rng)

@@ -1,21 +1,25 @@
 """Adaptive: AdvDM through the purifiers that a thief may use first.
 
-Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944, test their own
-purifier so: the protector knows it, and takes the gradient through it, at a budget of 16/255. With L_S the denoising error and P
-one of several chains of purifiers, drawn anew in every step (and for every surrogate and eight photos):
+Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
+arXiv 2406.18944, test their own purifier so: the protector knows it, and takes the gradient through
+it, at a budget of 16/255. With L_S the denoising error and P one of several chains of purifiers,
+drawn anew in every step (and for every surrogate and eight photos):
 
     x' = argmax over |x' - x| <= budget of  E_P E_t,eps L_S(P(x'))
 
-P's gradient is that of its differentiable form (jpeg, resize, blur, noise, tvm, and for codesr a shrinking and enlarging without
-the network that invents detail) or, where there is none, that of the identity (BPDA). Our own protection does the same with
-its own loss: `cloakwork`, preset "adaptive".
+P's gradient is that of its differentiable form (jpeg, resize, blur, noise, tvm, and for codesr a
+shrinking and enlarging without the network that invents detail) or, where there is none, that of
+the identity (BPDA). Our own protection does the same with its own loss: `cloakwork`, preset
+"adaptive".
 
-Checked against the description alone: the authors' DiffShortcut at 7620b9d has no code of this attack.
+Checked against the description alone: the authors' DiffShortcut at 7620b9d has no code of this
+attack.
 
 Departures:
 - several purifiers at once, and none of them ("none") as one of the choices in the laptop preset;
 - the denoising error is that of the prompt alone (theirs: along a guided trajectory);
-- the loop is AdvDM's, see there; the laptop preset has half as many steps, of a tenth of the budget.
+- the loop is AdvDM's, see there; the laptop preset has half as many steps, of a tenth of the
+  budget.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda, losses, pgd
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -43,9 +47,11 @@ class Config:
     step: float | None = 1
     """change per step, 1/255 (none: budget / 10)"""
     purifiers: str = "codesr"
-    """chains of purifiers to go through, parted by blanks, one drawn a step, as in "none jpeg:quality=60 blur+resize" """
+    """chains of purifiers to go through, parted by blanks, one drawn a step, as in "none
+    jpeg:quality=60 blur+resize" """
     denoiser: str = "tiny"
-    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id"""
+    """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub
+    id"""
     prompt: str = "a photo"
     """the text that the photos are denoised under"""
     random_start: bool = True
@@ -55,7 +61,10 @@ class Config:
         bpda.chains(self.purifiers)
 
 
-PRESETS = {"tiny": Config(steps=50, step=None, purifiers="none jpeg blur resize tvm codesr"), "paper": Config()}
+PRESETS = {
+    "tiny": Config(steps=50, step=None, purifiers="none jpeg blur resize tvm codesr"),
+    "paper": Config(),
+}
 
 
 def instrument(cfg: Config) -> str:
@@ -64,9 +73,17 @@ def instrument(cfg: Config) -> str:
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher after purifiers too."""
+    """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher after
+    purifiers too.
+    """
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         some = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
@@ -74,6 +91,12 @@ def protect(
         return bpda.gradient(error, some, bpda.models(some, ldm, cfg.denoiser), rng)
 
     return pgd.ascend(
-        photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
-        random_start=cfg.random_start, state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([gradient(ldm) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=cfg.random_start,
+        state=state,
+    )

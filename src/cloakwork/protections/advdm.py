@@ -1,20 +1,24 @@
 """AdvDM: the photo is moved to where the model denoises it worse (or, with "-", better).
 
-Liang et al., "Adversarial Example Does Good: Preventing Painting Imitation from Diffusion Models via Adversarial Examples", arXiv
-2302.04578; the descending form: Xue et al., "Toward effective protection against diffusion based mimicry through score
-distillation", arXiv 2311.12832. With L_S(x) the denoising error of E(x), one timestep and one noise a step:
+Liang et al., "Adversarial Example Does Good: Preventing Painting Imitation from Diffusion Models
+via Adversarial Examples", arXiv 2302.04578; the descending form: Xue et al., "Toward effective
+protection against diffusion based mimicry through score distillation", arXiv 2311.12832. With
+L_S(x) the denoising error of E(x), one timestep and one noise a step:
 
     x' = argmax over |x' - x| <= budget of  g E_t,eps L_S(x'),    g = + 1 or - 1
 
-Checked against xavihart/Diff-Protect at ac5ffdb (mode advdm: budget 16/255, 100 steps of 1/255, random start, prompt "a photo",
-Stable Diffusion 1.4).
+Checked against xavihart/Diff-Protect at ac5ffdb (mode advdm: budget 16/255, 100 steps of 1/255,
+random start, prompt "a photo", Stable Diffusion 1.4).
 
 Departures:
-- the loop itself is ours (the release takes advertorch's, and lets gradients of all weights pile up);
+- the loop itself is ours (the release takes advertorch's, and lets gradients of all weights pile
+  up);
 - latents are the posterior's mean unless --sample-posterior is given (the release samples it);
-- photos keep their size (the release squeezes them to a square); a square is cut at random along the long side in every step;
+- photos keep their size (the release squeezes them to a square); a square is cut at random along
+  the long side in every step;
 - the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their gradients are averaged.
+- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
+  gradients are averaged.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -58,9 +62,17 @@ PRESETS = {
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher (g "-": lower)."""
+    """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher (g
+    "-": lower).
+    """
     sign = 1 if cfg.g == "+" else -1
 
     def gradient(ldm: LDM) -> pgd.Gradient:
@@ -68,6 +80,12 @@ def protect(
         return losses.gradient(ldm, losses.weighted((sign, error)), rng)
 
     return pgd.ascend(
-        photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
-        random_start=cfg.random_start, state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([gradient(ldm) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=cfg.random_start,
+        state=state,
+    )

@@ -1,30 +1,39 @@
-"""ASPL, Anti-DreamBooth: the surrogate learns and the photos are perturbed in turns, each against the other.
+"""ASPL, Anti-DreamBooth: the surrogate learns and the photos are perturbed in turns, each against
+the other.
 
-Van Le et al., "Anti-DreamBooth", arXiv 2303.15433, alternating surrogate and perturbation learning. With A the clean photos,
-x' the protected ones, L the denoising error under "a photo of sks person" and L_pr the same on pictures of the class:
+Van Le et al., "Anti-DreamBooth", arXiv 2303.15433, alternating surrogate and perturbation learning.
+With A the clean photos, x' the protected ones, L the denoising error under "a photo of sks person"
+and L_pr the same on pictures of the class:
 
     repeat `outer` times:
         theta_s <- theta after `clean_steps` of AdamW on L(theta_s, A) + L_pr
         x'      <- `pgd_steps` sign steps that raise L(theta_s, x'), within the budget of the photos
         theta   <- theta after `adv_steps` of AdamW on L(theta, x') + L_pr
 
-With a `target` (T-ASPL), PGD raises L(theta_s, x') - || z_{t-1} - q(z_target, t-1, eps) ||^2, z_{t-1} the model's DDPM step.
+With a `target` (T-ASPL), PGD raises L(theta_s, x') - || z_{t-1} - q(z_target, t-1, eps) ||^2,
+z_{t-1} the model's DDPM step.
 
-Checked against VinAIResearch/Anti-DreamBooth at c97e891 (50 x (3 + 6 + 3), lr 5e-7, budget .05 on [-1, 1] = 6.4/255, step
-.005 on [-1, 1] = .64/255; with LoRA: rank 4 on the attention of the UNet and the text encoder).
+Checked against VinAIResearch/Anti-DreamBooth at c97e891 (50 x (3 + 6 + 3), lr 5e-7, budget .05 on
+[-1, 1] = 6.4/255, step .005 on [-1, 1] = .64/255; with LoRA: rank 4 on the attention of the UNet
+and the text encoder).
 
 Departures:
-- weights are kept in fp32 and arithmetic is fp32; the release keeps bf16 weights, in which lr 5e-7 moves less than 1 % of
-  them (preset "bf16" rounds the weights after every step, and nothing else of the release);
-- gradients of the weights are clipped to norm 1, as the release means to (it hands the clipping an empty iterator);
-- successive calls go round all photos and all class pictures (the release restarts at the first, so it uses three), and only
-  as many class pictures are drawn as the schedule uses (25 DDIM steps, guidance 7.5);
+- weights are kept in fp32 and arithmetic is fp32; the release keeps bf16 weights, in which lr 5e-7
+  moves less than 1 % of them (preset "bf16" rounds the weights after every step, and nothing else
+  of the release);
+- gradients of the weights are clipped to norm 1, as the release means to (it hands the clipping an
+  empty iterator);
+- successive calls go round all photos and all class pictures (the release restarts at the first, so
+  it uses three), and only as many class pictures are drawn as the schedule uses (25 DDIM steps,
+  guidance 7.5);
 - latents come from the posterior's mean, and those of A and the class pictures are encoded once;
 - without set A (`clean`) the photos themselves, unprotected, are what theta_s learns from;
-- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns from the centre;
-- at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest of all);
-- LoRA layers of theta_s are a copy (those of the release are theta's own, which thereby learns the clean photos too), and
-  their base is fp32; the preset with them is ours.
+- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns
+  from the centre;
+- at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest
+  of all);
+- LoRA layers of theta_s are a copy (those of the release are theta's own, which thereby learns the
+  clean photos too), and their base is fp32; the preset with them is ours.
 """
 
 from __future__ import annotations
@@ -38,11 +47,11 @@ from cloakwork.finetuning import adapters
 from cloakwork.finetuning.training import Precision, Training
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
-from cloakwork.perturbation.alternating import Opponent, alternate
+from cloakwork.perturbation.alternating import LearningSurrogate, alternate
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import lessons, resident, students
+from cloakwork.perturbation.surrogates import lessons, on_device, trainable_copies
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -75,9 +84,11 @@ class Config:
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
     ensemble: Literal["mean", "turns"] = "mean"
-    """several surrogates: their photos are averaged (E-ASPL), or each goes on from the last one's"""
+    """several surrogates: their photos are averaged (E-ASPL), or each goes on from the last
+    one's"""
     target: str = ""
-    """what photos are drawn to as well (T-ASPL): pattern, grey, zero, or an image file; empty: nothing"""
+    """what photos are drawn to as well (T-ASPL): pattern, grey, zero, or an image file; empty:
+    nothing"""
     lora_rank: int = 0
     """LoRA layers of this rank learn instead of the weights, in less memory (0: the weights)"""
     lora_layers: adapters.Layers = "attention"
@@ -89,9 +100,12 @@ class Config:
 
 
 PRESETS = {
-    # the surrogate learns at the rate of the thief (preset "tiny" of dreambooth): at 5e-7 a small model does not move
+    # the surrogate learns at the rate of the thief (preset "tiny" of dreambooth): at 5e-7 a small
+    # model does not move
     "tiny": Config(budget=11, step=None, lr=3e-4, class_images=16),
-    "tiny-lora": Config(budget=11, step=None, lr=1e-3, class_images=16, lora_rank=16, lora_layers="all"),
+    "tiny-lora": Config(
+        budget=11, step=None, lr=1e-3, class_images=16, lora_rank=16, lora_layers="all"
+    ),
     "paper": Config(),
     "bf16": Config(weights="bfloat16"),
 }
@@ -99,28 +113,60 @@ PRESETS = {
 
 def schedule(cfg: Config) -> Schedule:
     """What each surrogate goes through."""
-    return Schedule(0, cfg.outer * [Turn(before=cfg.clean_steps, pgd=cfg.pgd_steps, after=cfg.adv_steps)])
+    return Schedule(
+        0,
+        cfg.outer
+        * [Turn(lookahead_steps=cfg.clean_steps, pgd=cfg.pgd_steps, kept_steps=cfg.adv_steps)],
+    )
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
-    how = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder, weights=cfg.weights)
+    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
+    subject.
+    """
+    how = Training(
+        lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder, weights=cfg.weights
+    )
     plan = schedule(cfg)
-    with students(surrogates) as thetas:
+    with trainable_copies(surrogates) as thetas:
         opponents = []
         for theta in thetas:
-            with resident(theta, photos[0].device):
+            with on_device(theta, photos[0].device):
                 opponents.append(_opponent(theta, clean or photos, cfg, how, plan, rng, state))
-        return alternate(photos, opponents, plan, how, cfg.instance_prompt, budget=cfg.budget, step=cfg.step,
-                         ensemble=cfg.ensemble, rng=rng, state=state)  # fmt: skip
+        return alternate(
+            photos,
+            opponents,
+            plan,
+            how,
+            cfg.instance_prompt,
+            budget=cfg.budget,
+            step=cfg.step,
+            ensemble=cfg.ensemble,
+            rng=rng,
+            state=state,
+        )
 
 
 def _opponent(
-    theta: LDM, clean: Photos, cfg: Config, how: Training, plan: Schedule, rng: torch.Generator, state: State
-) -> Opponent:
-    subject, kind = lessons(theta, preprocess(clean, theta.size), cfg, how, plan.surrogate_steps, state)
+    theta: LDM,
+    clean: Photos,
+    cfg: Config,
+    how: Training,
+    plan: Schedule,
+    rng: torch.Generator,
+    state: RunState,
+) -> LearningSurrogate:
+    subject, kind = lessons(
+        theta, preprocess(clean, theta.size), cfg, how, plan.surrogate_steps, state
+    )
     z_target = targets.latent(theta, cfg.target) if cfg.target else None
     if cfg.lora_rank:
         adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=cfg.text_encoder)
@@ -129,4 +175,4 @@ def _opponent(
         error = losses.targeted(theta_s, theta_s.embed([cfg.instance_prompt]), rng, z_target)
         return losses.gradient(theta_s, error, rng)
 
-    return Opponent(theta, subject, kind, ascent)
+    return LearningSurrogate(theta, subject, kind, ascent)

@@ -1,25 +1,30 @@
-"""CAAT: one backward serves both sides, the photos go up the denoising error and the cross-attention's keys and values down.
+"""CAAT: one backward serves both sides, the photos go up the denoising error and the
+cross-attention's keys and values down.
 
-Xu et al., "Perturbing Attention Gives You More Bang for the Buck: Subtle Imaging Perturbations That Efficiently Fool Customized
-Diffusion Models", arXiv 2404.15081. With theta_KV the key and value matrices of the UNet's cross-attention (what Custom Diffusion
-trains) and L the denoising error under one prompt, each of `steps` steps computes one loss and one backward:
+Xu et al., "Perturbing Attention Gives You More Bang for the Buck: Subtle Imaging Perturbations That
+Efficiently Fool Customized Diffusion Models", arXiv 2404.15081. With theta_KV the key and value
+matrices of the UNet's cross-attention (what Custom Diffusion trains) and L the denoising error
+under one prompt, each of `steps` steps computes one loss and one backward:
 
     g_x, g_theta  <- gradient of L(theta_KV, x')
     x'            <- x' + step sign(g_x), within the budget of the photos
     theta_KV      <- AdamW step down g_theta
 
-Checked against CO2-cityao/CAAT at 67792b5 (250 steps, lr 1e-5, constant, one AdamW throughout, gradients clipped to norm 1, all
-photos in one batch, "a photo of a person"; step .005 on [-1, 1] = .64/255; budget .1 on [-1, 1] = 12.75/255 by default, .05 = 6.4
-in its script).
+Checked against CO2-cityao/CAAT at 67792b5 (250 steps, lr 1e-5, constant, one AdamW throughout,
+gradients clipped to norm 1, all photos in one batch, "a photo of a person"; step .005 on [-1, 1] =
+.64/255; budget .1 on [-1, 1] = 12.75/255 by default, .05 = 6.4 in its script).
 
 Departures:
-- weights are kept in fp32 and arithmetic is fp32 unless the user chooses otherwise (the release autocasts to bf16);
+- weights are kept in fp32 and arithmetic is fp32 unless the user chooses otherwise (the release
+  autocasts to bf16);
 - latents are the posterior's mean unless --sample-posterior is given (the release samples it);
-- photos keep their size; a square is cut at random along the long side in every step (the release cuts the centre);
+- photos keep their size; a square is cut at random along the long side in every step (the release
+  cuts the centre);
 - more photos than fit a micro-batch share one step of the weights, like the release's single batch;
 - the saved file keeps the budget (the release rounds with an offset of half a level);
-- the laptop preset is ours: budget 11, 100 steps of a tenth of it, and the thief's learning rate, since at 1e-5 a small model
-  does not move; with several surrogates each learns for itself and the photos' gradients are averaged;
+- the laptop preset is ours: budget 11, 100 steps of a tenth of it, and the thief's learning rate,
+  since at 1e-5 a small model does not move; with several surrogates each learns for itself and the
+  photos' gradients are averaged;
 - the release's variant with class pictures is not here.
 """
 
@@ -35,7 +40,7 @@ from cloakwork.finetuning.training import Training, adamw
 from cloakwork.finetuning.weights import restore_training, training_tensors
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -61,20 +66,40 @@ PRESETS = {"tiny": Config(budget=11, steps=100, step=None, lr=3e-4), "paper": Co
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that a model denoises badly whose cross-attention has learned them meanwhile."""
+    """Photos (each 3 x H x W in [0, 1]) that a model denoises badly whose cross-attention has
+    learned them meanwhile.
+    """
     pairs = [_learner(ldm.copy(), len(photos), cfg, rng) for ldm in surrogates]
     return pgd.ascend(
-        photos, pgd.mean([gradient for gradient, _ in pairs]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
-        carried=[carried for _, carried in pairs], state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([gradient for gradient, _ in pairs]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        carried=[carried for _, carried in pairs],
+        state=state,
+    )
 
 
-def _learner(theta: LDM, n: int, cfg: Config, rng: torch.Generator) -> tuple[pgd.Gradient, pgd.Carried]:
-    """The gradient by the photos, which also moves theta once all n photos went through; and what theta has learned."""
+def _learner(
+    theta: LDM, n: int, cfg: Config, rng: torch.Generator
+) -> tuple[pgd.Gradient, pgd.ExtraState]:
+    """The gradient by the photos, which also moves theta once all n photos went through; and what
+    theta has learned.
+    """
     c = theta.embed([cfg.prompt])
-    theta_kv: dict[str, nn.Parameter] = {k: p for k, p in theta.unet.named_parameters() if adapters.is_custom(f"unet.{k}")}
+    theta_kv: dict[str, nn.Parameter] = {
+        k: p for k, p in theta.unet.named_parameters() if adapters.is_custom(f"unet.{k}")
+    }
     for p in theta_kv.values():
         p.requires_grad_(True)
     optimizer = adamw(list(theta_kv.values()), Training(lr=cfg.lr))
@@ -96,5 +121,8 @@ def _learner(theta: LDM, n: int, cfg: Config, rng: torch.Generator) -> tuple[pgd
             optimizer.zero_grad(set_to_none=True)
         return value, grads
 
-    carried = pgd.Carried(lambda: training_tensors(theta_kv, optimizer), lambda kept: restore_training(theta_kv, optimizer, kept))
+    carried = pgd.ExtraState(
+        lambda: training_tensors(theta_kv, optimizer),
+        lambda kept: restore_training(theta_kv, optimizer, kept),
+    )
     return gradient, carried

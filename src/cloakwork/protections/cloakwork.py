@@ -1,21 +1,27 @@
-"""Ours: a learning surrogate keeps failing, inside and out, and what the autoencoder gives back looks unlike the photo.
+"""Ours: a learning surrogate keeps failing, inside and out, and what the autoencoder gives back
+looks unlike the photo.
 
-What a thief can draw at best is what the autoencoder gives back of a photo x, D(E(x)). PGD raises two things at once, with
-theta_s a surrogate that learns the photos in turns with PGD, as in ASPL (Van Le et al., arXiv 2303.15433):
+What a thief can draw at best is what the autoencoder gives back of a photo x, D(E(x)). PGD raises
+two things at once, with theta_s a surrogate that learns the photos in turns with PGD, as in ASPL
+(Van Le et al., arXiv 2303.15433):
 
-    x' = argmax over |x' - x| <= budget of   unit(S(theta_s, E(x'))) + unlikeness * unit(LPIPS(D(E(x')), x))
+    x' = argmax over |x' - x| <= budget of   unit(S(theta_s, E(x'))) + unlikeness *
+    unit(LPIPS(D(E(x')), x))
 
-S is SimAC's loss (Wang et al., arXiv 2312.07865): the denoising error under "a photo of sks person" and the distance of the
-UNet's last features from those of x, at timesteps that were searched beforehand for each photo because its gradient is large
-there. LPIPS is the perceptual distance (Zhang et al., arXiv 1801.03924). unit() brings a term's gradient by a photo's latent to
-length 1, so that neither drowns the other. The schedule is ASPL's: `outer` turns of surrogate steps on clean photos, PGD, and
-surrogate steps on protected photos; 300 PGD steps, a fiftieth of released MetaCloak's.
+S is SimAC's loss (Wang et al., arXiv 2312.07865): the denoising error under "a photo of sks person"
+and the distance of the UNet's last features from those of x, at timesteps that were searched
+beforehand for each photo because its gradient is large there. LPIPS is the perceptual distance
+(Zhang et al., arXiv 1801.03924). unit() brings a term's gradient by a photo's latent to length 1,
+so that neither drowns the other. The schedule is ASPL's: `outer` turns of surrogate steps on clean
+photos, PGD, and surrogate steps on protected photos; 300 PGD steps, a fiftieth of released
+MetaCloak's.
 
-The autoencoder, unlike the denoiser, is the same in most models that are fine-tuned from one another, which the second term
-rests on; it costs a pass forward and back through the decoder.
+The autoencoder, unlike the denoiser, is the same in most models that are fine-tuned from one
+another, which the second term rests on; it costs a pass forward and back through the decoder.
 
 Departures (from SimAC, there being no paper of this; see there for its own):
-- the term of the autoencoder; both terms' gradients are of length 1, so the sizes of their values do not matter;
+- the term of the autoencoder; both terms' gradients are of length 1, so the sizes of their values
+  do not matter;
 - with `purifiers`, PGD looks through them as in `adaptive`;
 - the surrogate learns at the thief's rate in the laptop preset; the search has at most 30 rounds.
 """
@@ -31,8 +37,8 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda, losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
-from cloakwork.registry import LATE
-from cloakwork.state import State
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 2
@@ -68,9 +74,10 @@ class Config:
     """what the thief is thought to write under the photos"""
     class_prompt: str = "a photo of person"
     """what the class pictures show"""
-    purifiers: str = field(default="", metadata=LATE)
-    """chains of purifiers that PGD looks through, parted by blanks, one drawn a step (see `adaptive`)"""
-    denoiser: str = field(default="tiny", metadata=LATE)
+    purifiers: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """chains of purifiers that PGD looks through, parted by blanks, one drawn a step (see
+    `adaptive`)"""
+    denoiser: str = field(default="tiny", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """what those of them that diffuse pixels use"""
 
     def __post_init__(self) -> None:
@@ -92,21 +99,39 @@ def instrument(cfg: Config) -> str:
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) that a thief can neither see well nor learn."""
-    return alternate_at_chosen(photos, surrogates, cfg, partial(_ascent, photos, cfg, rng), clean=clean, rng=rng, state=state)
+    return alternate_at_chosen(
+        photos,
+        surrogates,
+        cfg,
+        partial(_ascent, photos, cfg, rng),
+        clean=clean,
+        rng=rng,
+        state=state,
+    )
 
 
-def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM) -> pgd.Gradient:
+def _ascent(
+    photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM
+) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
-    def both(view: Images, z_0: Tensor, which: list[int]) -> losses.Term:
+    def both(view: Images, z_0: Tensor, which: list[int]) -> losses.LatentLoss:
         t = timestep_search.draw(allowed[which], rng)
-        disturbed = losses.disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
-        return losses.balanced((1, disturbed), (cfg.unlikeness, losses.unlikeness(theta, view)))
+        disturbed = losses.feature_disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
+        return losses.balanced(
+            (1, disturbed), (cfg.unlikeness, losses.reconstruction_lpips(theta, view))
+        )
 
-    inner = losses.gradient_beside(theta, photos, both, rng)
+    inner = losses.gradient_with_originals(theta, photos, both, rng)
     if not cfg.purifiers:
         return inner
     some = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)

@@ -1,24 +1,32 @@
-"""FSMG, Anti-DreamBooth: photos are made hard to denoise for a surrogate that has learned the subject from clean photos.
+"""FSMG, Anti-DreamBooth: photos are made hard to denoise for a surrogate that has learned the
+subject from clean photos.
 
-Van Le et al., "Anti-DreamBooth", arXiv 2303.15433, fully-trained surrogate model guidance. With A the clean photos, x the photos
-to protect, L the denoising error under "a photo of sks person" and L_pr the same on pictures of the class:
+Van Le et al., "Anti-DreamBooth", arXiv 2303.15433, fully-trained surrogate model guidance. With A
+the clean photos, x the photos to protect, L the denoising error under "a photo of sks person" and
+L_pr the same on pictures of the class:
 
     theta <- DreamBooth(A): `surrogate_steps` of AdamW on L(theta, A) + L_pr
     x'    <- `steps` sign steps from x that raise L(theta, x'), within the budget
 
-With a `target` (T-FSMG), they raise L(theta, x') - || z_{t-1} - q(z_target, t-1, eps) ||^2, z_{t-1} the model's DDPM step.
-Several surrogates (E-FSMG) each go `turn` steps from the same x', which then is the mean of the results.
+With a `target` (T-FSMG), they raise L(theta, x') - || z_{t-1} - q(z_target, t-1, eps) ||^2, z_{t-1}
+the model's DDPM step. Several surrogates (E-FSMG) each go `turn` steps from the same x', which then
+is the mean of the results.
 
-Checked against VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2 pictures, lr 5e-7, 200 class pictures; 100 PGD
-steps, budget .05 on [-1, 1] = 6.4/255, step .005 on [-1, 1] = .64/255; E-FSMG: 60 x 12).
+Checked against VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2 pictures, lr 5e-7, 200
+class pictures; 100 PGD steps, budget .05 on [-1, 1] = 6.4/255, step .005 on [-1, 1] = .64/255;
+E-FSMG: 60 x 12).
 
 Departures:
-- the surrogate's weights and arithmetic are fp32 (the release trains it in bf16), its latents the posterior's mean, encoded once;
-- at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest of all);
+- the surrogate's weights and arithmetic are fp32 (the release trains it in bf16), its latents the
+  posterior's mean, encoded once;
+- at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest
+  of all);
 - the targeted form works for several surrogates too (the release has none);
-- one surrogate step takes as many class pictures as photos, in turn, 25 DDIM steps and guidance 7.5 each;
+- one surrogate step takes as many class pictures as photos, in turn, 25 DDIM steps and guidance 7.5
+  each;
 - without set A (`clean`) the photos themselves, unprotected, are what the surrogate learns from;
-- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns from the centre;
+- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns
+  from the centre;
 - the trained surrogate is kept on disk under the hash of all that decides it, and used again;
 - the laptop preset (the thief's rate, 300 steps of 4 + 4; budget 11, a tenth of it a step) is ours.
 """
@@ -37,9 +45,9 @@ from cloakwork.finetuning.weights import set_weights
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import members, resident, students
+from cloakwork.perturbation.surrogates import members, on_device, trainable_copies
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -62,7 +70,8 @@ class Config:
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
     target: str = ""
-    """what photos are drawn to as well (T-FSMG): pattern, grey, zero, or an image file; empty: nothing"""
+    """what photos are drawn to as well (T-FSMG): pattern, grey, zero, or an image file; empty:
+    nothing"""
     turn: int = 12
     """several surrogates: PGD steps of each between two averages (E-FSMG)"""
     lora_rank: int = 0
@@ -76,8 +85,15 @@ class Config:
 
 
 PRESETS = {
-    # the surrogate learns like the thief (preset "tiny" of dreambooth): at 5e-7 a small model does not move
-    "tiny": Config(budget=11, step=None, surrogate_steps=300, training=Training(lr=3e-4, batch=4), class_images=16),
+    # the surrogate learns like the thief (preset "tiny" of dreambooth): at 5e-7 a small model does
+    # not move
+    "tiny": Config(
+        budget=11,
+        step=None,
+        surrogate_steps=300,
+        training=Training(lr=3e-4, batch=4),
+        class_images=16,
+    ),
     "paper": Config(),
     "ensemble": Config(steps=60 * 12),
 }
@@ -86,30 +102,63 @@ PRESETS = {
 def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
     """What each surrogate goes through; several take turns, of which the last may be shorter."""
     size = cfg.steps if surrogates == 1 else max(cfg.turn, 1)
-    return Schedule(cfg.surrogate_steps, [Turn(pgd=min(size, cfg.steps - k)) for k in range(0, cfg.steps, size or 1)])
+    return Schedule(
+        cfg.surrogate_steps,
+        [Turn(pgd=min(size, cfg.steps - k)) for k in range(0, cfg.steps, size or 1)],
+    )
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot denoise."""
+    """Photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot
+    denoise.
+    """
     turns, place, seed = schedule(cfg, len(surrogates)).turns, photos[0].device, draw_seed(rng)
-    with students(surrogates) as thetas:
+    with trainable_copies(surrogates) as thetas:
         goals = []
         for theta in thetas:
-            with resident(theta, place):
+            with on_device(theta, place):
                 if cfg.lora_rank:
                     g = torch.Generator().manual_seed(seed)
-                    adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, g, text_encoder=cfg.training.text_encoder)
-                (taught,) = members(theta, preprocess(clean or photos, theta.size), cfg, [cfg.surrogate_steps], seed, state)
+                    adapters.add_lora(
+                        theta,
+                        cfg.lora_rank,
+                        cfg.lora_layers,
+                        g,
+                        text_encoder=cfg.training.text_encoder,
+                    )
+                (taught,) = members(
+                    theta,
+                    preprocess(clean or photos, theta.size),
+                    cfg,
+                    [cfg.surrogate_steps],
+                    seed,
+                    state,
+                )
                 set_weights(theta, load_file(taught.snapshot))
                 goals.append(targets.latent(theta, cfg.target) if cfg.target else None)
 
         def perturb(j: int, x: Photos, steps: int) -> Photos:
-            with resident(thetas[j], place) as theta:
+            with on_device(thetas[j], place) as theta:
                 error = losses.targeted(theta, theta.embed([cfg.instance_prompt]), rng, goals[j])
-                return pgd.ascend(photos, losses.gradient(theta, error, rng), budget=cfg.budget, step=cfg.step, steps=steps,
-                                  rng=rng, start=x, state=state, checkpoints=len(thetas) == 1)  # fmt: skip
+                return pgd.ascend(
+                    photos,
+                    losses.gradient(theta, error, rng),
+                    budget=cfg.budget,
+                    step=cfg.step,
+                    steps=steps,
+                    rng=rng,
+                    start=x,
+                    state=state,
+                    checkpoints=len(thetas) == 1,
+                )
 
         if len(thetas) == 1:  # the PGD loop keeps its own checkpoints
             return perturb(0, photos, sum(turn.pgd for turn in turns))
@@ -118,5 +167,5 @@ def protect(
         for k, turn in enumerate(turns[done:], done):
             each = [perturb(j, x, turn.pgd) for j in range(len(thetas))]
             x = [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
-            state.keep(k + 1, len(turns), rng, lambda: {f"x.{i}": p for i, p in enumerate(x)})  # noqa: B023 - called at once
+            state.checkpoint(k + 1, len(turns), rng, lambda: {f"x.{i}": p for i, p in enumerate(x)})  # noqa: B023 - called at once
     return x

@@ -1,24 +1,33 @@
-"""Glaze: the latent takes on another style's while the photo changes little to the eye, by Adam under an LPIPS budget.
+"""Glaze: the latent takes on another style's while the photo changes little to the eye, by Adam
+under an LPIPS budget.
 
-Shan et al., "Glaze: Protecting Artists from Style Mimicry by Text-to-Image Models", arXiv 2302.04222. Its program is closed; this
-is the method as the literature re-states it. With E the encoder and Omega(x) the photo in another style, by Adam on the pixels:
+Shan et al., "Glaze: Protecting Artists from Style Mimicry by Text-to-Image Models", arXiv
+2302.04222. Its program is closed; this is the method as the literature re-states it. With E the
+encoder and Omega(x) the photo in another style, by Adam on the pixels:
 
-    x' = argmin over x' of  || E(x') - E(Omega(x)) ||_2^2 + alpha max(LPIPS(x', x) - p, 0),  here within |x' - x| <= budget too
+    x' = argmin over x' of  || E(x') - E(Omega(x)) ||_2^2 + alpha max(LPIPS(x', x) - p, 0),  here
+    within |x' - x| <= budget too
 
-Checked against AAAAAAsuka/Impress at 12f1f07 (glaze.py: mean squared difference of unscaled latents, 500 iterations, random start
-of +- p; lr .01 on [-1, 1] = 1.275/255, alpha 30, p .05 where it is called) and the copy of it in liuyixin-louis/DiffShortcut at
-7620b9d (lr .002, alpha .1, p .1: preset "diffshortcut").
+Checked against AAAAAAsuka/Impress at 12f1f07 (glaze.py: mean squared difference of unscaled
+latents, 500 iterations, random start of +- p; lr .01 on [-1, 1] = 1.275/255, alpha 30, p .05 where
+it is called) and the copy of it in liuyixin-louis/DiffShortcut at 7620b9d (lr .002, alpha .1, p .1:
+preset "diffshortcut").
 
 Departures:
-- LPIPS has AlexNet features (the re-implementations: VGG), and a p means another visibility in it; it compares what the model
-  sees of the photo with what it sees of the original, one photo at a time;
-- an l-infinity budget holds as well, and the random start fills it (they bound LPIPS alone); 16/255 in preset "paper" is ours;
-- Omega without an image generator (they: Stable Diffusion's style transfer) is a filter of our own, see `restyle`: patches of
-  paint, four levels a colour, colours in turned roles; or `target`, one picture for all photos;
-- latents are the posterior's mean unless --sample-posterior is given (the re-implementations sample), and are measured in Stable
-  Diffusion's unscaled units whatever the surrogate's own;
-- photos keep their size; a square is cut at random along the long side in every step, the same from x', x and Omega(x);
-- the laptop preset (budget 11, 100 iterations of a tenth of it) is ours; with several surrogates their gradients are averaged.
+- LPIPS has AlexNet features (the re-implementations: VGG), and a p means another visibility in it;
+  it compares what the model sees of the photo with what it sees of the original, one photo at a
+  time;
+- an l-infinity budget holds as well, and the random start fills it (they bound LPIPS alone); 16/255
+  in preset "paper" is ours;
+- Omega without an image generator (they: Stable Diffusion's style transfer) is a filter of our own,
+  see `restyle`: patches of paint, four levels a colour, colours in turned roles; or `target`, one
+  picture for all photos;
+- latents are the posterior's mean unless --sample-posterior is given (the re-implementations
+  sample), and are measured in Stable Diffusion's unscaled units whatever the surrogate's own;
+- photos keep their size; a square is cut at random along the long side in every step, the same from
+  x', x and Omega(x);
+- the laptop preset (budget 11, 100 iterations of a tenth of it) is ours; with several surrogates
+  their gradients are averaged.
 """
 
 from __future__ import annotations
@@ -33,7 +42,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.preprocessing import SLIDE, preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -55,7 +64,8 @@ class Config:
     p: float = 0.05
     """LPIPS that is free"""
     target: str = ""
-    """the style: empty for the photo itself, restyled; or pattern, grey, zero, or an image file, the same for all photos"""
+    """the style: empty for the photo itself, restyled; or pattern, grey, zero, or an image file,
+    the same for all photos"""
 
 
 PRESETS = {
@@ -66,17 +76,34 @@ PRESETS = {
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose latents under every surrogate lie near another style's."""
+    """Photos (each 3 x H x W in [0, 1]) whose latents under every surrogate lie near another
+    style's.
+    """
     styled = [] if cfg.target else [restyle(p) for p in photos]
     return pgd.ascend(
-        photos, pgd.mean([_towards(ldm, photos, styled, cfg, rng) for ldm in surrogates]), budget=cfg.budget, step=cfg.step,
-        steps=cfg.steps, rng=rng, random_start=True, update="adam", state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([_towards(ldm, photos, styled, cfg, rng) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=True,
+        update="adam",
+        state=state,
+    )
 
 
-def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
+def _towards(
+    ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.Generator
+) -> pgd.Gradient:
     z_target = targets.latent(ldm, cfg.target) if cfg.target else None
     lpips = load_lpips(ldm.device)
 
@@ -84,7 +111,9 @@ def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.G
         place = rng.get_state()  # the same places for all crops
 
         def original(of: Photos) -> Images:
-            return preprocess([of[i] for i in which], ldm.size, SLIDE, torch.Generator().set_state(place))
+            return preprocess(
+                [of[i] for i in which], ldm.size, SLIDE, torch.Generator().set_state(place)
+            )
 
         seen = preprocess(x, ldm.size, SLIDE, rng)
         with torch.no_grad():
@@ -97,7 +126,8 @@ def _towards(ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.G
 
 
 def restyle(photo: Tensor) -> Tensor:
-    """A photo (3 x H x W in [0, 1]) as if painted: patches by medians, four levels a colour, red, green, blue in turned roles.
+    """A photo (3 x H x W in [0, 1]) as if painted: patches by medians, four levels a colour, red,
+    green, blue in turned roles.
 
     Differentiates nothing and draws nothing.
     """

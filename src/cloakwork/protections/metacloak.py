@@ -1,7 +1,9 @@
-"""MetaCloak: photos are perturbed through random transformations, against a pool of surrogates at various stages of learning.
+"""MetaCloak: photos are perturbed through random transformations, against a pool of surrogates at
+various stages of learning.
 
-Liu et al., "MetaCloak: Preventing Unauthorized Subject-driven Text-to-image Diffusion-based Synthesis via Meta-learning", arXiv
-2311.13127. L_gen is the denoising error, L_db DreamBooth's loss, T the transformations. Algorithm 1 (variant "paper"):
+Liu et al., "MetaCloak: Preventing Unauthorized Subject-driven Text-to-image Diffusion-based
+Synthesis via Meta-learning", arXiv 2311.13127. L_gen is the denoising error, L_db DreamBooth's
+loss, T the transformations. Algorithm 1 (variant "paper"):
 
     pool[m] <- DreamBooth on the clean photos for floor(m surrogate_steps / M) steps, m = 1..M
     repeat `steps` times (C), for each of B members drawn from the pool:
@@ -10,19 +12,24 @@ Liu et al., "MetaCloak: Preventing Unauthorized Subject-driven Text-to-image Dif
         pool[m] <- pool[m] after a step on L_db(T(x'))
       x' <- x' + step sign(grad of mean L[m, j]), within the budget
 
-The released loop (variant "release"): `trials` times, for each snapshot of one training, `interval` / `advance` times:
-`pgd_steps` sign steps through T, then `advance` steps on L_db(x'); the next trial begins with the same snapshots.
+The released loop (variant "release"): `trials` times, for each snapshot of one training, `interval`
+/ `advance` times: `pgd_steps` sign steps through T, then `advance` steps on L_db(x'); the next
+trial begins with the same snapshots.
 
-Checked against liuyixin-louis/MetaCloak at 67bcf70 (snapshots before the update of step 0, 199, 399, 599, 799 and 999; 4 trials,
-6 PGD and 2 training steps, 1 + 1 pictures, lr 5e-7; budget 11/255; blur of kernel 7, sigma .1 to 2, at 512 pixels, and flips).
+Checked against liuyixin-louis/MetaCloak at 67bcf70 (snapshots before the update of step 0, 199,
+399, 599, 799 and 999; 4 trials, 6 PGD and 2 training steps, 1 + 1 pictures, lr 5e-7; budget 11/255;
+blur of kernel 7, sigma .1 to 2, at 512 pixels, and flips).
 
 Departures:
-- C, M, B, K, J and surrogate_steps of the preset "paper" could not be checked against the paper's text; the pool's members are
-  snapshots of one training, drawn without repetition; training steps are AdamW's, anew at each call, clipped to norm 1, in fp32;
-- of the release's defects the preset "bf16" has the bf16 weights and the lack of clipping; not here are photos of 0 to 255 where
-  the autoencoder expects -1 to 1, class pictures 0 and 1 only, photos in fp16, one blur and one flip for the whole batch;
-- the pool learns `clean` photos, if given; photos come in turn, class pictures take 25 DDIM steps (there 50), crops lie at random
-  along the long side, latents are the posterior's mean; the laptop presets have the thief's rate, short schedules, less blur.
+- C, M, B, K, J and surrogate_steps of the preset "paper" could not be checked against the paper's
+  text; the pool's members are snapshots of one training, drawn without repetition; training steps
+  are AdamW's, anew at each call, clipped to norm 1, in fp32;
+- of the release's defects the preset "bf16" has the bf16 weights and the lack of clipping; not here
+  are photos of 0 to 255 where the autoencoder expects -1 to 1, class pictures 0 and 1 only, photos
+  in fp16, one blur and one flip for the whole batch;
+- the pool learns `clean` photos, if given; photos come in turn, class pictures take 25 DDIM steps
+  (there 50), crops lie at random along the long side, latents are the posterior's mean; the laptop
+  presets have the thief's rate, short schedules, less blur.
 """
 
 from __future__ import annotations
@@ -37,9 +44,9 @@ from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.perturbation.schedule import Schedule, Turn, at_least_one
-from cloakwork.perturbation.surrogates import Pool, held, members, students
+from cloakwork.perturbation.surrogates import Pool, frozen_gradient, members, trainable_copies
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -77,7 +84,9 @@ class Config:
     """training steps of the pool's most advanced member, N_max"""
     training: Training = field(default_factory=lambda: Training(lr=5e-7))
     """how surrogates learn"""
-    transform: Preprocessing = field(default_factory=lambda: Preprocessing(crop="slide", flip=0.5, blur=7, blur_sigma=(0.1, 2.0)))
+    transform: Preprocessing = field(
+        default_factory=lambda: Preprocessing(crop="slide", flip=0.5, blur=7, blur_sigma=(0.1, 2.0))
+    )
     """T: what may happen to the photos before they are learned"""
     class_images: int = 200
     """most class pictures a surrogate makes"""
@@ -88,9 +97,13 @@ class Config:
 
 
 TINY = Config(
-    steps=60, M=4, surrogate_steps=120, training=Training(lr=3e-4), class_images=16,
+    steps=60,
+    M=4,
+    surrogate_steps=120,
+    training=Training(lr=3e-4),
+    class_images=16,
     transform=Preprocessing(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
-)  # fmt: skip
+)
 PRESETS = {
     "tiny": TINY,
     "tiny-release": replace(TINY, variant="release", interval=20, surrogate_steps=100),
@@ -101,14 +114,18 @@ PRESETS = {
 
 
 def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
-    """What is done, in this order; which members take part in the paper's steps is left to chance."""
+    """What is done, in this order; which members take part in the paper's steps is left to
+    chance.
+    """
     at_least_one(cfg, "M", "B", "J", "interval", "advance")
     if cfg.variant == "paper":
-        turns = cfg.steps * [Turn(before=cfg.K, pgd=1, after=1, drawn=cfg.B)]
+        turns = cfg.steps * [Turn(lookahead_steps=cfg.K, pgd=1, kept_steps=1, members=cfg.B)]
     else:
-        turns = cfg.trials * [Turn(pgd=cfg.pgd_steps, after=cfg.advance, member=m, fresh=i == 0)
-                              for m in range(surrogates * len(pool_steps(cfg)))
-                              for i in range(cfg.interval // cfg.advance)]  # fmt: skip
+        turns = cfg.trials * [
+            Turn(pgd=cfg.pgd_steps, kept_steps=cfg.advance, member=m, restart=i == 0)
+            for m in range(surrogates * len(pool_steps(cfg)))
+            for i in range(cfg.interval // cfg.advance)
+        ]
     return Schedule(surrogates * cfg.surrogate_steps, turns)
 
 
@@ -120,33 +137,61 @@ def pool_steps(cfg: Config) -> list[int]:
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that no stage of learning the subject can denoise, however they were transformed."""
+    """Photos (each 3 x H x W in [0, 1]) that no stage of learning the subject can denoise, however
+    they were transformed.
+    """
     turns, seed, pool = schedule(cfg, len(surrogates)).turns, draw_seed(rng), Pool()
-    with students(surrogates) as thetas:
+    with trainable_copies(surrogates) as thetas:
         for theta in thetas:
-            pool.members += members(theta, preprocess(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state)
+            pool.members += members(
+                theta, preprocess(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state
+            )
         done, x = pool.resume(state, rng, photos)
         for k, call in enumerate(turns[done:], done):
             x = _craft(k, call, x, photos, pool, cfg, rng, state)
-            state.keep(k + 1, len(turns), rng, lambda: pool.tensors(x))  # noqa: B023 - called at once
+            state.checkpoint(k + 1, len(turns), rng, lambda: pool.tensors(x))  # noqa: B023 - called at once
     return x
 
 
-def _craft(k: int, call: Turn, x: Photos, photos: Photos, pool: Pool, cfg: Config, rng: torch.Generator, state: State) -> Photos:
+def _craft(
+    k: int,
+    call: Turn,
+    x: Photos,
+    photos: Photos,
+    pool: Pool,
+    cfg: Config,
+    rng: torch.Generator,
+    state: RunState,
+) -> Photos:
     paper, place, drawn = cfg.variant == "paper", photos[0].device, pool.draw(call, rng)
     seen, gradients = cfg.transform if paper else CENTRE, []
     for m in drawn:
         with pool.at(m, place) as w:
-            pool.study(m, x, cfg, call.before, k, seen, rng)
+            pool.study(m, x, cfg, call.lookahead_steps, k, seen, rng)
             error = losses.denoising(w, w.embed([cfg.instance_prompt]), rng)
             one = losses.gradient(w, error, rng, loader=cfg.transform)
-            gradients.append(held(w, pgd.mean(cfg.J * [one]), alone=len(drawn) == 1))
-    ahead = pgd.ascend(photos, pgd.mean(gradients), budget=cfg.budget, step=cfg.step, steps=call.pgd, rng=rng, start=x,
-                       state=state, checkpoints=False)  # fmt: skip
+            gradients.append(frozen_gradient(w, pgd.mean(cfg.J * [one]), alone=len(drawn) == 1))
+    ahead = pgd.ascend(
+        photos,
+        pgd.mean(gradients),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=call.pgd,
+        rng=rng,
+        start=x,
+        state=state,
+        checkpoints=False,
+    )
     for m in drawn:
         with pool.at(m, place):
-            pool.study(m, x if paper else ahead, cfg, call.after, k, seen, rng)
+            pool.study(m, x if paper else ahead, cfg, call.kept_steps, k, seen, rng)
             pool.keep(m)
     return ahead

@@ -1,23 +1,27 @@
 """Mist: the latent is drawn to a target's while the photo gets harder to denoise, both or either.
 
-Liang and Wu, "Mist: Towards Improved Adversarial Examples for Diffusion Models", arXiv 2305.12683. With L_S the denoising error
-(mean over elements) and L_T(x') = || E(x') - E(x_target) ||_2^2 (sum over elements):
+Liang and Wu, "Mist: Towards Improved Adversarial Examples for Diffusion Models", arXiv 2305.12683.
+With L_S the denoising error (mean over elements) and L_T(x') = || E(x') - E(x_target) ||_2^2 (sum
+over elements):
 
     semantic   max L_S(x')
     textural   min L_T(x')
     fused      min L_T(x') - rate L_S(x')
 
-Checked against mist-project/mist at 7bd1aef (modes 0, 1, 2: budget 16/255, 100 steps of 1/255, rate 10^4, random start, prompt
-"a photo") and xavihart/Diff-Protect at ac5ffdb (modes advdm, texture_only, mist), Stable Diffusion 1.4.
+Checked against mist-project/mist at 7bd1aef (modes 0, 1, 2: budget 16/255, 100 steps of 1/255, rate
+10^4, random start, prompt "a photo") and xavihart/Diff-Protect at ac5ffdb (modes advdm,
+texture_only, mist), Stable Diffusion 1.4.
 
 Departures:
 - the target is our own pattern or any image (the release has a picture of its own);
-- both terms share one encoding (the release encodes three times a step); the squared distance is summed over a photo's latent
-  and averaged over photos, which for one photo is the release;
+- both terms share one encoding (the release encodes three times a step); the squared distance is
+  summed over a photo's latent and averaged over photos, which for one photo is the release;
 - latents are the posterior's mean unless --sample-posterior is given (the release samples both);
-- photos keep their size (the release squeezes them to a square, or cuts tiles); a square is cut at random in every step;
+- photos keep their size (the release squeezes them to a square, or cuts tiles); a square is cut at
+  random in every step;
 - the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their gradients are averaged;
+- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
+  gradients are averaged;
 - Diff-Protect's Mist(-), which flips the textural term, is no method of a paper and is not here.
 """
 
@@ -30,7 +34,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -62,18 +66,32 @@ PRESETS = {"tiny": Config(budget=11, steps=50, step=None), "paper": Config()}
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that every surrogate denoises worse, takes for the target, or both."""
+    """Photos (each 3 x H x W in [0, 1]) that every surrogate denoises worse, takes for the target,
+    or both.
+    """
     semantic = {"semantic": 1.0, "textural": 0.0, "fused": cfg.rate}[cfg.mode]
     textural = 0.0 if cfg.mode == "semantic" else 1.0
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         error = losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)
-        near = losses.nearness(targets.latent(ldm, cfg.target))
+        near = losses.target_distance(targets.latent(ldm, cfg.target))
         return losses.gradient(ldm, losses.weighted((semantic, error), (textural, near)), rng)
 
     return pgd.ascend(
-        photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
-        random_start=cfg.random_start, state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([gradient(ldm) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=cfg.random_start,
+        state=state,
+    )

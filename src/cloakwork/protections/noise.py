@@ -1,6 +1,7 @@
 """Random signs at the full budget: what the same change does when nobody has aimed it. A control.
 
-The strongest l-infinity noise there is: every pixel and channel moves by plus or minus the budget, independently.
+The strongest l-infinity noise there is: every pixel and channel moves by plus or minus the budget,
+independently.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation.pgd import project
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -30,8 +31,16 @@ PRESETS = {"tiny": Config(), "paper": Config()}
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) plus sign noise; looks at no model."""
     noise = [torch.randint(0, 2, p.shape, generator=rng).to(p) * 2 - 1 for p in photos]
-    return project([p + cfg.budget / 255 * s for p, s in zip(photos, noise, strict=True)], photos, cfg.budget)
+    return project(
+        [p + cfg.budget / 255 * s for p, s in zip(photos, noise, strict=True)], photos, cfg.budget
+    )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from cloakwork.models.ldm import LDM
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -26,7 +26,13 @@ PRESETS = {"tiny": Config(), "paper": Config()}
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
     """The same photos (each 3 x H x W in [0, 1])."""
     return photos

@@ -1,24 +1,31 @@
-"""PhotoGuard: the latent of every photo, or the picture that a short sampling makes of it, is drawn to a target.
+"""PhotoGuard: the latent of every photo, or the picture that a short sampling makes of it, is drawn
+to a target.
 
-Salman et al., "Raising the Cost of Malicious AI-Powered Image Editing", arXiv 2302.06588. With E and D the autoencoder:
+Salman et al., "Raising the Cost of Malicious AI-Powered Image Editing", arXiv 2302.06588. With E
+and D the autoencoder:
 
     encoder attack     x' = argmin over |x' - x| <= budget of || E(x') - z_target ||_2^2
     diffusion attack   x' = argmin over |x' - x| <= budget of || D(f(x')) - x_target ||_2^2
 
-f noises E(x') at `strength` of the schedule and denoises it in `ddim_steps` differentiable DDIM steps with guidance.
+f noises E(x') at `strength` of the schedule and denoises it in `ddim_steps` differentiable DDIM
+steps with guidance.
 
-Checked against MadryLab/photoguard at 686bea7. Encoder: the img2img notebook (posterior mean, zero latent as target, l-infinity
-.06 on [-1, 1] = 7.65/255, step .02 that decays linearly to 1 %, 1000 steps, random start). Diffusion (preset "diffusion"): the
-inpainting notebook's l-infinity variant (.1 on [-1, 1] = 12.75/255, step .006 = .765/255, 200 steps, each the mean of 10
-repetitions, 4 DDIM steps, guidance 7.5, empty prompt).
+Checked against MadryLab/photoguard at 686bea7. Encoder: the img2img notebook (posterior mean, zero
+latent as target, l-infinity .06 on [-1, 1] = 7.65/255, step .02 that decays linearly to 1 %, 1000
+steps, random start). Diffusion (preset "diffusion"): the inpainting notebook's l-infinity variant
+(.1 on [-1, 1] = 12.75/255, step .006 = .765/255, 200 steps, each the mean of 10 repetitions, 4 DDIM
+steps, guidance 7.5, empty prompt).
 
 Departures:
 - squared norms (the notebook takes the plain norm; the sign of the gradient is the same);
-- the diffusion attack is the text-to-image model's SDEdit (the notebook attacks an inpainting pipeline, with a mask), its
-  target a picture of mid-grey (there black), its DDIM deterministic (there eta 1), its UNet checkpointed;
-- photos of any size: a square is cut along the long side at random in every step, so that no strip stays unprotected;
+- the diffusion attack is the text-to-image model's SDEdit (the notebook attacks an inpainting
+  pipeline, with a mask), its target a picture of mid-grey (there black), its DDIM deterministic
+  (there eta 1), its UNet checkpointed;
+- photos of any size: a square is cut along the long side at random in every step, so that no strip
+  stays unprotected;
 - arithmetic is fp32 unless the user chooses otherwise (the notebook autocasts to fp16);
-- the laptop preset's schedule (budget 11, 100 steps without decay, the latent of mid-grey as target) is ours;
+- the laptop preset's schedule (budget 11, 100 steps without decay, the latent of mid-grey as
+  target) is ours;
 - with several surrogates their gradients are averaged.
 """
 
@@ -34,7 +41,7 @@ from torch.utils.checkpoint import checkpoint
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -73,26 +80,56 @@ class Config:
 PRESETS = {
     "tiny": Config(budget=11, steps=100, step=None, final_step=1, target="grey"),
     "paper": Config(),
-    "diffusion": Config(budget=12.75, steps=200, step=0.765, final_step=1, random_start=False, target="grey", attack="diffusion"),
+    "diffusion": Config(
+        budget=12.75,
+        steps=200,
+        step=0.765,
+        final_step=1,
+        random_start=False,
+        target="grey",
+        attack="diffusion",
+    ),
     "tiny-diffusion": Config(
-        budget=11, steps=30, step=None, final_step=1, random_start=False, target="grey", attack="diffusion", repetitions=1
+        budget=11,
+        steps=30,
+        step=None,
+        final_step=1,
+        random_start=False,
+        target="grey",
+        attack="diffusion",
+        repetitions=1,
     ),
 }
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose latents, or edits, under every surrogate lie near the target's."""
+    """Photos (each 3 x H x W in [0, 1]) whose latents, or edits, under every surrogate lie near the
+    target's.
+    """
     gradient = _diffusion if cfg.attack == "diffusion" else _encoder
     return pgd.ascend(
-        photos, pgd.mean([gradient(ldm, cfg, rng) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps,
-        rng=rng, random_start=cfg.random_start, final_step=cfg.final_step, state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([gradient(ldm, cfg, rng) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=cfg.random_start,
+        final_step=cfg.final_step,
+        state=state,
+    )
 
 
 def _encoder(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
-    return losses.gradient(ldm, losses.nearness(targets.latent(ldm, cfg.target)), rng)
+    return losses.gradient(ldm, losses.target_distance(targets.latent(ldm, cfg.target)), rng)
 
 
 def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
@@ -100,9 +137,13 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
     x_target = targets.picture(cfg.target, ldm.size).to(ldm.device)
 
     def edit(z: Tensor, noise: Tensor) -> Tensor:
-        scheduler, timesteps = schedulers.plan(ldm.scheduler, "ddim", round(cfg.ddim_steps / cfg.strength), cfg.strength)
+        scheduler, timesteps = schedulers.plan(
+            ldm.scheduler, "ddim", round(cfg.ddim_steps / cfg.strength), cfg.strength
+        )
         z = schedulers.noised(scheduler, z, noise, timesteps[0])
-        return ldm.denoise(z, c.expand(len(z), -1, -1), free, scheduler, timesteps, guidance=cfg.guidance)
+        return ldm.denoise(
+            z, c.expand(len(z), -1, -1), free, scheduler, timesteps, guidance=cfg.guidance
+        )
 
     def nearness(z: Tensor) -> Tensor:
         total = torch.zeros((), device=z.device)
@@ -111,4 +152,4 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
             total = total - (ldm.decode(z_0) - x_target).square().sum() / len(z) / cfg.repetitions
         return total
 
-    return losses.gradient(ldm, losses.differentiated(nearness), rng)
+    return losses.gradient(ldm, losses.from_scalar(nearness), rng)

@@ -1,21 +1,26 @@
-"""PID: mean and variance of the encoder's posterior are driven away from the photo's own; no prompt, no UNet.
+"""PID: mean and variance of the encoder's posterior are driven away from the photo's own; no
+prompt, no UNet.
 
-Li et al., "PID: Prompt-Independent Data Protection Against Latent Diffusion Models", arXiv 2406.15305. With N(mu(x), sigma(x)^2)
-the autoencoder's posterior and d(a, b) the mean squared difference:
+Li et al., "PID: Prompt-Independent Data Protection Against Latent Diffusion Models", arXiv
+2406.15305. With N(mu(x), sigma(x)^2) the autoencoder's posterior and d(a, b) the mean squared
+difference:
 
     x' = argmax over |x' - x| <= budget of  d(log sigma(x')^2, log sigma(x)^2) + d(mu(x'), mu(x))
 
-Checked against PKU-ML/Diffusion-PID-Protection at af7a928 (loss "add-log": budget 12.75/255, steps of 1/255, random start in the
-budget's box, one photo after the other, fp32; 1000 steps). Its further losses (either part alone, standard deviations instead of
-log variances, KL divergence, samples of the posterior) are not here.
+Checked against PKU-ML/Diffusion-PID-Protection at af7a928 (loss "add-log": budget 12.75/255, steps
+of 1/255, random start in the budget's box, one photo after the other, fp32; 1000 steps). Its
+further losses (either part alone, standard deviations instead of log variances, KL divergence,
+samples of the posterior) are not here.
 
 Departures:
-- a surrogate whose autoencoder has no posterior (AutoencoderTiny, as in tiny-b) gives its latent for the mean, and has no
-  variance: only d(mu(x'), mu(x)) is left for it;
-- photos keep their size; a square is cut at random along the long side in every step, the same from the photo and from its
-  original, whose posterior is therefore computed anew every step (the release cuts at random too unless told otherwise);
+- a surrogate whose autoencoder has no posterior (AutoencoderTiny, as in tiny-b) gives its latent
+  for the mean, and has no variance: only d(mu(x'), mu(x)) is left for it;
+- photos keep their size; a square is cut at random along the long side in every step, the same from
+  the photo and from its original, whose posterior is therefore computed anew every step (the
+  release cuts at random too unless told otherwise);
 - the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 100 steps of a tenth of it) is ours; with several surrogates their gradients are averaged.
+- the laptop preset (budget 11, 100 steps of a tenth of it) is ours; with several surrogates their
+  gradients are averaged.
 """
 
 from __future__ import annotations
@@ -29,7 +34,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
 from cloakwork.photos.preprocessing import SLIDE, preprocess
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -51,14 +56,28 @@ PRESETS = {"tiny": Config(budget=11, steps=100, step=None), "paper": Config()}
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose posterior under every surrogate lies far from the original's."""
+    """Photos (each 3 x H x W in [0, 1]) whose posterior under every surrogate lies far from the
+    original's.
+    """
     # at the photo itself the distance has no gradient, so the random start is part of the method
     return pgd.ascend(
-        photos, pgd.mean([_distance(ldm, photos, rng) for ldm in surrogates]), budget=cfg.budget, step=cfg.step,
-        steps=cfg.steps, rng=rng, random_start=True, state=state,
-    )  # fmt: skip
+        photos,
+        pgd.mean([_distance(ldm, photos, rng) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=True,
+        state=state,
+    )
 
 
 def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
@@ -73,7 +92,9 @@ def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
 
 
 def _posterior(ldm: LDM, view: Images) -> list[Tensor]:
-    """Mean and log variance, each n x c x h x w, in the autoencoder's own units; without a posterior, the latent alone."""
+    """Mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
+    posterior, the latent alone.
+    """
     with ldm.autocast():
         encoded = ldm.vae.encode(2 * view - 1)
     if hasattr(encoded, "latents"):

@@ -1,19 +1,25 @@
 """SDS: AdvDM with score distillation's gradient, so that nothing goes back through the UNet.
 
-Xue et al., "Toward effective protection against diffusion based mimicry through score distillation", arXiv 2311.12832. With
-J_E the encoder's Jacobian and e_hat what the model takes for the noise eps in E(x') noised to a random timestep:
+Xue et al., "Toward effective protection against diffusion based mimicry through score
+distillation", arXiv 2311.12832. With J_E the encoder's Jacobian and e_hat what the model takes for
+the noise eps in E(x') noised to a random timestep:
 
-    x' <- x' + step sign( g J_E(x')^T (e_hat - eps) ),    g = - 1: the error falls (the paper's choice), or + 1
+    x' <- x' + step sign( g J_E(x')^T (e_hat - eps) ),    g = - 1: the error falls (the paper's
+    choice), or + 1
 
-Checked against xavihart/Diff-Protect at ac5ffdb (mode sds: budget 16/255, 100 steps of 1/255, no random start, prompt "a photo",
-Stable Diffusion 1.4; the configuration ships g "-", its README shows "+").
+Checked against xavihart/Diff-Protect at ac5ffdb (mode sds: budget 16/255, 100 steps of 1/255, no
+random start, prompt "a photo", Stable Diffusion 1.4; the configuration ships g "-", its README
+shows "+").
 
 Departures:
 - latents are the posterior's mean unless --sample-posterior is given (the release samples it);
-- `draws` timesteps a step may be averaged, all with weight w(t) = 1 (the release has one, of which the sign alone counts);
-- photos keep their size (the release squeezes them to a square); a square is cut at random along the long side in every step;
+- `draws` timesteps a step may be averaged, all with weight w(t) = 1 (the release has one, of which
+  the sign alone counts);
+- photos keep their size (the release squeezes them to a square); a square is cut at random along
+  the long side in every step;
 - the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their gradients are averaged.
+- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
+  gradients are averaged.
 """
 
 from __future__ import annotations
@@ -25,7 +31,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -57,9 +63,17 @@ PRESETS = {
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) moved along score distillation's gradient of every surrogate."""
+    """Photos (each 3 x H x W in [0, 1]) moved along score distillation's gradient of every
+    surrogate.
+    """
     sign = 1 if cfg.g == "+" else -1
 
     def gradient(ldm: LDM) -> pgd.Gradient:
@@ -67,6 +81,11 @@ def protect(
         return losses.gradient(ldm, losses.weighted(*cfg.draws * [(sign / cfg.draws, error)]), rng)
 
     return pgd.ascend(
-        photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
+        photos,
+        pgd.mean([gradient(ldm) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
         state=state,
-    )  # fmt: skip
+    )

@@ -1,19 +1,22 @@
 """SDST: score distillation and a target for the latent, through one backward of the encoder.
 
-Xue et al., "Toward effective protection against diffusion based mimicry through score distillation", arXiv 2311.12832. With g_SDS
-as in `sds` and L_T(x') = || E(x') - E(x_target) ||_2^2:
+Xue et al., "Toward effective protection against diffusion based mimicry through score
+distillation", arXiv 2311.12832. With g_SDS as in `sds` and L_T(x') = || E(x') - E(x_target) ||_2^2:
 
     x' <- x' + step sign( g rate g_SDS - grad L_T(x') ),    g = - 1 (the paper's choice) or + 1
 
-Checked against xavihart/Diff-Protect at ac5ffdb (mode sds with using_target: budget 16/255, 100 steps of 1/255, rate 5 (and 1) on
-the distillation term, no random start, prompt "a photo", Stable Diffusion 1.4).
+Checked against xavihart/Diff-Protect at ac5ffdb (mode sds with using_target: budget 16/255, 100
+steps of 1/255, rate 5 (and 1) on the distillation term, no random start, prompt "a photo", Stable
+Diffusion 1.4).
 
 Departures:
 - the target is our own pattern or any image (the release has a picture of its own);
 - latents are the posterior's mean unless --sample-posterior is given (the release samples both);
-- photos keep their size (the release squeezes them to a square); a square is cut at random along the long side in every step;
+- photos keep their size (the release squeezes them to a square); a square is cut at random along
+  the long side in every step;
 - the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their gradients are averaged.
+- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
+  gradients are averaged.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -51,21 +54,36 @@ class Config:
     """the text that the photos are denoised under"""
 
 
-PRESETS = {"tiny": Config(budget=11, steps=50, step=None), "paper": Config(), "paper-rate-1": Config(rate=1)}
+PRESETS = {
+    "tiny": Config(budget=11, steps=50, step=None),
+    "paper": Config(),
+    "paper-rate-1": Config(rate=1),
+}
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
     """Photos (each 3 x H x W in [0, 1]) moved along both gradients of every surrogate."""
     sign = 1 if cfg.g == "+" else -1
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         error = losses.distillation(ldm, ldm.embed([cfg.prompt]), rng)
-        near = losses.nearness(targets.latent(ldm, cfg.target))
+        near = losses.target_distance(targets.latent(ldm, cfg.target))
         return losses.gradient(ldm, losses.weighted((sign * cfg.rate, error), (1, near)), rng)
 
     return pgd.ascend(
-        photos, pgd.mean([gradient(ldm) for ldm in surrogates]), budget=cfg.budget, step=cfg.step, steps=cfg.steps, rng=rng,
+        photos,
+        pgd.mean([gradient(ldm) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
         state=state,
-    )  # fmt: skip
+    )

@@ -1,27 +1,32 @@
-"""SimAC: ASPL at timesteps where a photo's gradient is large, and against the UNet's features as well as its error.
+"""SimAC: ASPL at timesteps where a photo's gradient is large, and against the UNet's features as
+well as its error.
 
-Wang et al., "SimAC: A Simple Anti-Customization Method for Protecting Face Privacy against Text-to-Image Synthesis of Diffusion
-Models", arXiv 2312.07865. First, for every photo on its own, against the surrogate as it was given:
+Wang et al., "SimAC: A Simple Anti-Customization Method for Protecting Face Privacy against
+Text-to-Image Synthesis of Diffusion Models", arXiv 2312.07865. First, for every photo on its own,
+against the surrogate as it was given:
 
     T <- all timesteps;  repeat up to `steps` times while more than 100 are left:
         at 5 timesteps drawn from T: the l1 norm of the gradient of L by x'
-        drop from T those within 20 of the one where it was smallest;  x' <- PGD step at the one where it was largest
+        drop from T those within 20 of the one where it was smallest;  x' <- PGD step at the one
+        where it was largest
 
-Then ASPL (see there) on the photo, with L at timesteps drawn from its T plus || f(x'_t) - f(x_t) ||^2, f the features of the
-UNet's last up-block (its residual blocks before they are added; 9 to 11 in Stable Diffusion), both under the same noise.
+Then ASPL (see there) on the photo, with L at timesteps drawn from its T plus || f(x'_t) - f(x_t)
+||^2, f the features of the UNet's last up-block (its residual blocks before they are added; 9 to 11
+in Stable Diffusion), both under the same noise.
 
-Checked against somuchtome/SimAC at 2de1aa8 (50 x (3 + 6 + 3), at most 50 rounds of search, learning rate and class pictures as
-ASPL; budget 16/255 on [-1, 1] = 8/255, step .005 on [-1, 1] = .64/255).
+Checked against somuchtome/SimAC at 2de1aa8 (50 x (3 + 6 + 3), at most 50 rounds of search, learning
+rate and class pictures as ASPL; budget 16/255 on [-1, 1] = 8/255, step .005 on [-1, 1] = .64/255).
 
 Departures:
-- the feature loss has a gradient (the release adds it as a plain number, so that it does nothing), and it compares with the photo
-  itself (the release: with the photo as the turn found it);
-- the search is done for all photos side by side; where its rounds end before 100 timesteps are left, T is what is left (the
-  release then fails);
-- those of `aspl`: fp32 weights, clipped gradients, all photos and class pictures in turn, the posterior's mean, the photos
-  themselves where there is no set A, crops along the long side;
-- the laptop preset (budget 11, a tenth of it a step, 30 rounds of search, the thief's learning rate) is ours; with several
-  surrogates each has a T of its own for every photo, and their photos are averaged each turn.
+- the feature loss has a gradient (the release adds it as a plain number, so that it does nothing),
+  and it compares with the photo itself (the release: with the photo as the turn found it);
+- the search is done for all photos side by side; where its rounds end before 100 timesteps are
+  left, T is what is left (the release then fails);
+- those of `aspl`: fp32 weights, clipped gradients, all photos and class pictures in turn, the
+  posterior's mean, the photos themselves where there is no set A, crops along the long side;
+- the laptop preset (budget 11, a tenth of it a step, 30 rounds of search, the thief's learning
+  rate) is ours; with several surrogates each has a T of its own for every photo, and their photos
+  are averaged each turn.
 """
 
 from __future__ import annotations
@@ -35,7 +40,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
-from cloakwork.state import State
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
@@ -71,20 +76,43 @@ class Config:
     """what the class pictures show"""
 
 
-PRESETS = {"tiny": Config(budget=11, step=None, steps=30, lr=3e-4, class_images=16), "paper": Config()}
+PRESETS = {
+    "tiny": Config(budget=11, step=None, steps=30, lr=3e-4, class_images=16),
+    "paper": Config(),
+}
 
 
 def protect(
-    photos: Photos, surrogates: list[LDM], cfg: Config, *, clean: Photos | None, rng: torch.Generator, state: State
+    photos: Photos,
+    surrogates: list[LDM],
+    cfg: Config,
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the subject."""
-    return alternate_at_chosen(photos, surrogates, cfg, partial(_ascent, photos, cfg, rng), clean=clean, rng=rng, state=state)
+    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
+    subject.
+    """
+    return alternate_at_chosen(
+        photos,
+        surrogates,
+        cfg,
+        partial(_ascent, photos, cfg, rng),
+        clean=clean,
+        rng=rng,
+        state=state,
+    )
 
 
-def _ascent(photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM) -> pgd.Gradient:
+def _ascent(
+    photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM
+) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
-    def disturbed(view: Images, z_0: Tensor, which: list[int]) -> losses.Term:
-        return losses.disturbance(theta, c, z_0, timestep_search.draw(allowed[which], rng), rng, weight=cfg.feature_weight)
+    def disturbed(view: Images, z_0: Tensor, which: list[int]) -> losses.LatentLoss:
+        return losses.feature_disturbance(
+            theta, c, z_0, timestep_search.draw(allowed[which], rng), rng, weight=cfg.feature_weight
+        )
 
-    return losses.gradient_beside(theta, photos, disturbed, rng)
+    return losses.gradient_with_originals(theta, photos, disturbed, rng)

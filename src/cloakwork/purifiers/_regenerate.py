@@ -1,4 +1,6 @@
-"""DiffPure's step, which two purifiers share: noise a photo part of the way and denoise it again."""
+"""DiffPure's step, which two purifiers share: noise a photo part of the way and denoise it
+again.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,19 @@ from cloakwork.photos import tiling
 
 
 def regenerate(
-    model: PixelDDPM, photo: Tensor, t: int, steps: int, rng: torch.Generator, *, range: Literal["model", "released"] = "model"
+    model: PixelDDPM,
+    photo: Tensor,
+    t: int,
+    steps: int,
+    rng: torch.Generator,
+    *,
+    range: Literal["model", "released"] = "model",
 ) -> Tensor:
-    """DiffPure's step (Nie et al., arXiv 2205.07460) on windows: noise of timestep t, then all the way back.
+    """DiffPure's step (Nie et al., arXiv 2205.07460) on windows: noise of timestep t, then all the
+    way back.
 
-    Windows overlap by half, are denoised side by side under one noise for the whole photo, and are joined at the end.
+    Windows overlap by half, are denoised side by side under one noise for the whole photo, and are
+    joined at the end.
 
     Args:
         model: the denoiser.
@@ -32,7 +42,8 @@ def regenerate(
         The photo anew, 3 x H x W in [0, 1].
 
     Raises:
-        UserError: t or steps that the schedule does not have; a photo smaller than the model's square.
+        UserError: t or steps that the schedule does not have; a photo smaller than the model's
+            square.
     """
     check_way(t, steps, model.scheduler.config.num_train_timesteps)
     height, width = photo.shape[-2:]
@@ -51,6 +62,10 @@ def regenerate(
 
 
 def check_way(t: int, steps: int, most: int = 1000) -> None:
-    """Raises UserError for a way up that a schedule of `most` timesteps does not have, or one down that is longer."""
+    """Raises UserError for a way up that a schedule of `most` timesteps does not have, or one down
+    that is longer.
+    """
     if not (1 <= t <= most and 0 <= steps <= t):
-        raise UserError(f"t is {t} and steps {steps}; allowed are 1 to {most} for t, and 0 (all) to t for steps.")
+        raise UserError(
+            f"t is {t} and steps {steps}; allowed are 1 to {most} for t, and 0 (all) to t for steps."
+        )

@@ -1,15 +1,18 @@
-"""Adverse Cleaner: many bilateral filterings, then the photo's own edges put back by guided filtering.
+"""Adverse Cleaner: many bilateral filterings, then the photo's own edges put back by guided
+filtering.
 
-lllyasviel/AdverseCleaner (2023; its author notes that the guide, being the photo itself, brings some noise back). For the
-photo x in [0, 255]:
+lllyasviel/AdverseCleaner (2023; its author notes that the guide, being the photo itself, brings
+some noise back). For the photo x in [0, 255]:
 
-    y <- bilateral(y), 64 times from y = x          (5 px wide, standard deviations 8 in colour and 8 px in place)
-    y <- guided(y), 4 times, x the guide            (radius 4 px, eps 16)
+    y <- bilateral(y), 64 times from y = x          (5 px wide, standard deviations 8 in colour and
+    8 px in place) y <- guided(y), 4 times, x the guide            (radius 4 px, eps 16)
 
-Bilateral filter: Tomasi and Manduchi, ICCV 1998. Guided filter with a guide in colours: He, Sun and Tang, TPAMI 2013. As in
-OpenCV, which the release calls, distances of colours are sums over the three, and "5 px wide" is a disc of radius 2.
+Bilateral filter: Tomasi and Manduchi, ICCV 1998. Guided filter with a guide in colours: He, Sun and
+Tang, TPAMI 2013. As in OpenCV, which the release calls, distances of colours are sums over the
+three, and "5 px wide" is a disc of radius 2.
 
-Departures: beyond the border there are no pixels (OpenCV mirrors the photo); there the means are over those that there are.
+Departures: beyond the border there are no pixels (OpenCV mirrors the photo); there the means are
+over those that there are.
 """
 
 from __future__ import annotations
@@ -49,9 +52,15 @@ class Config:
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, bilateral_steps=(0, 10_000), radius=(1, 50), sigma_color=(0.01, math.inf), sigma_space=(0.01, math.inf),
-            guided_steps=(0, 10_000), guided_radius=(1, 500), eps=(1e-6, math.inf),
-        )  # fmt: skip
+            self,
+            bilateral_steps=(0, 10_000),
+            radius=(1, 50),
+            sigma_color=(0.01, math.inf),
+            sigma_space=(0.01, math.inf),
+            guided_steps=(0, 10_000),
+            guided_radius=(1, 500),
+            eps=(1e-6, math.inf),
+        )
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
@@ -67,14 +76,24 @@ def _clean(x: Tensor, cfg: Config) -> Tensor:
 
 
 def bilateral(y: Tensor, cfg: Config) -> Tensor:
-    """One bilateral filtering of 3 x H x W. Two pixels weigh alike for each other, so that every pair is looked at once."""
+    """One bilateral filtering of 3 x H x W. Two pixels weigh alike for each other, so that every
+    pair is looked at once.
+    """
     total, weights = y.clone(), torch.ones_like(y[:1])
     reach = range(-cfg.radius, cfg.radius + 1)
-    half = [(dy, dx) for dy in reach for dx in reach if (dy, dx) > (0, 0) and dy**2 + dx**2 <= cfg.radius**2]
+    half = [
+        (dy, dx)
+        for dy in reach
+        for dx in reach
+        if (dy, dx) > (0, 0) and dy**2 + dx**2 <= cfg.radius**2
+    ]
     for dy, dx in half:
         here, there = _overlap(y.shape, dy, dx), _overlap(y.shape, -dy, -dx)
         a, b = y[here], y[there]
-        colour, place = (a - b).abs().sum(0, keepdim=True) / cfg.sigma_color, (dy**2 + dx**2) / cfg.sigma_space**2
+        colour, place = (
+            (a - b).abs().sum(0, keepdim=True) / cfg.sigma_color,
+            (dy**2 + dx**2) / cfg.sigma_space**2,
+        )
         w = torch.exp(-0.5 * (colour.square() + place))
         total[here] += w * b
         total[there] += w * a
@@ -86,11 +105,17 @@ def bilateral(y: Tensor, cfg: Config) -> Tensor:
 def _overlap(shape: torch.Size, dy: int, dx: int) -> tuple[slice, slice, slice]:
     """Where a picture has a pixel at an offset."""
     (_, height, width) = shape
-    return slice(None), slice(max(0, -dy), height - max(0, dy)), slice(max(0, -dx), width - max(0, dx))
+    return (
+        slice(None),
+        slice(max(0, -dy), height - max(0, dy)),
+        slice(max(0, -dx), width - max(0, dx)),
+    )
 
 
 def guided(x: Tensor, y: Tensor, cfg: Config) -> Tensor:
-    """Guided filterings of y by x, both 3 x H x W: in every square y is taken for a linear function of x's three colours."""
+    """Guided filterings of y by x, both 3 x H x W: in every square y is taken for a linear function
+    of x's three colours.
+    """
     height, width = x.shape[-2:]
 
     def mean(v: Tensor) -> Tensor:
@@ -100,7 +125,11 @@ def guided(x: Tensor, y: Tensor, cfg: Config) -> Tensor:
         return flat.view(v.shape)
 
     m_x = mean(x)
-    cov = mean(x[:, None] * x[None]) - m_x[:, None] * m_x[None] + cfg.eps * torch.eye(3).to(x)[..., None, None]
+    cov = (
+        mean(x[:, None] * x[None])
+        - m_x[:, None] * m_x[None]
+        + cfg.eps * torch.eye(3).to(x)[..., None, None]
+    )
     inverse = torch.linalg.inv(cov.permute(2, 3, 0, 1)).permute(2, 3, 0, 1)
     for _ in range(cfg.guided_steps):
         m_y = mean(y)

@@ -1,18 +1,23 @@
-"""CodeSR: faces drawn anew, then the photo made small and enlarged by super-resolution, which draws no perturbation.
+"""CodeSR: faces drawn anew, then the photo made small and enlarged by super-resolution, which draws
+no perturbation.
 
-Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944:
+Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
+arXiv 2406.18944:
 
     x' = resize(SR(resize(CodeFormer(x), scale)), the photo's size)
 
-Checked against the authors' DiffShortcut: CodeFormer with fidelity .5 where there are people, then 128 x 128 px and Stable
-Diffusion's x4 upscaler (75 steps, guidance 9, "A photo of a person") to 512. Preset "noisy" is noisy upscaling (Hönig et al.,
-arXiv 2406.12027): noise of .1 first, nothing made small, noise level 320 where the upscaler has one.
+Checked against the authors' DiffShortcut: CodeFormer with fidelity .5 where there are people, then
+128 x 128 px and Stable Diffusion's x4 upscaler (75 steps, guidance 9, "A photo of a person") to
+512. Preset "noisy" is noisy upscaling (Hönig et al., arXiv 2406.12027): noise of .1 first, nothing
+made small, noise level 320 where the upscaler has one.
 
 Departures:
-- the offline default is Real-ESRGAN (extra `restore`), and no CodeFormer, whose weights are the user's to bring (`codeformer`);
-- photos keep their size and shape: `scale` is a factor (a quarter is theirs, 128 of 512, for photos of their model's size);
-- CodeFormer sees each face that dlib finds, in a square twice as wide as its box, and is pasted back along a soft border;
-  photos without a face are only enlarged, with a warning.
+- the offline default is Real-ESRGAN (extra `restore`), and no CodeFormer, whose weights are the
+  user's to bring (`codeformer`);
+- photos keep their size and shape: `scale` is a factor (a quarter is theirs, 128 of 512, for photos
+  of their model's size);
+- CodeFormer sees each face that dlib finds, in a square twice as wide as its box, and is pasted
+  back along a soft border; photos without a face are only enlarged, with a warning.
 """
 
 from __future__ import annotations
@@ -82,7 +87,9 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         if cfg.codeformer:
             photo = with_faces_anew(photo, cfg)
         if cfg.noise:
-            photo = (photo + cfg.noise * torch.randn(photo.shape, generator=rng).to(photo)).clamp(0, 1)
+            photo = (photo + cfg.noise * torch.randn(photo.shape, generator=rng).to(photo)).clamp(
+                0, 1
+            )
         height, width = photo.shape[-2:]
         small = _resized(photo, max(1, round(height * cfg.scale)), max(1, round(width * cfg.scale)))
         return _resized(enlarge(small, rng), height, width)
@@ -91,15 +98,23 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """A stand-in with a graph: made small and large again, which takes what the networks take and invents nothing."""
+    """A stand-in with a graph: made small and large again, which takes what the networks take and
+    invents nothing.
+    """
     if cfg.noise:
-        photos = [(p + cfg.noise * torch.randn(p.shape, generator=rng).to(p)).clamp(0, 1) for p in photos]
+        photos = [
+            (p + cfg.noise * torch.randn(p.shape, generator=rng).to(p)).clamp(0, 1) for p in photos
+        ]
     return resize.smooth(photos, ldm, resize.Config(scale=cfg.scale), rng=rng)
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:
     """By Pillow's Lanczos, as everybody's scripts do it."""
-    return x if x.shape[-2:] == (height, width) else from_pil(to_pil(x).resize((width, height), 1)).to(x)
+    return (
+        x
+        if x.shape[-2:] == (height, width)
+        else from_pil(to_pil(x).resize((width, height), 1)).to(x)
+    )
 
 
 def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:
@@ -118,9 +133,15 @@ def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:
         y = min(max(0, round((top + bottom - side) / 2)), height - side)
         x = min(max(0, round((left + right - side) / 2)), width - side)
         here = (slice(None), slice(y, y + side), slice(x, x + side))
-        large = F.interpolate(photo[here][None], (codeformer.SIDE,) * 2, mode="bicubic", antialias=True).clamp(0, 1)
-        new = F.interpolate(restore(large, cfg.fidelity), (side, side), mode="bicubic", antialias=True)[0].clamp(0, 1)
-        edge = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(photo) / (side / 8)
+        large = F.interpolate(
+            photo[here][None], (codeformer.SIDE,) * 2, mode="bicubic", antialias=True
+        ).clamp(0, 1)
+        new = F.interpolate(
+            restore(large, cfg.fidelity), (side, side), mode="bicubic", antialias=True
+        )[0].clamp(0, 1)
+        edge = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(photo) / (
+            side / 8
+        )
         soft = torch.minimum(edge[:, None], edge).clamp(max=1)
         photo = photo.clone()
         photo[here] += soft * (new - photo[here])

@@ -1,16 +1,18 @@
 """GrIDPure: DiffPure with little noise, on a grid of windows, again and again.
 
-Zhao et al., "Can Protective Perturbation Safeguard Personal Data from Being Exploited by Stable Diffusion?", arXiv 2312.00084.
-`iterations` times:
+Zhao et al., "Can Protective Perturbation Safeguard Personal Data from Being Exploited by Stable
+Diffusion?", arXiv 2312.00084. `iterations` times:
 
     x <- (1 - gamma) * join(regenerate(window, t) for the windows of x) + gamma * x
 
-Checked against ZhengyueZhao/GrIDPure as its paper runs it (t = 10, 20 iterations, gamma .1, windows of 256 px, half overlapping:
-preset "paper") and DiffShortcut's (arXiv 2406.18944), which takes 10 of 250 spaced timesteps (40, 36 to 4, 0; here the last
-step is to a clean picture: preset "diffshortcut") and feeds a model of [-1, 1] with pictures in [0, 1] (field `range`).
+Checked against ZhengyueZhao/GrIDPure as its paper runs it (t = 10, 20 iterations, gamma .1, windows
+of 256 px, half overlapping: preset "paper") and DiffShortcut's (arXiv 2406.18944), which takes 10
+of 250 spaced timesteps (40, 36 to 4, 0; here the last step is to a clean picture: preset
+"diffshortcut") and feeds a model of [-1, 1] with pictures in [0, 1] (field `range`).
 
 Departures:
-- windows count the less the nearer their border is, so that the release's extra window of the four corners is not needed;
+- windows count the less the nearer their border is, so that the release's extra window of the four
+  corners is not needed;
 - all windows see one noise for the whole photo; nothing is rounded to 8 bits between iterations.
 """
 
@@ -51,11 +53,16 @@ class Config:
         check_ranges(self, iterations=(1, 10_000), gamma=(0, 1))
 
 
-PRESETS = {"tiny": Config(t=20, steps=4, iterations=5), "paper": Config(), "diffshortcut": Config(t=41, steps=10, iterations=10)}
+PRESETS = {
+    "tiny": Config(t=20, steps=4, iterations=5),
+    "paper": Config(),
+    "diffshortcut": Config(t=41, steps=10, iterations=10),
+}
 
 
 def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own sizes.
+    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
+    sizes.
 
     Raises:
         UserError: a photo smaller than the model's square.

@@ -1,18 +1,21 @@
-"""IMPRESS: a photo that the autoencoder gives back as it is, near the given one; protected photos are not given back so.
+"""IMPRESS: a photo that the autoencoder gives back as it is, near the given one; protected photos
+are not given back so.
 
-Cao et al., "IMPRESS: Evaluating the Resilience of Imperceptible Perturbations Against Unauthorized Data Usage in Diffusion-Based
-Generative AI", arXiv 2310.19248. From x + noise, by Adam on the pixels, with V the autoencoder:
+Cao et al., "IMPRESS: Evaluating the Resilience of Imperceptible Perturbations Against Unauthorized
+Data Usage in Diffusion-Based Generative AI", arXiv 2310.19248. From x + noise, by Adam on the
+pixels, with V the autoencoder:
 
     x' = argmin  |V(x') - x'|^2 + alpha * max(LPIPS(x', x) - eps, 0)
 
-Checked against AAAAAAsuka/Impress: for Glaze 3000 steps at .01 with alpha .1 and noise .1 (preset "paper"), for PhotoGuard
-1000 steps at .005 with alpha .01 and noise .05 (preset "photoguard"); rates, noise and the first term in pixels from -1 to 1, as
-here; pixels are clamped after every step; Adam's eps is 1e-5, far over most gradients, so that a step is much less than its
-rate; the rate falls to 1e-5 along a cosine; no bound on a pixel's change.
+Checked against AAAAAAsuka/Impress: for Glaze 3000 steps at .01 with alpha .1 and noise .1 (preset
+"paper"), for PhotoGuard 1000 steps at .005 with alpha .01 and noise .05 (preset "photoguard");
+rates, noise and the first term in pixels from -1 to 1, as here; pixels are clamped after every
+step; Adam's eps is 1e-5, far over most gradients, so that a step is much less than its rate; the
+rate falls to 1e-5 along a cosine; no bound on a pixel's change.
 
-Departures: LPIPS on AlexNet (there on VGG); photos keep their size (windows of the model's square that overlap by half);
-the autoencoder's mean latent, and what it gives back is clamped; the noisy start is clamped too; the laptop preset takes 100
-steps, whole ones (Adam's usual eps).
+Departures: LPIPS on AlexNet (there on VGG); photos keep their size (windows of the model's square
+that overlap by half); the autoencoder's mean latent, and what it gives back is clamped; the noisy
+start is clamped too; the laptop preset takes 100 steps, whole ones (Adam's usual eps).
 """
 
 from __future__ import annotations
@@ -50,7 +53,15 @@ class Config:
     """of Adam: smaller gradients than this hardly move a pixel"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, steps=(0, 1_000_000), lr=(0, 10), alpha=(0, 1e6), eps=(0, 10), noise=(0, 10), adam_eps=(0, 1))
+        check_ranges(
+            self,
+            steps=(0, 1_000_000),
+            lr=(0, 10),
+            alpha=(0, 1e6),
+            eps=(0, 10),
+            noise=(0, 10),
+            adam_eps=(0, 1),
+        )
 
 
 PRESETS = {
@@ -61,7 +72,8 @@ PRESETS = {
 
 
 def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own sizes.
+    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
+    sizes.
 
     Raises:
         UserError: a photo smaller than the model's square.
@@ -80,11 +92,15 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
 
 @torch.enable_grad()  # it is a search, whoever calls it
 def consistent(x: Images, x_0: Images, ldm: LDM, cfg: Config) -> Images:
-    """Pictures near x (n x 3 x S x S in [0, 1]) that the autoencoder gives back, sought from x_0."""
+    """Pictures near x (n x 3 x S x S in [0, 1]) that the autoencoder gives back, sought from
+    x_0.
+    """
     ldm = replace(ldm, sample_posterior=False)
     lpips, found = load_lpips(ldm.device), (2 * x_0 - 1).detach().clamp(-1, 1).requires_grad_(True)
     optimizer = torch.optim.Adam([found], lr=cfg.lr, eps=cfg.adam_eps)
-    rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, cfg.steps), eta_min=min(1e-5, cfg.lr))
+    rate = torch.optim.lr_scheduler.CosineAnnealingLR(
+        optimizer, max(1, cfg.steps), eta_min=min(1e-5, cfg.lr)
+    )
     for _ in range(cfg.steps):
         optimizer.zero_grad()
         seen = found / 2 + 0.5

@@ -1,7 +1,8 @@
 """JPEG: compressed and read again, the first thing that happens to a photo online.
 
-Das et al., "Keeping the Bad Guys Out: Protecting and Vaccinating Deep Learning with JPEG Compression", arXiv 1705.02900. The
-encoder is libjpeg, by Pillow. DiffShortcut (arXiv 2406.18944) compares with quality 75.
+Das et al., "Keeping the Bad Guys Out: Protecting and Vaccinating Deep Learning with JPEG
+Compression", arXiv 1705.02900. The encoder is libjpeg, by Pillow. DiffShortcut (arXiv 2406.18944)
+compares with quality 75.
 """
 
 from __future__ import annotations
@@ -47,8 +48,13 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """The same with a graph: the codec's steps, rounding taken for the identity on the way back; all of it, but for 4:2:0."""
+    """The same with a graph: the codec's steps, rounding taken for the identity on the way back;
+    all of it, but for 4:2:0.
+    """
     if cfg.subsampling != "4:2:0":
         made = purify([p.detach() for p in photos], ldm, cfg, rng=rng)
         return [p + (m - p).detach() for p, m in zip(photos, made, strict=True)]
-    return [jpeg(p[None], torch.tensor([float(cfg.quality)], device=p.device))[0].clamp(0, 1) for p in photos]
+    return [
+        jpeg(p[None], torch.tensor([float(cfg.quality)], device=p.device))[0].clamp(0, 1)
+        for p in photos
+    ]

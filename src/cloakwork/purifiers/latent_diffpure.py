@@ -1,15 +1,18 @@
-"""Latent DiffPure: the same in the latents of a text-to-image model, under a text that asks for a clean photo.
+"""Latent DiffPure: the same in the latents of a text-to-image model, under a text that asks for a
+clean photo.
 
-DiffShortcut (arXiv 2406.18944; its "ldiffp", and "eldiffp" with an empty prompt). With z = E(x), t at `strength` of the schedule:
+DiffShortcut (arXiv 2406.18944; its "ldiffp", and "eldiffp" with an empty prompt). With z = E(x), t
+at `strength` of the schedule:
 
     x' = D(denoise(sqrt(abar_t) z + sqrt(1 - abar_t) eps, from t to 0, under the prompt))
 
-which is an edit by SDEdit that asks for no change. The authors take Stable Diffusion 1.4, 300 of 1000 DDPM steps and guidance 7.5
-(preset "paper").
+which is an edit by SDEdit that asks for no change. The authors take Stable Diffusion 1.4, 300 of
+1000 DDPM steps and guidance 7.5 (preset "paper").
 
-Departures: photos keep their size (windows of the model's square that overlap by half, under one noise for the whole photo); the
-laptop preset denoises by DDIM, whose result is the noise's alone, so that overlapping windows agree, and goes a third as far at
-guidance 3. The model is the thief's own (the authors purify with another than they train).
+Departures: photos keep their size (windows of the model's square that overlap by half, under one
+noise for the whole photo); the laptop preset denoises by DDIM, whose result is the noise's alone,
+so that overlapping windows agree, and goes a third as far at guidance 3. The model is the thief's
+own (the authors purify with another than they train).
 """
 
 from __future__ import annotations
@@ -50,15 +53,21 @@ class Config:
         check_ranges(self, strength=(0, 1), steps=(1, 1000), guidance=(0, 100))
 
 
-PRESETS = {"tiny": Config(strength=0.1, steps=50, guidance=3, scheduler="ddim"), "paper": Config(), "empty": Config(prompt="")}
+PRESETS = {
+    "tiny": Config(strength=0.1, steps=50, guidance=3, scheduler="ddim"),
+    "paper": Config(),
+    "empty": Config(prompt=""),
+}
 
 
 @torch.no_grad()
 def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own sizes.
+    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
+    sizes.
 
     Raises:
-        UserError: a photo smaller than the model's square, an unknown scheduler, less than one step.
+        UserError: a photo smaller than the model's square, an unknown scheduler, less than one
+            step.
     """
     schedulers.check(ldm.scheduler, cfg.scheduler, cfg.steps, [cfg.strength])
     c, free = ldm.embed([cfg.prompt]), ldm.embed([cfg.negative])
@@ -67,17 +76,28 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
     def pure(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
         at = tiling.places(height, width, ldm.size, ldm.size // 2)
-        field = torch.randn(ldm.vae.config.latent_channels, -(-height // f), -(-width // f), generator=rng)
+        field = torch.randn(
+            ldm.vae.config.latent_channels, -(-height // f), -(-width // f), generator=rng
+        )
         noise = tiling.cut(field, [(top // f, left // f) for top, left in at], side).to(photo)
         seeds = schedulers.seeds(cfg.scheduler, len(at), rng)
         made = []
         for part in torch.arange(len(at)).split(MICRO_BATCH):
-            scheduler, timesteps = schedulers.plan(ldm.scheduler, cfg.scheduler, cfg.steps, cfg.strength)
+            scheduler, timesteps = schedulers.plan(
+                ldm.scheduler, cfg.scheduler, cfg.steps, cfg.strength
+            )
             z = ldm.encode(tiling.cut(photo, at, ldm.size)[part], rng)
             if len(timesteps):
                 z_t = schedulers.noised(scheduler, z, noise[part], timesteps[0])
-                z = ldm.denoise(z_t, c.expand(len(z), -1, -1), free, scheduler, timesteps, guidance=cfg.guidance,
-                                seeds=seeds and [seeds[i] for i in part])  # fmt: skip
+                z = ldm.denoise(
+                    z_t,
+                    c.expand(len(z), -1, -1),
+                    free,
+                    scheduler,
+                    timesteps,
+                    guidance=cfg.guidance,
+                    seeds=seeds and [seeds[i] for i in part],
+                )
             made.append(ldm.decode(z))
         return tiling.join(torch.cat(made), at, height, width)
 

@@ -1,6 +1,7 @@
 """Median filter: every pixel becomes the median of those around it, each colour for itself.
 
-Xu et al., "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks", arXiv 1704.01155 (its spatial smoothing).
+Xu et al., "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks", arXiv
+1704.01155 (its spatial smoothing).
 """
 
 from __future__ import annotations
@@ -28,9 +29,13 @@ class Config:
     def __post_init__(self) -> None:
         check_ranges(self, kernel=(1, 99))
         if self.kernel % 2 == 0:
-            raise UserError(f"The kernel {self.kernel} has no middle; give an odd number of pixels.")
+            raise UserError(
+                f"The kernel {self.kernel} has no middle; give an odd number of pixels."
+            )
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes; pixels beyond the border are those at the border."""
+    """Photos (each 3 x H x W in [0, 1]) of their own sizes; pixels beyond the border are those at
+    the border.
+    """
     return [from_pil(to_pil(p).filter(ImageFilter.MedianFilter(cfg.kernel))).to(p) for p in photos]

@@ -1,7 +1,7 @@
 """Gaussian noise, in which a perturbation is to drown.
 
-One of the purifiers of Hönig et al., "Adversarial Perturbations Cannot Reliably Protect Artists From Generative AI", arXiv
-2406.12027, with a standard deviation of .05.
+One of the purifiers of Hönig et al., "Adversarial Perturbations Cannot Reliably Protect Artists
+From Generative AI", arXiv 2406.12027, with a standard deviation of .05.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Fewer levels: every pixel goes to the nearest of 2^bits values, so that what is smaller than a step is lost.
+"""Fewer levels: every pixel goes to the nearest of 2^bits values, so that what is smaller than a
+step is lost.
 
-Xu et al., "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks", arXiv 1704.01155 (its bit depth reduction;
-5 bits are what it uses on ImageNet).
+Xu et al., "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks", arXiv
+1704.01155 (its bit depth reduction; 5 bits are what it uses on ImageNet).
 """
 
 from __future__ import annotations

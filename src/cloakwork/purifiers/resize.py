@@ -1,7 +1,8 @@
 """Resize: down and up again, which keeps what is coarse.
 
-Fields name Pillow's kernels, which look at as many pixels as the scale asks for (no aliasing, but for "nearest"). A half by
-Lanczos after JPEG 75 is what arXiv 2604.23688 found enough against several protections of faces: `jpeg+resize`.
+Fields name Pillow's kernels, which look at as many pixels as the scale asks for (no aliasing, but
+for "nearest"). A half by Lanczos after JPEG 75 is what arXiv 2604.23688 found enough against
+several protections of faces: `jpeg+resize`.
 """
 
 from __future__ import annotations

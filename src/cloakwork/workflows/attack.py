@@ -10,16 +10,16 @@ from typing import Any
 from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
-from cloakwork.evaluation.compute import steal
+from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import source
-from cloakwork.evaluation.steps import Bench, Step, key, purified
-from cloakwork.files import FOLDER, drop, read_json, whole, write_json
+from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
+from cloakwork.files import FOLDER, atomic_write, read_json, remove, write_json
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import attack_sheet, write_grid
 from cloakwork.photos.tensors import to_pil
-from cloakwork.state import Progress, State
+from cloakwork.state import Progress, RunState
 
 
 def attack(
@@ -40,7 +40,8 @@ def attack(
     dtype: str = "float32",
     progress: Progress | None = None,
 ) -> list[Path]:
-    """What a thief gets from one folder of photos: PNG files in `out`, a sheet and a record in `out/.cloakwork`.
+    """What a thief gets from one folder of photos: PNG files in `out`, a sheet and a record in
+    `out/.cloakwork`.
 
     Args:
         photos: a folder; one subject.
@@ -52,7 +53,8 @@ def attack(
         purifiers: what the photos go through first, as `purify` takes them.
         denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
         seed: decides everything random.
-        mask: for attackers that repaint, a picture of the photos' size that is white there, or a folder with one for each photo.
+        mask: for attackers that repaint, a picture of the photos' size that is white there, or a
+            folder with one for each photo.
         keep_model: folder for the trained model or adapter.
         sample_every: training steps between two sheets of pictures, in `out/.cloakwork/training`.
         device, dtype: where the victim runs and what its arithmetic is autocast to.
@@ -62,8 +64,9 @@ def attack(
         The pictures' files, in the order of the prompts.
 
     Raises:
-        UserError: no photos, more than one photo set, unknown methods, pictures in the output folder that no attack made, a
-            model or pictures of a training asked of an attacker that does not learn.
+        UserError: no photos, more than one photo set, unknown methods, pictures in the output
+            folder that no attack made, a model or pictures of a training asked of an attacker that
+            does not learn.
     """
     out = Path(out).absolute()
     sets, _ = load_all(find_sets([photos], out), skip_bad=False)
@@ -71,51 +74,85 @@ def attack(
         raise UserError(
             f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
         )
-    config = registry.config(registry.load("attackers", attacker), None, [victim]) if config is None else config
+    config = (
+        registry.config(registry.load("attackers", attacker), None, [victim])
+        if config is None
+        else config
+    )
     _check_learning(attacker, config, keep_model, sample_every)
     purifiers = specs.purifiers(purifiers, victim, denoiser)
     earlier = _earlier(out)
-    bench = Bench(out / FOLDER, device, progress)
+    workspace = Workspace(out / FOLDER, device, progress)
     originals = source(sets[0].files)
-    loot = purified(originals, purifiers, model=victim, denoiser=denoiser, seed=seed, dtype=dtype)
+    loot = purify_steps(
+        originals, purifiers, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
+    )
     step = Step("attack", attacker, config, (loot,), seed, (victim,), tuple(prompts), dtype)
     grids = out / FOLDER / "training"
-    state = State(
-        out / FOLDER / f"state-{key(step, bench)[:16]}.safetensors", attacker, progress, sample_every=sample_every,
+    state = RunState(
+        out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
+        attacker,
+        progress,
+        sample_every=sample_every,
         watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
         keep_model=Path(keep_model) if keep_model else None,
-    )  # fmt: skip
-    got = steal(step, bench, state, load_masks(Path(mask), originals.files) if mask else None)
+    )
+    got = run_attack(
+        step, workspace, state, load_masks(Path(mask), originals.files) if mask else None
+    )
     files = [out / f"{i:03}.png" for i in range(len(got))]
     # first, so that pictures of an attack that is stopped here are known as such
-    write_json(out / FOLDER / "attack.json", {
-        "attacker": attacker, "config": asdict(config), "victim": {"name": victim, "weights": bench.model(victim).weights},
-        "prompts": list(prompts), "purifiers": [[n, asdict(c)] for n, c in purifiers], "seed": seed,
-        "photos": [str(f) for f in originals.files], "pictures": [str(f) for f in files],
-        "surroundings": surroundings(bench.torch_device),
-    })  # fmt: skip
+    write_json(
+        out / FOLDER / "attack.json",
+        {
+            "attacker": attacker,
+            "config": asdict(config),
+            "victim": {"name": victim, "weights": workspace.model(victim).weights},
+            "prompts": list(prompts),
+            "purifiers": [[n, asdict(c)] for n, c in purifiers],
+            "seed": seed,
+            "photos": [str(f) for f in originals.files],
+            "pictures": [str(f) for f in files],
+            "surroundings": surroundings(workspace.torch_device),
+        },
+    )
     for picture, file in zip(got, files, strict=True):
-        with whole(file) as part:
+        with atomic_write(file) as part:
             to_pil(picture).save(part, "PNG")
     for file in earlier - set(files):
         file.unlink()
     attack_sheet(got, prompts, out / FOLDER / "sheet.png")
     if state.path:
-        drop(state.path)
+        remove(state.path)
     return files
 
 
-def _check_learning(attacker: str, config: Any, keep_model: Path | str | None, sample_every: int) -> None:
+def _check_learning(
+    attacker: str, config: Any, keep_model: Path | str | None, sample_every: int
+) -> None:
     if sample_every < 0:
-        raise UserError(f"The training is looked at every {sample_every} steps; allowed are 1 or more, or 0 for never.")
+        raise UserError(
+            f"The training is looked at every {sample_every} steps; allowed are 1 or more, or 0 for never."
+        )
     if (keep_model or sample_every) and "lr" not in {f.name for f in fields(config)}:
-        raise UserError(f"'{attacker}' learns nothing, so there is no model to keep and no training to look at; ask for neither.")
+        raise UserError(
+            f"'{attacker}' learns nothing, so there is no model to keep and no training to look at; ask for neither."
+        )
 
 
 def _earlier(out: Path) -> set[Path]:
-    """The pictures of an earlier attack that are still there. Those of somebody else that would be replaced are a fault."""
-    listed = {Path(name).name for name in read_json(out / FOLDER / "attack.json").get("pictures", [])}
+    """The pictures of an earlier attack that are still there. Those of somebody else that would be
+    replaced are a fault.
+    """
+    listed = {
+        Path(name).name for name in read_json(out / FOLDER / "attack.json").get("pictures", [])
+    }
     there = {f for f in out.glob("*.png") if f.stem.isdecimal() and len(f.stem) >= 3}
     if strange := sorted(f for f in there if f.name not in listed):
-        raise UserError(*[f"{f} was made by no attack, and may not be replaced; choose another output folder." for f in strange])
+        raise UserError(
+            *[
+                f"{f} was made by no attack, and may not be replaced; choose another output folder."
+                for f in strange
+            ]
+        )
     return there

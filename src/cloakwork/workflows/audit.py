@@ -1,4 +1,6 @@
-"""Audits of folders: what the command and the Python API call. JSON and picture sheets go to the report folder."""
+"""Audits of folders: what the command and the Python API call. JSON and picture sheets go to the
+report folder.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +17,18 @@ from PIL import Image, ImageDraw, ImageFont
 from cloakwork import registry
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
-from cloakwork.evaluation.design import ARMS, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.design import ARMS, Subject, ThreatModel, arms, attack_step
 from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.evaluation.sources import Source
-from cloakwork.evaluation.steps import Bench
-from cloakwork.files import whole, write_json
+from cloakwork.evaluation.steps import Workspace
+from cloakwork.files import atomic_write, write_json
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.photos.tensors import side_by_side
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_results import Audit, compare_all
 
-# identity where there are faces, the embedded CLIP's likeness where there are none, and whether the prompt was followed
+# identity where there are faces, the embedded CLIP's likeness where there are none, and whether the
+# prompt was followed
 METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
 SHOWN = 4  # pictures of each prompt on a sheet
 
@@ -36,39 +39,44 @@ def audit(
     *,
     clean: Path | str | None = None,
     reference: Path | str | None = None,
-    thieves: Sequence[Thief] = (),
+    thieves: Sequence[ThreatModel] = (),
     metrics: Sequence[str] = METRICS,
     seeds: int = 1,
     device: str = "auto",
     store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
-    """Trains thieves on clean, noisy and protected photos alike and says, with intervals, what the protection bought.
+    """Trains thieves on clean, noisy and protected photos alike and says, with intervals, what the
+    protection bought.
 
     Args:
         protected: a folder of protected photos.
         out: folder for the report: audit.json and a sheet for each photo set and thief.
-        clean: folder of the originals; None takes those that the records beside the protected photos name.
-        reference: further clean photos of the subject, to compare pictures with; None takes the originals.
+        clean: folder of the originals; None takes those that the records beside the protected
+            photos name.
+        reference: further clean photos of the subject, to compare pictures with; None takes the
+            originals.
         thieves: attackers with their circumstances; none means DreamBooth on `tiny`.
         metrics: names of metrics.
         seeds: how many of 0, 1, 2 ...; each trains every thief anew.
         device: where the models run.
-        store: folder or fsspec URL of finished steps, to share between audits; None keeps them in `out`.
+        store: folder or fsspec URL of finished steps, to share between audits; None keeps them in
+            `out`.
         progress: called with a label, steps done and their total.
 
     Raises:
-        UserError: photos that do not pair up, an output folder in theirs, unknown methods, no thief.
+        UserError: photos that do not pair up, an output folder in theirs, unknown methods, no
+            thief.
     """
     out = Path(out)
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
-    bench = Bench(store or out / ".cloakwork", device, progress)
+    workspace = Workspace(store or out / ".cloakwork", device, progress)
     thieves = thieves or (default_thief(),)
-    found = compare_all(subjects, thieves, metrics, seeds, bench)
+    found = compare_all(subjects, thieves, metrics, seeds, workspace)
     for thief, subject in product(thieves, subjects):
-        sheet(subject, thief, bench, out / f"{_plain(subject.name)}-{_plain(thief.name)}.png")
-    write_json(out / "audit.json", report(found, subjects, thieves, bench))
+        sheet(subject, thief, workspace, out / f"{_plain(subject.name)}-{_plain(thief.name)}.png")
+    write_json(out / "audit.json", report(found, subjects, thieves, workspace))
     return found
 
 
@@ -77,33 +85,41 @@ def _plain(name: str) -> str:
     return re.sub(r'[\s:/\\"*?<>|]+', "-", name)
 
 
-def default_thief() -> Thief:
+def default_thief() -> ThreatModel:
     """DreamBooth with its settings for `tiny`."""
-    return Thief("dreambooth", registry.config(registry.load("attackers", "dreambooth"), "tiny"))
+    return ThreatModel(
+        "dreambooth", registry.config(registry.load("attackers", "dreambooth"), "tiny")
+    )
 
 
-def report(found: Audit, subjects: Sequence[Subject], thieves: Sequence[Thief], bench: Bench) -> dict[str, Any]:
+def report(
+    found: Audit, subjects: Sequence[Subject], thieves: Sequence[ThreatModel], workspace: Workspace
+) -> dict[str, Any]:
     """The audit as plain data: what was found, and all that is needed to do it again."""
     return asdict(found) | {
-        "thieves": [asdict(t) | {"weights": bench.model(t.victim).weights} for t in thieves],
+        "thieves": [asdict(t) | {"weights": workspace.model(t.victim).weights} for t in thieves],
         "photos": {
             s.name: {
                 "budget": s.budget,
                 "clean": list(s.clean.digests),
-                "protected": list(s.protected.digests) if isinstance(s.protected, Source) else s.protected.name,
+                "protected": list(s.protected.digests)
+                if isinstance(s.protected, Source)
+                else s.protected.name,
                 "references": list(s.references.digests),
             }
             for s in subjects
         },
-        "surroundings": surroundings(bench.torch_device),
+        "surroundings": surroundings(workspace.torch_device),
     }
 
 
-def sheet(subject: Subject, thief: Thief, bench: Bench, path: Path) -> None:
-    """A PNG of what the thief got with seed 0: a row for clean, noise and protected, the prompts' first pictures side by side."""
+def sheet(subject: Subject, thief: ThreatModel, workspace: Workspace, path: Path) -> None:
+    """A PNG of what the thief got with seed 0: a row for clean, noise and protected, the prompts'
+    first pictures side by side.
+    """
     rows = []
     for arm in ARMS:
-        got = compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief, 0), bench)
+        got = compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief, 0), workspace)
         per_prompt = len(got) // len(thief.prompts)
         rows.append(torch.cat([part[:SHOWN] for part in got.split(per_prompt)]))
     side, head, margin = rows[0].shape[-1], 40, 84
@@ -114,5 +130,5 @@ def sheet(subject: Subject, thief: Thief, bench: Bench, path: Path) -> None:
     for y, (arm, row) in enumerate(zip(ARMS, rows, strict=True)):
         draw.text((8, head + y * side + side // 2), arm, "black", font)
         canvas.paste(side_by_side(row, len(row)), (margin, head + y * side))
-    with whole(path) as part:
+    with atomic_write(path) as part:
         canvas.save(part, "PNG")

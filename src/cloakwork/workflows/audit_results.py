@@ -18,7 +18,7 @@ from cloakwork.evaluation.design import (
     PROTECTED,
     STEALTH,
     Subject,
-    Thief,
+    ThreatModel,
     arms,
     attack_step,
     parse_metric,
@@ -26,12 +26,14 @@ from cloakwork.evaluation.design import (
     stealth_step,
 )
 from cloakwork.evaluation.intervals import Estimate, Scores
-from cloakwork.evaluation.steps import Bench
+from cloakwork.evaluation.steps import Workspace
 
 
 @dataclass(frozen=True)
-class Row:
-    """One metric under one thief: the three arms, and what the protection changed against either."""
+class AuditRow:
+    """One metric under one thief: the three arms, and what the protection changed against
+    either.
+    """
 
     thief: str
     victim: str
@@ -52,7 +54,7 @@ class Row:
 class Audit:
     """What an audit found."""
 
-    rows: list[Row]
+    rows: list[AuditRow]
     stealth: dict[str, Estimate]
     sentences: list[str]
     """what it means, in words; the honest ones included"""
@@ -60,7 +62,13 @@ class Audit:
     seeds: int
 
 
-def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: Sequence[str], seeds: int, bench: Bench) -> Audit:
+def compare_all(
+    subjects: Sequence[Subject],
+    thieves: Sequence[ThreatModel],
+    metrics: Sequence[str],
+    seeds: int,
+    workspace: Workspace,
+) -> Audit:
     """Trains every thief on every arm of every subject with every seed, scores, compares.
 
     Args:
@@ -68,59 +76,81 @@ def compare_all(subjects: Sequence[Subject], thieves: Sequence[Thief], metrics: 
         thieves: attackers with their circumstances.
         metrics: names of metrics that score pictures.
         seeds: how many of 0, 1, 2 ...
-        bench: where the steps run; what its store holds is not computed again.
+        workspace: where the steps run; what its store holds is not computed again.
 
     Raises:
         UserError: no subject, thief or seed.
     """
     if not subjects or not thieves or seeds < 1:
-        raise UserError("An audit needs photos, a thief and at least one seed; none of the three may be missing.")
+        raise UserError(
+            "An audit needs photos, a thief and at least one seed; none of the three may be missing."
+        )
     for metric in metrics:
         parse_metric(metric)  # a mistyped one is told before the first training
     cells = list(product(thieves, subjects, range(seeds), ARMS))
     for done, (thief, subject, seed, arm) in enumerate(cells):
-        if bench.progress:
-            bench.progress("thieves", done, len(cells))
-        compute.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), bench)
-    if bench.progress:
-        bench.progress("thieves", len(cells), len(cells))
-    rows = [_row(thief, metric, *scores(subjects, thief, metric, seeds, bench)) for thief in thieves for metric in metrics]
-    found = Audit(rows, _stealth(subjects, bench), [], [s.name for s in subjects], seeds)
+        if workspace.progress:
+            workspace.progress("thieves", done, len(cells))
+        compute.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), workspace)
+    if workspace.progress:
+        workspace.progress("thieves", len(cells), len(cells))
+    rows = [
+        _row(thief, metric, *scores(subjects, thief, metric, seeds, workspace))
+        for thief in thieves
+        for metric in metrics
+    ]
+    found = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
     return replace(found, sentences=list(conclusions(found)))
 
 
 def scores(
-    subjects: Sequence[Subject], thief: Thief, metric: str, seeds: int, bench: Bench
+    subjects: Sequence[Subject], thief: ThreatModel, metric: str, seeds: int, workspace: Workspace
 ) -> tuple[Mapping[str, Scores], str | None]:
     """Of one thief's pictures by one metric: arm -> scores, and why some could not be scored."""
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
     for subject, seed, arm in product(subjects, range(seeds), ARMS):
-        found = compute.score(score_step(arm, subject, thief, seed, metric), bench)
+        found = compute.score(score_step(arm, subject, thief, seed, metric), workspace)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
     return tables, reasons[0] if reasons else None
 
 
-def _row(thief: Thief, metric: str, tables: Mapping[str, Scores], reason: str | None) -> Row:
+def _row(
+    thief: ThreatModel, metric: str, tables: Mapping[str, Scores], reason: str | None
+) -> AuditRow:
     """One row of the audit's table."""
     module = specs.module("metrics", metric)
-    return Row(thief.name, thief.victim, metric, module.BETTER, module.UNIT,
-               {arm: intervals.estimate(table) for arm, table in tables.items()},
-               intervals.difference(tables[PROTECTED], tables[CLEAN]),
-               intervals.difference(tables[PROTECTED], tables[NOISE]), intervals.difference(tables[NOISE], tables[CLEAN]),
-               reason)  # fmt: skip
+    return AuditRow(
+        thief.name,
+        thief.victim,
+        metric,
+        module.BETTER,
+        module.UNIT,
+        {arm: intervals.estimate(table) for arm, table in tables.items()},
+        intervals.difference(tables[PROTECTED], tables[CLEAN]),
+        intervals.difference(tables[PROTECTED], tables[NOISE]),
+        intervals.difference(tables[NOISE], tables[CLEAN]),
+        reason,
+    )
 
 
-def _stealth(subjects: Sequence[Subject], bench: Bench) -> dict[str, Estimate]:
+def _stealth(subjects: Sequence[Subject], workspace: Workspace) -> dict[str, Estimate]:
     return {
-        metric: intervals.estimate({s.name: {0: compute.score(stealth_step(s, metric), bench).values} for s in subjects})
+        metric: intervals.estimate(
+            {
+                s.name: {0: compute.score(stealth_step(s, metric), workspace).values}
+                for s in subjects
+            }
+        )
         for metric in STEALTH
     }
 
 
 def conclusions(found: Audit) -> Iterator[str]:
-    """The audit in words: what could not be measured, what each thief got, what that shows, and what it does not."""
+    """The audit in words: what could not be measured, what each thief got, what that shows, and
+    what it does not.
+    """
     for reason in dict.fromkeys(row.reason for row in found.rows if row.reason):
         names = dict.fromkeys(row.metric for row in found.rows if row.reason == reason)
         yield f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'} unscored: {reason}"
@@ -134,7 +164,7 @@ def conclusions(found: Audit) -> Iterator[str]:
     yield f"Measured on {', '.join(victims)}; this says nothing of other models, other thieves or editing."
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: AuditRow) -> str:
     clean, noise, protected = (row.arms[a] for a in ARMS)
     if math.isnan(clean.mean):
         return f"On {row.victim}, {row.thief}: whether the thief got the person is unscored."
@@ -144,7 +174,9 @@ def _sentence(row: Row) -> str:
     )
     if clean.mean < MIN_CLEAN_MATCH_RATE:
         return f"On {row.victim}, {row.thief}: {shown}. This thief fails on clean photos already, so nothing is shown."
-    less = [name for name, d in ((CLEAN, row.against_clean), (NOISE, row.against_noise)) if d.high < 0]
+    less = [
+        name for name, d in ((CLEAN, row.against_clean), (NOISE, row.against_noise)) if d.high < 0
+    ]
     verdict = {
         2: "less than from clean photos and than from noise of the same budget",
         1: f"less than from {less[0] if less else ''} alone",

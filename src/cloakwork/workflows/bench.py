@@ -1,4 +1,6 @@
-"""Benchmarks: what the command and the Python API call. A report and all numbers as plain data go to a folder."""
+"""Benchmarks: what the command and the Python API call. A report and all numbers as plain data go
+to a folder.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +9,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from cloakwork.benchmark.execution import serial
-from cloakwork.benchmark.execution.serial import Expected, Outcome, Tell
+from cloakwork.benchmark.execution.serial import Expected, Outcome, StepProgress
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, targets
 from cloakwork.benchmark.recipes._reported import beside
 from cloakwork.benchmark.report import write
-from cloakwork.benchmark.results import Findings, collect
+from cloakwork.benchmark.results import Results, collect
 from cloakwork.errors import UserError
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.registry import unknown
 
-Engine = Callable[[Iterable[Step], Bench, Tell | None], Outcome]
+Engine = Callable[[Iterable[Step], Workspace, StepProgress | None], Outcome]
 
 
 def bench(
@@ -27,16 +29,18 @@ def bench(
     store: Path | str | None = None,
     device: str = "auto",
     engine: Engine = serial.serial,
-    tell: Tell | None = None,
-) -> Findings:
+    tell: StepProgress | None = None,
+) -> Results:
     """Runs what is missing of a grid, distrusts it, and writes the report.
 
-    Results depend on the number of torch's threads; with one, a machine's cores are used by as many processes on one store.
+    Results depend on the number of torch's threads; with one, a machine's cores are used by as many
+    processes on one store.
 
     Args:
         grid: what a recipe gives.
         out: folder for report.html, ab.html, findings.json and tables/.
-        store: folder or fsspec URL of finished steps, which benchmarks and processes may share; None keeps them in `out`.
+        store: folder or fsspec URL of finished steps, which benchmarks and processes may share;
+            None keeps them in `out`.
         device: where the models run.
         engine: what runs the steps; `executors.serial`, or another of its kind.
         tell: called after every step with steps done, their total and the last one's name.
@@ -50,16 +54,18 @@ def bench(
     out = Path(out)
     if out.is_file():
         raise UserError(f"The report folder {out} is a file; name another folder.")
-    desk = Bench(store or out / ".cloakwork", device)
-    outcome = engine(list(targets(grid)), desk, tell)
-    found = beside(add_flags(collect(grid, desk, outcome.reasons()), grid, desk))
-    write.write(found, out, grid=grid, bench=desk)
+    workspace = Workspace(store or out / ".cloakwork", device)
+    outcome = engine(list(targets(grid)), workspace, tell)
+    found = beside(add_flags(collect(grid, workspace, outcome.reasons()), grid, workspace))
+    write.write(found, out, grid=grid, workspace=workspace)
     return found
 
 
 def expect(grid: Grid, store: Path | str, device: str = "auto") -> list[Expected]:
-    """What a grid's steps are, how many are cached, and what the rest may take; computes nothing."""
-    return serial.expect(targets(grid), Bench(store, device))
+    """What a grid's steps are, how many are cached, and what the rest may take; computes
+    nothing.
+    """
+    return serial.expect(targets(grid), Workspace(store, device))
 
 
 def only(grid: Grid, names: Iterable[str]) -> Grid:

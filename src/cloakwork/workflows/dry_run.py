@@ -1,7 +1,8 @@
-"""What a protection would compute, counted without computing it: its own code runs on a hollow model that costs nothing.
+"""What a protection would compute, counted without computing it: its own code runs on a hollow
+model that costs nothing.
 
-The hollow model is a real LDM of the smallest possible parts, on pictures of a few pixels. A count from the code itself cannot
-drift from the code.
+The hollow model is a real LDM of the smallest possible parts, on pictures of a few pixels. A count
+from the code itself cannot drift from the code.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cloakwork.models.ldm import LDM
-from cloakwork.state import Progress, State
+from cloakwork.state import Progress, RunState
 
 SIDE, LATENT = 16, 4
 
@@ -29,7 +30,8 @@ class Counts:
     """Steps, and calls of each part of the surrogates; a call is one micro-batch."""
 
     pgd_steps: int = 0
-    """sign steps over the whole photo set; those of a search for timesteps, which are undone, count by their passes alone"""
+    """sign steps over the whole photo set; those of a search for timesteps, which are undone, count
+    by their passes alone"""
     training_steps: int = 0
     """optimizer steps of surrogates"""
     vae_encode: int = 0
@@ -41,13 +43,24 @@ class Counts:
 
 
 def count(
-    module: ModuleType, config: Any, *, photos: int = 4, surrogates: int = 1, clean: int = 0, progress: Progress | None = None
+    module: ModuleType,
+    config: Any,
+    *,
+    photos: int = 4,
+    surrogates: int = 1,
+    clean: int = 0,
+    progress: Progress | None = None,
 ) -> Counts:
-    """What `module.protect` would do to a set of `photos` photos with a config, against so many surrogates and `clean` others."""
+    """What `module.protect` would do to a set of `photos` photos with a config, against so many
+    surrogates and `clean` others.
+    """
     counts = Counts()
-    models = [_hollow(counts, f"hollow {i}") for i in range(surrogates)]
-    some = [torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i)) for i in range(photos + clean)]
-    state, rng = State(progress=progress), torch.Generator().manual_seed(0)
+    models = [_stub(counts, f"hollow {i}") for i in range(surrogates)]
+    some = [
+        torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i))
+        for i in range(photos + clean)
+    ]
+    state, rng = RunState(progress=progress), torch.Generator().manual_seed(0)
 
     def step(*_: Any) -> None:
         counts.training_steps += 1
@@ -55,7 +68,9 @@ def count(
     hook = register_optimizer_step_post_hook(step)
     try:
         with _no_cache():
-            module.protect(some[:photos], models, config, clean=some[photos:] or None, rng=rng, state=state)
+            module.protect(
+                some[:photos], models, config, clean=some[photos:] or None, rng=rng, state=state
+            )
     finally:
         hook.remove()
     counts.pgd_steps = len(state.trace)
@@ -83,7 +98,9 @@ class _Autoencoder(nn.Module):
         super().__init__()
         self.counts = counts
         self.gain = nn.Parameter(torch.ones(()), requires_grad=False)
-        self.config = SimpleNamespace(block_out_channels=(1, 1, 1, 1), latent_channels=LATENT, scaling_factor=1.0)
+        self.config = SimpleNamespace(
+            block_out_channels=(1, 1, 1, 1), latent_channels=LATENT, scaling_factor=1.0
+        )
 
     def encode(self, x: Tensor) -> Any:
         self.counts.vae_encode += 1
@@ -91,7 +108,9 @@ class _Autoencoder(nn.Module):
         if z.requires_grad:
             z.register_hook(lambda g: _add(self.counts, "vae_encode_backward"))
         std = z.square() + 1
-        return SimpleNamespace(latent_dist=SimpleNamespace(mean=z, std=std, var=std.square(), logvar=2 * std.log()))
+        return SimpleNamespace(
+            latent_dist=SimpleNamespace(mean=z, std=std, var=std.square(), logvar=2 * std.log())
+        )
 
     def decode(self, z: Tensor) -> Any:
         self.counts.vae_decode += 1
@@ -113,16 +132,24 @@ class _Tokenizer:
         return SimpleNamespace(input_ids=torch.tensor([[1, 1 + len(p) % 7] for p in prompts]))
 
 
-def _hollow(counts: Counts, weights: str) -> LDM:
+def _stub(counts: Counts, weights: str) -> LDM:
     """`weights` tells it from others, which train surrogates of their own."""
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     unet: Any = UNet2DConditionModel(
-        sample_size=SIDE // 8, in_channels=LATENT, out_channels=LATENT, layers_per_block=1, block_out_channels=(4,),
-        down_block_types=("CrossAttnDownBlock2D",), up_block_types=("CrossAttnUpBlock2D",), mid_block_type=None,
-        norm_num_groups=1, cross_attention_dim=4, attention_head_dim=4,
-    )  # fmt: skip
+        sample_size=SIDE // 8,
+        in_channels=LATENT,
+        out_channels=LATENT,
+        layers_per_block=1,
+        block_out_channels=(4,),
+        down_block_types=("CrossAttnDownBlock2D",),
+        up_block_types=("CrossAttnUpBlock2D",),
+        mid_block_type=None,
+        norm_num_groups=1,
+        cross_attention_dim=4,
+        attention_head_dim=4,
+    )
 
     def watch(_: nn.Module, __: Any, out: Any) -> None:
         counts.unet += 1
@@ -130,9 +157,16 @@ def _hollow(counts: Counts, weights: str) -> LDM:
             out.sample.register_hook(lambda g: _add(counts, "unet_backward"))
 
     unet.register_forward_hook(watch)
-    text = CLIPTextModel(CLIPTextConfig(
-        vocab_size=8, hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, max_position_embeddings=2
-    ))  # fmt: skip
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=8,
+            hidden_size=4,
+            intermediate_size=4,
+            num_hidden_layers=1,
+            num_attention_heads=1,
+            max_position_embeddings=2,
+        )
+    )
     vae = _Autoencoder(counts)
     for part in (unet, text, vae):
         part.eval().requires_grad_(False)

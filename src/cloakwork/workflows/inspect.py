@@ -1,9 +1,11 @@
-"""What a protection does, seen from inside: whether CLIP takes it for noise, and which half of the model carries it.
+"""What a protection does, seen from inside: whether CLIP takes it for noise, and which half of the
+model carries it.
 
-Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models", arXiv 2406.18944, explain
-protections by a shortcut: to CLIP a protected portrait is rather noise than a person, and a trainer learns this noise in place
-of the person. `inspect` asks the same of any photos and any CLIP, follows thieves along their training, and measures both
-halves of the model (see bottleneck.py).
+Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
+arXiv 2406.18944, explain protections by a shortcut: to CLIP a protected portrait is rather noise
+than a person, and a trainer learns this noise in place of the person. `inspect` asks the same of
+any photos and any CLIP, follows thieves along their training, and measures both halves of the model
+(see bottleneck.py).
 """
 
 from __future__ import annotations
@@ -20,12 +22,20 @@ from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import Unscored, UserError
 from cloakwork.evaluation import bottleneck, compute, figures, steps, training_curve
-from cloakwork.evaluation.bottleneck import Moved
-from cloakwork.evaluation.design import CLEAN, NOISE, PROTECTED, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.bottleneck import EncoderShift
+from cloakwork.evaluation.design import (
+    CLEAN,
+    NOISE,
+    PROTECTED,
+    Subject,
+    ThreatModel,
+    arms,
+    attack_step,
+)
 from cloakwork.evaluation.intervals import Estimate, estimate
 from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.evaluation.sources import Source
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
@@ -38,18 +48,24 @@ from cloakwork.state import Progress
 from cloakwork.types import Images, Photos
 
 TEXTS = ("a photo of a person", "a noisy photo of a person")
-SHARES = (0.05, 0.1, 0.2, 0.4, 0.8)  # of the latents' spread, by which the denoiser's latents are moved
+SHARES = (
+    0.05,
+    0.1,
+    0.2,
+    0.4,
+    0.8,
+)  # of the latents' spread, by which the denoiser's latents are moved
 CLEAN_PURIFIED, PURIFIED = "clean, purified", "protected, purified"
 METRICS = ("match", "clip_i", "clip_iqa")
 
-Found = dict[str, Estimate]  # arm -> mean over photo sets and their photos
+ArmEstimates = dict[str, Estimate]  # arm -> mean over photo sets and their photos
 
 
 @dataclass(frozen=True)
 class Watched:
     """A thief who is looked at while it trains."""
 
-    thief: Thief
+    thief: ThreatModel
     """its purifiers are those of the inspection"""
     every: int
     """training steps between two looks"""
@@ -62,18 +78,20 @@ class Inspection:
     """What was found. Arms: clean, noise, protected, and with purifiers both purified."""
 
     texts: tuple[str, str]
-    zero_shot: Found
+    zero_shot: ArmEstimates
     """how likely the first text is to CLIP, against the second"""
     embeddings: dict[str, list[list[float]]]
-    """arm -> a point for each photo, in the plane of the two directions in which CLIP's embeddings of all arms differ most"""
-    pixels: Found
+    """arm -> a point for each photo, in the plane of the two directions in which CLIP's embeddings
+    of all arms differ most"""
+    pixels: ArmEstimates
     """how far photos, as a model sees them, were moved, in shares of their spread"""
-    latents: dict[str, Found]
+    latents: dict[str, ArmEstimates]
     """autoencoder -> the same of their latents"""
-    amplified: dict[str, Found]
+    amplified: dict[str, ArmEstimates]
     """autoencoder -> latents over pixels"""
     denoiser: dict[str, dict[str, Estimate]]
-    """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in `bottleneck.Erred`"""
+    """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in
+    `bottleneck.Erred`"""
     training: dict[str, dict[str, dict[int, Estimate]]]
     """metric -> thief -> training steps -> score; empty where none was watched"""
     sentences: list[str]
@@ -97,17 +115,20 @@ def inspect(
     store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Clean, noisy, protected and purified photos as CLIP, autoencoders, a denoiser and a thief in training see them.
+    """Clean, noisy, protected and purified photos as CLIP, autoencoders, a denoiser and a thief in
+    training see them.
 
     Args:
         protected: a folder of protected photos.
         out: folder for inspection.json and the figures (each an SVG and a PNG).
-        clean: folder of the originals; None takes those that the records beside the protected photos name.
+        clean: folder of the originals; None takes those that the records beside the protected
+            photos name.
         purifiers: as `purify` takes them; clean photos go through them too.
         clip: the CLIP that looks: "tiny", a folder, a hub id.
         texts: what a photo shows, and what it shows if it is taken for noise.
         coders: autoencoders, as `autoencoders.load` takes them.
-        victim: the model at whose size photos are seen, and whose denoiser is attacked in the space of its latents.
+        victim: the model at whose size photos are seen, and whose denoiser is attacked in the space
+            of its latents.
         denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
         watched: a thief in training, who doubles the time many times over; None: nobody.
         seed: decides everything random.
@@ -116,36 +137,55 @@ def inspect(
         progress: called with a label, steps done and their total.
 
     Raises:
-        UserError: photos that do not pair up, an output folder in theirs, unknown models or methods, a thief that does not train.
+        UserError: photos that do not pair up, an output folder in theirs, unknown models or
+            methods, a thief that does not train.
     """
     out = Path(out)
     refuse_report_among_photos(out, protected, clean)
     purifiers = specs.purifiers(purifiers, victim, denoiser)
     if watched:
         _check(watched)
-    eyes, halves = _eyes(clip), [autoencoders.load(name, device) for name in coders]
-    bench = Bench(store or out / ".cloakwork", device, progress)
+    eyes, halves = _load_clip_or_say_why(clip), [autoencoders.load(name, device) for name in coders]
+    workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
-    kinds = {registry.asks(name) for name, _ in purifiers}
+    kinds = {registry.model_kind(name) for name, _ in purifiers}
     how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
     sources = {s.name: _arms(s, purifiers, how) for s in subjects}
-    photos = {arm: {s: compute.photos(of[arm], bench) for s, of in sources.items()} for arm in sources[subjects[0].name]}
-    size = bench.model(victim, dtype).size
-    squares = {arm: {s: preprocess(some, size) for s, some in of.items()} for arm, of in photos.items()}
+    photos = {
+        arm: {s: compute.photos(of[arm], workspace) for s, of in sources.items()}
+        for arm in sources[subjects[0].name]
+    }
+    size = workspace.model(victim, dtype).size
+    squares = {
+        arm: {s: preprocess(some, size) for s, some in of.items()} for arm, of in photos.items()
+    }
     found = Inspection(
-        texts, *_seen_by_clip(photos, eyes, texts), *_seen_by_halves(squares, halves),
-        _seen_by_denoiser(squares, bench, victim, dtype, texts[0], seed),
-        _along_training(subjects, watched, tuple(purifiers), seed, bench) if watched else {}, [],
-    )  # fmt: skip
+        texts,
+        *_seen_by_clip(photos, eyes, texts),
+        *_seen_by_halves(squares, halves),
+        _seen_by_denoiser(squares, workspace, victim, dtype, texts[0], seed),
+        _along_training(subjects, watched, tuple(purifiers), seed, workspace) if watched else {},
+        [],
+    )
     found = replace(found, sentences=_sentences(found, eyes, victim))
-    write_json(out / "inspection.json", asdict(found) | {
-        "clip": str(eyes), "autoencoders": {half.name: half.weights for half in halves},
-        "victim": {"name": victim, "weights": bench.model(victim, dtype).weights}, "seed": seed, "dtype": dtype,
-        "pixel_denoiser": {"name": denoiser, "weights": pixel_ddpm.weights(denoiser)} if "pixels" in kinds else None,
-        "watched": asdict(watched) if watched else None,
-        "purifiers": [[name, asdict(config)] for name, config in purifiers], "photo_sets": [s.name for s in subjects],
-        "surroundings": surroundings(bench.torch_device),
-    })  # fmt: skip
+    write_json(
+        out / "inspection.json",
+        asdict(found)
+        | {
+            "clip": str(eyes),
+            "autoencoders": {half.name: half.weights for half in halves},
+            "victim": {"name": victim, "weights": workspace.model(victim, dtype).weights},
+            "seed": seed,
+            "dtype": dtype,
+            "pixel_denoiser": {"name": denoiser, "weights": pixel_ddpm.weights(denoiser)}
+            if "pixels" in kinds
+            else None,
+            "watched": asdict(watched) if watched else None,
+            "purifiers": [[name, asdict(config)] for name, config in purifiers],
+            "photo_sets": [s.name for s in subjects],
+            "surroundings": surroundings(workspace.torch_device),
+        },
+    )
     draw(found, out)
     return found
 
@@ -153,108 +193,164 @@ def inspect(
 def _check(watched: Watched) -> None:
     trains = "cdl" in {f.name for f in fields(watched.thief.config)}
     if not trains:
-        raise UserError(f"'{watched.thief.attacker}' does not train, so there is no training to watch; name a trainer.")
+        raise UserError(
+            f"'{watched.thief.attacker}' does not train, so there is no training to watch; name a trainer."
+        )
     if not 1 <= watched.every <= watched.thief.config.steps:
         most = watched.thief.config.steps
-        raise UserError(f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}.")
+        raise UserError(
+            f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}."
+        )
     paired = [m for m in watched.metrics if registry.load("metrics", m).REFERENCE == "originals"]
     if paired or not watched.metrics:
-        why = f"'{paired[0]}' compares with originals, which a thief's pictures have not" if paired else "No metric was named"
+        why = (
+            f"'{paired[0]}' compares with originals, which a thief's pictures have not"
+            if paired
+            else "No metric was named"
+        )
         raise UserError(f"{why}; name metrics such as {', '.join(METRICS)}.")
 
 
-def _eyes(name: str) -> Clip:
+def _load_clip_or_say_why(name: str) -> Clip:
     try:
         return load_clip(name)
     except Unscored as error:
         raise UserError(error.reason) from None
 
 
-def _arms(subject: Subject, purifiers: Sequence[tuple[str, Any]], how: dict[str, Any]) -> dict[str, Source | Step]:
+def _arms(
+    subject: Subject, purifiers: Sequence[tuple[str, Any]], how: dict[str, Any]
+) -> dict[str, Source | Step]:
     """All that is looked at of one photo set."""
     found = arms(subject, how["seed"])
     if purifiers:
-        found[CLEAN_PURIFIED] = steps.purified(subject.clean, purifiers, **how)
-        found[PURIFIED] = steps.purified(subject.protected, purifiers, **how)
+        found[CLEAN_PURIFIED] = steps.purify_steps(subject.clean, purifiers, **how)
+        found[PURIFIED] = steps.purify_steps(subject.protected, purifiers, **how)
     return found
 
 
 def _seen_by_clip(
     photos: Mapping[str, Mapping[str, Photos]], eyes: Clip, texts: tuple[str, str]
-) -> tuple[Found, dict[str, list[list[float]]]]:
+) -> tuple[ArmEstimates, dict[str, list[list[float]]]]:
     """Of each arm how likely the first text is, and its points in a plane."""
     c = F.normalize(eyes.texts(texts), dim=-1)
-    seen = {arm: {s: F.normalize(eyes.pictures(some), dim=-1) for s, some in of.items()} for arm, of in photos.items()}
+    seen = {
+        arm: {s: F.normalize(eyes.pictures(some), dim=-1) for s, some in of.items()}
+        for arm, of in photos.items()
+    }
     likely = {
-        arm: estimate({s: {0: (eyes.scale * e @ c.T).softmax(-1)[:, 0].tolist()} for s, e in of.items()})
+        arm: estimate(
+            {s: {0: (eyes.scale * e @ c.T).softmax(-1)[:, 0].tolist()} for s, e in of.items()}
+        )
         for arm, of in seen.items()
     }
     together = torch.cat([e for of in seen.values() for e in of.values()])
     middle = together.mean(0)
     _, _, directions = torch.linalg.svd(together - middle, full_matrices=False)
-    plane = {arm: ((torch.cat(list(of.values())) - middle) @ directions[:2].T).tolist() for arm, of in seen.items()}
+    plane = {
+        arm: ((torch.cat(list(of.values())) - middle) @ directions[:2].T).tolist()
+        for arm, of in seen.items()
+    }
     return likely, plane
 
 
 def _seen_by_halves(
     squares: Mapping[str, Mapping[str, Images]], halves: Sequence[Autoencoder]
-) -> tuple[Found, dict[str, Found], dict[str, Found]]:
+) -> tuple[ArmEstimates, dict[str, ArmEstimates], dict[str, ArmEstimates]]:
     """How far pixels were moved, and for each autoencoder how far latents were, and the ratio."""
-    pixels: Found = {}
-    latents: dict[str, Found] = {}
-    amplified: dict[str, Found] = {}
+    pixels: ArmEstimates = {}
+    latents: dict[str, ArmEstimates] = {}
+    amplified: dict[str, ArmEstimates] = {}
     for half in halves:
         others = [arm for arm in squares if arm != CLEAN]
-        of = {s: bottleneck.moved(half, x, {arm: squares[arm][s] for arm in others}) for s, x in squares[CLEAN].items()}
+        of = {
+            s: bottleneck.encoder_shift(half, x, {arm: squares[arm][s] for arm in others})
+            for s, x in squares[CLEAN].items()
+        }
         found = {arm: {s: moved[arm] for s, moved in of.items()} for arm in others}
         pixels = _means(found, lambda m: m.pixels)
-        latents[half.name], amplified[half.name] = _means(found, lambda m: m.latents), _means(found, lambda m: m.amplified)
+        latents[half.name], amplified[half.name] = (
+            _means(found, lambda m: m.latents),
+            _means(found, lambda m: m.amplified),
+        )
     return pixels, latents, amplified
 
 
-def _means(found: Mapping[str, Mapping[str, Moved]], what: Callable[[Moved], list[float]]) -> Found:
+def _means(
+    found: Mapping[str, Mapping[str, EncoderShift]], what: Callable[[EncoderShift], list[float]]
+) -> ArmEstimates:
     return {arm: estimate({s: {0: what(m)} for s, m in of.items()}) for arm, of in found.items()}
 
 
 def _seen_by_denoiser(
-    squares: Mapping[str, Mapping[str, Images]], bench: Bench, victim: str, dtype: str, text: str, seed: int
+    squares: Mapping[str, Mapping[str, Images]],
+    workspace: Workspace,
+    victim: str,
+    dtype: str,
+    text: str,
+    seed: int,
 ) -> dict[str, dict[str, Estimate]]:
-    """Every arm's latents, and clean latents that were moved for the denoiser alone, met by the same noises."""
-    ldm = bench.model(victim, dtype)
+    """Every arm's latents, and clean latents that were moved for the denoiser alone, met by the
+    same noises.
+    """
+    ldm = workspace.model(victim, dtype)
     c, asked = ldm.embed([text]), {}
     for subject in squares[CLEAN]:
         with torch.no_grad():
             latents = {arm: ldm.encode(of[subject].to(ldm.device)) for arm, of in squares.items()}
         z = latents[CLEAN]
         for share in SHARES:
-            rng = torch.Generator().manual_seed(seed + 1)  # other noises than they are met under afterwards
+            rng = torch.Generator().manual_seed(
+                seed + 1
+            )  # other noises than they are met under afterwards
             latents[f"attacked by {share:g}"] = bottleneck.attack_denoiser(ldm, c, z, share, rng)
             latents[f"scattered by {share:g}"] = bottleneck.scatter(z, share, rng)
-        asked[subject] = bottleneck.erred(ldm, c, z, latents, torch.Generator().manual_seed(seed))
+        asked[subject] = bottleneck.denoiser_shift(
+            ldm, c, z, latents, torch.Generator().manual_seed(seed)
+        )
     labels = next(iter(asked.values()))
     return {
-        label: {f.name: estimate({s: {0: getattr(e[label], f.name)} for s, e in asked.items()}) for f in fields(bottleneck.Erred)}
+        label: {
+            f.name: estimate({s: {0: getattr(e[label], f.name)} for s, e in asked.items()})
+            for f in fields(bottleneck.DenoiserShift)
+        }
         for label in labels
     }
 
 
 def _along_training(
-    subjects: Sequence[Subject], watched: Watched, purifiers: tuple[tuple[str, Any], ...], seed: int, bench: Bench
+    subjects: Sequence[Subject],
+    watched: Watched,
+    purifiers: tuple[tuple[str, Any], ...],
+    seed: int,
+    workspace: Workspace,
 ) -> dict[str, dict[str, dict[int, Estimate]]]:
-    """Thieves of clean, of protected, of purified photos, and one who decouples the noise as well."""
+    """Thieves of clean, of protected, of purified photos, and one who decouples the noise as
+    well.
+    """
     config = watched.thief.config
     few = replace(config, sampling=replace(config.sampling, n=PREVIEW))
     whole = replace(config.cdl, train=True, suffix=True, negative=True)
-    plain, decoupled = (replace(watched.thief, config=replace(few, cdl=cdl), purifiers=()) for cdl in (NO_CDL, whole))
+    plain, decoupled = (
+        replace(watched.thief, config=replace(few, cdl=cdl), purifiers=())
+        for cdl in (NO_CDL, whole)
+    )
     thieves = {CLEAN: (plain, CLEAN), PROTECTED: (plain, PROTECTED)}
     if purifiers:
         thieves[PURIFIED] = replace(plain, purifiers=purifiers), PROTECTED
-    thieves[f"{PURIFIED if purifiers else PROTECTED}, + CDL"] = replace(decoupled, purifiers=purifiers), PROTECTED
+    thieves[f"{PURIFIED if purifiers else PROTECTED}, + CDL"] = (
+        replace(decoupled, purifiers=purifiers),
+        PROTECTED,
+    )
     found: dict[str, dict[str, dict[int, Estimate]]] = {m: {} for m in watched.metrics}
     for label, (thief, arm) in thieves.items():
         courses = {
-            s.name: training_curve.course(
-                attack_step(arms(s, seed)[arm], s, thief, seed), s, watched.every, watched.metrics, bench
+            s.name: training_curve.measure_curve(
+                attack_step(arms(s, seed)[arm], s, thief, seed),
+                s,
+                watched.every,
+                watched.metrics,
+                workspace,
             )
             for s in subjects
         }
@@ -266,7 +362,9 @@ def _along_training(
 def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
     """What it means, in words."""
     said = ", ".join(f"{arm} {e.mean:.2f}" for arm, e in found.zero_shot.items())
-    sentences = [f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' with this probability: {said}."]
+    sentences = [
+        f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' with this probability: {said}."
+    ]
     for half, arms_found in found.amplified.items():
         ours, noise = arms_found[PROTECTED], arms_found[NOISE]
         sentences.append(
@@ -274,33 +372,73 @@ def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
             f"[{ours.low:.1f}, {ours.high:.1f}], random noise {noise.mean:.1f} times."
         )
     clean, share = found.denoiser[CLEAN]["error"].mean, max(SHARES)
-    attacked, scattered = (found.denoiser[f"{how} by {share:g}"]["error"].mean for how in ("attacked", "scattered"))
+    attacked, scattered = (
+        found.denoiser[f"{how} by {share:g}"]["error"].mean for how in ("attacked", "scattered")
+    )
     sentences.append(
         f"The denoiser of {victim}, attacked alone by {share:g} of the latents' spread, errs {attacked / clean:.1f} times as "
         f"much as on clean latents ({scattered / clean:.1f} times if they are moved as far at random); "
         f"on protected photos {found.denoiser[PROTECTED]['error'].mean / clean:.1f} times."
     )
     blank = [m for m, courses in found.training.items() if training_curve.unscored(courses)]
-    sentences += [f"{m} scores nothing along the training; `cloakwork score` with it says why." for m in blank]
+    sentences += [
+        f"{m} scores nothing along the training; `cloakwork score` with it says why." for m in blank
+    ]
     return [*sentences, "None of this says what a thief gets; an audit does."]
 
 
 def draw(found: Inspection, out: Path) -> None:
     """The figures of an inspection; an arm has the same colour in all of them."""
     (seen, taken_for), order = found.texts, list(found.zero_shot)
-    figures.dots(out / "zero-shot", {"": found.zero_shot}, line=0.5, order=order,
-                 title=f"What CLIP sees: '{seen}', or '{taken_for}'", axis="how likely the first is")  # fmt: skip
-    figures.points(out / "embeddings", found.embeddings, title="CLIP's embeddings; a photo's lead back to the clean one",
-                   axes=("first main direction", "second main direction"))  # fmt: skip
+    figures.dots(
+        out / "zero-shot",
+        {"": found.zero_shot},
+        line=0.5,
+        order=order,
+        title=f"What CLIP sees: '{seen}', or '{taken_for}'",
+        axis="how likely the first is",
+    )
+    figures.points(
+        out / "embeddings",
+        found.embeddings,
+        title="CLIP's embeddings; a photo's lead back to the clean one",
+        axes=("first main direction", "second main direction"),
+    )
     if found.amplified:
         ends = [Path(name).name for name in found.amplified]
-        encoders = dict(zip(ends if len(set(ends)) == len(ends) else found.amplified, found.amplified.values(), strict=True))
-        figures.dots(out / "encoders", encoders, line=1, order=order, title="How far encoders carry a change in the photo",
-                     axis="change of the latent over that of the photo, in shares of their spread")  # fmt: skip
-    courses = {arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order}
-    courses |= {how: {s: found.denoiser[f"{how} by {s:g}"]["error"] for s in SHARES} for how in ("attacked", "scattered")}
-    figures.lines(out / "denoiser", {"denoising error": courses}, title="How much the denoiser errs on latents that were moved",
-                  axis="change of the latent, in shares of its spread")  # fmt: skip
+        encoders = dict(
+            zip(
+                ends if len(set(ends)) == len(ends) else found.amplified,
+                found.amplified.values(),
+                strict=True,
+            )
+        )
+        figures.dots(
+            out / "encoders",
+            encoders,
+            line=1,
+            order=order,
+            title="How far encoders carry a change in the photo",
+            axis="change of the latent over that of the photo, in shares of their spread",
+        )
+    courses = {
+        arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order
+    }
+    courses |= {
+        how: {s: found.denoiser[f"{how} by {s:g}"]["error"] for s in SHARES}
+        for how in ("attacked", "scattered")
+    }
+    figures.lines(
+        out / "denoiser",
+        {"denoising error": courses},
+        title="How much the denoiser errs on latents that were moved",
+        axis="change of the latent, in shares of its spread",
+    )
     if found.training:
-        figures.lines(out / "training", found.training, order=order, axis="training steps",
-                      title="What the thief's pictures score, along its training")  # fmt: skip
+        figures.lines(
+            out / "training",
+            found.training,
+            order=order,
+            axis="training steps",
+            title="What the thief's pictures score, along its training",
+        )

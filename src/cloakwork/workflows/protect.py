@@ -1,4 +1,6 @@
-"""Whole jobs: photos in, protected photos, a record and a contact sheet out. What the command and the Python API call."""
+"""Whole jobs: photos in, protected photos, a record and a contact sheet out. What the command and
+the Python API call.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ from torch import Tensor
 from cloakwork import registry
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import UserError
-from cloakwork.files import FOLDER, drop, sha256, write_json
+from cloakwork.files import FOLDER, remove, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
@@ -25,12 +27,21 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
-from cloakwork.state import Progress, State
+from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
-from cloakwork.workflows.protect_job import Job, Task, check_config, references, refuse_overwriting, task_of
+from cloakwork.workflows.protect_job import (
+    PhotoSetTask,
+    ProtectJob,
+    check_config,
+    references,
+    refuse_overwriting,
+    task_of,
+)
 from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json
 
-MOVES_BF16 = 1e-5  # learning rate below which an update is lost when most weights are rounded to bf16
+MOVES_BF16 = (
+    1e-5  # learning rate below which an update is lost when most weights are rounded to bf16
+)
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
@@ -55,20 +66,23 @@ def protect(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> list[SetRecord]:
-    """Protects files, folders and globs of photos into the folder `out`; see README for the sets they form.
+    """Protects files, folders and globs of photos into the folder `out`; see README for the sets
+    they form.
 
     Args:
         photos: files, folders, globs.
         out: folder for the protected photos; records and sheets go to its `.cloakwork`.
         protection: name of a protection, or an importable module such as "my_lab.mine".
         config: the method's Config; None takes the preset.
-        preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and "paper" on others.
-            Goes without `config`.
+        preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and
+            "paper" on others. Goes without `config`.
         surrogates: models the protection is computed against: "tiny", "tiny-b", folders or hub ids.
         seed: with the photos' contents and the config it decides every byte.
-        clean: folder of unprotected photos of the subject that the protector may learn from (set A); for one set only.
+        clean: folder of unprotected photos of the subject that the protector may learn from (set
+            A); for one set only.
         device, dtype: where the models run and what their arithmetic is autocast to.
-        sample_posterior: encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not its mean.
+        sample_posterior: encode photos to a sample of the VAE's posterior, as Stable Diffusion's
+            training does, not its mean.
         each: every photo is protected by itself.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
         strip_metadata: leave EXIF and XMP out.
@@ -90,9 +104,20 @@ def protect(
     out = Path(out).expanduser().absolute()
     sets, skipped = load_all(find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
     reference = references(clean, out, sets)
-    models = [loading.load(name, device, dtype, sample_posterior=sample_posterior) for name in surrogates] if uses_models else []
-    job = Job(protection, module, config, models, seed, reference, suffix, quality, strip_metadata)
-    tasks = [task_of(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets]
+    models = (
+        [
+            loading.load(name, device, dtype, sample_posterior=sample_posterior)
+            for name in surrogates
+        ]
+        if uses_models
+        else []
+    )
+    job = ProtectJob(
+        protection, module, config, models, seed, reference, suffix, quality, strip_metadata
+    )
+    tasks = [
+        task_of(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets
+    ]
     if not force:
         refuse_overwriting(tasks)
     results = []
@@ -105,18 +130,26 @@ def protect(
     return results
 
 
-def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
+def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None) -> SetRecord:
     """One photo set from files to files."""
     begun = time.monotonic()
-    state = State(task.folder / f"state-{job.work_key(task.digests)[:16]}.safetensors", task.name or job.protection, progress)
+    state = RunState(
+        task.folder / f"state-{job.work_key(task.digests)[:16]}.safetensors",
+        task.name or job.protection,
+        progress,
+    )
     deltas = _perturbations(job, task, state)
-    write_json(task.folder / "saving.json", {"key": task.key})  # from here on, outputs that exist are this job's own
+    write_json(
+        task.folder / "saving.json", {"key": task.key}
+    )  # from here on, outputs that exist are this job's own
     rows, kept, before, after = [], [], [], []
     for (file, output), delta in zip(task.photos, deltas, strict=True):
         photo = load_photo(file)
         kept.append(_save(job, photo, output, delta))
         rows.append(_measure(photo, output, before, after))
-    before_and_after([r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png")
+    before_and_after(
+        [r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png"
+    )
     result = SetRecord(
         name=task.name,
         out=task.photos[0][1].parent,
@@ -125,52 +158,82 @@ def _protect_set(job: Job, task: Task, progress: Progress | None) -> SetRecord:
         photos=rows,
         sheet=task.folder / "sheet.png",
         record=task.folder / "record.json",
-        notes=_losses(job, kept) + _unchanged(job, rows) + _visible(job.config.budget) + _idle(job.config),
+        notes=_losses(job, kept)
+        + _unchanged(job, rows)
+        + _visible(job.config.budget)
+        + _idle(job.config),
         seconds=round(time.monotonic() - begun, 2),
     )
-    write_json(task.folder / "timings.json", {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()})
-    write_json(result.record, {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace})
+    write_json(
+        task.folder / "timings.json",
+        {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()},
+    )
+    write_json(
+        result.record,
+        {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace},
+    )
     (task.folder / "saving.json").unlink(missing_ok=True)
-    for left in (*task.folder.glob("state-*.safetensors"), *task.folder.glob(".state-*.safetensors.part*")):
-        drop(task.folder / left.name.removeprefix(".").partition(".part")[0])
+    for left in (
+        *task.folder.glob("state-*.safetensors"),
+        *task.folder.glob(".state-*.safetensors.part*"),
+    ):
+        remove(task.folder / left.name.removeprefix(".").partition(".part")[0])
     return result
 
 
-def _perturbations(job: Job, task: Task, state: State) -> list[Tensor]:
+def _perturbations(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Tensor]:
     """What the protection adds to each working copy, 3 x h x w floats on the CPU."""
     work = [working_copy(load_photo(f).pixels).to(job.device) for f, _ in task.photos]
     clean = [x.to(job.device) for _, x in job.clean.values()] or None
     rng = job.rng(task.digests)
-    protected = job.module.protect(work, job.surrogates, job.config, clean=clean, rng=rng, state=state)
+    protected = job.module.protect(
+        work, job.surrogates, job.config, clean=clean, rng=rng, state=state
+    )
     return [(a - b).detach().cpu() for a, b in zip(protected, work, strict=True)]
 
 
-def _save(job: Job, photo: Photo, output: Path, delta: Tensor) -> float | None:
-    """Writes one protected photo; None when the format is lossless, else the share of the protection that it kept."""
+def _save(job: ProtectJob, photo: Photo, output: Path, delta: Tensor) -> float | None:
+    """Writes one protected photo; None when the format is lossless, else the share of the
+    protection that it kept.
+    """
     pixels = apply_perturbation(photo.pixels, delta, job.config.budget)
-    save_photo(pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True)
+    save_photo(
+        pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True
+    )
     saved = load_photo(output).pixels
     if torch.equal(saved, pixels):
         return None
     if not job.surrogates or torch.equal(pixels, photo.pixels):
         return 0.0
-    return _kept(job.surrogates[0], photo.pixels, pixels, saved, after_encoding(photo.pixels, photo, output, job.quality))
+    return _kept(
+        job.surrogates[0],
+        photo.pixels,
+        pixels,
+        saved,
+        after_encoding(photo.pixels, photo, output, job.quality),
+    )
 
 
 @torch.no_grad()
-def _kept(model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor) -> float:
-    """How much of the latents' way from clean to protected is left between the two after the same lossy encoding.
+def _kept(
+    model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor
+) -> float:
+    """How much of the latents' way from clean to protected is left between the two after the same
+    lossy encoding.
 
     All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
     """
-    views = [preprocess([working_copy(x).to(model.device)], model.size) for x in (clean, protected, saved, clean_saved)]
+    views = [
+        preprocess([working_copy(x).to(model.device)], model.size)
+        for x in (clean, protected, saved, clean_saved)
+    ]
     model = replace(model, sample_posterior=False)
     z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
     way = z_protected - z
     return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
 
 
-def _losses(job: Job, shares: Sequence[float | None]) -> list[str]:
+def _losses(job: ProtectJob, shares: Sequence[float | None]) -> list[str]:
     """What the user is told when the output format is not lossless."""
     lossy = [s for s in shares if s is not None]
     if not lossy:
@@ -182,18 +245,22 @@ def _losses(job: Job, shares: Sequence[float | None]) -> list[str]:
     return [note]
 
 
-def _unchanged(job: Job, rows: list[PhotoRecord]) -> list[str]:
+def _unchanged(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
     """Nobody is to take an unchanged photo for a protected one."""
     same = [r.name for r in rows if r.budget_used == 0]
     if not same or not job.surrogates or not job.config.budget:
         return []
-    return [f"NOT protected, since nothing changed: {', '.join(same)}; check the number of steps, the step and the dtype."]
+    return [
+        f"NOT protected, since nothing changed: {', '.join(same)}; check the number of steps, the step and the dtype."
+    ]
 
 
 def _visible(budget: float) -> list[str]:
     if budget <= VISIBLE:
         return []
-    return [f"A budget of {budget:g} is plainly visible in the photos; usual are 4 to 16 (1/255 of the pixel range)."]
+    return [
+        f"A budget of {budget:g} is plainly visible in the photos; usual are 4 to 16 (1/255 of the pixel range)."
+    ]
 
 
 def _idle(config: Any) -> list[str]:
@@ -201,13 +268,17 @@ def _idle(config: Any) -> list[str]:
     how = getattr(config, "training", config)
     if getattr(how, "weights", "") != "bfloat16" or how.lr >= MOVES_BF16:
         return []
-    return [f"At a learning rate of {how.lr:g} hardly a bf16 weight of a surrogate moves; keep weights in float32, or raise it."]
+    return [
+        f"At a learning rate of {how.lr:g} hardly a bf16 weight of a surrogate moves; keep weights in float32, or raise it."
+    ]
 
 
 def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:
     """The saved file against its original; appends a thumbnail of each."""
     x0, x = as_float(photo.pixels), as_float(load_photo(output).pixels)
-    used, noise, likeness = (m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim))
+    used, noise, likeness = (
+        m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim)
+    )
     before.append(thumbnail(x0))
     after.append(thumbnail(x))
     return PhotoRecord(
@@ -227,23 +298,38 @@ def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> Photo
 def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
     """One contact sheet over many sets: the first photo of each."""
     first = [r.photos[0] for r in results[:ROWS]]
-    before, after = ([thumbnail(as_float(load_photo(f).pixels)) for f in files]
-                     for files in ([p.original for p in first], [p.output for p in first]))  # fmt: skip
-    before_and_after([str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path)
+    before, after = (
+        [thumbnail(as_float(load_photo(f).pixels)) for f in files]
+        for files in ([p.original for p in first], [p.output for p in first])
+    )
+    before_and_after(
+        [str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path
+    )
 
 
-def _settings(job: Job) -> dict[str, Any]:
-    """Everything needed to do the same again; timings are kept apart, for they differ every time."""
+def _settings(job: ProtectJob) -> dict[str, Any]:
+    """Everything needed to do the same again; timings are kept apart, for they differ every
+    time.
+    """
     return {
         "version": job.module.VERSION,
         "config": asdict(job.config),
         "seed": job.seed,
         "models": [
-            {"name": m.name, "weights": m.weights, "dtype": str(m.dtype), "sample_posterior": m.sample_posterior}
+            {
+                "name": m.name,
+                "weights": m.weights,
+                "dtype": str(m.dtype),
+                "sample_posterior": m.sample_posterior,
+            }
             for m in job.surrogates
         ],
         "clean": [str(path.absolute()) for path in job.clean],
-        "output": {"suffix": job.suffix, "quality": job.quality, "strip_metadata": job.strip_metadata},
+        "output": {
+            "suffix": job.suffix,
+            "quality": job.quality,
+            "strip_metadata": job.strip_metadata,
+        },
         "micro_batch": pgd.MICRO_BATCH,
         "surroundings": surroundings(job.device),
     }

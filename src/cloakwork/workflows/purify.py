@@ -58,7 +58,7 @@ class Purified:
 
 
 @dataclass(frozen=True)
-class Job:
+class PurifyJob:
     """Everything that decides a purified photo's bytes, beside the photo."""
 
     purifiers: list[tuple[str, ModuleType, Any]]
@@ -71,9 +71,16 @@ class Job:
 
     @cached_property
     def methods_used(self) -> list[dict[str, Any]]:
-        """The purifiers as plain data; once a job, since it hashes the weights of networks that they find by themselves."""
+        """The purifiers as plain data; once a job, since it hashes the weights of networks that
+        they find by themselves.
+        """
         return [
-            {"name": name, "version": module.VERSION, "config": asdict(config), "instrument": registry.instrument(module, config)}
+            {
+                "name": name,
+                "version": module.VERSION,
+                "config": asdict(config),
+                "instrument": registry.instrument(module, config),
+            }
             for name, module, config in self.purifiers
         ]
 
@@ -89,7 +96,7 @@ class Job:
         x = as_float(photo.pixels).to(self.device)
         for k, (name, module, config) in enumerate(self.purifiers):
             rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
-            (x,) = module.purify([x], self.models.get(registry.asks(name)), config, rng=rng)
+            (x,) = module.purify([x], self.models.get(registry.model_kind(name)), config, rng=rng)
         return x.clamp(0, 1).mul(255).round().byte().cpu()
 
 
@@ -110,16 +117,19 @@ def purify(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> list[Purified]:
-    """Runs photos of any size through purifiers, one photo after the other, at the photos' own size.
+    """Runs photos of any size through purifiers, one photo after the other, at the photos' own
+    size.
 
     Args:
         photos: a folder (subfolders are mirrored), a file or a pattern.
         out: folder for the purified photos; records and sheets go to its `.cloakwork`.
-        purifiers: as on the command line, such as "jpeg:quality=75+resize"; or names (modules such as "my_lab.mine" too) and
-            Configs in order, where None takes the preset for the model.
-        clean: folder of the originals, by the same names; None: those that the records beside the photos name.
+        purifiers: as on the command line, such as "jpeg:quality=75+resize"; or names (modules such
+            as "my_lab.mine" too) and Configs in order, where None takes the preset for the model.
+        clean: folder of the originals, by the same names; None: those that the records beside the
+            photos name.
         model: what purifiers that work in latents use: "tiny", "tiny-b", a folder or a hub id.
-        denoiser: what purifiers that diffuse pixels use: "tiny", a folder (diffusers' DDPMPipeline) or a hub id.
+        denoiser: what purifiers that diffuse pixels use: "tiny", a folder (diffusers' DDPMPipeline)
+            or a hub id.
         seed: with the photo's content it decides everything random.
         device, dtype: where the model runs and what its arithmetic is autocast to.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
@@ -134,7 +144,10 @@ def purify(
         UserError: every fault found in the input, before anything is written.
     """
     out = Path(out).expanduser().absolute()
-    chosen = [(n, registry.load("purifiers", n), config) for n, config in specs.purifiers(purifiers, model, denoiser)]
+    chosen = [
+        (n, registry.load("purifiers", n), config)
+        for n, config in specs.purifiers(purifiers, model, denoiser)
+    ]
     if not chosen:
         raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
     check_quality(quality)
@@ -142,21 +155,37 @@ def purify(
     known = originals(sets, clean)
     kept = {original.file.resolve() for original in known.values()}
     if mine := [o for s in sets for o in s.outputs if o.resolve() in kept]:
-        raise UserError(*[f"{o} is an original, which is never overwritten; choose another output folder." for o in mine])
-    kinds = {registry.asks(name) for name, _, _ in chosen}
+        raise UserError(
+            *[
+                f"{o} is an original, which is never overwritten; choose another output folder."
+                for o in mine
+            ]
+        )
+    kinds = {registry.model_kind(name) for name, _, _ in chosen}
     models: dict[str, LDM | PixelDDPM] = {}
     if "latent" in kinds:
         models["latent"] = loading.load(model, device, dtype)
     if "pixels" in kinds:
         models["pixels"] = pixel_ddpm.load(denoiser, device, dtype)
     alone = any(hasattr(module, "instrument") for _, module, _ in chosen)
-    job = Job(chosen, models, seed, quality, pick_device(device) if models or alone else torch.device("cpu"))
+    job = PurifyJob(
+        chosen,
+        models,
+        seed,
+        quality,
+        pick_device(device) if models or alone else torch.device("cpu"),
+    )
     _check_sizes(job, sets)
     done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
     wrote = {output for rows in done.values() for output in rows}
     there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
     if there:
-        raise UserError(*[f"{o} exists already; give --force to overwrite it, or another output folder." for o in there])
+        raise UserError(
+            *[
+                f"{o} exists already; give --force to overwrite it, or another output folder."
+                for o in there
+            ]
+        )
     total, rows = sum(len(s.files) for s in sets), []
     for s in sets:
         tell = partial(_tell, progress, len(rows), total)
@@ -165,15 +194,26 @@ def purify(
     return rows
 
 
-def _check_sizes(job: Job, sets: Sequence[PhotoSet]) -> None:
-    """Raises UserError for every photo that is smaller than the largest window which one of the purifiers puts on it."""
-    windowed = [registry.asks(name) for name, module, _ in job.purifiers if getattr(module, "WINDOWS", False)]
+def _check_sizes(job: PurifyJob, sets: Sequence[PhotoSet]) -> None:
+    """Raises UserError for every photo that is smaller than the largest window which one of the
+    purifiers puts on it.
+    """
+    windowed = [
+        registry.model_kind(name)
+        for name, module, _ in job.purifiers
+        if getattr(module, "WINDOWS", False)
+    ]
     if not windowed:
         return
     size = max(job.models[kind].size for kind in windowed)
     shapes = {file: load_photo(file).pixels.shape[1:] for s in sets for file in s.files}
     if small := {file: shape for file, shape in shapes.items() if min(shape) < size}:
-        raise UserError(*[f"{file}: {tiling.too_small(shape[0], shape[1], size)}" for file, shape in small.items()])
+        raise UserError(
+            *[
+                f"{file}: {tiling.too_small(shape[0], shape[1], size)}"
+                for file, shape in small.items()
+            ]
+        )
 
 
 def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:
@@ -182,11 +222,18 @@ def _tell(progress: Progress | None, before: int, total: int, done: int) -> None
 
 
 def _purify_set(
-    job: Job, photos: PhotoSet, folder: Path, known: dict[Path, Original], done: dict[Path, Purified], tell: Callable[[int], None]
+    job: PurifyJob,
+    photos: PhotoSet,
+    folder: Path,
+    known: dict[Path, Original],
+    done: dict[Path, Purified],
+    tell: Callable[[int], None],
 ) -> list[Purified]:
     """One photo set; its record grows with every photo, so that an interrupted job goes on."""
     rows: list[Purified] = []
-    shown: list[tuple[Tensor, ...]] = []  # original where it is known, the photo as given, the photo purified
+    shown: list[
+        tuple[Tensor, ...]
+    ] = []  # original where it is known, the photo as given, the photo purified
     for file, output in zip(photos.files, photos.outputs, strict=True):
         photo = load_photo(file)
         original = _alike(known.get(file), photo)
@@ -194,28 +241,34 @@ def _purify_set(
         row = before if before and before.digest == photo.digest else _purify(job, photo, output)
         rows.append(_compared(row, photo, original))
         later = [done[o] for o in photos.outputs[len(rows) :] if o in done]
-        write_json(folder / "purified.json", _settings(job) | {"photos": [asdict(row) for row in [*rows, *later]]})
+        write_json(
+            folder / "purified.json",
+            _settings(job) | {"photos": [asdict(row) for row in [*rows, *later]]},
+        )
         stages = ([original] if original else []) + [photo, load_photo(output)]
         shown.append(tuple(thumbnail(as_float(stage.pixels)) for stage in stages))
         tell(len(rows))
     count = min(len(stages) for stages in shown)
     titles = ("original", "as given", "purified")[-count:]
     columns: dict[str, Photos] = {
-        title: [stages[i] for stages in shown] for i, title in zip(range(-count, 0), titles, strict=True)
+        title: [stages[i] for stages in shown]
+        for i, title in zip(range(-count, 0), titles, strict=True)
     }
     contact_sheet([row.name for row in rows], columns, GAIN, folder / "sheet.png")
     return rows
 
 
 def _alike(known: Original | None, photo: Photo) -> Photo | None:
-    """The original, where it is known, what it was when the photo was made from it, and of the photo's size."""
+    """The original, where it is known, what it was when the photo was made from it, and of the
+    photo's size.
+    """
     original = load_photo(known.file) if known else None
     if known is None or original is None or known.changed(original.digest):
         return None
     return original if original.pixels.shape == photo.pixels.shape else None
 
 
-def _purify(job: Job, photo: Photo, output: Path) -> Purified:
+def _purify(job: PurifyJob, photo: Photo, output: Path) -> Purified:
     """One photo from file to file."""
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as said:
@@ -223,11 +276,22 @@ def _purify(job: Job, photo: Photo, output: Path) -> Purified:
         pixels = job.purify(photo)
     save_photo(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
-    notes = dict.fromkeys(f"{photo.path.name}: {w.message}" for w in said if w.category is UserWarning)
+    notes = dict.fromkeys(
+        f"{photo.path.name}: {w.message}" for w in said if w.category is UserWarning
+    )
     return Purified(
-        photo.path.name, photo.digest, output, sha256(output), photo.pixels.shape[2], photo.pixels.shape[1],
-        None, None, None, round(seconds, 2), list(notes),
-    )  # fmt: skip
+        photo.path.name,
+        photo.digest,
+        output,
+        sha256(output),
+        photo.pixels.shape[2],
+        photo.pixels.shape[1],
+        None,
+        None,
+        None,
+        round(seconds, 2),
+        list(notes),
+    )
 
 
 def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
@@ -240,26 +304,36 @@ def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
 
 def _apart(photo: Photo, original: Photo) -> float:
     """LPIPS."""
-    return lpips.score([as_float(photo.pixels)], [as_float(original.pixels)], None, lpips.Config()).item()
+    return lpips.score(
+        [as_float(photo.pixels)], [as_float(original.pixels)], None, lpips.Config()
+    ).item()
 
 
-def _done(job: Job, folder: Path) -> dict[Path, Purified]:
+def _done(job: PurifyJob, folder: Path) -> dict[Path, Purified]:
     """What the very same job has written into a set already and is still as it was, by output."""
     kept = read_json(folder / "purified.json")
     if kept.get("key") != job.key:
         return {}
     rows = [
-        Purified(**r | {"output": Path(r["output"]), "original": r["original"] and Path(r["original"])}) for r in kept["photos"]
+        Purified(
+            **r | {"output": Path(r["output"]), "original": r["original"] and Path(r["original"])}
+        )
+        for r in kept["photos"]
     ]
-    return {row.output: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256}
+    return {
+        row.output: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256
+    }
 
 
-def _settings(job: Job) -> dict[str, Any]:
+def _settings(job: PurifyJob) -> dict[str, Any]:
     """Everything needed to do the same again."""
     return {
         "key": job.key,
         "purifiers": job.methods_used,
-        "models": {k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)} for k, m in job.models.items()},
+        "models": {
+            k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)}
+            for k, m in job.models.items()
+        },
         "seed": job.seed,
         "surroundings": surroundings(job.device),
     }

@@ -53,25 +53,52 @@ def result_json(result: SetRecord) -> dict[str, Any]:
 
 
 def read_result(folder: Path, key: str) -> SetRecord | None:
-    """What an earlier run of the very same job left in `folder`, if all its photos are still as they were written."""
+    """What an earlier run of the very same job left in `folder`, if all its photos are still as
+    they were written.
+    """
     path = folder / "record.json"
     kept = read_json(path)
     if kept.get("key") != key:
         return None
     photos = [
-        PhotoRecord(**p | {"original": Path(p["original"]), "output": Path(p["output"]), "psnr": p["psnr"] or math.inf})
+        PhotoRecord(
+            **p
+            | {
+                "original": Path(p["original"]),
+                "output": Path(p["output"]),
+                "psnr": p["psnr"] or math.inf,
+            }
+        )
         for p in kept["photos"]
     ]
     if not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in photos):
         return None
     return SetRecord(
-        kept["name"], Path(kept["out"]), kept["protection"], kept["surrogates"], photos, folder / "sheet.png", path,
-        kept["notes"], seconds=0.0, fresh=False,
-    )  # fmt: skip
+        kept["name"],
+        Path(kept["out"]),
+        kept["protection"],
+        kept["surrogates"],
+        photos,
+        folder / "sheet.png",
+        path,
+        kept["notes"],
+        seconds=0.0,
+        fresh=False,
+    )
 
 
 def written(out: Path) -> set[Path]:
-    """The protected photos in a folder that the records in it name, and that are still as they were written."""
-    rows = [row for path in (out / FOLDER).rglob("record.json") for row in read_json(path).get("photos", [])]
+    """The protected photos in a folder that the records in it name, and that are still as they were
+    written.
+    """
+    rows = [
+        row
+        for path in (out / FOLDER).rglob("record.json")
+        for row in read_json(path).get("photos", [])
+    ]
     rows = [row for row in rows if {"output", "sha256"} <= row.keys()]  # a record may be damaged
-    return {path for row in rows if (path := Path(row["output"])).is_file() and sha256(path) == row["sha256"]}
+    return {
+        path
+        for row in rows
+        if (path := Path(row["output"])).is_file() and sha256(path) == row["sha256"]
+    }

@@ -30,20 +30,28 @@ def score(
     Args:
         pictures: a folder; its subfolders count too.
         metrics: names and Configs; none means every metric there is.
-        clean: the originals, by the same names, for metrics of change; any clean photos of the subject for the others.
+        clean: the originals, by the same names, for metrics of change; any clean photos of the
+            subject for the others.
         prompt: what all the pictures were asked for.
         out: JSON file for every single score; scores that it holds are replaced.
 
     Returns:
-        For each metric its mean (None: unscored), unit, values, how many of them are scored, the reason where some are not.
+        For each metric its mean (None: unscored), unit, values, how many of them are scored, the
+        reason where some are not.
 
     Raises:
-        UserError: no pictures, an unknown metric, a file that holds something else, originals that do not pair up when a metric
-            of change was asked for.
+        UserError: no pictures, an unknown metric, a file that holds something else, originals that
+            do not pair up when a metric of change was asked for.
     """
-    if out is not None and Path(out).exists() and not {"pictures", "metrics"} <= read_json(Path(out)).keys():
+    if (
+        out is not None
+        and Path(out).exists()
+        and not {"pictures", "metrics"} <= read_json(Path(out)).keys()
+    ):
         raise UserError(f"{out} exists already and holds no scores; name another file.")
-    chosen = list(metrics) or [(name, registry.load("metrics", name).Config()) for name, _ in registry.listing("metrics")]
+    chosen = list(metrics) or [
+        (name, registry.load("metrics", name).Config()) for name, _ in registry.listing("metrics")
+    ]
     files = [f for s in load_sets(pictures) for f in s.files]
     photos = [as_float(load_photo(f).pixels) for f in files]
     subject, originals, fault = _references(files, clean)
@@ -52,7 +60,13 @@ def score(
         paired = registry.load("metrics", name).REFERENCE == "originals"
         if paired and fault and metrics:
             raise UserError(fault)
-        said = measure(name, photos, originals if paired else subject, [prompt] * len(photos) if prompt else None, config)
+        said = measure(
+            name,
+            photos,
+            originals if paired else subject,
+            [prompt] * len(photos) if prompt else None,
+            config,
+        )
         scored = [v for v in said.values if not math.isnan(v)]
         found[name] = {
             "mean": sum(scored) / len(scored) if scored else None,
@@ -68,8 +82,12 @@ def score(
     return found
 
 
-def _references(files: Sequence[Path], clean: Path | str | None) -> tuple[Photos | None, Photos | None, str | None]:
-    """Clean photos of the subject; the same in the pictures' order where names and sizes pair up; why they do not."""
+def _references(
+    files: Sequence[Path], clean: Path | str | None
+) -> tuple[Photos | None, Photos | None, str | None]:
+    """Clean photos of the subject; the same in the pictures' order where names and sizes pair up;
+    why they do not.
+    """
     if clean is None:
         return None, None, None
     found = [f for s in load_sets(clean) for f in s.files]
@@ -77,5 +95,9 @@ def _references(files: Sequence[Path], clean: Path | str | None) -> tuple[Photos
     by_stem = {f.stem.casefold(): photo for f, photo in zip(found, subject, strict=True)}
     lost = [f.name for f in files if f.stem.casefold() not in by_stem]
     if lost:
-        return subject, None, f"{clean} has no original for {', '.join(lost)}; name originals and pictures alike."
+        return (
+            subject,
+            None,
+            f"{clean} has no original for {', '.join(lost)}; name originals and pictures alike.",
+        )
     return subject, [by_stem[f.stem.casefold()] for f in files], None

@@ -1,8 +1,9 @@
 """Where steps run: on a Ray cluster, of this machine's cores or of many machines.
 
-Every step is a Ray task to which only the step's name travels. The graph lies in Ray's object store, cut into parts, and results
-in the store of results, which all machines must reach, as they must see the photos, under the same paths. Ray starts the task of
-a lost worker again; the store sees to it that no result is torn and that others may work on it. `working` is the workers' side.
+Every step is a Ray task to which only the step's name travels. The graph lies in Ray's object
+store, cut into parts, and results in the store of results, which all machines must reach, as they
+must see the photos, under the same paths. Ray starts the task of a lost worker again; the store
+sees to it that no result is torn and that others may work on it. `working` is the workers' side.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ import torch
 
 from cloakwork.benchmark.execution import ray_worker, resources
 from cloakwork.benchmark.execution.ray_worker import first_line
-from cloakwork.benchmark.execution.ready_queue import Answer, Queue
+from cloakwork.benchmark.execution.ready_queue import Queue, TaskResult
 from cloakwork.benchmark.execution.resources import Resources
-from cloakwork.benchmark.execution.serial import Outcome, Tell
+from cloakwork.benchmark.execution.serial import Outcome, StepProgress
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 
 RETRIES = 3  # times that Ray starts the task of a lost worker again
 BACKLOG = 2  # tasks in flight for each that can run at once: the next waits where the last one ends
@@ -38,12 +39,14 @@ PART = 500  # steps of the graph that a worker fetches together
 LOOK = 30.0  # seconds between two looks at which machines there are
 PATIENCE = 20  # seconds in which a cluster must answer
 
-Work = Callable[[str, list[Any]], Answer]
+Work = Callable[[str, list[Any]], TaskResult]
 
 
 @dataclass
 class Parts:
-    """The graph in Ray's object store, a part when its first step is due and until its last one is done."""
+    """The graph in Ray's object store, a part when its first step is due and until its last one is
+    done.
+    """
 
     todo: Sequence[tuple[str, Step]]
     put: Callable[[Any], Any]
@@ -51,11 +54,16 @@ class Parts:
     _there: dict[int, tuple[Any, set[int]]] = field(default_factory=dict)
 
     def of(self, number: int) -> list[Any]:
-        """References for the worker of a step: to the circumstances and to the part that the step is in."""
+        """References for the worker of a step: to the circumstances and to the part that the step
+        is in.
+        """
         which = number // PART
         if which not in self._there:
             members = range(which * PART, min(which * PART + PART, len(self.todo)))
-            self._there[which] = self.put(dict(self.todo[members.start : members.stop])), set(members)
+            self._there[which] = (
+                self.put(dict(self.todo[members.start : members.stop])),
+                set(members),
+            )
         return [self.circumstances, self._there[which][0]]
 
     def release(self, numbers: Iterable[int]) -> None:
@@ -69,39 +77,49 @@ class Parts:
 
 
 def run(
-    targets: Iterable[Step], bench: Bench, tell: Tell | None = None, *, address: str | None = None, workers: int | None = None,
+    targets: Iterable[Step],
+    workspace: Workspace,
+    tell: StepProgress | None = None,
+    *,
+    address: str | None = None,
+    workers: int | None = None,
     retries: int = RETRIES,
-) -> Outcome:  # fmt: skip
-    """Makes what is missing for the targets on a Ray cluster; bytes and reasons of failures are those of `executors.serial`.
+) -> Outcome:
+    """Makes what is missing for the targets on a Ray cluster; bytes and reasons of failures are
+    those of `executors.serial`.
 
-    Every key holds the driver's type of device and number of threads, so workers take these over; one whose torch or cloakwork
-    differs fails its steps and says so.
+    Every key holds the driver's type of device and number of threads, so workers take these over;
+    one whose torch or cloakwork differs fails its steps and says so.
 
     Args:
         targets: steps whose results are wanted.
-        bench: store, which every machine must reach, and device.
+        workspace: store, which every machine must reach, and device.
         tell: called after every step, wherever it ran.
-        address: of a cluster that runs already, such as "10.0.0.1:6379", or "auto" for the one of this machine; None starts one
-            on this machine for as long as the run takes. In a process that is connected to Ray already, that connection is used.
+        address: of a cluster that runs already, such as "10.0.0.1:6379", or "auto" for the one of
+            this machine; None starts one on this machine for as long as the run takes. In a process
+            that is connected to Ray already, that connection is used.
         workers: tasks at once; None: as many as there is room for.
         retries: times that the step of a lost worker is begun again.
 
     Raises:
-        UserError: Ray is not installed, or the cluster cannot be reached, or no machine of it has what a step needs; or a result
-            could not be written.
+        UserError: Ray is not installed, or the cluster cannot be reached, or no machine of it has
+            what a step needs; or a result could not be written.
     """
     if (workers is not None and workers < 1) or retries < 0:
-        raise UserError(f"There cannot be {workers} workers and {retries} retries; allowed are 1 or more, and 0 or more.")
-    todo = steps.graph(targets, bench, missing=True)
+        raise UserError(
+            f"There cannot be {workers} workers and {retries} retries; allowed are 1 or more, and 0 or more."
+        )
+    todo = steps.graph(targets, workspace, missing=True)
     if not todo:
         return Outcome()
     with connected(address, workers):
-        return spread(todo, bench, most=workers, tell=tell, retries=retries)
+        return spread(todo, workspace, most=workers, tell=tell, retries=retries)
 
 
 @contextmanager
 def connected(address: str | None = None, workers: int | None = None) -> Iterator[None]:
-    """A Ray cluster for as long as the block takes: the one at an address, else one of this machine, which ends with the block.
+    """A Ray cluster for as long as the block takes: the one at an address, else one of this
+    machine, which ends with the block.
 
     Raises:
         UserError: Ray is not installed, or the cluster cannot be reached or started.
@@ -116,9 +134,12 @@ def connected(address: str | None = None, workers: int | None = None) -> Iterato
         return
     if address is not None:
         _check_address(address)
-    # The folder is for Ray's sockets, whose paths must be short. It is entered because Ray would have workers import from the
+    # The folder is for Ray's sockets, whose paths must be short. It is entered because Ray would
+    # have workers import from the
     # working folder first, where a file may bear the name of an installed package.
-    with tempfile.TemporaryDirectory(prefix="cw-", dir=_short_folder(), ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="cw-", dir=_short_folder(), ignore_cleanup_errors=True
+    ) as folder:
         try:
             # by default Ray's workers yield to all other processes
             with chdir(folder), _environment(RAY_USAGE_STATS_ENABLED="0", RAY_worker_niceness="0"):
@@ -136,20 +157,30 @@ def _init(address: str | None, workers: int | None, folder: str) -> None:
         threads = torch.get_num_threads()
         workers = workers or max(1, (os.cpu_count() or 1) // threads)
         # nothing but the graph will lie in the object store
-        how: dict[str, Any] = {"num_cpus": workers * threads, "object_store_memory": 2**28, "include_dashboard": False}
+        how: dict[str, Any] = {
+            "num_cpus": workers * threads,
+            "object_store_memory": 2**28,
+            "include_dashboard": False,
+        }
         how |= {"address": "local", "_temp_dir": folder}
     else:
         how = {"address": address}
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
     except (OSError, RuntimeError, ValueError) as error:
-        where = f"The cluster at {address} cannot be used" if address else "Ray cannot be started here"
-        raise UserError(f"{where} ({first_line(error)}); mend that, or take the engine serial.") from error
+        where = (
+            f"The cluster at {address} cannot be used" if address else "Ray cannot be started here"
+        )
+        raise UserError(
+            f"{where} ({first_line(error)}); mend that, or take the engine serial."
+        ) from error
 
 
 @contextmanager
 def _tidy_end() -> Iterator[None]:
-    """Lets SIGTERM, which batch systems send, end the block as Ctrl-C does; Ray would end the process on the spot."""
+    """Lets SIGTERM, which batch systems send, end the block as Ctrl-C does; Ray would end the
+    process on the spot.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -177,15 +208,26 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Asks first, and in a process of its own, since Ray tries for minutes and then ends the process that asked."""
+    """Asks first, and in a process of its own, since Ray tries for minutes and then ends the
+    process that asked.
+    """
     if address.startswith("ray://"):
-        raise UserError(f"{address} is an address for Ray's client; run this on a machine of the cluster, with the address auto.")
-    probe = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')"
+        raise UserError(
+            f"{address} is an address for Ray's client; run this on a machine of the cluster, with the address auto."
+        )
+    probe = (
+        "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')"
+    )
     try:
         if address != "auto":
             host, _, port = address.rpartition(":")
             socket.create_connection((host, int(port)), PATIENCE / 4).close()
-        subprocess.run([sys.executable, "-c", probe, address], capture_output=True, timeout=PATIENCE, check=True)
+        subprocess.run(
+            [sys.executable, "-c", probe, address],
+            capture_output=True,
+            timeout=PATIENCE,
+            check=True,
+        )
     except (subprocess.SubprocessError, OSError, ValueError):
         raise UserError(
             f"No Ray cluster answers at '{address}'; on a machine of the cluster give auto, or the host:port that "
@@ -194,45 +236,60 @@ def _check_address(address: str) -> None:
 
 
 def spread(
-    todo: dict[str, Step], bench: Bench, work: Work | None = None, *, most: int | None = None, tell: Tell | None = None,
+    todo: dict[str, Step],
+    workspace: Workspace,
+    work: Work | None = None,
+    *,
+    most: int | None = None,
+    tell: StepProgress | None = None,
     retries: int = RETRIES,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Works off a graph (see `steps.graph`) on the cluster that this process is connected to.
 
     Args:
         todo: name -> step, each after those that it rests on.
-        bench: the driver's.
-        work: what a worker does with a name and two references, see `working.make`, which it is by default.
+        workspace: the driver's.
+        work: what a worker does with a name and two references, see `working.make`, which it is by
+            default.
         most: tasks at once.
         tell, retries: as in `run`.
 
     Raises:
-        UserError: no machine of the cluster has what a step needs, or a result could not be written.
+        UserError: no machine of the cluster has what a step needs, or a result could not be
+            written.
     """
     import ray
 
-    asked = resources.resources_for(todo.values(), bench.torch_device.type, _nodes())
-    about = ray_worker.Circumstances(
-        bench.results.url or str(bench.results.folder), os.getcwd(), bench.torch_device.type, torch.get_num_threads()
+    asked = resources.resources_for(todo.values(), workspace.torch_device.type, _nodes())
+    about = ray_worker.DriverEnvironment(
+        workspace.results.url or str(workspace.results.folder),
+        os.getcwd(),
+        workspace.torch_device.type,
+        torch.get_num_threads(),
     )
     parts = Parts(list(todo.items()), ray.put, ray.put(about))
     # unless told, Ray would end a process after one task with a GPU, and the models in it
     task = ray.remote(max_calls=0, max_retries=retries)(work or ray_worker.make)
     tasks = {n: task.options(num_cpus=n.cpus, num_gpus=n.gpus, memory=n.memory) for n in set(asked)}
-    return _drive(Queue(list(todo), _before(todo, bench), asked, tell), tasks, parts, most)
+    return _drive(Queue(list(todo), _before(todo, workspace), asked, tell), tasks, parts, most)
 
 
-def _before(todo: dict[str, Step], bench: Bench) -> list[list[int]]:
-    """Of each step, which ones it rests on, by number; those whose results are there do not count."""
+def _before(todo: dict[str, Step], workspace: Workspace) -> list[list[int]]:
+    """Of each step, which ones it rests on, by number; those whose results are there do not
+    count.
+    """
     numbers = {name: number for number, name in enumerate(todo)}
-    return [[numbers[n] for b in step.rests_on if (n := steps.name_of(b, bench)) in numbers] for step in todo.values()]
+    return [
+        [numbers[n] for b in step.dependencies if (n := steps.name_of(b, workspace)) in numbers]
+        for step in todo.values()
+    ]
 
 
 def _drive(queue: Queue, tasks: dict[Resources, Any], parts: Parts, most: int | None) -> Outcome:
     """Keeps as many tasks in flight as there is room for, until nothing is left.
 
-    What is in flight when it raises ends with the connection, or comes to the store later. It is not cancelled: Ray's driver may
-    abort over a task that is cancelled as it ends.
+    What is in flight when it raises ends with the connection, or comes to the store later. It is
+    not cancelled: Ray's driver may abort over a task that is cancelled as it ends.
     """
     flying: dict[Any, int] = {}
     room, looked = {}, -LOOK
@@ -241,10 +298,12 @@ def _drive(queue: Queue, tasks: dict[Resources, Any], parts: Parts, most: int | 
             nodes, looked = _nodes(), time.monotonic()
             room = {need: BACKLOG * max(1, need.slots(nodes)) for need in tasks}
         for number in queue.start(room, most):
-            flying[tasks[queue.pools[number]].remote(queue.names[number], parts.of(number))] = number
+            flying[tasks[queue.pools[number]].remote(queue.names[number], parts.of(number))] = (
+                number
+            )
         for reference in _landed(flying):
             number = flying.pop(reference)
-            parts.release(queue.settle(number, _answer(reference), compute.POLL))
+            parts.release(queue.complete(number, _answer(reference), compute.POLL))
     return queue.outcome
 
 
@@ -260,7 +319,7 @@ def _landed(flying: dict[Any, int]) -> list[Any]:
     return ray.wait(list(flying), num_returns=len(flying), timeout=0)[0]
 
 
-def _answer(reference: Any) -> Answer:
+def _answer(reference: Any) -> TaskResult:
     import ray
     from ray.exceptions import RayError, RayTaskError
 

@@ -1,4 +1,6 @@
-"""What a worker of a cluster does: makes a step's result, and keeps the graph and the models for the next step."""
+"""What a worker of a cluster does: makes a step's result, and keeps the graph and the models for
+the next step.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +16,20 @@ import torch
 
 from cloakwork._version import __version__
 from cloakwork.benchmark.execution import serial
-from cloakwork.benchmark.execution.ready_queue import Answer
+from cloakwork.benchmark.execution.ready_queue import TaskResult
 from cloakwork.benchmark.execution.serial import Outcome
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation import steps
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 
 KEPT = 4  # parts of the graph that a worker keeps
 
 
 @dataclass(frozen=True)
-class Circumstances:
-    """What decides the keys beside the graph, and where to begin with relative paths: all as the driver has it."""
+class DriverEnvironment:
+    """What decides the keys beside the graph, and where to begin with relative paths: all as the
+    driver has it.
+    """
 
     store: str
     folder: str
@@ -33,23 +37,24 @@ class Circumstances:
     threads: int
 
 
-def make(name: str, references: list[Any]) -> Answer:
+def make(name: str, references: list[Any]) -> TaskResult:
     """What a worker does: makes the result of a step whose inputs are in the store.
 
     Args:
         name: of the step's result.
-        references: to the Circumstances, and to a part of the graph (name -> step) that the step is in.
+        references: to the Circumstances, and to a part of the graph (name -> step) that the step is
+            in.
     """
     outcome = Outcome()
     try:
         about = _settled(references[0])
-        bench, graph = _fetched(*references, _device(about.device))
-        if steps.name_of(graph[name], bench) != name:
+        workspace, graph = _fetched(*references, _device(about.device))
+        if steps.name_of(graph[name], workspace) != name:
             raise UserError(
                 f"The machine {platform.node()} (cloakwork {__version__}, torch {torch.__version__}) would make another result "
                 "than the one that this run was started on; install the same versions, models and code on both."
             )
-        done = serial.run_step(graph[name], name, bench, outcome)
+        done = serial.run_step(graph[name], name, workspace, outcome)
     except Unwritable:
         raise
     except Exception as error:
@@ -58,12 +63,16 @@ def make(name: str, references: list[Any]) -> Answer:
 
 
 @lru_cache(maxsize=1)
-def _settled(reference: Any) -> Circumstances:
-    """Makes this process resemble the driver, before it reads the graph, in which the user's own modules may be named."""
+def _settled(reference: Any) -> DriverEnvironment:
+    """Makes this process resemble the driver, before it reads the graph, in which the user's own
+    modules may be named.
+    """
     import ray
 
-    about: Circumstances = ray.get(reference)
-    torch.set_num_threads(about.threads)  # Ray has set a number of its own, and gradients' bytes depend on it
+    about: DriverEnvironment = ray.get(reference)
+    torch.set_num_threads(
+        about.threads
+    )  # Ray has set a number of its own, and gradients' bytes depend on it
     if Path(about.folder).is_dir():
         os.chdir(about.folder)
     if about.folder not in sys.path:
@@ -72,26 +81,28 @@ def _settled(reference: Any) -> Circumstances:
 
 
 @lru_cache(maxsize=KEPT)
-def _fetched(reference: Any, part: Any, device: str) -> tuple[Bench, dict[str, Step]]:
-    """A part of the graph, and the bench with its models, whose memory of keys goes with the part."""
+def _fetched(reference: Any, part: Any, device: str) -> tuple[Workspace, dict[str, Step]]:
+    """A part of the graph, and the bench with its models, whose memory of keys goes with the
+    part.
+    """
     import ray
 
     return replace(_bench(_settled(reference).store, device), _keys={}), ray.get(part)
 
 
 @lru_cache(maxsize=1)
-def _bench(store: str, device: str) -> Bench:
+def _bench(store: str, device: str) -> Workspace:
     _fetched.cache_clear()  # benches that hold models on a GPU that is somebody else's now
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return Bench(store, device)
+    return Workspace(store, device)
 
 
 def _device(kind: str) -> str:
     """The device for this task, of the driver's type: of several GPUs the one that Ray has lent.
 
-    Ray hides the others by an environment variable, but a process that lives on may be lent another one next time, when it is too
-    late for that; so it sees them all, and picks.
+    Ray hides the others by an environment variable, but a process that lives on may be lent another
+    one next time, when it is too late for that; so it sees them all, and picks.
     """
     if kind != "cuda":
         return kind

@@ -1,4 +1,6 @@
-"""Steps in line until nothing that they rest on is missing, for an engine that runs many at once."""
+"""Steps in line until nothing that they rest on is missing, for an engine that runs many at
+once.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +11,17 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
-from cloakwork.benchmark.execution.serial import Outcome, Tell
+from cloakwork.benchmark.execution.serial import Outcome, StepProgress
 
-# whether nothing is left to do for a step, whether its result was made by the one who says so, why it has failed
-Answer = tuple[bool, bool, str | None]
+# whether nothing is left to do for a step, whether its result was made by the one who says so, why
+# it has failed
+TaskResult = tuple[bool, bool, str | None]
 
 
 @dataclass
 class Queue:
-    """Steps by number, in the order of their graph, as far as that can be kept. Every step and every edge is touched once.
+    """Steps by number, in the order of their graph, as far as that can be kept. Every step and
+    every edge is touched once.
 
     Attributes:
         names: of their results.
@@ -29,7 +33,7 @@ class Queue:
     names: Sequence[str]
     before: Sequence[Sequence[int]]
     pools: Sequence[Any]
-    tell: Tell | None = None
+    tell: StepProgress | None = None
     outcome: Outcome = field(default_factory=Outcome)
     done: int = 0
     flying: Counter[Hashable] = field(default_factory=Counter)
@@ -38,7 +42,9 @@ class Queue:
     def __post_init__(self) -> None:
         self._missing = [len(b) for b in self.before]
         self._after: list[list[int]] = [[] for _ in self.before]
-        self._ready: dict[Hashable, list[int]] = {pool: [] for pool in dict.fromkeys(self.pools)}  # heaps
+        self._ready: dict[Hashable, list[int]] = {
+            pool: [] for pool in dict.fromkeys(self.pools)
+        }  # heaps
         self._resting: list[tuple[float, int]] = []
         for number, before in enumerate(self.before):
             for other in before:
@@ -52,24 +58,32 @@ class Queue:
         return len(self.names) - self.done
 
     def start(self, room: Mapping[Any, int], most: int | None = None) -> Iterator[int]:
-        """Takes out the steps that can run now: of each pool as many as there is room for, together at most `most`."""
+        """Takes out the steps that can run now: of each pool as many as there is room for, together
+        at most `most`.
+        """
         while self._resting and self._resting[0][0] <= time.monotonic():
             self._push(heappop(self._resting)[1])
         for pool, heap in self._ready.items():
-            while heap and self.flying[pool] < room[pool] and (most is None or self.flying.total() < most):
+            while (
+                heap
+                and self.flying[pool] < room[pool]
+                and (most is None or self.flying.total() < most)
+            ):
                 self.flying[pool] += 1
                 yield heappop(heap)
 
-    def settle(self, number: int, answer: Answer, again: float) -> list[int]:
+    def complete(self, number: int, answer: TaskResult, again: float) -> list[int]:
         """Takes note of what became of a step that was started.
 
         Args:
             number: of the step.
-            answer: if something is left to do, somebody else is at it: it is in line again after `again` seconds.
+            answer: if something is left to do, somebody else is at it: it is in line again after
+                `again` seconds.
             again: seconds.
 
         Returns:
-            The steps for which nothing is left to do now: itself, and those that cannot be made because it failed.
+            The steps for which nothing is left to do now: itself, and those that cannot be made
+                because it failed.
         """
         finished, made, failed = answer
         self.flying[self.pools[number]] -= 1
@@ -97,7 +111,10 @@ class Queue:
             self._missing[later] -= 1
             if self._missing[later]:
                 continue
-            if lost := next((self.names[b] for b in self.before[later] if self.names[b] in self.outcome.failed), None):
+            if lost := next(
+                (self.names[b] for b in self.before[later] if self.names[b] in self.outcome.failed),
+                None,
+            ):
                 yield later, f"{lost}, which it rests on, failed"
             else:
                 self._push(later)

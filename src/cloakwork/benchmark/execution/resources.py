@@ -1,6 +1,7 @@
 """What a step's task asks of a machine of a cluster: processors, a GPU, memory.
 
-A method's module may say `GPUS` (a number or a share) and `MEMORY_GB`; where it says nothing, its kind decides.
+A method's module may say `GPUS` (a number or a share) and `MEMORY_GB`; where it says nothing, its
+kind decides.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from cloakwork.evaluation.steps import Step
 from cloakwork.registry import EMBEDDED
 
 GPU_SHARE = 0.1  # of one, for steps that ask no model: their tensors are on it all the same
-# of a task, where its method's module says nothing: with embedded models, and how many times as much with others
+# of a task, where its method's module says nothing: with embedded models, and how many times as
+# much with others
 MEMORY_GB = {"protect": 2.0, "purify": 1.5, "mix": 1.0, "attack": 2.0, "score": 1.5}
 LARGER = 4
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a task asks of a machine; memory is in bytes, decides where the task is placed, and is not enforced."""
+    """What a task asks of a machine; memory is in bytes, decides where the task is placed, and is
+    not enforced.
+    """
 
     cpus: int
     gpus: float
@@ -32,11 +36,17 @@ class Resources:
 
     def slots(self, nodes: Iterable[dict[str, float]]) -> int:
         """Tasks of this kind that machines with such resources could run at once."""
-        asked = [(what, n) for what, n in (("CPU", self.cpus), ("GPU", self.gpus), ("memory", self.memory)) if n]
+        asked = [
+            (what, n)
+            for what, n in (("CPU", self.cpus), ("GPU", self.gpus), ("memory", self.memory))
+            if n
+        ]
         return sum(min(int(node.get(what, 0) / n + 1e-9) for what, n in asked) for node in nodes)
 
 
-def resources_for(todo: Iterable[Step], device: str, nodes: list[dict[str, float]]) -> list[Resources]:
+def resources_for(
+    todo: Iterable[Step], device: str, nodes: list[dict[str, float]]
+) -> list[Resources]:
     """What the task of each step asks; memory is cut to the largest machine's, since it is a guess.
 
     Args:
@@ -67,8 +77,12 @@ def resources_for(todo: Iterable[Step], device: str, nodes: list[dict[str, float
 
 def of_one(step: Step, device: str, largest: int) -> Resources:
     """What one asks, of machines with at most so many bytes."""
-    module = registry.load(steps.FOLDERS[step.kind], step.name) if step.kind in steps.FOLDERS else None
+    module = (
+        registry.load(steps.FOLDERS[step.kind], step.name) if step.kind in steps.FOLDERS else None
+    )
     factor = 1 if set(step.models) <= set(EMBEDDED) else LARGER
     memory = getattr(module, "MEMORY_GB", MEMORY_GB[step.kind] * factor)
-    gpus = max(getattr(module, "GPUS", 1 if step.models else 0), GPU_SHARE) if device == "cuda" else 0
+    gpus = (
+        max(getattr(module, "GPUS", 1 if step.models else 0), GPU_SHARE) if device == "cuda" else 0
+    )
     return Resources(torch.get_num_threads(), gpus, min(int(memory * 1e9), largest))

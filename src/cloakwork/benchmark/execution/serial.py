@@ -9,9 +9,9 @@ from statistics import median
 
 from cloakwork.errors import Unwritable
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.steps import Bench, Step
+from cloakwork.evaluation.steps import Step, Workspace
 
-Tell = Callable[[int, int, str], None]  # steps done, of how many, what was done last
+StepProgress = Callable[[int, int, str], None]  # steps done, of how many, what was done last
 
 
 @dataclass
@@ -32,26 +32,28 @@ class Outcome:
         return self._first(lost) if rests and lost in self.failed else self.failed[name]
 
 
-def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> Outcome:
+def serial(
+    targets: Iterable[Step], workspace: Workspace, tell: StepProgress | None = None
+) -> Outcome:
     """Makes what is missing for the targets, in this process.
 
-    Steps that other processes are at are passed over and come again later, if need be after those others have died. A step
-    that raises has failed, with all that rests on it; the others go on.
+    Steps that other processes are at are passed over and come again later, if need be after those
+    others have died. A step that raises has failed, with all that rests on it; the others go on.
 
     Args:
         targets: steps whose results are wanted.
-        bench: store, device and models.
+        workspace: store, device and models.
         tell: called after every step.
     """
-    waiting = steps.graph(targets, bench, missing=True)
+    waiting = steps.graph(targets, workspace, missing=True)
     outcome, total, finished = Outcome(), len(waiting), 0
     while waiting:
         later = {}
         for name, step in waiting.items():
-            before = [steps.name_of(other, bench) for other in step.rests_on]
+            before = [steps.name_of(other, workspace) for other in step.dependencies]
             if lost := next((b for b in before if b in outcome.failed), None):
                 outcome.failed[name] = f"{lost}, which it rests on, failed"
-            elif any(b in later for b in before) or not run_step(step, name, bench, outcome):
+            elif any(b in later for b in before) or not run_step(step, name, workspace, outcome):
                 later[name] = step
                 continue
             finished += 1
@@ -63,21 +65,24 @@ def serial(targets: Iterable[Step], bench: Bench, tell: Tell | None = None) -> O
     return outcome
 
 
-def run_step(step: Step, name: str, bench: Bench, outcome: Outcome) -> bool:
-    """Makes a step whose inputs are there, unless somebody else is at it, and notes in `outcome` what became of it.
+def run_step(step: Step, name: str, workspace: Workspace, outcome: Outcome) -> bool:
+    """Makes a step whose inputs are there, unless somebody else is at it, and notes in `outcome`
+    what became of it.
 
     Returns:
         Whether nothing is left to do for it: its result is there, or it has failed.
     """
-    if bench.results.has(name):
+    if workspace.results.has(name):
         return True
     try:
-        if compute.attempt(step, bench) is None:
+        if compute.attempt(step, workspace) is None:
             return False
         outcome.made.append(name)
     except Unwritable:  # nothing that comes after could be kept either
         raise
-    except Exception as error:  # a recipe's other steps are worth having whatever went wrong in this one
+    except (
+        Exception
+    ) as error:  # a recipe's other steps are worth having whatever went wrong in this one
         outcome.failed[name] = f"{type(error).__name__}: {error}"
     return True
 
@@ -100,12 +105,17 @@ class Expected:
         return 0.0 if not todo else None if self.seconds is None else todo * self.seconds
 
 
-def expect(targets: Iterable[Step], bench: Bench) -> list[Expected]:
-    """All steps of a run by kind and method, how many of them are cached, and what the others may take; computes nothing."""
+def expect(targets: Iterable[Step], workspace: Workspace) -> list[Expected]:
+    """All steps of a run by kind and method, how many of them are cached, and what the others may
+    take; computes nothing.
+    """
     taken: dict[tuple[str, str], list[float]] = {}
-    for record in bench.results.records():
+    for record in workspace.results.records():
         taken.setdefault((record["kind"], record["name"]), []).append(record["seconds"])
     counts: dict[tuple[str, str], list[bool]] = {}
-    for name, step in steps.graph(targets, bench).items():
-        counts.setdefault((step.kind, step.name), []).append(bench.results.has(name))
-    return [Expected(*of, len(there), sum(there), median(taken[of]) if of in taken else None) for of, there in counts.items()]
+    for name, step in steps.graph(targets, workspace).items():
+        counts.setdefault((step.kind, step.name), []).append(workspace.results.has(name))
+    return [
+        Expected(*of, len(there), sum(there), median(taken[of]) if of in taken else None)
+        for of, there in counts.items()
+    ]

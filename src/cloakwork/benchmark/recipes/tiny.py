@@ -1,7 +1,8 @@
 """The measured tables of the documents: every protection on `tiny`, and the red team.
 
-`data` holds the folder `identities` (a folder for each person, with set_A and set_B in it) and the folder `subjects` (a folder
-of photos for each thing). All of it takes some days of one core; a table at a time is what --table is for.
+`data` holds the folder `identities` (a folder for each person, with set_A and set_B in it) and the
+folder `subjects` (a folder of photos for each thing). All of it takes some days of one core; a
+table at a time is what --table is for.
 """
 
 from __future__ import annotations
@@ -9,19 +10,36 @@ from __future__ import annotations
 from itertools import combinations
 from pathlib import Path
 
-from cloakwork.benchmark.grids import THINGS, Grid, Table, people, thief, things
+from cloakwork.benchmark.grids import THINGS, Grid, Table, people, things, threat_model
 from cloakwork.errors import UserError
-from cloakwork.evaluation.design import Subject, Thief
+from cloakwork.evaluation.design import Subject, ThreatModel
 
 EVERY = (
-    "pid", "fsmg", "simac", "ace", "metacloak", "caat", "photoguard", "aspl", "advdm", "mist", "sdst", "sds", "glaze",
-    "photoguard:tiny-diffusion", "advdm:tiny-minus", "sds:tiny-plus",
-)  # fmt: skip
-# MetaCloak's released loop at a tenth of its schedule (and with four pictures of the person and four of the class a step, where
-# the release has one and one): surrogates that stay as they are; that move as little as the released ones do, by their rate and
+    "pid",
+    "fsmg",
+    "simac",
+    "ace",
+    "metacloak",
+    "caat",
+    "photoguard",
+    "aspl",
+    "advdm",
+    "mist",
+    "sdst",
+    "sds",
+    "glaze",
+    "photoguard:tiny-diffusion",
+    "advdm:tiny-minus",
+    "sds:tiny-plus",
+)
+# MetaCloak's released loop at a tenth of its schedule (and with four pictures of the person and
+# four of the class a step, where
+# the release has one and one): surrogates that stay as they are; that move as little as the
+# released ones do, by their rate and
 # their bf16 weights; that learn at the rate of the plain thief
 FROZEN = tuple(
-    f"metacloak:tiny-release:training.batch=4,training.{how}" for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
+    f"metacloak:tiny-release:training.batch=4,training.{how}"
+    for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
 )
 # the release's whole schedule, a picture of the person and one of the class a step
 RELEASED = "metacloak:tiny-release:interval=200,surrogate_steps=1000,class_images=200,training.lr=5e-7,training.weights=bfloat16"
@@ -29,29 +47,45 @@ OURS = "cloakwork"
 BEST = (OURS, "pid", "simac", "fsmg")
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
 ATTACKED = ("fsmg", "aspl", "aspl@tiny+tiny-b", "metacloak", "advdm", "photoguard", "glaze", OURS)
-# the red team's photos are as large as the model's own pictures, as in the papers, whose purifiers see 512 of 512 px: what is
-# done to larger ones mostly goes when they are made small for the thief, purification and perturbation alike
+# the red team's photos are as large as the model's own pictures, as in the papers, whose purifiers
+# see 512 of 512 px: what is
+# done to larger ones mostly goes when they are made small for the thief, purification and
+# perturbation alike
 SIDE = 128
 DIFFUSION = "gridpure"  # the purifier that stands for those by diffusion
 MAIN = ("", "jpeg", "codesr", DIFFUSION)  # what every protection is tried against
 PURIFIERS = (
-    "jpeg", "resize", "blur", "noise", "median", "quantise", "tvm", "bilateral_guided", "jpeg+resize", "codesr",
-    "codesr:noisy", "diffpure", "gridpure", "latent_diffpure", "impress",
-)  # fmt: skip
+    "jpeg",
+    "resize",
+    "blur",
+    "noise",
+    "median",
+    "quantise",
+    "tvm",
+    "bilateral_guided",
+    "jpeg+resize",
+    "codesr",
+    "codesr:noisy",
+    "diffpure",
+    "gridpure",
+    "latent_diffpure",
+    "impress",
+)
 # one of GrIDPure's rounds stands for all five, which would take five times as long
 KNOWN = ("jpeg", "tvm", "codesr", f"{DIFFUSION}:iterations=1")
 ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
 SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
 EDITS = ("a photo of a person", "a photo of a sunflower")
 
-# the red team's thief: of clean photos .86 of its pictures match (six people, 16 pictures each; the plain one's .91), for 33 CPU
+# the red team's thief: of clean photos .86 of its pictures match (six people, 16 pictures each; the
+# plain one's .91), for 33 CPU
 # seconds in place of 55; with half its learning rate .73
 LEAN = "dreambooth:tiny:steps=150,lr=0.001,final_lr=0.05"
 CDL = ("train", "suffix", "negative")
 
-PLAIN = thief("plain")
-TRANSFORMED = thief("with transformations", "dreambooth:transformed")
-JPEG = thief("JPEG 75", "dreambooth:jpeg")
+PLAIN = threat_model("plain")
+TRANSFORMED = threat_model("with transformations", "dreambooth:transformed")
+JPEG = threat_model("JPEG 75", "dreambooth:jpeg")
 THREE = (PLAIN, TRANSFORMED, JPEG)
 
 
@@ -78,18 +112,21 @@ def _protections(data: Path) -> tuple[Table, ...]:
     few = who[:3]
     mismatch = (
         PLAIN,
-        thief("other victim", victim="tiny-b"),
-        thief("other token", "dreambooth:token=t@t"),
-        thief("other prompt", "dreambooth:instance_prompt=a dslr portrait of sks person"),
-        thief("half clean", clean_share=0.5),
-        thief("three quarters clean", clean_share=0.75),
-        thief("service", "lora:service", victim="tiny-b"),
+        threat_model("other victim", victim="tiny-b"),
+        threat_model("other token", "dreambooth:token=t@t"),
+        threat_model("other prompt", "dreambooth:instance_prompt=a dslr portrait of sks person"),
+        threat_model("half clean", clean_share=0.5),
+        threat_model("three quarters clean", clean_share=0.75),
+        threat_model("service", "lora:service", victim="tiny-b"),
     )
-    asked = (thief("lean", LEAN), TRANSFORMED)
-    others = (thief("LoRA", "lora"), thief("textual inversion", "textual_inversion"))
+    asked = (threat_model("lean", LEAN), TRANSFORMED)
+    others = (threat_model("LoRA", "lora"), threat_model("textual inversion", "textual_inversion"))
     edits = (
-        *(thief(f"SDEdit {s:g}", f"sdedit:tiny:strengths={s}", prompts=EDITS) for s in (0.1, 0.2, 0.3)),
-        thief("inpainting", "inpaint:tiny:strengths=1.0", prompts=EDITS),
+        *(
+            threat_model(f"SDEdit {s:g}", f"sdedit:tiny:strengths={s}", prompts=EDITS)
+            for s in (0.1, 0.2, 0.3)
+        ),
+        threat_model("inpainting", "inpaint:tiny:strengths=1.0", prompts=EDITS),
     )
     return (
         Table("methods", (*EVERY, OURS), (TRANSFORMED,), who, rival=OURS),
@@ -100,52 +137,95 @@ def _protections(data: Path) -> tuple[Table, ...]:
         Table("edits", (*EVERY, OURS), edits, who, ("lpips", "ssim")),
         Table("other attackers", BEST, others, who, rival=OURS),
         Table("things", BEST, (PLAIN,), things(data / "subjects", SUBJECTS), THINGS, rival=OURS),
-        # at 11 so many PGD steps leave a lean thief nothing, whatever the surrogates do, and at 4 everything
+        # at 11 so many PGD steps leave a lean thief nothing, whatever the surrogates do, and at 4
+        # everything
         Table("frozen", FROZEN, asked, few, budget=6.4, dtype="bfloat16", rival=FROZEN[0]),
-        Table("whole schedule", (RELEASED, FROZEN[1]), asked, who[:1], budget=6.4, dtype="bfloat16", rival=FROZEN[1]),
+        Table(
+            "whole schedule",
+            (RELEASED, FROZEN[1]),
+            asked,
+            who[:1],
+            budget=6.4,
+            dtype="bfloat16",
+            rival=FROZEN[1],
+        ),
         Table("many steps", FROZEN[:1], THREE, who, seeds=2),
         Table("learning", (FROZEN[0], FROZEN[2]), (PLAIN,), who, seeds=2, rival=FROZEN[0]),
-        Table("ablation", ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)), (TRANSFORMED,), few,
-              dtype="bfloat16", rival="metacloak"),
-        *(Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), few, budget=r, dtype="bfloat16") for r in (4, 8, 16)),
-    )  # fmt: skip
+        Table(
+            "ablation",
+            ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)),
+            (TRANSFORMED,),
+            few,
+            dtype="bfloat16",
+            rival="metacloak",
+        ),
+        *(
+            Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), few, budget=r, dtype="bfloat16")
+            for r in (4, 8, 16)
+        ),
+    )
 
 
 def _red_team(data: Path) -> tuple[Table, ...]:
     who = people(data / "identities", SIDE)
     few = who[:3]
     others = (p for p in PURIFIERS if p not in MAIN)
-    switches = tuple(thief("+".join(on) or "no CDL", _lean(on)) for r in range(4) for on in combinations(CDL, r))
-    # tiny has learned from noisy pictures that say so, and the noise's usual name has such words in it
-    unknown = thief("all three, no word of the noise's name known", _lean(CDL) + ",cdl.noise=bhj qvx")
+    switches = tuple(
+        threat_model("+".join(on) or "no CDL", _lean(on))
+        for r in range(4)
+        for on in combinations(CDL, r)
+    )
+    # tiny has learned from noisy pictures that say so, and the noise's usual name has such words in
+    # it
+    unknown = threat_model(
+        "all three, no word of the noise's name known", _lean(CDL) + ",cdl.noise=bhj qvx"
+    )
     adaptive = (
         *(_purified(p) for p in ("", "jpeg", "tvm", "codesr", DIFFUSION)),
         *(_purified(p, cdl=True) for p in ("", "codesr")),
     )
     return (
         Table("purifiers", ATTACKED, _with_and_without_cdl(*MAIN), who, dtype="bfloat16"),
-        Table("other purifiers", ("aspl",), _with_and_without_cdl("", *others), who, dtype="bfloat16"),
+        Table(
+            "other purifiers", ("aspl",), _with_and_without_cdl("", *others), who, dtype="bfloat16"
+        ),
         Table("switches", ("aspl",), (*switches, unknown), who, dtype="bfloat16"),
-        Table("adaptive", ("advdm", "adaptive", OURS, f"{OURS}:adaptive"), adaptive, few, budget=16, dtype="bfloat16"),
+        Table(
+            "adaptive",
+            ("advdm", "adaptive", OURS, f"{OURS}:adaptive"),
+            adaptive,
+            few,
+            budget=16,
+            dtype="bfloat16",
+        ),
         *(_adaptive_to(known, adaptive, few) for known in KNOWN),
     )
 
 
-def _with_and_without_cdl(*purifiers: str) -> tuple[Thief, ...]:
-    """Thieves who use each purifier ("": none), without contrastive decoupling learning and with it."""
+def _with_and_without_cdl(*purifiers: str) -> tuple[ThreatModel, ...]:
+    """Thieves who use each purifier ("": none), without contrastive decoupling learning and with
+    it.
+    """
     return tuple(_purified(p, cdl=cdl) for p in purifiers for cdl in (False, True))
 
 
-def _purified(purifiers: str, *, cdl: bool = False) -> Thief:
+def _purified(purifiers: str, *, cdl: bool = False) -> ThreatModel:
     label = ", ".join([purifiers] * bool(purifiers) + ["CDL"] * cdl) or "lean"
-    return thief(label, _lean(CDL if cdl else ()), purifiers=purifiers)
+    return threat_model(label, _lean(CDL if cdl else ()), purifiers=purifiers)
 
 
-def _adaptive_to(known: str, thieves: tuple[Thief, ...], who: tuple[Subject, ...]) -> Table:
+def _adaptive_to(known: str, thieves: tuple[ThreatModel, ...], who: tuple[Subject, ...]) -> Table:
     """A protection that knows one purifier, against those of the thieves who use it."""
     name = known.partition(":")[0]
     users = tuple(t for t in thieves if any(used == name for used, _ in t.purifiers))
-    return Table(f"adaptive to {name}", ("advdm", f"adaptive:tiny:purifiers={known}"), users, who, budget=16, dtype="bfloat16")
+    return Table(
+        f"adaptive to {name}",
+        ("advdm", f"adaptive:tiny:purifiers={known}"),
+        users,
+        who,
+        budget=16,
+        dtype="bfloat16",
+    )
 
 
 def _lean(switches: tuple[str, ...]) -> str:

@@ -1,8 +1,10 @@
-"""What people answered on the blind page: how often the protected photo was found, how often the clean result was preferred.
+"""What people answered on the blind page: how often the protected photo was found, how often the
+clean result was preferred.
 
-An answer is right when the participant found the protected photo (task "seen"), or took the thief's picture from clean photos
-for the one more like the subject (task "likeness"). Half of all answers are right by guessing alone: a protection that nobody
-sees stays near one half in the first task, and one that works rises above it in the second.
+An answer is right when the participant found the protected photo (task "seen"), or took the thief's
+picture from clean photos for the one more like the subject (task "likeness"). Half of all answers
+are right by guessing alone: a protection that nobody sees stays near one half in the first task,
+and one that works rises above it in the second.
 """
 
 from __future__ import annotations
@@ -16,7 +18,10 @@ from typing import Any
 
 from cloakwork.errors import UserError
 
-TASKS = {"seen": "the protected photo was found", "likeness": "the result from clean photos looked more like the subject"}
+TASKS = {
+    "seen": "the protected photo was found",
+    "likeness": "the result from clean photos looked more like the subject",
+}
 FORMAT = 1
 FASTEST = 1.0  # seconds; nobody looks at two pictures and decides in less
 Z = 1.959963984540054  # of a normal distribution's 95 %
@@ -62,21 +67,28 @@ class Answers:
                     for s in found
                 )
         for name, by in self.participants.items():
-            yield f"{name}: " + ", ".join(f"{task} {right} of {n} right" for task, (right, n) in by.items())
+            yield f"{name}: " + ", ".join(
+                f"{task} {right} of {n} right" for task, (right, n) in by.items()
+            )
         yield from self.notes
 
 
 def analyse(files: Sequence[Path | str]) -> Answers:
-    """Right answers by task and protection, over the files that participants downloaded from the blind page.
+    """Right answers by task and protection, over the files that participants downloaded from the
+    blind page.
 
     Args:
-        files: JSON; of two by the same participant for the same page, each pair of pictures counts once.
+        files: JSON; of two by the same participant for the same page, each pair of pictures counts
+            once.
 
     Raises:
-        UserError: no file, files that cannot be read as answers (all of them named), or no answer left.
+        UserError: no file, files that cannot be read as answers (all of them named), or no answer
+            left.
     """
     if not files:
-        raise UserError("No answers were given; name the files that participants have downloaded from ab.html.")
+        raise UserError(
+            "No answers were given; name the files that participants have downloaded from ab.html."
+        )
     kept, seconds, pages, faults, again = {}, {}, set(), [], 0
     for file in files:
         try:
@@ -100,7 +112,9 @@ def analyse(files: Sequence[Path | str]) -> Answers:
             f"No answer is left: {len(kept)} were given, all in under {FASTEST:g} second; ask people to take their time."
         )
     return Answers(
-        tuple(_shares(slow.values())), _participants(slow), tuple(_notes(len(kept) - len(slow), again, len(pages), slow))
+        tuple(_shares(slow.values())),
+        _participants(slow),
+        tuple(_notes(len(kept) - len(slow), again, len(pages), slow)),
     )
 
 
@@ -121,22 +135,34 @@ def _read(path: Path) -> dict[str, Any]:
     if said["format"] > FORMAT:
         raise ValueError(f"format {said['format']}, this reads {FORMAT}")
     for a in said["answers"]:
-        sound = isinstance(a["right"], bool) and isinstance(a["pair"], str) and isinstance(a["protection"], str)
+        sound = (
+            isinstance(a["right"], bool)
+            and isinstance(a["pair"], str)
+            and isinstance(a["protection"], str)
+        )
         if not sound or a["task"] not in TASKS or not math.isfinite(float(a["seconds"])):
             raise ValueError(f"{a} is no answer")
-    return {"page": str(said["page"]), "participant": str(said["participant"]), "answers": said["answers"]}
+    return {
+        "page": str(said["page"]),
+        "participant": str(said["participant"]),
+        "answers": said["answers"],
+    }
 
 
 def _shares(answers: Iterable[tuple[str, str, bool]]) -> Iterator[Share]:
     found: dict[tuple[str, str], list[bool]] = {}
     for task, protection, right in answers:
         found.setdefault((task, protection), []).append(right)
-    for (task, protection), rights in sorted(found.items(), key=lambda f: (list(TASKS).index(f[0][0]), f[0][1])):
+    for (task, protection), rights in sorted(
+        found.items(), key=lambda f: (list(TASKS).index(f[0][0]), f[0][1])
+    ):
         n, right = len(rights), sum(rights)
         yield Share(task, protection, right, n, *wilson(right, n), binomial(right, n))
 
 
-def _participants(answers: dict[tuple[str, str, str], tuple[str, str, bool]]) -> dict[str, dict[str, tuple[int, int]]]:
+def _participants(
+    answers: dict[tuple[str, str, str], tuple[str, str, bool]],
+) -> dict[str, dict[str, tuple[int, int]]]:
     found: dict[str, dict[str, tuple[int, int]]] = {}
     for (_, who, _), (task, _, right) in sorted(answers.items()):
         before = found.setdefault(who, {}).get(task, (0, 0))

@@ -1,4 +1,6 @@
-"""The blind page: which of two photos is the protected one, which of two results looks more like the subject."""
+"""The blind page: which of two photos is the protected one, which of two results looks more like
+the subject.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from torch import Tensor
 
 from cloakwork.benchmark import grids
 from cloakwork.benchmark.report import blind_answers, html, thumbnails
-from cloakwork.benchmark.report.thumbnails import Shot
-from cloakwork.benchmark.results import Findings
-from cloakwork.evaluation.design import CLEAN, Subject, Thief
-from cloakwork.evaluation.steps import Bench
+from cloakwork.benchmark.report.thumbnails import InlineImage
+from cloakwork.benchmark.results import Results
+from cloakwork.evaluation.design import CLEAN, Subject, ThreatModel
+from cloakwork.evaluation.steps import Workspace
 from cloakwork.photos.sheets import thumbnail
 
 SIDE = 192  # pixels of a photo's own that are shown, so that two fit side by side on a phone
@@ -31,11 +33,11 @@ class Pair:
     task: str
     """one of ab.TASKS"""
     protection: str
-    left: Shot
-    right: Shot
+    left: InlineImage
+    right: InlineImage
     answer: str
     """left or right"""
-    reference: Shot | None = None
+    reference: InlineImage | None = None
     """the subject"""
 
     @property
@@ -43,8 +45,10 @@ class Pair:
         return sum(len(s.uri) for s in (self.left, self.right, self.reference) if s)
 
 
-def pairs(grid: grids.Grid, bench: Bench, room: int) -> list[Pair]:
-    """Questions from what the store holds: at most PAIRS of each task and `room` bytes, protections and photo sets in turns."""
+def pairs(grid: grids.Grid, workspace: Workspace, room: int) -> list[Pair]:
+    """Questions from what the store holds: at most PAIRS of each task and `room` bytes, protections
+    and photo sets in turns.
+    """
     rng = torch.Generator().manual_seed(SEED)
     found: list[Pair] = []
     for make in (_seen, _likeness):
@@ -52,9 +56,10 @@ def pairs(grid: grids.Grid, bench: Bench, room: int) -> list[Pair]:
         for line, subject, thief, which in _turns(grid):
             if len(mine) == PAIRS:
                 break
-            # sides are drawn for two questions at once: in one the answer is left, in the other right
+            # sides are drawn for two questions at once: in one the answer is left, in the other
+            # right
             left = 1 - left if len(mine) % 2 else int(torch.randint(0, 2, (), generator=rng))
-            pair = make(line, subject, thief, which, bench, left == 1, rng)
+            pair = make(line, subject, thief, which, workspace, left == 1, rng)
             if pair and used + pair.size <= room // 2:
                 used += pair.size
                 mine.append(pair)
@@ -62,27 +67,53 @@ def pairs(grid: grids.Grid, bench: Bench, room: int) -> list[Pair]:
     return found
 
 
-def page(findings: Findings, found: Sequence[Pair]) -> str:
+def page(findings: Results, found: Sequence[Pair]) -> str:
     """The page; its key stands in it encoded and is read at the end only."""
     questions = [
-        {"task": p.task, "left": p.left.uri, "right": p.right.uri, "reference": p.reference.uri if p.reference else ""}
+        {
+            "task": p.task,
+            "left": p.left.uri,
+            "right": p.right.uri,
+            "reference": p.reference.uri if p.reference else "",
+        }
         for p in found
     ]
-    digest = hashlib.sha256(json.dumps([questions, [p.answer for p in found]]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(
+        json.dumps([questions, [p.answer for p in found]]).encode()
+    ).hexdigest()[:16]
     key = json.dumps([[p.answer, p.protection] for p in found]).encode()
     mask = hashlib.sha256(digest.encode()).digest()
     coded = base64.b64encode(bytes(b ^ mask[i % len(mask)] for i, b in enumerate(key))).decode()
-    data = {"format": blind_answers.FORMAT, "page": digest, "seed": SEED, "pairs": questions, "key": coded, "mask": mask.hex()}
+    data = {
+        "format": blind_answers.FORMAT,
+        "page": digest,
+        "seed": SEED,
+        "pairs": questions,
+        "key": coded,
+        "mask": mask.hex(),
+    }
     return html.fill(
-        "ab.html.j2", "ab", findings=findings, data=data, n=len(found), seed=SEED, page=digest, fastest=blind_answers.FASTEST
+        "ab.html.j2",
+        "ab",
+        findings=findings,
+        data=data,
+        n=len(found),
+        seed=SEED,
+        page=digest,
+        fastest=blind_answers.FASTEST,
     )
 
 
-def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, Thief, int]]:
-    """Every line that changes photos with every photo set, and which photo or picture of it: first every line with some set, then
-    with the next, then all again with the next photo.
+def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, ThreatModel, int]]:
+    """Every line that changes photos with every photo set, and which photo or picture of it: first
+    every line with some set, then with the next, then all again with the next photo.
     """
-    lines = [(line, table.thieves[0]) for table in grid.tables for line in grids.lines(table) if line.budget]
+    lines = [
+        (line, table.thieves[0])
+        for table in grid.tables
+        for line in grids.lines(table)
+        if line.budget
+    ]
     most = max((len(line.subjects) for line, _ in lines), default=0)
     for turn in range(most * PAIRS):
         for i, (line, thief) in enumerate(lines):
@@ -90,9 +121,18 @@ def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, Thief, int]]
 
 
 def _seen(
-    line: grids.Line, subject: Subject, thief: Thief, which: int, bench: Bench, left: bool, rng: torch.Generator
+    line: grids.Line,
+    subject: Subject,
+    thief: ThreatModel,
+    which: int,
+    workspace: Workspace,
+    left: bool,
+    rng: torch.Generator,
 ) -> Pair | None:
-    before, after = thumbnails.photos(subject.clean, bench), thumbnails.learned(line, subject, bench)
+    before, after = (
+        thumbnails.photos(subject.clean, workspace),
+        thumbnails.learned(line, subject, workspace),
+    )
     if not before or not after or which >= len(before):
         return None
     top, start = thumbnails.crop(before[which], SIDE, rng)
@@ -101,17 +141,33 @@ def _seen(
 
 
 def _likeness(
-    line: grids.Line, subject: Subject, thief: Thief, which: int, bench: Bench, left: bool, rng: torch.Generator
+    line: grids.Line,
+    subject: Subject,
+    thief: ThreatModel,
+    which: int,
+    workspace: Workspace,
+    left: bool,
+    rng: torch.Generator,
 ) -> Pair | None:
     clean_line = grids.Line("none", CLEAN, line.subjects)
-    bare, held = (thumbnails.loot(x, subject, thief, bench) for x in (clean_line, line))
-    photos = thumbnails.photos(subject.references, bench)
+    bare, held = (thumbnails.loot(x, subject, thief, workspace) for x in (clean_line, line))
+    photos = thumbnails.photos(subject.references, workspace)
     if bare is None or held is None or not photos or which >= min(len(bare), len(held)):
         return None
     reference = thumbnails.shot(thumbnail(photos[0]), "", "")
     return _pair("likeness", line.protection, bare[which], held[which], left, reference)
 
 
-def _pair(task: str, protection: str, answer: Tensor, other: Tensor, left: bool, reference: Shot | None = None) -> Pair:
-    one, two = (thumbnails.shot(p, "", "", lossless=True) for p in ((answer, other) if left else (other, answer)))
+def _pair(
+    task: str,
+    protection: str,
+    answer: Tensor,
+    other: Tensor,
+    left: bool,
+    reference: InlineImage | None = None,
+) -> Pair:
+    one, two = (
+        thumbnails.shot(p, "", "", lossless=True)
+        for p in ((answer, other) if left else (other, answer))
+    )
     return Pair(task, protection, one, two, "left" if left else "right", reference)

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cloakwork.benchmark.report import leaderboard, wording
-from cloakwork.benchmark.results import TableFindings
+from cloakwork.benchmark.results import TableResults
 from cloakwork.evaluation import figures
 from cloakwork.evaluation.intervals import Estimate
 
@@ -17,16 +17,25 @@ WIDTH = 4.8  # inches; a phone shows it at three quarters
 LETTERS = 17  # of a chain of purifiers that stand in a field
 
 
-def heat(table: TableFindings, name: str) -> str:
-    """Protections x purifiers: what the worst thief with each gets; the first column says which was the worst of all."""
+def heat(table: TableResults, name: str) -> str:
+    """Protections x purifiers: what the worst thief with each gets; the first column says which was
+    the worst of all.
+    """
     cases = leaderboard.worst_cases(table)
     chains = list(cases[0].by_purifiers)
     labels = {chain: chain or "as they are" for chain in chains}
     values, said = {}, {}
     for case in cases:
         row = {"worst": case.worst} | {labels[chain]: case.by_purifiers[chain] for chain in chains}
-        values[case.protection] = {column: cell.mean.mean if cell and cell.mean else math.nan for column, cell in row.items()}
-        said |= {(case.protection, c): wording.number(cell.mean.mean, cell.unit) for c, cell in row.items() if cell and cell.mean}
+        values[case.protection] = {
+            column: cell.mean.mean if cell and cell.mean else math.nan
+            for column, cell in row.items()
+        }
+        said |= {
+            (case.protection, c): wording.number(cell.mean.mean, cell.unit)
+            for c, cell in row.items()
+            if cell and cell.mean
+        }
         if case.worst and case.worst.mean:
             who = case.worst.purifiers or "as they are"
             who = who if len(who) <= LETTERS else who[: LETTERS - 1] + "…"
@@ -36,14 +45,22 @@ def heat(table: TableFindings, name: str) -> str:
     label = f"{table.metrics[0]} ({wording.safer(better)})"
 
     def draw(path: Path) -> None:
-        figures.heat(path, values, title="", label=label, words=said, reverse=better == "lower", rule=1)
+        figures.heat(
+            path, values, title="", label=label, words=said, reverse=better == "lower", rule=1
+        )
 
     return inline(name, draw)
 
 
-def stealth(table: TableFindings, name: str) -> str:
-    """LPIPS against what the table's first thief gets; "" where neither is known of any protection."""
-    cells = {c.protection: c for c in table.cells if c.metric == table.metrics[0] and c.thief == table.thieves[0]}
+def stealth(table: TableResults, name: str) -> str:
+    """LPIPS against what the table's first thief gets; "" where neither is known of any
+    protection.
+    """
+    cells = {
+        c.protection: c
+        for c in table.cells
+        if c.metric == table.metrics[0] and c.thief == table.thieves[0]
+    }
     points, controls = {}, {}
     for protection, cell in cells.items():
         seen = table.stealth.get(protection, {}).get("lpips")
@@ -55,16 +72,22 @@ def stealth(table: TableFindings, name: str) -> str:
     if not points:
         return ""
     better = next(iter(cells.values())).better
-    axes = ("LPIPS to the original (lower is less visible)", f"{table.metrics[0]} ({wording.safer(better)})")
+    axes = (
+        "LPIPS to the original (lower is less visible)",
+        f"{table.metrics[0]} ({wording.safer(better)})",
+    )
     return inline(
-        name, lambda path: figures.plane(path, points, title="", axes=axes, levels=controls, width=WIDTH)
-    )  # fmt: skip
+        name,
+        lambda path: figures.plane(path, points, title="", axes=axes, levels=controls, width=WIDTH),
+    )
 
 
 def bar(found: Estimate, low: float, high: float) -> dict[str, float]:
     """Where mean and interval lie between low and high, in per cent."""
     width = (high - low) or 1.0
-    at, start, end = ((min(max(v, low), high) - low) / width * 100 for v in (found.mean, found.low, found.high))
+    at, start, end = (
+        (min(max(v, low), high) - low) / width * 100 for v in (found.mean, found.low, found.high)
+    )
     return {"at": round(at, 1), "start": round(start, 1), "width": round(max(end - start, 0.0), 1)}
 
 
@@ -79,7 +102,12 @@ def inline(name: str, draw: Callable[[Path], None]) -> str:
         draw(Path(folder) / name)
         svg = (Path(folder) / f"{name}.svg").read_text(encoding="utf-8")
     svg = svg[svg.index("<svg") :]
-    for what in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r"<!--.*?-->", r' xmlns(:\w+)?="[^"]*"'):
+    for what in (
+        r"<metadata>.*?</metadata>",
+        r"<style.*?</style>",
+        r"<!--.*?-->",
+        r' xmlns(:\w+)?="[^"]*"',
+    ):
         svg = re.sub(what, "", svg, flags=re.S)
     svg = svg.replace("xlink:href", "href")
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cloakwork.benchmark.report import charts, leaderboard, wording
 from cloakwork.benchmark.report.gallery import Gallery
-from cloakwork.benchmark.results import Cell, Findings, TableFindings
+from cloakwork.benchmark.results import Cell, Results, TableResults
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,7 +29,7 @@ class Board:
     thief: str
     about: str
     """what the thief does"""
-    rows: list[leaderboard.Row]
+    rows: list[leaderboard.LeaderboardRow]
     low: float
     high: float
     """ends of the bars"""
@@ -47,24 +47,24 @@ class Part:
     """One table of the grid as the page shows it."""
 
     id: str
-    found: TableFindings
+    found: TableResults
     sentences: list[str]
     everywhere: list[str]
     """kinds of flags that all cells have"""
     better: dict[str, str]
     units: dict[str, str]
     boards: list[Board]
-    worst: list[leaderboard.Worst]
+    worst: list[leaderboard.WorstCase]
     heat: str
     stealth: str
 
 
-def parts(findings: Findings) -> list[Part]:
+def parts(findings: Results) -> list[Part]:
     """The tables as the page shows them, with their figures, which take a while to draw."""
     return [_part(table, f"table-{i + 1}") for i, table in enumerate(findings.tables)]
 
 
-def page(findings: Findings, drawn: Sequence[Part], gallery: Gallery, beside: Sequence[str]) -> str:
+def page(findings: Results, drawn: Sequence[Part], gallery: Gallery, beside: Sequence[str]) -> str:
     """The report.
 
     Args:
@@ -74,19 +74,31 @@ def page(findings: Findings, drawn: Sequence[Part], gallery: Gallery, beside: Se
         beside: names of the files that lie beside it, relative to it.
     """
     return fill(
-        "report.html.j2", "report",
-        findings=findings, parts=drawn, gallery=gallery, beside=list(beside), made=_made(findings.made),
-        flags=wording.grouped(findings.flags), victims=wording.victims(findings),
-        verdicts=leaderboard.VERDICTS, stealth=wording.STEALTH,
-        columns=_columns(findings), ids={kind: f"flag-{i + 1}" for i, kind in enumerate(wording.grouped(findings.flags))},
-    )  # fmt: skip
+        "report.html.j2",
+        "report",
+        findings=findings,
+        parts=drawn,
+        gallery=gallery,
+        beside=list(beside),
+        made=_made(findings.made),
+        flags=wording.grouped(findings.flags),
+        victims=wording.victims(findings),
+        verdicts=leaderboard.VERDICTS,
+        stealth=wording.STEALTH,
+        columns=_columns(findings),
+        ids={kind: f"flag-{i + 1}" for i, kind in enumerate(wording.grouped(findings.flags))},
+    )
 
 
 def fill(template: str, name: str, **values: Any) -> str:
-    """A template with NAME.css and NAME.js inside it and a policy that lets it run that script and load nothing."""
+    """A template with NAME.css and NAME.js inside it and a policy that lets it run that script and
+    load nothing.
+    """
     from markupsafe import Markup
 
-    style, script = ((TEMPLATES / f"{n}").read_text(encoding="utf-8") for n in (f"{name}.css", f"{name}.js"))
+    style, script = (
+        (TEMPLATES / f"{n}").read_text(encoding="utf-8") for n in (f"{name}.css", f"{name}.js")
+    )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
@@ -94,7 +106,9 @@ def fill(template: str, name: str, **values: Any) -> str:
     )
     common = (TEMPLATES / "common.css").read_text(encoding="utf-8")
     template_ = environment().get_template(template)
-    return template_.render(**values, style=Markup(common + style), script=Markup(script), policy=Markup(policy))
+    return template_.render(
+        **values, style=Markup(common + style), script=Markup(script), policy=Markup(policy)
+    )
 
 
 def environment() -> Environment:
@@ -103,47 +117,98 @@ def environment() -> Environment:
     from markupsafe import Markup
 
     env = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    env.globals |= {"known": leaderboard.known, "bar": charts.bar, "is_control": leaderboard.control, "svg": Markup}
-    filters = (wording.number, wording.interval, wording.safer, wording.count, wording.seconds, wording.joined, wording.sample)
-    env.filters |= {f.__name__: f for f in filters} | {"p": wording.p_value, "meaning": wording.flag_meaning}
+    env.globals |= {
+        "known": leaderboard.known,
+        "bar": charts.bar,
+        "is_control": leaderboard.control,
+        "svg": Markup,
+    }
+    filters = (
+        wording.number,
+        wording.interval,
+        wording.safer,
+        wording.count,
+        wording.seconds,
+        wording.join_names,
+        wording.sample_size,
+    )
+    env.filters |= {f.__name__: f for f in filters} | {
+        "p": wording.p_value,
+        "meaning": wording.flag_meaning,
+    }
     return env
 
 
-def _part(table: TableFindings, name: str) -> Part:
+def _part(table: TableResults, name: str) -> Part:
     first = [c for c in table.cells if c.metric == table.metrics[0]]
-    low, high = leaderboard.span(c.mean for c in first if c.mean)
+    low, high = leaderboard.axis_range(c.mean for c in first if c.mean)
     worst = leaderboard.worst_cases(table)
-    everywhere = [kind for kind in table.cells[0].flags if all(kind in c.flags for c in table.cells)] if table.cells else []
+    everywhere = (
+        [kind for kind in table.cells[0].flags if all(kind in c.flags for c in table.cells)]
+        if table.cells
+        else []
+    )
     first_of = {c.metric: c for c in table.cells}
     return Part(
-        name, table, list(wording.verdicts(table)), everywhere,
-        {m: c.better for m, c in first_of.items()}, {m: c.unit for m, c in first_of.items()},
-        [_board(table, thief, low, high, everywhere) for thief in table.thieves], worst,
-        charts.heat(table, f"{name}-heat") if any(w.worst for w in worst) else "", charts.stealth(table, f"{name}-stealth"),
-    )  # fmt: skip
+        name,
+        table,
+        list(wording.verdicts(table)),
+        everywhere,
+        {m: c.better for m, c in first_of.items()},
+        {m: c.unit for m, c in first_of.items()},
+        [_board(table, thief, low, high, everywhere) for thief in table.thieves],
+        worst,
+        charts.heat(table, f"{name}-heat") if any(w.worst for w in worst) else "",
+        charts.stealth(table, f"{name}-stealth"),
+    )
 
 
-def _board(table: TableFindings, thief: str, low: float, high: float, everywhere: Sequence[str]) -> Board:
+def _board(
+    table: TableResults, thief: str, low: float, high: float, everywhere: Sequence[str]
+) -> Board:
     cells = [c for c in table.cells if c.thief == thief]
-    reasons = {reason: i + 1 for i, reason in enumerate(dict.fromkeys(c.failed for c in cells if c.failed))}
+    reasons = {
+        reason: i + 1 for i, reason in enumerate(dict.fromkeys(c.failed for c in cells if c.failed))
+    }
     about = _circumstances(cells[0]) if cells else "nothing was measured"
-    return Board(thief, about, leaderboard.board(table, thief), low, high, reasons, {c.failed: c.lack for c in cells if c.failed},
-                 any(set(c.flags) - set(everywhere) for c in cells), any(c.reported for c in cells))  # fmt: skip
+    return Board(
+        thief,
+        about,
+        leaderboard.leaderboard(table, thief),
+        low,
+        high,
+        reasons,
+        {c.failed: c.status for c in cells if c.failed},
+        any(set(c.flags) - set(everywhere) for c in cells),
+        any(c.reported for c in cells),
+    )
 
 
 def _circumstances(cell: Cell) -> str:
-    first = f"runs photos through {cell.purifiers.replace('+', ', then ')}, then " if cell.purifiers else ""
+    first = (
+        f"runs photos through {cell.purifiers.replace('+', ', then ')}, then "
+        if cell.purifiers
+        else ""
+    )
     return f"{first}{cell.attacker} on {cell.victim}"
 
 
-def _columns(findings: Findings) -> dict[str, tuple[str, str]]:
+def _columns(findings: Results) -> dict[str, tuple[str, str]]:
     """Metric -> what it is, which way is safer; the metrics of tables, then those of stealth."""
     better = {c.metric: c.better for t in findings.tables for c in t.cells}
     found = {m: (wording.about_metric(m), wording.safer(b)) for m, b in better.items()}
     seen = dict.fromkeys(m for t in findings.tables for by in t.stealth.values() for m in by)
-    return found | {m: (wording.about_metric(m), f"{wording.STEALTH[m]} is less visible") for m in seen if m in wording.STEALTH}
+    return found | {
+        m: (wording.about_metric(m), f"{wording.STEALTH[m]} is less visible")
+        for m in seen
+        if m in wording.STEALTH
+    }
 
 
 def _made(made: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, bool]]:
@@ -153,7 +218,11 @@ def _made(made: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, b
             yield from _made(value, f"{path}{name} / ")
             continue
         text = _text(value)
-        cut = text if len(text) <= LONGEST else text[:LONGEST] + "\n... (the rest is in findings.json)"
+        cut = (
+            text
+            if len(text) <= LONGEST
+            else text[:LONGEST] + "\n... (the rest is in findings.json)"
+        )
         yield f"{path}{name}", cut, len(text) > SHORT or "\n" in text
 
 

@@ -1,4 +1,6 @@
-"""Pictures that a store holds already, small enough to stand inside a page; nothing is computed for them."""
+"""Pictures that a store holds already, small enough to stand inside a page; nothing is computed for
+them.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +15,10 @@ from torch import Tensor
 from cloakwork.benchmark import grids
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.design import CLEAN, Subject, Thief, arms, attack_step
+from cloakwork.evaluation.design import CLEAN, Subject, ThreatModel, arms, attack_step
 from cloakwork.evaluation.sources import Source
-from cloakwork.evaluation.steps import Bench, Step
-from cloakwork.photos.sheets import amplified, gain_of, thumbnail
+from cloakwork.evaluation.steps import Step, Workspace
+from cloakwork.photos.sheets import amplified, gain_for, thumbnail
 from cloakwork.photos.tensors import to_pil
 from cloakwork.types import Images, Photos
 
@@ -25,7 +27,7 @@ SEED = 0  # of the thief and of the noise that are shown
 
 
 @dataclass(frozen=True)
-class Shot:
+class InlineImage:
     """A picture in a page."""
 
     uri: str
@@ -35,45 +37,53 @@ class Shot:
     height: int
 
 
-def shot(picture: Tensor, title: str, alt: str, *, lossless: bool = False) -> Shot:
+def shot(picture: Tensor, title: str, alt: str, *, lossless: bool = False) -> InlineImage:
     """A picture (3 x H x W in [0, 1]) as a data URI."""
     buffer = io.BytesIO()
     image = to_pil(picture)
     image.save(buffer, "WEBP", quality=QUALITY, lossless=lossless, method=4)
     uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return Shot(uri, alt, title, image.width, image.height)
+    return InlineImage(uri, alt, title, image.width, image.height)
 
 
-def photos(what: Source | Step, bench: Bench) -> Photos | None:
+def photos(what: Source | Step, workspace: Workspace) -> Photos | None:
     """Photos from the disk or the store; None where they are not there, or cannot be read."""
     try:
-        return compute.photos(what, bench) if isinstance(what, Source) or _sound(what, bench) else None
+        return (
+            compute.photos(what, workspace)
+            if isinstance(what, Source) or _sound(what, workspace)
+            else None
+        )
     except (UserError, OSError):
         return None
 
 
-def loot(line: grids.Line, subject: Subject, thief: Thief, bench: Bench) -> Images | None:
+def loot(
+    line: grids.Line, subject: Subject, thief: ThreatModel, workspace: Workspace
+) -> Images | None:
     """What the thief got from a line's photos; None where the store does not hold it."""
     try:
         attack = attack_step(arms(subject, SEED)[line.arm], subject, thief, SEED)
-        return compute.pictures(attack, bench) if _sound(attack, bench) else None
+        return compute.pictures(attack, workspace) if _sound(attack, workspace) else None
     except (UserError, OSError):
         return None
 
 
-def learned(line: grids.Line, subject: Subject, bench: Bench) -> Photos | None:
+def learned(line: grids.Line, subject: Subject, workspace: Workspace) -> Photos | None:
     """A line's photos: clean, with noise, or protected."""
-    return photos(arms(subject, SEED)[line.arm], bench)
+    return photos(arms(subject, SEED)[line.arm], workspace)
 
 
-def photo_shots(line: grids.Line, subject: Subject, after: Tensor, before: Tensor) -> Iterator[Shot]:
+def photo_shots(
+    line: grids.Line, subject: Subject, after: Tensor, before: Tensor
+) -> Iterator[InlineImage]:
     """A photo as the thief finds it, and what was done to it."""
     small, was = thumbnail(after), thumbnail(before)
     if line.arm == CLEAN:
         yield shot(small, "photo", f"A photo of {subject.name}, as it is")
         return
     yield shot(small, "photo", f"The same photo of {subject.name} with {line.protection}")
-    gain = gain_of(line.budget)
+    gain = gain_for(line.budget)
     yield shot(
         amplified(small, was, gain),
         f"change × {gain:.0f}",
@@ -81,7 +91,9 @@ def photo_shots(line: grids.Line, subject: Subject, after: Tensor, before: Tenso
     )
 
 
-def loot_shots(line: grids.Line, subject: Subject, thief: Thief, found: Images) -> Iterator[Shot]:
+def loot_shots(
+    line: grids.Line, subject: Subject, thief: ThreatModel, found: Images
+) -> Iterator[InlineImage]:
     """The first picture of each prompt."""
     each = max(1, len(found) // max(1, len(thief.prompts)))
     for i, prompt in enumerate(thief.prompts[: len(found) // each]):
@@ -91,9 +103,14 @@ def loot_shots(line: grids.Line, subject: Subject, thief: Thief, found: Images) 
         yield shot(found[i * each], f"{thief.name}: “{asked}”", alt)
 
 
-def _sound(step: Step, bench: Bench) -> bool:
-    """Whether the store holds a result that can be trusted: reading any other would begin to compute it."""
-    return steps.cached(step, bench) and bench.results.find(steps.name_of(step, bench)) is not None
+def _sound(step: Step, workspace: Workspace) -> bool:
+    """Whether the store holds a result that can be trusted: reading any other would begin to
+    compute it.
+    """
+    return (
+        steps.cached(step, workspace)
+        and workspace.results.find(steps.name_of(step, workspace)) is not None
+    )
 
 
 def crop(photo: Tensor, side: int, rng: torch.Generator) -> tuple[int, int]:

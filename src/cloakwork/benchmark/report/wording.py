@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator
 
 from cloakwork import registry
 from cloakwork.benchmark.report import leaderboard
-from cloakwork.benchmark.results import Cell, Findings, Flag, TableFindings
+from cloakwork.benchmark.results import Cell, Flag, Results, TableResults
 from cloakwork.evaluation.intervals import Estimate
 
 STEALTH = {"linf": "lower", "psnr": "higher", "ssim": "higher", "lpips": "lower"}
 
 
 def number(value: float, unit: str = "", *, signed: bool = False) -> str:
-    """As many digits as mean something: two for shares and what is above 1, three for small numbers."""
+    """As many digits as mean something: two for shares and what is above 1, three for small
+    numbers.
+    """
     if math.isnan(value):
         return "unscored"
     if math.isinf(value):
@@ -52,13 +54,13 @@ def count(n: int, thing: str) -> str:
     return f"{n:,} {thing}{'s' * (n != 1)}".replace(",", " ")
 
 
-def joined(names: Iterable[str]) -> str:
+def join_names(names: Iterable[str]) -> str:
     """a, b and c."""
     *others, last = list(names) or ["none"]
     return f"{', '.join(others)} and {last}" if others else last
 
 
-def victims(findings: Findings) -> list[str]:
+def victims(findings: Results) -> list[str]:
     """The models that thieves used."""
     return sorted({c.victim for t in findings.tables for c in t.cells})
 
@@ -68,10 +70,14 @@ def about_metric(name: str) -> str:
     return dict(registry.listing("metrics")).get(name, "")
 
 
-def sample(table: TableFindings) -> str:
+def sample_size(table: TableResults) -> str:
     """6 photo sets, 2 seeds, 96 pictures a cell."""
     pictures = sorted({c.mean.pictures for c in table.cells if c.mean and c.mean.pictures})
-    shown = f", {' to '.join(str(p) for p in dict.fromkeys((pictures[0], pictures[-1])))} pictures a cell" if pictures else ""
+    shown = (
+        f", {' to '.join(str(p) for p in dict.fromkeys((pictures[0], pictures[-1])))} pictures a cell"
+        if pictures
+        else ""
+    )
     return f"{count(len(table.subjects), 'photo set')}, {count(table.seeds, 'seed')}{shown}"
 
 
@@ -83,21 +89,21 @@ def grouped(flags: Iterable[Flag]) -> dict[str, list[Flag]]:
     return dict(sorted(found.items(), key=lambda kind: -len(kind[1])))
 
 
-def verdicts(table: TableFindings) -> Iterator[str]:
+def verdicts(table: TableResults) -> Iterator[str]:
     """What a table shows, in sentences."""
     first, metric = table.thieves[0], table.metrics[0]
-    judged = [r for r in leaderboard.board(table, first) if not r.control]
+    judged = [r for r in leaderboard.leaderboard(table, first) if not r.control]
     good = [r.protection for r in judged if r.verdict == "yes"]
     scored = [r for r in judged if r.verdict in ("yes", "no")]
     if scored:
         most = f"{len(good)} of {count(len(judged), 'protection')} {'leaves' if len(good) == 1 else 'leave'}"
-        named = f": {joined(good)}" if good else ""
+        named = f": {join_names(good)}" if good else ""
         yield f"Under {first}, {most} the thief less than clean photos and than noise do, by {metric}{named}."
     elif judged:
         yield f"Under {first}, no protection can be judged by {metric}."
     if len(table.thieves) > 1 and scored:
         all_over = leaderboard.winners(table, table.thieves)
-        yield f"Less under every one of {len(table.thieves)} thieves: {joined(all_over)}."
+        yield f"Less under every one of {len(table.thieves)} thieves: {join_names(all_over)}."
     if lost := sum(_lost(c) for c in table.cells):
         yield f"{count(lost, 'cell')} of {len(table.cells)} {'have' if lost > 1 else 'has'} no number."
 

@@ -1,4 +1,6 @@
-"""What a grid found, for people: one offline HTML file, a blind comparison, every table as CSV and LaTeX, and plain data."""
+"""What a grid found, for people: one offline HTML file, a blind comparison, every table as CSV and
+LaTeX, and plain data.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +8,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cloakwork.benchmark.report import serialize, tables
-from cloakwork.benchmark.results import Findings
+from cloakwork.benchmark.results import Results
 from cloakwork.errors import UserError
-from cloakwork.files import whole
+from cloakwork.files import atomic_write
 
 if TYPE_CHECKING:
     from cloakwork.benchmark.grids import Grid
-    from cloakwork.evaluation.steps import Bench
+    from cloakwork.evaluation.steps import Workspace
 
 LIMIT = 15_000_000  # bytes of each page: what a mail or a phone still takes
 PICTURES = 11_000_000  # bytes of them that are for pictures, at most
 MARGIN = 300_000  # bytes: what stands round the pictures
 
 
-def write(findings: Findings, out: Path, *, grid: Grid | None = None, bench: Bench | None = None) -> list[Path]:
-    """Writes report.html, ab.html, findings.json and tables/*.csv and *.tex; each appears whole or not at all.
+def write(
+    findings: Results, out: Path, *, grid: Grid | None = None, workspace: Workspace | None = None
+) -> list[Path]:
+    """Writes report.html, ab.html, findings.json and tables/*.csv and *.tex; each appears whole or
+    not at all.
 
     Args:
         findings: of a whole grid.
         out: folder.
-        grid: what the findings are of; with it and `bench` the pages show pictures, as far as the store holds them.
-        bench: with the store; nothing is computed.
+        grid: what the findings are of; with it and `bench` the pages show pictures, as far as the
+            store holds them.
+        workspace: with the store; nothing is computed.
 
     Raises:
         UserError: the folder cannot be written.
@@ -34,21 +40,30 @@ def write(findings: Findings, out: Path, *, grid: Grid | None = None, bench: Ben
     from cloakwork.benchmark.report import blind_page, gallery, html
 
     out = Path(out)
-    kept = {f"tables/{name}": text for name, text in tables.files(findings)} | {"findings.json": serialize.dump(findings)}
+    kept = {f"tables/{name}": text for name, text in tables.files(findings)} | {
+        "findings.json": serialize.dump(findings)
+    }
     beside = [*(["ab.html"] if grid else []), *kept]
     drawn = html.parts(findings)
     bare = len(html.page(findings, drawn, gallery.Gallery(), beside).encode())
     room = min(PICTURES, LIMIT - MARGIN - bare)
-    shown = gallery.gallery(findings, grid, bench, max(0, room)) if grid and bench else gallery.Gallery()
-    pairs = blind_page.pairs(grid, bench, PICTURES) if grid and bench else []
-    kept |= {"report.html": html.page(findings, drawn, shown, beside), "ab.html": blind_page.page(findings, pairs)}
+    shown = (
+        gallery.gallery(findings, grid, workspace, max(0, room))
+        if grid and workspace
+        else gallery.Gallery()
+    )
+    pairs = blind_page.pairs(grid, workspace, PICTURES) if grid and workspace else []
+    kept |= {
+        "report.html": html.page(findings, drawn, shown, beside),
+        "ab.html": blind_page.page(findings, pairs),
+    }
     for name, text in kept.items():
-        with whole(out / name) as part:
+        with atomic_write(out / name) as part:
             part.write_text(text, encoding="utf-8")
     return [out / name for name in kept]
 
 
-def read(path: Path) -> Findings:
+def read(path: Path) -> Results:
     """The findings that a findings.json holds.
 
     Raises:
@@ -57,5 +72,7 @@ def read(path: Path) -> Findings:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); name the findings.json of a report.") from None
+        raise UserError(
+            f"{path} cannot be read ({error}); name the findings.json of a report."
+        ) from None
     return serialize.load(text, str(path))
