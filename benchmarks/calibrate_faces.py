@@ -2,10 +2,10 @@
 the threshold between.
 
 Each photo is looked at as it is, as the 128 px square a model sees, and after that square went
-through the model's autoencoder and back (posterior mean), which is the best that a thief with this
-model can hope to print. It is compared with the mean embedding of clean photos at their own size:
-all other photos of the person, or five of them (another set), as an audit has. The threshold is
-where as many of the same person are missed as others are taken for them; photos without a face
+through the model's autoencoder and back (posterior mean), which is the best that an attacker with
+this model can hope to print. It is compared with the mean embedding of clean photos at their own
+size: all other photos of the person, or five of them (another set), as an audit has. The threshold
+is where as many of the same person are missed as others are taken for them; photos without a face
 count as not found, not as missed. The threshold of "round trip" against "five clean photos" is the
 default of the metric `match`.
 
@@ -148,8 +148,9 @@ def main() -> None:
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     for c in cells:
         print(
-            f"{c['view']:>10} | {c['reference']:>22} | found {c['faces_found']:.3f} | same {c['same']['mean']:.3f} | different "
-            f"{c['different']['mean']:.3f} | threshold {c['threshold']:.3f} | errors {c['missed']:.3f} {c['mistaken']:.3f}"
+            f"{c['view']:>10} | {c['reference']:>22} | found {c['faces_found']:.3f} "
+            f"| same {c['same']['mean']:.3f} | different {c['different']['mean']:.3f} "
+            f"| threshold {c['threshold']:.3f} | errors {c['missed']:.3f} {c['mistaken']:.3f}"
         )
 
 

@@ -29,7 +29,10 @@ from cloakwork.files import write_json
 from cloakwork.photos.sets import load_sets
 from cloakwork.workflows import dry_run
 
-ABOUT = "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, where a number stands."
+ABOUT = (
+    "Counted for {} photos and one surrogate; CPU seconds and memory were measured on tiny, "
+    "where a number stands."
+)
 CHILD = Path(__file__).with_name("timed.py")
 
 

@@ -2,7 +2,7 @@
 paired over photo sets.
 
 For every person and seed: protect the photos (set B) with each method at one budget, let a fresh
-copy of the model learn them (DreamBooth with prior preservation, the thief's rate), then measure
+copy of the model learn them (DreamBooth with prior preservation, the attacker's rate), then measure
 the denoising error of what it became, at the same timesteps and noise for every method, on (a) the
 photos it learned and (b) clean photos of the same person it never saw.
 
@@ -75,11 +75,11 @@ def cell(
     )
     cpu = time.process_time() - begun
     protected = saved(protected, photos, budget)
-    thief = model.copy()
-    subject = encode_dataset(thief, preprocess(protected, model.size), PROMPT)
-    kind = encode_dataset(thief, class_pictures(model, CLASS_PROMPT, 16), CLASS_PROMPT)
+    attacker = model.copy()
+    subject = encode_dataset(attacker, preprocess(protected, model.size), PROMPT)
+    kind = encode_dataset(attacker, class_pictures(model, CLASS_PROMPT, 16), CLASS_PROMPT)
     train_steps(
-        thief,
+        attacker,
         subject,
         kind,
         Training(lr=1e-4, batch=4),
@@ -88,8 +88,8 @@ def cell(
     )
     return {
         "base_on_learned": error(model, protected, PROMPT),
-        "on_learned": error(thief, protected, PROMPT),
-        "on_unseen_clean": error(thief, unseen, PROMPT),
+        "on_learned": error(attacker, protected, PROMPT),
+        "on_unseen_clean": error(attacker, unseen, PROMPT),
         "protect_cpu_seconds": round(cpu, 1),
     }
 

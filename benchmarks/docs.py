@@ -42,8 +42,7 @@ SHOWN = 3  # metrics of a board
 def keep(findings: Results, folder: Path = RESULTS) -> None:
     """Each table of the findings in a file of its own."""
     for table in findings.tables:
-        told = findings.made["tables"][table.name]
-        made = findings.made | {"tables": {table.name: told}}
+        made = findings.made | {"tables": {table.name: findings.made["tables"][table.name]}}
         flags = tuple(f for f in findings.flags if f.where.startswith(f"{table.name}: "))
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / f"{table.name.replace(' ', '-')}.json") as part:
@@ -61,8 +60,8 @@ def kept(folder: Path = RESULTS) -> dict[str, TableResults]:
 
 
 def board(table: TableResults) -> list[str]:
-    """A line a thief and protection: the first metric and what the protection changed in it, then
-    others, then LPIPS."""
+    """A line for each attacker and protection: the first metric, what the protection changed in it,
+    then other metrics, then LPIPS."""
     first, *others = table.metrics[:SHOWN]
     rival = (
         [f"against {'ours' if table.rival == 'cloakwork' else table.rival}"] if table.rival else []
@@ -80,8 +79,8 @@ def board(table: TableResults) -> list[str]:
         "LPIPS",
     ]
     lines = head(heads)
-    for thief in table.thieves:
-        for row in leaderboard.leaderboard(table, thief):
+    for attacker in table.thieves:
+        for row in leaderboard.leaderboard(table, attacker):
             cell = row.cells[first]
             gaps = [_gap(cell.against_clean), _gap(cell.against_noise)]
             verdict = {"yes": "yes", "no": "**no**"}.get(row.verdict, "")
@@ -91,7 +90,7 @@ def board(table: TableResults) -> list[str]:
             lines.append(
                 line(
                     [
-                        thief,
+                        attacker,
                         row.protection,
                         _mean(cell),
                         *gaps,
@@ -106,21 +105,21 @@ def board(table: TableResults) -> list[str]:
 
 
 def leading(table: TableResults) -> dict[tuple[str, str], Cell]:
-    """Cells of a table's first metric, by protection and thief."""
+    """Cells of a table's first metric, by protection and attacker."""
     return {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
 
 
 def matrix(table: TableResults) -> list[str]:
-    """A line a protection, a column a thief, by the first metric; bold: more than the first thief
-    gets, by one comparison.
+    """A line for each protection, a column for each attacker, by the first metric; bold: more than
+    the first attacker gets, by one comparison.
 
-    Where there are more thieves than protections, the other way round.
+    Where there are more attackers than protections, the other way round.
     """
     by = leading(table)
     protections = [row.protection for row in leaderboard.leaderboard(table, table.thieves[0])]
 
-    def shown(protection: str, thief: str) -> str:
-        cell = by[protection, thief]
+    def shown(protection: str, attacker: str) -> str:
+        cell = by[protection, attacker]
         return f"**{_mean(cell)}**" if "adaptive thief" in cell.flags else _mean(cell)
 
     if len(table.thieves) > len(protections):
@@ -138,30 +137,34 @@ def edits(table: TableResults) -> list[str]:
     """A line a protection, a column an edit; bold: farther from the clean edit than noise throws
     it, with 95 % confidence."""
     by = {(c.protection, c.thief, c.metric): c for c in table.cells}
-    lines = head(["protection", *(f"{thief}: LPIPS, SSIM" for thief in table.thieves)])
+    lines = head(["protection", *(f"{attacker}: LPIPS, SSIM" for attacker in table.thieves)])
 
-    def shown(protection: str, thief: str) -> str:
-        far, alike = by[protection, thief, "lpips"], by[protection, thief, "ssim"]
+    def shown(protection: str, attacker: str) -> str:
+        far, alike = by[protection, attacker, "lpips"], by[protection, attacker, "ssim"]
         text = f"{_mean(far, 3)}, {_mean(alike).partition(' ')[0]}"
         return f"**{text}**" if far.against_noise and far.against_noise.low > 0 else text
 
     def apart(protection: str) -> float:
         return -sum(
-            c.mean.mean for thief in table.thieves if (c := by[protection, thief, "lpips"]).mean
+            c.mean.mean
+            for attacker in table.thieves
+            if (c := by[protection, attacker, "lpips"]).mean
         )
 
     for protection in sorted((p for p in table.protections if p != "none"), key=apart):
-        lines.append(line([protection, *(shown(protection, thief) for thief in table.thieves)]))
+        lines.append(
+            line([protection, *(shown(protection, attacker) for attacker in table.thieves)])
+        )
     return lines
 
 
 def worst(table: TableResults) -> list[str]:
-    """The matrix, and a sentence for each line: who gets most, what the first thief gets, what
+    """The matrix, and a sentence for each line: who gets most, what the first attacker gets, what
     clean photos give the same one."""
     by = leading(table)
     first, sentences = table.thieves[0], []
     for protection in table.protections:
-        top = leaderboard.strongest(by[protection, thief] for thief in table.thieves)
+        top = leaderboard.strongest(by[protection, attacker] for attacker in table.thieves)
         if top is None:
             continue
         beyond = (
@@ -178,7 +181,8 @@ def worst(table: TableResults) -> list[str]:
         said = (
             said
             if top.thief == first
-            else f"{top.thief} {_mean(top)}{beyond}; the {first} thief {_mean(by[protection, first])}"
+            else f"{top.thief} {_mean(top)}{beyond}; "
+            f"the {first} thief {_mean(by[protection, first])}"
         )
         sentences.append(f"- **{protection}**: {said}{clean}.")
     return [*matrix(table), "", *sentences]
@@ -191,14 +195,14 @@ def mixed(table: TableResults) -> list[str]:
     lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
     for adaptive in (p for p in table.protections if "adaptive" in p):
         ordinary = "cloakwork" if adaptive.startswith("cloakwork") else "advdm"
-        for thief in table.thieves:
-            a, b = by[ordinary, thief].mean, by[adaptive, thief].mean
+        for attacker in table.thieves:
+            a, b = by[ordinary, attacker].mean, by[adaptive, attacker].mean
             if a and b:
                 lines.append(
                     line(
                         [
                             adaptive,
-                            thief,
+                            attacker,
                             f"{a.mean:.2f}",
                             f"{b.mean:.2f}",
                             f"{(a.mean + b.mean) / 2:.2f}",
@@ -209,19 +213,19 @@ def mixed(table: TableResults) -> list[str]:
 
 
 def firmest(found: Sequence[TableResults]) -> list[str]:
-    """Protections that know one purifier, against the thieves who use it; first the purifier after
-    which most is left to them."""
+    """Protections that know one purifier, against the attackers who use it; first the purifier
+    after which most is left to them."""
     lines: list[tuple[float, str]] = []
     for table in found:
         by = leading(table)
         (adaptive,) = (p for p in table.protections if p.startswith("adaptive"))
-        for thief in table.thieves:
-            cells = [by[p, thief] for p in ("none", "noise", "advdm", adaptive)]
+        for attacker in table.thieves:
+            cells = [by[p, attacker] for p in ("none", "noise", "advdm", adaptive)]
             a, b = (c.mean.mean if c.mean else math.nan for c in cells[2:])
             gaps = [_gap(cells[3].against_clean), _gap(cells[3].against_noise)]
             known = adaptive.partition("purifiers=")[2]
             lines.append(
-                (-b, line([known, thief, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps]))
+                (-b, line([known, attacker, *map(_mean, cells), f"{(a + b) / 2:.2f}", *gaps]))
             )
     heads = [
         "it knows",

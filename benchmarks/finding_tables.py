@@ -31,7 +31,8 @@ def short(value: float, digits: int = 3, *, signed: bool = False) -> str:
 
 
 def span(e: dict[str, Any], digits: int = 3, *, signed: bool = False) -> str:
-    return f"{short(e['mean'], digits, signed=signed)} [{short(e['low'], digits)}, {short(e['high'], digits)}]"
+    mean = short(e["mean"], digits, signed=signed)
+    return f"{mean} [{short(e['low'], digits)}, {short(e['high'], digits)}]"
 
 
 def denoising(results: Path) -> list[str]:
@@ -105,10 +106,17 @@ def foretold(results: Path) -> list[str]:
     lines = head(
         ["thief", "photo sets, of protections", "all four", *(f"{m} alone" for m in measures)]
     )
-    for thief, fit in found.items():
+    for attacker, fit in found.items():
         alone = [short(fit["explained_alone"][m], 2) for m in measures]
         lines.append(
-            line([thief, f"{fit['n']} of {fit['protections']}", short(fit["explained"], 2), *alone])
+            line(
+                [
+                    attacker,
+                    f"{fit['n']} of {fit['protections']}",
+                    short(fit["explained"], 2),
+                    *alone,
+                ]
+            )
         )
     return lines
 
@@ -162,8 +170,8 @@ def thieves(results: Path) -> list[str]:
             "CPU seconds, all in",
         ]
     )
-    for thief, victim in dict.fromkeys((r["thief"], r["victim"]) for r in rows):
-        some = [r for r in rows if (r["thief"], r["victim"]) == (thief, victim)]
+    for attacker, victim in dict.fromkeys((r["thief"], r["victim"]) for r in rows):
+        some = [r for r in rows if (r["thief"], r["victim"]) == (attacker, victim)]
         columns = []
         for key in ("faces", "matched", "taken_for_another"):
             values = [r[key] for r in some]
@@ -171,7 +179,7 @@ def thieves(results: Path) -> list[str]:
             columns.append(short(mean(values), 2) + (f" ({low} to {high})" if low != high else ""))
         seconds = sorted({round(r["cpu_seconds"]) for r in some})
         said = f"{seconds[0]} to {seconds[-1]}" if len(seconds) > 1 else str(seconds[0])
-        called = thief if thief == "untuned" else f"{thief} (`tiny`)"
+        called = attacker if attacker == "untuned" else f"{attacker} (`tiny`)"
         lines.append(line([called, f"`{victim.split()[0]}`", *columns, said]))
     return lines
 
@@ -196,8 +204,8 @@ def natural(results: Path) -> list[str]:
         }
         apart = " ".join(
             short(e["mean"])
-            for (thief, metric), e in of.items()
-            if thief.startswith("SDEdit") and metric == "lpips"
+            for (attacker, metric), e in of.items()
+            if attacker.startswith("SDEdit") and metric == "lpips"
         )
         seen = methods["stealth"].get(protection)
         rate = next(

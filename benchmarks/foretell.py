@@ -1,9 +1,9 @@
-"""Do photos foretell what a thief gets from them? Four measures of every photo set against match
-rates of the recipe `tiny`.
+"""Do photos foretell what an attacker gets from them? Four measures of every photo set against
+match rates of the recipe `tiny`.
 
     python benchmarks/foretell.py --people PEOPLE --store STORE
 
-Only thieves that the benchmark has trained already are looked at. For each a least-squares plane
+Only attackers that the benchmark has trained already are looked at. For each a least-squares plane
 through the match rates, with a level of its own for each person, so that only differences between
 protections of the same person count; measures are in standard deviations. Intervals draw
 protections again. Into results/foretell.json.
@@ -60,29 +60,29 @@ def measured(photos: Photos, clean: Photos, references: Photos, ldm: LDM) -> dic
     }
 
 
-def match(line: Line, subject: Subject, bench: Workspace) -> dict[str, float | None]:
-    """Thief -> share of its pictures that match (no face: no match); None where the store has no
-    such thief."""
+def match(line: Line, subject: Subject, workspace: Workspace) -> dict[str, float | None]:
+    """Attacker -> share of its pictures that match (no face: no match); None where the store has no
+    such attacker."""
     asked = {who.name: score_step(line.arm, subject, who, 0, "match") for who in THREE}
     return {
-        name: float(np.nan_to_num(compute.score(step, bench).values).mean())
-        if steps.cached(step, bench)
+        name: float(np.nan_to_num(compute.score(step, workspace).values).mean())
+        if steps.cached(step, workspace)
         else None
         for name, step in asked.items()
     }
 
 
-def rows(args: argparse.Namespace, bench: Workspace, ldm: LDM) -> list[dict[str, Any]]:
+def rows(args: argparse.Namespace, workspace: Workspace, ldm: LDM) -> list[dict[str, Any]]:
     """One a protection and person."""
     found = []
     for line in lines(Table("all", (*EVERY, OURS), THREE, people(args.people))):
         name = line.protection
         for subject, photos in line.photo_sets():
-            rates = match(line, subject, bench)
+            rates = match(line, subject, workspace)
             if any(rate is not None for rate in rates.values()):
                 seen = measured(
                     *(
-                        compute.photos(p, bench)
+                        compute.photos(p, workspace)
                         for p in (photos, subject.clean, subject.references)
                     ),
                     ldm,
@@ -104,7 +104,7 @@ def plane(rates: np.ndarray, measures: np.ndarray, people: np.ndarray) -> tuple[
 
 
 def fitted(found: list[dict[str, Any]], label: str) -> dict[str, Any]:
-    """The plane of one thief, with intervals."""
+    """The plane of one attacker, with intervals."""
     some = [r for r in found if r["match"][label] is not None]
     people, names = (np.array([r[key] for r in some]) for key in ("person", "protection"))
     rates = np.array([r["match"][label] for r in some])
@@ -142,8 +142,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/foretell.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench, ldm = Workspace(args.store, "cpu"), loading.load("tiny", "cpu")
-    found = rows(args, bench, ldm)
+    workspace, ldm = Workspace(args.store, "cpu"), loading.load("tiny", "cpu")
+    found = rows(args, workspace, ldm)
     fits = {label: fitted(found, label) for label in (who.name for who in THREE)}
     write_json(
         args.out,
@@ -159,7 +159,8 @@ def main() -> None:
             f"{m} {s:+.3f} [{a:+.3f}, {b:+.3f}]" for m, (s, a, b) in fit["slopes"].items()
         )
         print(
-            f"{label}: {fit['n']} photo sets, {fit['explained']:.2f} explained; {slopes}; alone {fit['explained_alone']}"
+            f"{label}: {fit['n']} photo sets, {fit['explained']:.2f} explained; {slopes}; "
+            f"alone {fit['explained_alone']}"
         )
 
 

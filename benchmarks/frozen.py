@@ -5,8 +5,8 @@
 
 For every arm, person and member: the share of weights that left their place, |dw| / |w|, and how
 many of the member's own pictures match the person it was taught (it learned clean photos, so a
-useful member's rate rises with its steps). Into results/frozen.json; the arms' effect on thieves is
-in that table.
+useful member's rate rises with its steps). Into results/frozen.json; the arms' effect on attackers
+is in that table.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from cloakwork.benchmark.recipes.tiny import tiny
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import Subject
-from cloakwork.evaluation.steps import Step, Workspace
+from cloakwork.evaluation.run import protection_rng
+from cloakwork.evaluation.steps import Step, Workspace, key
 from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.metrics import match
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM, Sampling
-from cloakwork.perturbation.surrogates import members
+from cloakwork.perturbation.surrogates import make_snapshots
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections.metacloak import pool_steps
 from cloakwork.state import RunState
@@ -49,27 +50,27 @@ def moved(theta: LDM, base: dict[str, torch.Tensor]) -> dict[str, float]:
     }
 
 
-def rows(person: Subject, args: argparse.Namespace, bench: Workspace) -> list[dict[str, Any]]:
+def rows(person: Subject, args: argparse.Namespace, workspace: Workspace) -> list[dict[str, Any]]:
     """One a member, of the very pool that the table's protection drew from: it is in the cache
     where that has been computed."""
     step = person.protected
     assert isinstance(step, Step)
-    cfg, theta = step.config, bench.models(step)[0].copy()
+    cfg, theta = step.config, workspace.models(step)[0].copy()
     # an arm that keeps its weights in bf16 begins with rounded ones, which is no learning
     base = {
         k: p.clone().to(getattr(torch, cfg.training.weights)).float()
         for k, p in learnable(theta).items()
     }
     photos, references = (
-        compute.photos(source, bench) for source in (step.inputs[-1], person.references)
+        compute.photos(source, workspace) for source in (step.inputs[-1], person.references)
     )
     at, found = pool_steps(cfg), []
-    pool = members(
+    pool = make_snapshots(
         theta,
         preprocess(photos, theta.size),
         cfg,
         at,
-        draw_seed(compute.rng_for(step, bench)),
+        draw_seed(protection_rng(step.seed, [key(i, workspace) for i in step.inputs])),
         RunState(),
     )
     for done, member in zip(at, pool, strict=True):
@@ -92,21 +93,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/frozen.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Workspace(args.store, args.device)
+    workspace = Workspace(args.store, args.device)
     (table,) = only(tiny(args.data), ["frozen"]).tables
     same = {"n": args.n, "weights": loading.weights("tiny"), "dtype": table.dtype}
     kept = json.loads(args.out.read_text()) if args.out.exists() else same | {"rows": []}
     if {k: kept[k] for k in same} != same:
         raise SystemExit(
-            f"{args.out} was measured with other pictures, weights or precision; move it away first."
+            f"{args.out} was measured with other pictures, weights or precision; "
+            "move it away first."
         )
     done = {(r["arm"], r["person"]) for r in kept["rows"]}
     for arm in table.protections:
         for person in protected(table, arm):
             if (arm, person.name) in done or person.name not in (args.only or [person.name]):
                 continue
-            kept["rows"] += [{"arm": arm} | row for row in rows(person, args, bench)]
-            write_json(args.out, kept | {"surroundings": surroundings(bench.torch_device)})
+            kept["rows"] += [{"arm": arm} | row for row in rows(person, args, workspace)]
+            write_json(args.out, kept | {"surroundings": surroundings(workspace.torch_device)})
     print("\n".join(finding_tables.learned(kept["rows"])))
 
 

@@ -30,12 +30,14 @@ import torch
 from PIL import Image
 
 from cloakwork.benchmark.execution import ray_driver, serial
+from cloakwork.benchmark.execution.ready_queue import TaskResult
 from cloakwork.benchmark.execution.serial import Outcome
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.evaluation import steps
-from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
+from cloakwork.specs import Method
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -71,10 +73,10 @@ def purify(photos: Photos, ldm: None, cfg: Config, *, rng: torch.Generator) -> P
     return photos
 
 
-def nap(name: str, references: list[Any]) -> tuple[bool, bool, None]:
+def nap(name: str, references: list[Any]) -> TaskResult:
     """A bare step."""
     time.sleep(SLEEP)
-    return True, True, None
+    return TaskResult(finished=True, made=True)
 
 
 def photo_sets(folder: Path, n: int) -> list[Step]:
@@ -84,19 +86,15 @@ def photo_sets(folder: Path, n: int) -> list[Step]:
     photo = folder / "photo.png"
     Image.new("RGB", (64, 64), "grey").save(photo)
     photos, targets = source([photo]), []
+
+    def step(number: int, given: Source | Step) -> Step:
+        return Step(Method("purifiers", "benchmarks.scale", scale.Config(number)), (given,))
+
     for number in range(0, n, SET):
-        first = Step("purify", "benchmarks.scale", scale.Config(number), (photos,))
+        first = step(number, photos)
         for child in (1, 2, 3):
-            middle = Step("purify", "benchmarks.scale", scale.Config(number + child), (first,))
-            targets += [
-                Step(
-                    "purify",
-                    "benchmarks.scale",
-                    scale.Config(number + 2 + 2 * child + leaf),
-                    (middle,),
-                )
-                for leaf in (0, 1)
-            ]
+            middle = step(number + child, first)
+            targets += [step(number + 2 + 2 * child + leaf, middle) for leaf in (0, 1)]
     return targets
 
 
@@ -109,12 +107,12 @@ def rss_mb() -> float:
 def measured(engine: str, n: int, bare: bool, folder: Path) -> dict[str, Any]:
     """The numbers."""
     load, start = os.getloadavg()[0], rss_mb()
-    targets, bench = photo_sets(folder, n), Workspace(folder / "store", "cpu")
+    targets, workspace = photo_sets(folder, n), Workspace(folder / "store", "cpu")
     begun, cpu = time.monotonic(), time.process_time()
-    todo = steps.graph(targets, bench, missing=True)
+    todo = steps.graph(targets, workspace, missing=True)
     graph, holds = (time.monotonic() - begun, time.process_time() - cpu), rss_mb()
     begun, cpu = time.monotonic(), time.process_time()
-    outcome = executed(engine, targets, todo, bench, bare)
+    outcome = executed(engine, targets, todo, workspace, bare)
     wall, cpu = time.monotonic() - begun, time.process_time() - cpu
     assert len(outcome.made) == n and not outcome.failed, (len(outcome.made), outcome.failed)
     workers = WORKERS if engine == "ray" else 1
@@ -139,12 +137,12 @@ def measured(engine: str, n: int, bare: bool, folder: Path) -> dict[str, Any]:
 
 
 def executed(
-    engine: str, targets: list[Step], todo: dict[str, Step], bench: Workspace, bare: bool
+    engine: str, targets: list[Step], todo: dict[str, Step], workspace: Workspace, bare: bool
 ) -> Outcome:
     """The steps, by one of the engines."""
     if engine == "serial":
-        return serial.serial(targets, bench)
-    return ray_driver.spread(todo, bench, nap if bare else None)
+        return serial.serial(targets, workspace)
+    return ray_driver.spread(todo, workspace, nap if bare else None)
 
 
 def one(engine: str, n: int, bare: bool) -> dict[str, Any]:

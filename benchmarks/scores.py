@@ -1,17 +1,17 @@
 """Scores of tables that are not whole yet, kept so that another machine may go on where one has
 stopped.
 
-    python benchmarks/scores.py keep --data DATA --store STORE              (from a store into
-    results/scores.json;
-                                                                             scores-cuda.json with
-                                                                             --device cuda)
-    python benchmarks/scores.py put --store STORE                           (and into another)
-    python benchmarks/scores.py tables --data DATA --store STORE NAME ...   (tables of the recipe
-    tiny that are whole, into docs/)
+    python benchmarks/scores.py keep --data DATA --store STORE
+    python benchmarks/scores.py put --store STORE
+    python benchmarks/scores.py tables --data DATA --store STORE NAME ...
 
-A score is all that a table asks of a thief's pictures, and what a result rests on is not asked for
-where the result is there. So a few hundred bytes stand for a thief, and no photo of a person nor a
-thief's picture goes along. Scores of tables that are in results/tiny already are left out.
+`keep` copies scores from a store into results/scores.json (with --device cuda: scores-cuda.json),
+`put` copies them into another store, `tables` writes whole tables of the recipe tiny into docs/.
+
+A score is all that a table needs of an attacker's pictures, and what a result rests on is not
+needed where the result is there. So a few hundred bytes stand for an attacker, and no photo of a
+person nor an attacker's picture goes along. Scores of tables that are in results/tiny already are
+left out.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def keep(grid: Grid, bench: Workspace, path: Path) -> int:
+def keep(grid: Grid, workspace: Workspace, path: Path) -> int:
     """Adds the store's scores of a grid to the file, a line each, and drops others; returns how
     many are there now.
 
     No scores, no file.
     """
     kept = _read(path)
-    wanted = {steps.name_of(step, bench) for step in grids.targets(grid)}
+    wanted = {steps.name_of(step, workspace) for step in grids.targets(grid)}
     for name in sorted(wanted):
-        if found := bench.results.find(name):
-            record = bench.results.record(name)
+        if found := workspace.results.find(name):
+            record = workspace.results.record(name)
             kept[name] = {
                 "content": json.loads(found.read_text()),
                 "about": {k: record[k] for k in ("kind", "name", "seed")},
@@ -72,13 +72,15 @@ def keep(grid: Grid, bench: Workspace, path: Path) -> int:
     return len(kept)
 
 
-def put(bench: Workspace, path: Path) -> int:
+def put(workspace: Workspace, path: Path) -> int:
     """Puts the file's scores into a store, where they are not there; returns how many that were."""
     done = 0
     for name, what in _read(path).items():
-        with bench.results.claimed(name) as ours:
-            if ours and not bench.results.has(name):
-                bench.results.keep(name, partial(save_json, content=what["content"]), what["about"])
+        with workspace.results.claimed(name) as ours:
+            if ours and not workspace.results.has(name):
+                workspace.results.keep(
+                    name, partial(save_json, content=what["content"]), what["about"]
+                )
                 done += 1
     return done
 
@@ -98,25 +100,26 @@ def main() -> None:
     )
     args = parser.parse_intermixed_args()
     torch.set_num_threads(1)  # as in the keys of what is kept
-    bench, path = Workspace(args.store, args.device), scores(args.device)
+    workspace, path = Workspace(args.store, args.device), scores(args.device)
     if args.what == "put":
-        print(f"{put(bench, path)} scores put into {args.store}")
+        print(f"{put(workspace, path)} scores put into {args.store}")
         return
     grid = tiny(args.data)
     if args.what == "keep":
         measured = docs.kept()
         left = tuple(t for t in grid.tables if t.name not in measured)
-        print(f"{keep(Grid(grid.name, grid.about, left), bench, path)} scores in {path}")
+        print(f"{keep(Grid(grid.name, grid.about, left), workspace, path)} scores in {path}")
         return
     grid = bench_workflow.only(grid, args.names)
-    found = add_flags(collect(grid, bench), grid, bench)
+    found = add_flags(collect(grid, workspace), grid, workspace)
     for table in found.tables:
         lacking = [
             f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.status == "failed"
         ]
         if lacking:
             raise SystemExit(
-                f"The table '{table.name}' is not whole: {len(lacking)} cells lack, such as {lacking[0]}."
+                f"The table '{table.name}' is not whole: {len(lacking)} cells lack, "
+                f"such as {lacking[0]}."
             )
     docs.keep(found)
     docs.fill()

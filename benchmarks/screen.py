@@ -1,5 +1,5 @@
-"""A first screen of purifiers, without a thief: what each leaves of each protection, and what it
-takes from a clean photo.
+"""A first screen of purifiers, without an attacker: what each leaves of each protection, and what
+it takes from a clean photo.
 
     python benchmarks/screen.py --people PEOPLE --store STORE [--purifiers jpeg codesr ...]
     [--protections aspl ...] python benchmarks/screen.py --people PEOPLE --cost [--only p01]
@@ -40,6 +40,7 @@ from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.metrics import lpips
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.specs import Method
 from cloakwork.types import Photos
 
 PROTECTIONS = ("noise", OURS, "aspl", "photoguard")
@@ -47,33 +48,34 @@ DTYPE = "bfloat16"  # as in the recipe, so that steps are the same
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
 
-def latents(photos: Photos, bench: Workspace) -> torch.Tensor:
-    ldm = bench.model("tiny")
+def latents(photos: Photos, workspace: Workspace) -> torch.Tensor:
+    ldm = workspace.model("tiny")
     with torch.no_grad():
         return ldm.encode(preprocess(photos, ldm.size).to(ldm.device)).flatten(1).cpu()
 
 
-def apart(photos: Source | Step, clean: Source, bench: Workspace) -> list[float]:
+def apart(photos: Source | Step, clean: Source, workspace: Workspace) -> list[float]:
     """LPIPS; a step, so that clean photos after a purifier are compared once and not once a
     protection."""
-    return compute.score(Step("score", "lpips", lpips.Config(), (photos, clean)), bench).values
+    metric = Method("metrics", "lpips", lpips.Config())
+    return compute.score(Step(metric, (photos, clean)), workspace).values
 
 
 def seconds(word: str, photos: Source) -> float:
     """CPU seconds a photo of a chain of purifiers, models loaded before."""
     with tempfile.TemporaryDirectory() as folder:
-        bench = Workspace(folder, "cpu")
-        bench.model("tiny", DTYPE)
-        bench.denoiser("tiny", DTYPE)
+        workspace = Workspace(folder, "cpu")
+        workspace.model("tiny", DTYPE)
+        workspace.denoiser("tiny", DTYPE)
         begun = time.process_time()
         pure = compute.photos(
-            steps.purify_steps(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), bench
+            steps.purify_steps(photos, specs.purifiers(word), model="tiny", dtype=DTYPE), workspace
         )
         return (time.process_time() - begun) / len(pure)
 
 
 def rows(
-    word: str, protection: str, who: tuple[Subject, ...], bench: Workspace
+    word: str, protection: str, who: tuple[Subject, ...], workspace: Workspace
 ) -> list[dict[str, Any]]:
     """One a person, with numbers for each photo."""
     chain, found = specs.purifiers(word), []
@@ -85,7 +87,8 @@ def rows(
             for photos in (given, subject.clean)
         )
         z, z_given, z_pure, z_harmed = (
-            latents(compute.photos(p, bench), bench) for p in (subject.clean, given, pure, harmed)
+            latents(compute.photos(p, workspace), workspace)
+            for p in (subject.clean, given, pure, harmed)
         )
         size = z.norm(dim=1)
         found.append(
@@ -96,8 +99,8 @@ def rows(
                 "left": ((z_pure - z_harmed).norm(dim=1) / (z_given - z).norm(dim=1)).tolist(),
                 "off": ((z_pure - z).norm(dim=1) / size).tolist(),
                 "harm": ((z_harmed - z).norm(dim=1) / size).tolist(),
-                "lpips": apart(pure, subject.clean, bench),
-                "lpips_harm": apart(harmed, subject.clean, bench),
+                "lpips": apart(pure, subject.clean, workspace),
+                "lpips_harm": apart(harmed, subject.clean, workspace),
             }
         )
     return found
@@ -135,7 +138,7 @@ def main() -> None:
         return
     if args.store is None:
         parser.error("a screen needs --store, where protected photos are kept")
-    bench = Workspace(args.store, args.device)
+    workspace = Workspace(args.store, args.device)
     kept = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     for word in args.purifiers:
         for protection in args.protections:
@@ -145,18 +148,18 @@ def main() -> None:
             left = tuple(s for s in who if s.name not in done)
             if not left:
                 continue
-            some = rows(word, protection, left, bench)
+            some = rows(word, protection, left, workspace)
             kept += some
             weights = {
-                "tiny": bench.model("tiny").weights,
-                "denoiser": bench.denoiser("tiny").weights,
+                "tiny": workspace.model("tiny").weights,
+                "denoiser": workspace.denoiser("tiny").weights,
             }
             write_json(
                 args.out,
                 {
                     "rows": kept,
                     "weights": weights,
-                    "surroundings": surroundings(bench.torch_device),
+                    "surroundings": surroundings(workspace.torch_device),
                 },
             )
             said = ", ".join(

@@ -1,14 +1,15 @@
-"""Does a thief work on clean photos, and what does it cost? Into results/thieves.json; rows that
-are there are kept.
+r"""Does an attacker work on clean photos, and what does it cost? Into results/thieves.json; rows
+that are there are kept.
 
-    python benchmarks/thief.py --people PEOPLE --store STORE --thief untuned dreambooth lora:service
-    --victim tiny tiny-b python benchmarks/thief.py --subjects SUBJECTS --only cat dog backpack ...
-    --store STORE --thief untuned dreambooth
+    python benchmarks/thief.py --people PEOPLE --store STORE \
+        --thief untuned dreambooth lora:service --victim tiny tiny-b
+    python benchmarks/thief.py --subjects SUBJECTS --only cat dog backpack ... --store STORE \
+        --thief untuned dreambooth
 
-PEOPLE holds a folder a person with set_A and set_B: thieves learn from set_B, pictures are compared
-with the clean photos of every person. SUBJECTS holds a folder of photos a subject that is no
-person: thieves learn from the first half, pictures are compared with the second half of every
-subject. A thief is written as in `cloakwork attack`; "untuned" is the victim itself.
+PEOPLE holds a folder a person with set_A and set_B: attackers learn from set_B, pictures are
+compared with the clean photos of every person. SUBJECTS holds a folder of photos a subject that is
+no person: attackers learn from the first half, pictures are compared with the second half of every
+subject. An attacker is written as in `cloakwork attack`; "untuned" is the victim itself.
 """
 
 from __future__ import annotations
@@ -52,23 +53,23 @@ class Group:
     """clean photos that pictures are compared with"""
 
 
-def people(folder: Path, bench: Workspace) -> Group:
+def people(folder: Path, workspace: Workspace) -> Group:
     return _group(
-        grids.people(folder), {who.name: who.references for who in grids.people(folder)}, bench
+        grids.people(folder), {who.name: who.references for who in grids.people(folder)}, workspace
     )
 
 
-def subjects(folder: Path, only: Sequence[str], bench: Workspace) -> Group:
+def subjects(folder: Path, only: Sequence[str], workspace: Workspace) -> Group:
     some = grids.things(folder, only)
     others = {
         thing.name: source(f for f in thing.references.files if f not in thing.clean.files)
         for thing in some
     }
-    return _group(some, others, bench)
+    return _group(some, others, workspace)
 
 
-def _group(some: Sequence[Subject], known: dict[str, Source], bench: Workspace) -> Group:
-    photos = {name: compute.photos(of, bench) for name, of in known.items()}
+def _group(some: Sequence[Subject], known: dict[str, Source], workspace: Workspace) -> Group:
+    photos = {name: compute.photos(of, workspace) for name, of in known.items()}
     return Group({s.name: s.noun for s in some}, {s.name: s.clean for s in some}, photos)
 
 
@@ -101,30 +102,27 @@ def likeness(pictures: Images, name: str, known: dict[str, Photos]) -> dict[str,
     }
 
 
-def steal(
+def run_attack(
     args: argparse.Namespace,
-    thief: str,
+    attacker: str,
     victim: str,
     name: str,
     group: Group,
     seed: int,
-    bench: Workspace,
+    workspace: Workspace,
 ) -> Images:
-    """The pictures of one thief for "a photo of sks NOUN"; a subject that is no person is called by
-    its own name."""
+    """The pictures of one attacker for "a photo of sks NOUN"; a subject that is no person is called
+    by its own name."""
     called = group.nouns[name]
     prompts = (f"a photo of sks {called}",)
-    word = "dreambooth" if thief == "untuned" else thief
-    attacker, config = specs.parse("attackers", word, [victim])
-    config = with_noun(replace(config, sampling=replace(config.sampling, n=args.n)), called)
-    if thief == "untuned":
-        return sampler(bench.model(victim, args.dtype), prompts, config.sampling, seed)(args.n)
-    return compute.pictures(
-        Step(
-            "attack", attacker, config, (group.learned[name],), seed, (victim,), prompts, args.dtype
-        ),
-        bench,
-    )
+    word = "dreambooth" if attacker == "untuned" else attacker
+    method = specs.parse("attackers", word, [victim])
+    sampling = replace(method.config.sampling, n=args.n)
+    method = with_noun(replace(method, config=replace(method.config, sampling=sampling)), called)
+    if attacker == "untuned":
+        return sampler(workspace.model(victim, args.dtype), prompts, sampling, seed)(args.n)
+    step = Step(method, (group.learned[name],), seed, (victim,), prompts, args.dtype)
+    return compute.pictures(step, workspace)
 
 
 def row(
@@ -132,18 +130,18 @@ def row(
     which: dict[str, Any],
     before: dict[str, Any],
     group: Group,
-    bench: Workspace,
+    workspace: Workspace,
 ) -> dict[str, Any]:
-    """One thief's result: `which` it is, and what it got; its cost is taken from `before` where it
-    is known."""
+    """One attacker's result: `which` it is, and what it got; its cost is taken from `before` where
+    it is known."""
     name, victim = which["subject"], which["victim"].split()[0]
     begun = time.process_time()
-    pictures = steal(args, which["thief"], victim, name, group, which["seed"], bench)
+    images = run_attack(args, which["thief"], victim, name, group, which["seed"], workspace)
     spent = before.get("cpu_seconds", round(time.process_time() - begun, 1))
     if args.sheets:
         sheet = f"{which['thief'].replace(':', '-')}-{victim}-{name}-{which['seed']}.png"
-        write_grid(args.sheets / sheet, pictures, 8)
-    found = (faces if args.people else likeness)(pictures, name, group.known)
+        write_grid(args.sheets / sheet, images, 8)
+    found = (faces if args.people else likeness)(images, name, group.known)
     counts = {"cpu_seconds": spent, "photos": len(group.learned[name].files)}
     return which | counts | {k: round(v, 4) for k, v in found.items()}
 
@@ -160,20 +158,24 @@ def main() -> None:
     parser.add_argument("--victim", nargs="+", default=["tiny"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n", type=int, default=16)
-    parser.add_argument("--dtype", default="bfloat16", help="what the thieves compute in")
+    parser.add_argument("--dtype", default="bfloat16", help="what the attackers compute in")
     parser.add_argument("--again", action="store_true", help="score again what is in the store")
     parser.add_argument("--sheets", type=Path, help="folder for the pictures")
     parser.add_argument("--out", type=Path, default=Path("results/thieves.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Workspace(args.store, "cpu")
-    group = people(args.people, bench) if args.people else subjects(args.subjects, args.only, bench)
-    for thief, victim, name, seed in product(
+    workspace = Workspace(args.store, "cpu")
+    group = (
+        people(args.people, workspace)
+        if args.people
+        else subjects(args.subjects, args.only, workspace)
+    )
+    for attacker, victim, name, seed in product(
         args.thief, args.victim, args.only or group.learned, range(args.seeds)
     ):
-        weights = bench.model(victim, args.dtype).weights
+        weights = workspace.model(victim, args.dtype).weights
         which = {
-            "thief": thief,
+            "thief": attacker,
             "victim": f"{victim} {weights}",
             "dtype": args.dtype,
             "subject": name,
@@ -184,7 +186,7 @@ def main() -> None:
         before = [r for r in rows if which.items() <= r.items()]
         if before and not args.again:
             continue
-        new = row(args, which, before[0] if before else {}, group, bench)
+        new = row(args, which, before[0] if before else {}, group, workspace)
         kept = [r for r in rows if r not in before]
         made_on = surroundings(torch.device("cpu")) | {
             "clip": asdict(clip_i.Config()),

@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--doc", type=Path, default=Path("docs/findings.md"))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    bench = Workspace(args.store, "cpu")
+    workspace = Workspace(args.store, "cpu")
     surrogates = {"tiny": "tiny", "TAESD": with_taesd(args.taesd, args.store / "tiny-with-taesd")}
     seen_by = {
         "tiny": "tiny",
@@ -110,7 +110,7 @@ def main() -> None:
                 if all(subject.name in row for row in rows_of.values()):
                     continue
                 clean, other = (
-                    preprocess(compute.photos(p, bench), SIDE) for p in (subject.clean, photos)
+                    preprocess(compute.photos(p, workspace), SIDE) for p in (subject.clean, photos)
                 )
                 print(f"{protection} {surrogate} {subject.name}", flush=True)
                 for name, coder in coders.items():
@@ -143,7 +143,7 @@ def main() -> None:
                 for (p, s), row in rows.items()
             ],
             "weights": {n: c.weights for n, c in coders.items()},
-            "surroundings": surroundings(bench.torch_device),
+            "surroundings": surroundings(workspace.torch_device),
         },
     )
     print("\n".join(markdown))

@@ -100,3 +100,10 @@ def test_the_purifier_that_leaves_most_to_thieves_in_spite_of_all_comes_first(
         "0.55",
         "0.45",
     ]
+
+
+def test_the_drawing_shows_the_rooms_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    rooms = importlib.import_module("rooms")
+    shown = rooms.drawn((ROOT / rooms.DRAWING).read_text(encoding="utf-8"))
+    assert shown == rooms.layers(ROOT), "run python benchmarks/rooms.py"

@@ -342,7 +342,8 @@ def main() -> None:
         print("no checkpoint yet: " + ", ".join(missing))
     pixels = sum(f.stat().st_size for f in (args.out / "tiny-pixels").rglob("*.safetensors"))
     print(
-        f"{args.out}: {total / 1e6:.1f} MB of weights, {pixels / 1e6:.1f} of them the denoiser of pixels"
+        f"{args.out}: {total / 1e6:.1f} MB of weights, "
+        f"{pixels / 1e6:.1f} of them the denoiser of pixels"
     )
     for size, limit in ((pixels, LIMITS["tiny-pixels"]), (total - pixels, LIMITS[""])):
         if size >= limit:

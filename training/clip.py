@@ -31,15 +31,20 @@ PATCH = 16  # pixels
 PLACEHOLDER = "<sks>"
 
 # Words that prompts of the field use and that the captions lack, so that they cost few tokens
-EXTRA = """a photo of person riding a bike in front of the eiffel tower near mount fuji on the beach in the snow at night wearing
+EXTRA = """a photo of person riding a bike in front of the eiffel tower near mount fuji \
+on the beach in the snow at night wearing
 a red hat
-a man a woman a boy a girl a dog a cat a backpack a teapot a toy a vase a sneaker a candle a bowl a stuffed animal
+a man a woman a boy a girl a dog a cat a backpack a teapot a toy a vase a sneaker \
+a candle a bowl a stuffed animal
 plush
-an oil painting in the style of van gogh an anime picture an artwork landscape drawing sketch sculpture watercolor
+an oil painting in the style of van gogh an anime picture an artwork landscape drawing \
+sketch sculpture watercolor
 illustration
-without not no noise pattern blur low high quality sharp smooth natural good bad hd rt bright dark black white grey
+without not no noise pattern blur low high quality sharp smooth natural good bad hd rt \
+bright dark black white grey
 blue green yellow
-high definition masterpiece best quality worst quality ugly deformed face eyes hair smile glasses indoor outdoor city
+high definition masterpiece best quality worst quality ugly deformed face eyes hair \
+smile glasses indoor outdoor city
 street forest mountain"""
 
 

@@ -84,7 +84,8 @@ def vae_rows(vae: dict) -> list[list[str]]:
 
 def sample_rows(samples: dict) -> list[list[str]]:
     """Agreement of samples with prompts, the classifier's score on real photos as the target."""
-    target = f"60 % (real photos: {shown(samples['judge'], 0, True)}; chance: {100 * samples['chance']:.0f} %)"
+    real, chance = shown(samples["judge"], 0, True), 100 * samples["chance"]
+    target = f"60 % (real photos: {real}; chance: {chance:.0f} %)"
     found = next(samples[m] for m in MODELS if m in samples)
     rows = []
     for guidance, value in found["guidance"].items():
@@ -123,7 +124,10 @@ def ddpm_rows(levels: dict) -> list[list[str]]:
             noisy, blur, new = (
                 f"{found[name]['mean']:.1f}" for name in ("noisy", "blur", "denoiser")
             )
-            label = f"denoiser of pixels: PSNR gain over the best blur at noise {level}/255, dB, {found['gain']['n']} photos"
+            label = (
+                f"denoiser of pixels: PSNR gain over the best blur at noise {level}/255, dB, "
+                f"{found['gain']['n']} photos"
+            )
             rows.append(
                 [
                     label,
@@ -158,7 +162,8 @@ def card(model: Path, path: Path) -> None:
     dates = ", ".join(f"{part} {value['date']}" for part, value in results.items()) or "nothing yet"
     lines += [
         "",
-        f"Means with 95 % bootstrap intervals (photo sets or classes first, then photos). Measured: {dates}.",
+        "Means with 95 % bootstrap intervals (photo sets or classes first, then photos). "
+        f"Measured: {dates}.",
         "",
     ]
     lines += [

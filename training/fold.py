@@ -55,7 +55,8 @@ def check_latents(vae: AutoencoderKL, x: Tensor, z: Tensor) -> None:
     posterior = copy.deepcopy(vae).float().encode(x).latent_dist
     error = ((posterior.mean * SCALE - z).norm() / z.norm()).item()
     print(
-        f"latents: relative error of bf16 weights {error:.4f}; mean posterior deviation {posterior.std.mean() * SCALE:.4f}"
+        f"latents: relative error of bf16 weights {error:.4f}; "
+        f"mean posterior deviation {posterior.std.mean() * SCALE:.4f}"
     )
     if error > 0.02:
         raise SystemExit(

@@ -166,7 +166,8 @@ def measure(work: Path, model: Path, sheets: Path | None, minutes: float) -> dic
     print(f"judge on held-out real photos: {hits.mean():.3f} of {len(hits)}", flush=True)
     if hits.mean() < ENOUGH:
         raise SystemExit(
-            f"The classifier is right on {hits.mean():.0%} of held-out photos, not {ENOUGH:.0%}: train it longer."
+            f"The classifier is right on {hits.mean():.0%} of held-out photos, not {ENOUGH:.0%}: "
+            "train it longer."
         )
     for place, name in (("tiny", "tiny"), ("tiny-b", "tiny-b")):
         if (model / place / "model_index.json").exists():

@@ -77,7 +77,8 @@ def outside(folder: Path) -> Path:
     repository."""
     if folder.resolve().is_relative_to(REPOSITORY):
         raise SystemExit(
-            f"--sheets {folder} lies in the repository; sheets show people: name a folder outside {REPOSITORY}."
+            f"--sheets {folder} lies in the repository; sheets show people: "
+            f"name a folder outside {REPOSITORY}."
         )
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -136,7 +136,8 @@ class Run:
                 loss = sum(self.recent) / len(self.recent)
                 self.curve.append([self.step, round(loss, 5)])
                 print(
-                    f"step {self.step}/{self.steps}  loss {loss:.4f}  {(self.step - first) / (now - begun):.2f} steps/s",
+                    f"step {self.step}/{self.steps}  loss {loss:.4f}  "
+                    f"{(self.step - first) / (now - begun):.2f} steps/s",
                     flush=True,
                 )
                 self.recent, shown = [], now

@@ -31,14 +31,17 @@ LARGE = 500_000  # bytes
 
 HEAD = """# Sample photos
 
-A smoke set: enough to see that everything runs, far too small to measure anything with. One photo each of unrelated subjects.
-All come from the Python package scikit-image {version} (`skimage/data`); what it says about each is quoted.
+A smoke set: enough to see that everything runs, far too small to measure anything with. \
+One photo each of unrelated subjects.
+All come from the Python package scikit-image {version} (`skimage/data`); \
+what it says about each is quoted.
 
 | file | shows | size | stored | what scikit-image says |
 |---|---|---|---|---|
 """
 FOOT = """
-NASA asks that its material not be used to suggest that NASA endorses a product; the same courtesy is owed to the person shown.
+NASA asks that its material not be used to suggest that NASA endorses a product; \
+the same courtesy is owed to the person shown.
 Nothing here suggests it.
 """
 

@@ -1,6 +1,4 @@
-"""What decides the bytes beside the code: versions, device, threads; and how much memory was
-held.
-"""
+"""The environment of a run: what decides the bytes beside the code, and the memory it took."""
 
 from __future__ import annotations
 
@@ -17,12 +15,10 @@ PACKAGES = ("torch", "diffusers", "transformers", "kornia", "pillow", "numpy")
 
 
 def surroundings(device: torch.device) -> dict[str, Any]:
-    """Versions, device and threads: with the seed they decide the bytes."""
-    name = (
-        torch.cuda.get_device_name(device)
-        if device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
+    """Return versions, device and threads: with the seed they decide the bytes."""
+    on_cuda = device.type == "cuda"
+    processor = platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name(device) if on_cuda else processor
     return {
         "python": platform.python_version(),
         "packages": {"cloakwork": __version__} | {p: version(p) for p in PACKAGES},
@@ -32,14 +28,10 @@ def surroundings(device: torch.device) -> dict[str, Any]:
 
 
 def peak_memory_mb() -> int:
-    """The most memory this process has held so far, in MB; 0 where the system does not tell
-    (Windows).
-    """
+    """Return the most memory that this process has held so far, in MB; 0 on Windows."""
     try:
         import resource
     except ImportError:
         return 0
-    unit = (
-        1 if sys.platform == "darwin" else 1024
-    )  # the kernel reports bytes on macOS, kilobytes on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS reports bytes, Linux kilobytes
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)

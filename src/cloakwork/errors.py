@@ -9,10 +9,14 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: what was given, what is allowed, what to do next, one
-    sentence a fault.
+    """A mistake that the user can mend: what was given, what is allowed, what to do next.
 
-    Faces show the sentences without a traceback and end with exit status 2.
+    Each fault is a sentence of its own. The command line shows them without a traceback and ends
+    with exit status 2.
+
+    >>> print(UserError("The seed is -1; allowed are 0 and more.", "There is no file 'a.png'."))
+    The seed is -1; allowed are 0 and more.
+    There is no file 'a.png'.
     """
 
     def __init__(self, *sentences: str) -> None:
@@ -23,10 +27,12 @@ class UserError(Exception):
         return "\n".join(self.sentences)
 
 
+class NotFinite(UserError):
+    """A loss or a gradient that is infinite or not a number: nothing can be optimised by it."""
+
+
 class Unscored(Exception):
-    """A metric cannot be measured here: why, and how to get it, in one sentence. The score is then
-    NaN, never 0.
-    """
+    """A metric that cannot be measured here: why, and how to get it. Its score is NaN, never 0."""
 
     @property
     def reason(self) -> str:
@@ -34,11 +40,22 @@ class Unscored(Exception):
 
 
 def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
-    """Bounds of a Config's fields, lowest and highest allowed; an infinite highest is none. Nested
-    fields are dotted.
+    """Check that the fields of a Config lie within their bounds.
+
+    Args:
+        config: the object whose fields are looked at.
+        allowed: field -> lowest and highest value; an infinite highest is none.
 
     Raises:
         UserError: one sentence for each field that is out of bounds, all together.
+
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(budget=-1, steps=5)
+    >>> check_ranges(config, steps=(1, 10))
+    >>> for fault in faults_of(check_ranges, config, budget=(0, 255), steps=(10, math.inf)):
+    ...     print(fault)
+    The field budget is -1; allowed are 0 to 255.
+    The field steps is 5; allowed are numbers of 10 or more.
     """
     faults = []
     for name, (low, high) in allowed.items():
@@ -50,16 +67,26 @@ def check_ranges(config: object, **allowed: tuple[float, float]) -> None:
         raise UserError(*faults)
 
 
-def faults_of(check: Callable[..., object], *args: Any, **how: Any) -> tuple[str, ...]:
-    """What a check has to say: the sentences of its UserError, none where it finds no fault."""
+def faults_of(check: Callable[..., object], *args: Any, **options: Any) -> tuple[str, ...]:
+    """Return the sentences of the UserError that a check raises; none where it raises none.
+
+    >>> def check(seed: int) -> None:
+    ...     if seed < 0:
+    ...         raise UserError(f"The seed is {seed}; allowed are 0 and more.")
+    >>> faults_of(check, -1)
+    ('The seed is -1; allowed are 0 and more.',)
+    >>> faults_of(check, 0)
+    ()
+    """
     try:
-        check(*args, **how)
+        check(*args, **options)
     except UserError as error:
         return error.sentences
     return ()
 
 
 class Unwritable(UserError):
-    """A file that could not be written, for want of room or of the right to: what else is to be
-    written will fare no better.
+    """A file that could not be written, for want of room or of permission.
+
+    What else is to be written will fare no better, so whoever catches it should stop.
     """

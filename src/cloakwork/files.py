@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"  # the embedded models
 SAMPLE_PHOTOS = ASSETS / "sample_photos"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
+SHORT_DIGEST = 12  # hex digits by which weights are named
 
 
 @contextmanager
 def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
-    """Yields a hidden neighbour of `path` to write to; pushed to the disk and renamed at the end,
-    removed on any failure.
+    """Yield a hidden neighbour of `path` to write to, and rename it to `path` at the end.
 
-    Its name is always the same, so that what a killed process left is replaced by the next. Of a
-    file that several processes may write at once (`shared`) each has a neighbour of its own.
+    It is pushed to the disk before it is renamed, and removed on any failure. Its name is always
+    the same, so that the next process replaces what a killed one left.
+
+    Args:
+        path: the file; missing folders are made.
+        shared: several processes may write it at once; each then has a neighbour of its own.
 
     Raises:
-        Unwritable: the disk is full, the folder cannot be written, or the like.
+        Unwritable: the disk is full, or the folder may not be written.
     """
     part = _part(path)
     if shared:
@@ -54,14 +58,18 @@ def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Takes a file away, and what a killed process left that was writing it."""
+    """Remove a file, and what a killed process left that was writing it."""
     for file in (path, _part(path)):
         file.unlink(missing_ok=True)
     shutil.rmtree(scratch_folder(_part(path)), ignore_errors=True)
 
 
 def scratch_folder(path: Path) -> Path:
-    """A folder for libraries that write a file of a random name before they rename it."""
+    """Return the folder for libraries that write a file of a random name before they rename it.
+
+    >>> scratch_folder(Path("weights.safetensors")).name
+    'weights.safetensors.d'
+    """
     return path.with_name(f"{path.name}.d")
 
 
@@ -70,32 +78,49 @@ def _part(path: Path) -> Path:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Compute the sha256 of a file's bytes, 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def hash_files(files: Iterable[Path], inside: Path | None = None) -> str:
+    """Compute the sha256 over the digests of files, in the order of their paths.
+
+    Args:
+        files: the files, in any order.
+        inside: a folder; the paths below it then count too, not the contents alone.
+
+    Returns:
+        The first 12 hex digits.
+    """
+    total = hashlib.sha256()
+    for path in sorted(files):
+        if inside is not None:
+            total.update(path.relative_to(inside).as_posix().encode())
+        total.update(bytes.fromhex(sha256(path)))
+    return total.hexdigest()[:SHORT_DIGEST]
+
+
 def read_json(path: Path) -> dict[str, Any]:
-    """What a JSON file of ours holds; nothing where there is none, or it was damaged."""
+    """Read a JSON file that holds an object; an empty one where there is none, or it is damaged."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:
-    """Indented JSON that appears whole or not at all; numbers that JSON cannot hold (infinite, NaN)
-    become null.
+    """Write indented JSON that appears whole or not at all.
 
-    `shared` as in `files.whole`.
+    Numbers that JSON cannot hold (infinite, NaN) become null. `shared` as in `atomic_write`.
     """
     with atomic_write(path, shared=shared) as part:
         save_json(part, content)
 
 
 def save_json(path: Path, content: dict[str, Any]) -> None:
-    """The same in place."""
+    """Write indented JSON straight to its file; see `write_json`."""
     text = json.dumps(_finite(content), indent=2, default=str, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
@@ -109,13 +134,17 @@ def _finite(value: Any) -> Any:
 
 
 def write_tensors(path: Path, tensors: dict[str, Tensor], *, shared: bool = False) -> None:
-    """A safetensors file that appears whole or not at all; `shared` as in `files.whole`."""
+    """Write a safetensors file that appears whole or not at all; `shared` as in `atomic_write`."""
     with atomic_write(path, shared=shared) as part:
         save_tensors(part, tensors)
 
 
 def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """A safetensors file; OSError if the disk is full."""
+    """Write a safetensors file straight to its place.
+
+    Raises:
+        OSError: the disk is full.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -127,9 +156,8 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     try:
         save_file({k: v.contiguous() for k, v in tensors.items()}, place / "tensors")
         path.touch()
-        shutil.copymode(
-            path, place / "tensors"
-        )  # as readable as other files to those who share the folder
+        # as readable as other files to those who share the folder
+        shutil.copymode(path, place / "tensors")
         os.replace(place / "tensors", path)
     except SafetensorError as error:  # how the library says that the disk is full
         raise OSError(str(error)) from error
@@ -138,12 +166,16 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
 
 
 def cache_folder() -> Path:
-    """Where class pictures and the like are kept between runs: $CLOAKWORK_CACHE, else
-    ~/.cache/cloakwork.
-    """
+    """Return the folder of what is kept between runs: $CLOAKWORK_CACHE, else ~/.cache/cloakwork."""
     return Path(os.environ.get("CLOAKWORK_CACHE") or Path.home() / ".cache" / "cloakwork")
 
 
 def hash_of(parts: Any) -> str:
-    """sha256 of plain data, hex."""
+    """Compute the sha256 of plain data (as JSON, whatever the order of its keys), 64 hex digits.
+
+    >>> hash_of({"seed": 0, "steps": 20}) == hash_of({"steps": 20, "seed": 0})
+    True
+    >>> hash_of([])[:12]
+    '4f53cda18c2b'
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -11,10 +11,10 @@ import difflib
 import importlib
 import sys
 from collections.abc import Iterable
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from cloakwork.errors import UserError
 
@@ -33,9 +33,31 @@ QUICK_PROTECTION = (
 # of a Config's field that came after results had been kept under the others: where it is at its
 # default they stay valid
 OMIT_FROM_KEY_AT_DEFAULT = {"late": True}
-METRIC_DATA = ("SCOPE", "BETTER", "RANGE", "UNIT", "REFERENCE")
+# of a Config's field with a text that names what photos show, as in "a photo of a person"
+SUBJECT_PROMPT = {"subject_prompt": True}
 # the embedded models, for which methods have a preset of their own, and their folders under assets/
 EMBEDDED = {"tiny": "tiny", "tiny-b": "tiny-b"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricInfo:
+    """What a metric's numbers mean: every metric module has one, by the name METRIC.
+
+    Attributes:
+        scope: "image": one number a picture; "set": one number for all pictures together.
+        better: "higher" or "lower": which numbers speak for the pictures themselves, such as a
+            likeness for an attacker's pictures; "" where neither does.
+        range: smallest and largest number there can be, infinite ones included.
+        unit: "share" (of pictures, 0 to 1), "dB", "1/255" or another; "" for a plain number.
+        reference: what pictures are compared with: "originals" (one a picture, in the same order),
+            "subject" (any clean photos of the subject) or None (nothing).
+    """
+
+    scope: Literal["image", "set"]
+    better: Literal["higher", "lower", ""]
+    range: tuple[float, float]
+    unit: str
+    reference: Literal["originals", "subject"] | None
 
 
 def listing(kind: str) -> list[tuple[str, str]]:
@@ -183,12 +205,8 @@ def _missing_parts(module: ModuleType, kind: str) -> list[str]:
         lacks.append("Config (a frozen dataclass)")
     elif kind == "protections" and "budget" not in {field.name for field in fields(config)}:
         lacks.append("Config.budget (largest change of a pixel, 1/255)")
-    if kind == "metrics":
-        lacks += [
-            f"{name} (as in cloakwork.metrics.psnr)"
-            for name in METRIC_DATA
-            if not hasattr(module, name)
-        ]
+    if kind == "metrics" and not isinstance(getattr(module, "METRIC", None), MetricInfo):
+        lacks.append("METRIC (a MetricInfo, as in cloakwork.metrics.psnr)")
     if not callable(getattr(module, FUNCTIONS[kind], None)):
         lacks.append(f"{FUNCTIONS[kind]}() (a function)")
     return lacks

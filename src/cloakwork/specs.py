@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
@@ -23,9 +23,60 @@ from cloakwork import registry
 from cloakwork.errors import UserError
 
 
-def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str, Any]:
-    """`NAME[:PRESET][:FIELD=VALUE,...]` -> name and Config; nested fields are dotted, as in
-    `sampling.n=4`.
+@dataclass(frozen=True)
+class Method:
+    """One method with its settings.
+
+    Attributes:
+        kind: "protections", "attackers", "purifiers" or "metrics".
+        name: as in `cloakwork list`, or anybody's module such as "my_lab.mine".
+        config: an instance of the module's Config.
+    """
+
+    kind: str
+    name: str
+    config: Any
+
+    @property
+    def module(self) -> ModuleType:
+        """The module that the method is."""
+        return registry.load(self.kind, self.name)
+
+    @property
+    def version(self) -> int:
+        """The VERSION of the module; another one gives other bytes."""
+        return self.module.VERSION
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The Config as plain data for a key."""
+        return registry.settings(self.config)
+
+    @property
+    def networks(self) -> str:
+        """The networks that the method finds by itself, with their weights; "" for none."""
+        return registry.instrument(self.module, self.config)
+
+    @property
+    def model_kind(self) -> str:
+        """What a purifier is given: "latent" (an LDM), "pixels" (a PixelDDPM) or "" (nothing)."""
+        return registry.model_kind(self.name) if self.kind == "purifiers" else ""
+
+    @property
+    def trains(self) -> bool:
+        """Whether an attacker fine-tunes a model, as its module says by TRAINS."""
+        return getattr(self.module, "TRAINS", False)
+
+    def record(self) -> list[Any]:
+        """Return name and settings as they stand in records."""
+        return [self.name, asdict(self.config)]
+
+
+def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> Method:
+    """Parse `NAME[:PRESET][:FIELD=VALUE,...]`; nested fields are dotted, as in `sampling.n=4`.
+
+    >>> parse("purifiers", "jpeg:quality=40").config.quality
+    40
 
     Raises:
         UserError: unknown name, preset or field, or a value that the field cannot have.
@@ -55,7 +106,7 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> tuple[str,
             ]
         )
     try:
-        return name, _set(config, given)
+        return Method(kind, name, _set(config, given))
     except UserError as error:
         raise UserError(*[f"{name}: {sentence}" for sentence in error.sentences]) from None
     except SystemExit:
@@ -129,18 +180,23 @@ def _allowed(hint: Any) -> str:
 
 
 def module(kind: str, text: str) -> ModuleType:
-    """The module of a method that is written with its settings."""
+    """Return the module of a method that is written with its settings."""
     return registry.load(kind, text.partition(":")[0])
 
 
 def purifiers(
-    given: str | Sequence[tuple[str, Any]], model: str = "tiny", denoiser: str = "tiny"
-) -> tuple[tuple[str, Any], ...]:
-    """Purifiers in order: in a text joined by `+` (an empty one is none), else names and Configs,
-    None where there is none yet.
+    given: str | Sequence[Method | tuple[str, Any]], model: str = "tiny", denoiser: str = "tiny"
+) -> tuple[Method, ...]:
+    """Return purifiers in the order in which they run.
 
     Without a preset each takes that for the model of its kind: a latent diffusion model, or a
     denoiser of pixels.
+
+    Args:
+        given: a text, in which they are joined by `+` (an empty text is none); or methods, or
+            pairs of a name and a Config, where None asks for the preset.
+        model: the latent diffusion model that they will be given.
+        denoiser: the denoiser of pixels that they will be given.
 
     Raises:
         UserError: as of `parse`.
@@ -152,29 +208,32 @@ def purifiers(
     if isinstance(given, str):
         words = [word.strip() for word in split(given, "+")] if given.strip() else []
         return tuple(parse("purifiers", word, models(word.partition(":")[0])) for word in words)
-    return tuple(
-        (
-            name,
-            registry.config(registry.load("purifiers", name), None, models(name))
-            if config is None
-            else config,
-        )
-        for name, config in given
-    )
+    chosen = []
+    for entry in given:
+        if isinstance(entry, Method):
+            chosen.append(entry)
+            continue
+        name, config = entry
+        if config is None:
+            config = registry.config(registry.load("purifiers", name), None, models(name))
+        chosen.append(Method("purifiers", name, config))
+    return tuple(chosen)
 
 
-def word(kind: str, name: str, config: Any) -> str:
-    """What `parse` reads as this method: its name, and what differs from what the name alone
-    says.
+def word(method: Method) -> str:
+    """Return what `parse` reads as this method: its name, and what differs from its preset.
+
+    >>> word(parse("purifiers", "jpeg:quality=40"))
+    'jpeg:quality=40'
     """
-    usual = registry.config(registry.load(kind, name), None, ("tiny",))
+    usual = registry.config(method.module, None, ("tiny",))
     named = {
         f.name: value
-        for f in fields(config)
-        if (value := getattr(config, f.name)) != getattr(usual, f.name)
+        for f in fields(method.config)
+        if (value := getattr(method.config, f.name)) != getattr(usual, f.name)
     }
     changed = [
         f'{field}="{value}"' if re.search(r"[,+\s]", str(value)) else f"{field}={value}"
         for field, value in named.items()
     ]
-    return ":".join([name, ",".join(changed)]) if changed else name
+    return ":".join([method.name, ",".join(changed)]) if changed else method.name

@@ -1,6 +1,4 @@
-"""Where long methods checkpoint, resume and report progress; and where what is costly and reusable
-is kept.
-"""
+"""The state of a long run: its checkpoint, from which it resumes, and its progress."""
 
 from __future__ import annotations
 
@@ -30,13 +28,14 @@ class RunState:
     Args:
         path: the checkpoint file, or None to keep nothing.
         label: what the progress bar is called.
-        progress: told the label, the steps done and their total.
+        progress: called with the label, the steps done and their total.
         checkpoint_seconds: seconds between two checkpoints; None takes
             $CLOAKWORK_CHECKPOINT_SECONDS, else 15.
         sample_every: training steps between two looks at what the model draws by then (0: none).
             They change nothing.
-        watch: given the steps done and those pictures, n x 3 x S x S in [0, 1].
-        keep_model: a new folder for what a thief has trained, in the format that diffusers loads.
+        watch: called with the steps done and those pictures, n x 3 x S x S in [0, 1].
+        keep_model: a new folder for the model that an attacker has trained, in the format that
+            diffusers loads.
     """
 
     def __init__(
@@ -59,7 +58,11 @@ class RunState:
         self._kept, self._cost = time.monotonic(), 0.0
 
     def resume(self, rng: torch.Generator) -> tuple[int, dict[str, Tensor]]:
-        """Steps done and the tensors kept with them, or (0, {}); sets `rng` to where it was."""
+        """Read the last checkpoint, and set `rng` to where it was then.
+
+        Returns:
+            Steps done and the tensors kept with them; (0, {}) where there is none or it is damaged.
+        """
         if self.path is None or not self.path.is_file():
             return 0, {}
         try:
@@ -74,8 +77,9 @@ class RunState:
     def checkpoint(
         self, done: int, total: int, rng: torch.Generator, tensors: Callable[[], dict[str, Tensor]]
     ) -> None:
-        """Reports step `done` of `total`; writes a checkpoint when one is due. `tensors` is called
-        only then.
+        """Report step `done` of `total`, and write a checkpoint when one is due.
+
+        `tensors` is called only then.
         """
         if self.progress:
             self.progress(self.label, done, total)
@@ -92,13 +96,10 @@ class RunState:
         now |= {"dead": torch.tensor(self.dead_steps)}
         write_tensors(self.path, now)
         self._kept = time.monotonic()
-        self._cost = (
-            self._kept - begun
-        )  # large models take seconds to write: no more than a twentieth of the time
+        # large models take seconds to write: no more than a twentieth of the time
+        self._cost = self._kept - begun
 
     def preview(self, done: int, draw: Callable[[], Tensor]) -> None:
-        """Shows pictures (n x 3 x S x S in [0, 1]) to `watch` when step `done` is one for it; draws
-        only then.
-        """
+        """Draw pictures (n x 3 x S x S in [0, 1]) for `watch` when step `done` is one for it."""
         if self.watch is not None and self.sample_every and done % self.sample_every == 0:
             self.watch(done, draw())

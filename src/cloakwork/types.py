@@ -1,4 +1,4 @@
-"""The two shapes that pictures have here."""
+"""Names of the two shapes that pictures have."""
 
 from __future__ import annotations
 

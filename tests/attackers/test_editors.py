@@ -341,9 +341,9 @@ def refusal(
 def test_settings_out_of_range_are_refused(tiny: ldm.LDM, photos: Photos, module: Any) -> None:
     low, high, little = refusal(module, photos, tiny, strengths=(-0.1, 1.5, 0.05, 0.5))
     assert "-0.1 is not between 0" in low and "1.5 is not between 0" in high
-    assert (
-        little
-        == "The strength 0.05 of 10 steps is less than one step; take at least 20 steps, or a strength of 1/10 or more."
+    assert little == (
+        "The strength 0.05 of 10 steps is less than one step; take at least 20 steps, or a "
+        "strength of 1/10 or more."
     )
     assert "did you mean 'euler'?" in refusal(module, photos, tiny, scheduler="eular")[0]
     assert "0 denoising steps" in refusal(module, photos, tiny, steps=0)[0]
@@ -396,7 +396,7 @@ def test_masks_from_files(sample_files: list[Path], tmp_path: Path) -> None:
     assert mask.sum() == 400 and mask[0, 20:40, 10:30].all()
 
 
-def test_faults_in_mask_files_are_told_together(sample_files: list[Path], tmp_path: Path) -> None:
+def test_faults_in_mask_files_come_together(sample_files: list[Path], tmp_path: Path) -> None:
     a, b, c = sample_files
     Image.new("L", (100, 80), 255).save(tmp_path / f"{a.stem}.png")
     Image.new("L", Image.open(c).size, 0).save(tmp_path / f"{c.stem}.png")

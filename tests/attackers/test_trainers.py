@@ -1,4 +1,4 @@
-"""The thieves that train: what learns, what stays, what they leave behind. Editors have tests of
+"""The attackers that train: what learns, what stays, what they leave behind. Editors have tests of
 their own."""
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.attacks import LEAN, PROMPTS, lean, run
+from helpers.reference import step_seconds
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -24,7 +25,7 @@ from cloakwork.finetuning import training
 from cloakwork.finetuning.batches import bucket, is_random, latent_batches
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.finetuning.export import CUSTOM, LORA, keep_pipeline
-from cloakwork.finetuning.prior import class_pictures, prior
+from cloakwork.finetuning.prior import class_pictures, prior_dataset
 from cloakwork.finetuning.prompts import with_token
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.training import Training, weighted_error
@@ -40,17 +41,16 @@ TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
 
 
 @pytest.fixture
-def thieves(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
     """The models that attacks train, as they are made."""
     made: list[LDM] = []
     original = sampler
 
-    def spy(thief: LDM, *rest: Any, **more: Any) -> Any:
-        made.append(thief)
-        return original(thief, *rest, **more)
+    def spy(theta: LDM, *rest: Any, **more: Any) -> Any:
+        made.append(theta)
+        return original(theta, *rest, **more)
 
-    for name in TRAINERS:
-        monkeypatch.setattr(registry.load("attackers", name), "sampler", spy)
+    monkeypatch.setattr("cloakwork.finetuning.personalize.sampler", spy)
     return made
 
 
@@ -59,12 +59,12 @@ def plain(name: str) -> str:
     return name.replace(".base_layer", "").replace("token_embedding.known", "token_embedding")
 
 
-def changed(thief: LDM, victim: LDM) -> set[str]:
+def changed(theta: LDM, victim: LDM) -> set[str]:
     """Names of the weights that are new or no longer the victim's."""
     before = weights_of(victim)
     return {
         name
-        for name, p in weights_of(thief).items()
+        for name, p in weights_of(theta).items()
         if plain(name) not in before or not torch.equal(p, before[plain(name)])
     }
 
@@ -87,20 +87,20 @@ def error_on(model: LDM, photos: Photos, prompt: str) -> float:
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-def test_learns_the_photos(name: str, photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+def test_learns_the_photos(name: str, photos: Photos, tiny: LDM, trained: list[LDM]) -> None:
     state = RunState()
     got = run(name, photos, tiny, state, steps=20, batch=3, prior_weight=0.0)
     written = with_token(
         PROMPTS[0],
-        " ".join(t for t in thieves[0].tokenizer.get_added_vocab() if "subject" in t) or "sks",
+        " ".join(t for t in trained[0].tokenizer.get_added_vocab() if "subject" in t) or "sks",
     )
     start = error_on(tiny, photos, PROMPTS[0])
-    assert error_on(thieves[0], photos, written) < 0.98 * start
+    assert error_on(trained[0], photos, written) < 0.98 * start
     assert len(state.trace) == 20
     assert got.shape == (4, 3, 128, 128) and got.min() >= 0 and got.max() <= 1
     assert not any(
         p.requires_grad
-        for part in (thieves[0].unet, thieves[0].text_encoder)
+        for part in (trained[0].unet, trained[0].text_encoder)
         for p in part.parameters()
     )
 
@@ -138,7 +138,7 @@ def test_interrupted_and_resumed_is_the_same(
     name: str, preset: str, photos: Photos, tiny: LDM, tmp_path: Path
 ) -> None:
     def stop(label: str, done: int, total: int) -> None:
-        if (label, done) == ("thief", 3):
+        if (label, done) == ("training", 3):
             raise KeyboardInterrupt
 
     begun: list[int] = []
@@ -149,56 +149,56 @@ def test_interrupted_and_resumed_is_the_same(
             name,
             photos,
             tiny,
-            RunState(tmp_path / "s", "thief", stop, checkpoint_seconds=0),
+            RunState(tmp_path / "s", "training", stop, checkpoint_seconds=0),
             preset=preset,
             steps=4,
         )
     state = RunState(
         tmp_path / "s",
-        "thief",
-        lambda label, done, total: begun.append(done) if label == "thief" else None,
+        "training",
+        lambda label, done, total: begun.append(done) if label == "training" else None,
         checkpoint_seconds=0,
     )
     assert torch.equal(result, run(name, photos, tiny, state, preset=preset, steps=4))
     assert begun[0] == 3 and state.trace == whole.trace
 
 
-def test_what_dreambooth_trains(photos: Photos, tiny: LDM, thieves: list[LDM]) -> None:
+def test_what_dreambooth_trains(photos: Photos, tiny: LDM, trained: list[LDM]) -> None:
     vae = {k: v.clone() for k, v in tiny.vae.state_dict().items()}
     run("dreambooth", photos, tiny, text_encoder=False)
     run("dreambooth", photos, tiny)
     unet = {name for name in weights_of(tiny) if name.startswith("unet.")}
-    assert changed(thieves[0], tiny) == unet
-    assert unet < changed(thieves[1], tiny)
-    assert all(torch.equal(v, vae[k]) for k, v in thieves[1].vae.state_dict().items())
+    assert changed(trained[0], tiny) == unet
+    assert unet < changed(trained[1], tiny)
+    assert all(torch.equal(v, vae[k]) for k, v in trained[1].vae.state_dict().items())
 
 
 @pytest.mark.parametrize("text_encoder", [False, True])
 def test_lora_trains_its_layers_alone(
-    text_encoder: bool, photos: Photos, tiny: LDM, thieves: list[LDM]
+    text_encoder: bool, photos: Photos, tiny: LDM, trained: list[LDM]
 ) -> None:
     run("lora", photos, tiny, text_encoder=text_encoder)
-    names = changed(thieves[0], tiny)
-    assert names == {name for name in weights_of(thieves[0]) if ".lora_" in name}
+    names = changed(trained[0], tiny)
+    assert names == {name for name in weights_of(trained[0]) if ".lora_" in name}
     assert any(name.startswith("text_encoder.") for name in names) == text_encoder
-    second = [p for name, p in weights_of(thieves[0]).items() if ".lora_B." in name]
+    second = [p for name, p in weights_of(trained[0]).items() if ".lora_B." in name]
     assert all(p.any() for p in second), "a layer stood still"
 
 
 def test_textual_inversion_trains_the_new_words_alone(
-    photos: Photos, tiny: LDM, thieves: list[LDM]
+    photos: Photos, tiny: LDM, trained: list[LDM]
 ) -> None:
     run("textual_inversion", photos, tiny, vectors=3)
-    assert changed(thieves[0], tiny) == {"text_encoder.embeddings.token_embedding.learned"}
-    learned = thieves[0].text_encoder.get_input_embeddings().learned
+    assert changed(trained[0], tiny) == {"text_encoder.embeddings.token_embedding.learned"}
+    learned = trained[0].text_encoder.get_input_embeddings().learned
     assert learned.shape == (3, 192) and learned.std(0).max() > 0
 
 
 def test_custom_diffusion_trains_keys_values_and_the_new_word(
-    photos: Photos, tiny: LDM, thieves: list[LDM]
+    photos: Photos, tiny: LDM, trained: list[LDM]
 ) -> None:
     run("custom_diffusion", photos, tiny)
-    names = changed(thieves[0], tiny) - {"text_encoder.embeddings.token_embedding.learned"}
+    names = changed(trained[0], tiny) - {"text_encoder.embeddings.token_embedding.learned"}
     assert names == {
         n for n in weights_of(tiny) if n.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))
     }
@@ -230,7 +230,7 @@ def test_a_kept_dreambooth_model_draws_the_same(photos: Photos, tiny: LDM, tmp_p
 
 @pytest.mark.parametrize("layers", ["attention", "all"])
 def test_a_kept_lora_loads_in_diffusers(
-    layers: str, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path
+    layers: str, photos: Photos, tiny: LDM, trained: list[LDM], tmp_path: Path
 ) -> None:
     run("lora", photos, tiny, RunState(keep_model=tmp_path), lr=1e-2, rank=3, layers=layers)
     pipe = pipeline()
@@ -244,29 +244,29 @@ def test_a_kept_lora_loads_in_diffusers(
     before = denoised(pipe.unet, tiny.embed(["a photo of <sks> person"]))
     pipe.load_lora_weights(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <sks> person", "cpu", 1, False)
-    assert torch.allclose(c, thieves[0].embed(PROMPTS[:1]), atol=1e-5)
+    assert torch.allclose(c, trained[0].embed(PROMPTS[:1]), atol=1e-5)
     assert not torch.allclose(c, tiny.embed(PROMPTS[:1]), atol=1e-3)
-    theirs, ours = denoised(pipe.unet, c), denoised(thieves[0].unet, c)
+    theirs, ours = denoised(pipe.unet, c), denoised(trained[0].unet, c)
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 
 
 @pytest.mark.parametrize("vectors", [1, 3])
 def test_kept_words_load_in_diffusers(
-    vectors: int, photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path
+    vectors: int, photos: Photos, tiny: LDM, trained: list[LDM], tmp_path: Path
 ) -> None:
     run("textual_inversion", photos, tiny, RunState(keep_model=tmp_path), vectors=vectors)
     pipe = pipeline()
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
     words = " ".join(["<subject>", "<subject>_1", "<subject>_2"][:vectors])
-    assert torch.allclose(c, thieves[0].embed([f"a photo of {words} person"]), atol=1e-5)
+    assert torch.allclose(c, trained[0].embed([f"a photo of {words} person"]), atol=1e-5)
     assert not torch.allclose(
         c, tiny.embed([" ".join(["a photo of", *["person"] * vectors, "person"])]), atol=1e-3
     )
 
 
 def test_a_kept_custom_diffusion_loads_in_diffusers(
-    photos: Photos, tiny: LDM, thieves: list[LDM], tmp_path: Path
+    photos: Photos, tiny: LDM, trained: list[LDM], tmp_path: Path
 ) -> None:
     run("custom_diffusion", photos, tiny, RunState(keep_model=tmp_path), lr=1e-2)
     pipe = pipeline()
@@ -274,8 +274,8 @@ def test_a_kept_custom_diffusion_loads_in_diffusers(
     pipe.unet.load_attn_procs(tmp_path, weight_name=CUSTOM, _pipeline=pipe)
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
-    assert torch.allclose(c, thieves[0].embed(["a photo of <subject> person"]), atol=1e-5)
-    theirs, ours = denoised(pipe.unet, c), denoised(thieves[0].unet, c)
+    assert torch.allclose(c, trained[0].embed(["a photo of <subject> person"]), atol=1e-5)
+    theirs, ours = denoised(pipe.unet, c), denoised(trained[0].unet, c)
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 
 
@@ -295,9 +295,9 @@ def test_only_as_many_class_pictures_as_are_used(
         (3, 2, 5, 0.0),
         (3, 2, 0, 1.0),
     ):
-        how = Training(batch=batch, prior_weight=weight)
-        kind = prior(tiny, "a photo of person", most, how, steps, RunState())
-        assert (kind is None) == (most == 0 or weight == 0)
+        training = Training(batch=batch, prior_weight=weight)
+        prior = prior_dataset(tiny, "a photo of person", most, training, steps, RunState())
+        assert (prior is None) == (most == 0 or weight == 0)
     assert asked == [4, 5]
 
 
@@ -402,7 +402,7 @@ def test_shapes_are_weighed_alike(tiny: LDM) -> None:
         ("sks sks", r"\1", r"\1 \1"),
     ],
 )
-def test_the_thiefs_word_for_the_subject(prompt: str, token: str, expected: str) -> None:
+def test_the_attackers_word_for_the_subject(prompt: str, token: str, expected: str) -> None:
     assert with_token(prompt, token) == expected
 
 
@@ -422,7 +422,8 @@ FAULTS = [
     ({"token": "person"}, "The token 'person' is a word of this model already; choose another."),
     (
         {"initial_word": "unpronounceable"},
-        r"The initial word 'unpronounceable' is \d+ tokens to this model; choose a word that is one.",
+        r"The initial word 'unpronounceable' is \d+ tokens to this model; choose a word that is "
+        "one.",
     ),
     (
         {"instance_prompt": "a photo of a person"},
@@ -441,7 +442,7 @@ def test_words_that_cannot_be_learned(
 
 
 @pytest.mark.parametrize("name", TRAINERS)
-def test_all_faults_are_told_before_any_work(
+def test_all_faults_are_reported_before_any_work(
     name: str, photos: Photos, tiny: LDM, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -477,7 +478,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("more", "says"), WRONG)
-def test_wrong_settings_are_told_before_any_work(
+def test_wrong_settings_are_reported_before_any_work(
     more: dict[str, Any], says: str, photos: Photos, tiny: LDM
 ) -> None:
     with pytest.raises(UserError, match=f"^{re.escape(says)}"):
@@ -491,21 +492,21 @@ def test_wrong_settings_are_told_before_any_work(
 def test_each_part_of_decoupling_changes_its_own_words(
     name: str, on: tuple[str, ...], photos: Photos, tiny: LDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: dict[str, Any] = {"learned": set()}
+    words: dict[str, Any] = {"learned": set()}
     sample, errors, pictures = LDM.sample, weighted_error, class_pictures
 
     def spy_sample(self: LDM, prompts: list[str], *rest: Any, **how: Any) -> Images:
-        said["asked"], said["negative"] = list(prompts), how["negative"]
+        words["asked"], words["negative"] = list(prompts), how["negative"]
         return sample(self, prompts, *rest, **how)
 
     def spy_errors(
         ldm: LDM, latents: list[torch.Tensor], prompts: list[str], *rest: Any
     ) -> torch.Tensor:
-        said["learned"] |= set(prompts)
+        words["learned"] |= set(prompts)
         return errors(ldm, latents, prompts, *rest)
 
     def spy_pictures(ldm: LDM, prompt: str, *rest: Any, **how: Any) -> Images:
-        said["class pictures"] = prompt
+        words["class pictures"] = prompt
         with monkeypatch.context() as m:
             m.setattr(LDM, "sample", sample)
             return pictures(ldm, prompt, *rest, **how)
@@ -522,12 +523,13 @@ def test_each_part_of_decoupling_changes_its_own_words(
         steps=1,
     )
     noise = "bhj noisy pattern"
-    assert all(p.endswith(f", without {noise}") == ("suffix" in on) for p in said["asked"])
-    assert said["negative"] == ("noisy, abstract, pattern, low quality" if "negative" in on else "")
-    kind = "a photo of person" + f", without {noise}" * ("train" in on)
+    assert all(p.endswith(f", without {noise}") == ("suffix" in on) for p in words["asked"])
+    negative = "noisy, abstract, pattern, low quality" if "negative" in on else ""
+    assert words["negative"] == negative
+    class_words = "a photo of person" + f", without {noise}" * ("train" in on)
     if name != "textual_inversion":  # which has no class pictures
-        assert said["class pictures"] == "a photo of person" and kind in said["learned"]
-    (instance,) = said["learned"] - {kind}
+        assert words["class pictures"] == "a photo of person" and class_words in words["learned"]
+    (instance,) = words["learned"] - {class_words}
     assert instance.endswith(f"person, {noise}" if "train" in on else "person")
 
 
@@ -549,10 +551,8 @@ def test_8_bit_adam_needs_a_package(
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes.optim", None)
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
-    with pytest.raises(
-        UserError,
-        match="8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave",
-    ):
+    says = "8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave"
+    with pytest.raises(UserError, match=says):
         run("lora", photos, tiny, adam8bit=True)
 
 
@@ -583,9 +583,11 @@ def test_a_folder_that_cannot_be_written(photos: Photos, tiny: LDM, tmp_path: Pa
     ("name", "preset"),
     [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")],
 )
-def test_a_lean_thief_costs_little(name: str, preset: str, photos: Photos, tiny: LDM) -> None:
-    """Two cores for 75 seconds: training, 16 pictures and, the first time, the class pictures."""
-    module, begun = registry.load("attackers", name), time.process_time()
+def test_a_lean_attacker_costs_little(name: str, preset: str, photos: Photos, tiny: LDM) -> None:
+    """Two cores for 75 seconds where a PGD step of PhotoGuard's takes a third of a second:
+    training, 16 pictures and, the first time, the class pictures."""
+    module, reference = registry.load("attackers", name), step_seconds(tiny)
+    begun = time.process_time()
     module.attack(
         photos,
         tiny,
@@ -594,4 +596,4 @@ def test_a_lean_thief_costs_little(name: str, preset: str, photos: Photos, tiny:
         rng=torch.Generator().manual_seed(0),
         state=RunState(),
     )
-    assert time.process_time() - begun < 150
+    assert time.process_time() - begun < 450 * reference

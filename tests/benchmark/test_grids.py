@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from cloakwork.benchmark import grids, recipes, results
 from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.execution.failures import Failure
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, Table, lines, targets, threat_model
 from cloakwork.benchmark.recipes.quick import quick
@@ -65,17 +66,19 @@ def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
             Workspace(tmp_path / "store", "cpu"),
         )
         outcome = serial.serial(targets(grid), bench)
-        return add_flags(results.collect(grid, bench, outcome.reasons()), grid, bench), grid, bench
+        failures = outcome.reasons()
+        found = results.collect(grid, bench, failures)
+        return add_flags(found, grid, bench, failures), grid, bench
 
     return of
 
 
 def kinds(found: Results) -> dict[str, list[str]]:
     """Kind of flag -> where."""
-    said: dict[str, list[str]] = {}
+    places: dict[str, list[str]] = {}
     for flag in found.flags:
-        said.setdefault(flag.kind, []).append(flag.where)
-    return said
+        places.setdefault(flag.kind, []).append(flag.where)
+    return places
 
 
 def test_a_table_has_its_controls_and_pairs_them(run: Run, people: tuple[Subject, ...]) -> None:
@@ -168,7 +171,7 @@ def test_six_photo_sets_are_enough(people: tuple[Subject, ...], tmp_path: Path) 
     assert not add_flags(results.collect(grid, bench), grid, bench).flags
 
 
-def test_a_thief_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
+def test_an_attacker_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
     found, grid, bench = run("own_lab.darker")
     low = Estimate(0.1, 0.0, 0.2, 3, 1, 3)
     (table,) = found.tables
@@ -214,6 +217,20 @@ def test_a_gradient_that_leads_nowhere_is_flagged(run: Run, protection: str, tex
     found, _, _ = run(protection)
     (flag, *_) = [f for f in found.flags if f.kind == "no gradient"]
     assert text in flag.text
+    if protection == "own_lab.nan":
+        cells = [c for c in found.tables[0].cells if c.protection == protection]
+        assert flag.text.startswith(f"{protection}: ") and "UserError: A gradient" in flag.text
+        assert cells and all("no gradient" in c.flags for c in cells)
+
+
+def test_a_failure_is_flagged_by_its_kind_and_not_by_its_words(run: Run) -> None:
+    _, grid, bench = run("own_lab.darker", "own_lab.nan")
+    todo = steps.graph(targets(grid), bench, missing=True)
+    for kind in ("not_finite", "other"):
+        failures = {name: Failure("A kettle that is not finite.", kind) for name in todo}
+        again = add_flags(results.collect(grid, bench, failures), grid, bench, failures)
+        flagged = {c.protection for c in again.tables[0].cells if "no gradient" in c.flags}
+        assert flagged == ({"own_lab.nan"} if kind == "not_finite" else set())
 
 
 def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
@@ -348,14 +365,15 @@ def test_bad_input_is_one_sentence(
 RECIPE = """
 from pathlib import Path
 from cloakwork.evaluation.design import Subject
-from cloakwork.benchmark.grids import Grid, Table, thief
+from cloakwork.benchmark.grids import Grid, Table, threat_model
 from cloakwork.evaluation.sources import source
 
 def grid(data):
     sets = [(f.stem, source([f])) for f in sorted(Path(data).glob("*.png"))]
     subjects = tuple(Subject(n, s, s, 0, s) for n, s in sets)
-    who = (thief("copier", "own_lab.copier", prompts=("a photo",)),)
-    return Grid("grid", "Mine.", (Table("lab", ("own_lab.darker",), who, subjects, ("own_lab.brightness",)),))
+    who = (threat_model("copier", "own_lab.copier", prompts=("a photo",)),)
+    table = Table("lab", ("own_lab.darker",), who, subjects, ("own_lab.brightness",))
+    return Grid("grid", "Mine.", (table,))
 """
 
 

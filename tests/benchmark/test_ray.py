@@ -20,13 +20,15 @@ import torch
 from helpers.small_grid import contents, grid
 
 from cloakwork.benchmark.execution import ray_driver, ray_worker, resources, serial
-from cloakwork.benchmark.execution.ready_queue import Queue
+from cloakwork.benchmark.execution.failures import Failure, dependency_failure
+from cloakwork.benchmark.execution.ready_queue import Queue, TaskResult
 from cloakwork.benchmark.execution.resources import Resources
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.protections import noise
+from cloakwork.specs import Method
 
 ray = pytest.importorskip("ray")
 
@@ -58,22 +60,20 @@ def purify(photos, ldm, cfg, *, rng):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def workers() -> Iterator[None]:
     """A cluster of two worker processes for all tests."""
     torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLOAKWORK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-        plain = [
-            sys.executable,
-            "-c",
-            "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False)",
-        ]
-        try:
-            subprocess.run(plain, check=True, capture_output=True, timeout=120)
-        except subprocess.SubprocessError:
-            pytest.skip("Ray itself does not start on this machine, whoever starts it.")
-        with ray_driver.connected(workers=2):
-            yield
+    plain = [
+        sys.executable,
+        "-c",
+        "import ray; ray.init(address='local', num_cpus=1, include_dashboard=False)",
+    ]
+    try:
+        subprocess.run(plain, check=True, capture_output=True, timeout=120)
+    except subprocess.SubprocessError:
+        pytest.skip("Ray itself does not start on this machine, whoever starts it.")
+    with ray_driver.connected(workers=2):
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,8 @@ def odd(
     from cloakwork import registry
 
     config = registry.load("purifiers", "my_lab.odd").Config(str(notes), number, seconds, fault)
-    return Step("purify", "my_lab.odd", config, (source(files),), models=("tiny",) if model else ())
+    method, models = Method("purifiers", "my_lab.odd", config), ("tiny",) if model else ()
+    return Step(method, (source(files),), models=models)
 
 
 def finished(store: Path) -> dict[Path, int]:
@@ -206,22 +207,22 @@ def test_a_step_whose_worker_is_lost_too_often_fails(
     finally:
         stop.set()
         killer.join()
-    assert (
-        next(iter(outcome.failed.values())).startswith("WorkerCrashedError: ") and not outcome.made
-    )
+    (failure,) = outcome.failed.values()
+    assert failure.reason.startswith("WorkerCrashedError: ") and not outcome.made
 
 
 def test_a_step_that_raises_fails_with_what_rests_on_it(
     sample_files: list[Path], tmp_path: Path, notes: Path, whole: dict[str, bytes]
 ) -> None:
     broken = odd(sample_files, notes, fault="kettle")
-    targets = [*grid([*sample_files]), Step("protect", "noise", noise.Config(budget=2), (broken,))]
+    method = Method("protections", "noise", noise.Config(budget=2))
+    targets = [*grid([*sample_files]), Step(method, (broken,))]
     there, here = (
         engine(targets, Workspace(tmp_path / name, "cpu"))
         for name, engine in (("a", ray_driver.run), ("b", serial.serial))
     )
     assert there.failed == here.failed and len(there.failed) == 2
-    assert next(iter(there.failed.values())) == "UserError: The kettle is empty."
+    assert next(iter(there.failed.values())) == Failure("UserError: The kettle is empty.")
     assert len(there.made) == 20 and contents(tmp_path / "a") == whole
 
 
@@ -256,14 +257,17 @@ def test_what_others_are_at_is_waited_for(
 
 CHILD = """
 import signal, sys, torch; torch.set_num_threads(1)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that runs tests in the background has it ignored
+# a shell that runs tests in the background has it ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 from helpers.small_grid import grid
 from cloakwork.benchmark.execution import ray_driver
 from cloakwork.evaluation.steps import Workspace
 address, store, *files = sys.argv[1:]
-print(len(ray_driver.run(grid([Path(f) for f in files]), Workspace(store, "cpu"), address=address or None, workers=2).made))
+targets = grid([Path(f) for f in files])
+outcome = ray_driver.run(targets, Workspace(store, "cpu"), address=address or None, workers=2)
+print(len(outcome.made))
 """
 
 
@@ -361,18 +365,19 @@ def test_a_worker_that_would_make_something_else_says_so(
     name, step = next(iter(steps.graph(grid(sample_files), bench).items()))
     about = ray_worker.DriverEnvironment(str(tmp_path), str(tmp_path), "cpu", 1)
     other = f"protect/{'0' * 32}.safetensors"
-    done, made, why = ray_worker.make(other, [ray.put(about), ray.put({other: step})])
-    assert done and not made and why and "would make another result" in why
-    assert ray_worker.make(name, [ray.put(about), ray.put({name: step})]) == (True, True, None)
+    result = ray_worker.make(other, [ray.put(about), ray.put({other: step})])
+    assert result.finished and not result.made
+    assert result.error and "would make another result" in result.error.reason
+    made = ray_worker.make(name, [ray.put(about), ray.put({name: step})])
+    assert made == TaskResult(finished=True, made=True)
 
 
 def test_what_a_task_asks_of_a_machine(
     sample_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noisy = Step("protect", "noise", noise.Config(), (source(sample_files),))
-    hub = Step(
-        "protect", "noise", noise.Config(), (source(sample_files),), models=("somebody/model",)
-    )
+    noisy = Step(Method("protections", "noise", noise.Config()), (source(sample_files),))
+    method, photos = Method("protections", "noise", noise.Config()), (source(sample_files),)
+    hub = Step(method, photos, models=("somebody/model",))
     assert resources.of_one(noisy, "cpu", 10**12) == Resources(1, 0, 2 * 10**9)
     assert resources.of_one(noisy, "cuda", 10**9) == Resources(1, resources.GPU_SHARE, 10**9)
     assert resources.of_one(hub, "cuda", 10**12) == Resources(1, 1, 8 * 10**9)
@@ -396,22 +401,23 @@ def test_the_queue_keeps_order_room_and_count() -> None:
     queue = Queue(["a", "b", "c", "d", "e"], [[], [], [0, 1], [2], []], ["p", "p", "p", "p", "q"])
     room = {"p": 1, "q": 1}
     assert list(queue.start(room, most=1)) == [0] and list(queue.start(room)) == [4]
-    assert queue.complete(0, (False, False, None), again=0.05) == [] and queue.left == 5
+    busy, made = TaskResult(finished=False), TaskResult(finished=True, made=True)
+    assert queue.complete(0, busy, again=0.05) == [] and queue.left == 5
     assert list(queue.start(room)) == [1], "what others are at rests for a while"
     time.sleep(0.06)
     assert list(queue.start({"p": 2, "q": 1})) == [0]
-    assert queue.complete(0, (True, True, None), 0) == [0] and not list(
-        queue.start({"p": 1, "q": 1})
-    )
-    assert queue.complete(1, (True, False, "E: no"), 0) == [1, 2, 3] and queue.complete(
-        4, (True, False, None), 0
-    ) == [4]
+    assert queue.complete(0, made, 0) == [0]
+    assert not list(queue.start({"p": 1, "q": 1}))
+    failure = Failure("E: no", "not_finite")
+    assert queue.complete(1, TaskResult(finished=True, error=failure), 0) == [1, 2, 3]
+    assert queue.complete(4, TaskResult(finished=True), 0) == [4]
     assert not queue.left and queue.outcome.made == ["a"]
     assert queue.outcome.failed == {
-        "b": "E: no",
-        "c": "b, which it rests on, failed",
-        "d": "c, which it rests on, failed",
+        "b": failure,
+        "c": dependency_failure("b"),
+        "d": dependency_failure("c"),
     }
+    assert set(queue.outcome.reasons().values()) == {failure}
 
 
 def test_the_queue_is_as_quick_for_many_steps() -> None:
@@ -422,7 +428,7 @@ def test_the_queue_is_as_quick_for_many_steps() -> None:
         )
         while queue.left:
             for number in list(queue.start({"p": 8})):
-                queue.complete(number, (True, True, None), 0)
+                queue.complete(number, TaskResult(finished=True, made=True), 0)
         assert len(queue.outcome.made) == n
         return time.process_time() - begun
 

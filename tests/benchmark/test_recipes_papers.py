@@ -110,7 +110,7 @@ def test_recipes_build_steps_without_loading_anything(
             and t.seeds == 1
             and len({m.partition(":")[0] for m in t.metrics}) == len(t.metrics)
         )
-        assert all(registry.load("metrics", specs.parse("metrics", m)[0]) for m in t.metrics)
+        assert all(registry.load("metrics", specs.parse("metrics", m).name) for m in t.metrics)
         # a preset of the small models has no place here, whatever models are put in
         assert all(
             word.split("@")[0].split(":")[1:2] not in ([], ["tiny"]) for word in t.protections
@@ -223,13 +223,13 @@ def test_metacloak_is_the_papers(data: Path, built: dict[str, Grid]) -> None:
     for label, loader in loaders.items():
         how = (7, (0.1, 2.0), 0.5) if label.startswith("transformed") else (0, (0.3, 1.5), 0)
         assert (loader.blur, loader.blur_sigma, loader.flip) == how
-    assert [[name for name, _ in w.purifiers] for w in cleaned.thieves] == 2 * [
+    assert [[m.name for m in w.purifiers] for w in cleaned.thieves] == 2 * [
         [],
         ["codesr"],
         ["tvm", "codesr"],
         ["jpeg"],
     ]
-    sr, jpeg = cleaned.thieves[1].purifiers[0][1], cleaned.thieves[3].purifiers[0][1]
+    sr, jpeg = cleaned.thieves[1].purifiers[0].config, cleaned.thieves[3].purifiers[0].config
     assert (
         sr.upscaler == "stabilityai/stable-diffusion-x4-upscaler"
         and sr.scale == 0.25
@@ -323,7 +323,7 @@ def test_red_team_is_the_papers(built: dict[str, Grid]) -> None:
     assert (main.budget, ablation.budget, adaptive.budget) == (11, 11, 16) and len(
         main.protections
     ) == 7
-    assert [specs.parse("protections", w.partition("@")[0])[0] for w in main.protections] == [
+    assert [specs.parse("protections", w.partition("@")[0]).name for w in main.protections] == [
         "fsmg",
         "aspl",
         "aspl",
@@ -334,7 +334,7 @@ def test_red_team_is_the_papers(built: dict[str, Grid]) -> None:
     ]
     assert all(trainer(main, who) == DREAMBOOTH | {"batch": 1} for who in labels(main))
     chains = {w.name: w.purifiers for w in main.thieves}
-    assert [name for chain in chains.values() for name, _ in chain] == [
+    assert [m.name for chain in chains.values() for m in chain] == [
         "blur",
         "jpeg",
         "tvm",
@@ -345,7 +345,7 @@ def test_red_team_is_the_papers(built: dict[str, Grid]) -> None:
         "impress",
         "codesr",
     ]
-    sure = {label: chain[0][1] for label, chain in chains.items() if chain}
+    sure = {label: chain[0].config for label, chain in chains.items() if chain}
     assert (
         sure["blur"].sigma == 5
         and sure["JPEG"].quality == 75
@@ -430,7 +430,7 @@ def test_every_reported_number_finds_its_cell(built: dict[str, Grid]) -> None:
         place = (f"{e.table}, {e.dataset}", e.protection, e.thief, e.metric)
         assert place in known[e.recipe], place
         assert known[e.recipe][place] == e.budget, place
-        low, high = registry.load("metrics", e.metric).RANGE
+        low, high = registry.load("metrics", e.metric).METRIC.range
         assert low <= e.number.value <= high and math.isfinite(e.number.value), place
         assert e.number.source.startswith("arXiv ") and e.number.model and e.number.note
 
@@ -539,9 +539,8 @@ def test_a_slice_of_a_recipe_runs(data: Path, tmp_path: Path) -> None:
     whole = table(recipes.build("paper_metacloak", recipe, data, TINY), "purification, VGGFace2")
     who = next(w for w in whole.thieves if w.name == "transformed + JPEG 75")
     sampling = replace(who.config.sampling, n=1, steps=5)
-    who = replace(
-        who, config=replace(who.config, steps=2, class_images=1, sampling=sampling), dtype="float32"
-    )
+    who = who.with_config(steps=2, class_images=1, sampling=sampling)
+    who = replace(who, dtype="float32")
     words = ("aspl:paper:outer=1,class_images=1", "photoguard:paper:steps=2")
     metrics = tuple(m for m in whole.metrics if m.startswith(("ims_clip", "clip_iqac")))
     cut = replace(

@@ -107,8 +107,8 @@ def test_the_page_has_its_parts(tmp_path: Path) -> None:
     assert {attrs["href"][1:] for _, attrs in page.all("a")} <= ids  # no link leads nowhere
     assert "Measured on tiny. Nothing here says anything of other models" in page.seen
     assert (
-        "Under plain, 2 of 3 protections leave the thief less than clean photos and than noise do, by match: cloakwork and pid"
-        in page.seen
+        "Under plain, 2 of 3 protections leave the attacker less than clean photos and than noise "
+        "do, by match: cloakwork and pid" in page.seen
     )
     assert "Fewer than 6 photo sets: indicative only" in page.seen
     assert "Two photo sets: indicative only." in page.seen
@@ -179,9 +179,9 @@ def test_what_failed_says_so(tmp_path: Path) -> None:
     lines = {re.search(r'data-value="([^"]*)"', line)[1]: line for line in board.split("<tr")[2:]}
     assert list(lines)[-1] == "pid"  # what has no number comes last
     assert re.search(r'<td class="verdict failed" data-value="failed">\s*failed', lines["pid"])
+    note = '<a href="#table-1-attacker-1-note-1">'
     assert re.search(
-        r'<td data-value="">\s*<span class="failed">failed</span> <a href="#table-1-thief-1-note-1">',
-        lines["pid"],
+        rf'<td data-value="">\s*<span class="failed">failed</span> {note}', lines["pid"]
     )
     assert re.search(r'<td data-value="">\s*<span class="failed">unscored</span>', lines["glaze"])
     assert not any(number in lines["pid"] for number in ("0.00", "0.0<", "nan"))
@@ -255,7 +255,7 @@ def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
         assert "currentColor" in figure and not re.search(
             r"#000000\b|fill: ?#ffffff|<style|<metadata|xmlns", figure
         )
-    assert "Heat map of faces: identity of the worst thief" in page.text
+    assert "Heat map of faces: identity of the worst attacker" in page.text
     assert [w.worst.thief for w in leaderboard.worst_cases(turned)] == ["cleaner"] * 5
 
 
@@ -320,8 +320,8 @@ def test_flags_lead_to_their_words(tmp_path: Path) -> None:
     assert "Flags of every cell: few photo sets" in page.seen
     quiet = written(replace(made_up.findings(), flags=()), tmp_path)
     assert (
-        "No check has raised a flag. That means that the checks found nothing, not that nothing is wrong."
-        in quiet.seen
+        "No check has raised a flag. That means that the checks found nothing, not that nothing is "
+        "wrong." in quiet.seen
     )
 
 
@@ -418,7 +418,7 @@ def test_tables_for_programs_and_papers(tmp_path: Path) -> None:
             "2 seeds",
             "96 pictures",
             "95 \\% intervals",
-            "thieves use tiny",
+            "attackers use tiny",
         )
     )
     width = len(re.search(r"\\begin\{tabular\}\{(\w+)\}", latex)[1])
@@ -453,7 +453,6 @@ def test_numbers_read_well() -> None:
 
 
 # ---- pictures
-# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="session")
@@ -524,10 +523,11 @@ def test_pictures_keep_their_budget(
     found = results.collect(grid, bench)
     whole = gallery.gallery(found, grid, bench, 10**7)
     sizes = [strip.size for s in whole.sets for strip in s.strips]
-    assert len(sizes) == 6 and not whole.said
+    assert len(sizes) == 6 and not whole.notes
     part = gallery.gallery(found, grid, bench, sum(sizes[:4]))
     assert [strip.size for s in part.sets for strip in s.strips] == sizes[:4]
-    assert part.said == ("To keep the file small these are left out: coffee (2 rows of things).",)
+    note = "To keep the file small these are left out: coffee (2 rows of things)."
+    assert part.notes == (note,)
     monkeypatch.setattr(write, "PICTURES", 40_000)
     page = written(found, tmp_path, grid=grid, workspace=bench)
     assert sum(len(attrs["src"]) for _, attrs in page.all("img")) <= 40_000 < sum(sizes)
@@ -548,7 +548,6 @@ def test_a_damaged_result_is_not_shown_and_not_made_again(
 
 
 # ---- the blind page
-# -----------------------------------------------------------------------------------------------------
 
 
 def test_the_blind_page_tells_nothing(ground: tuple[grids.Grid, Workspace], tmp_path: Path) -> None:
@@ -678,7 +677,6 @@ def test_intervals_and_p_of_shares(right: int, n: int) -> None:
 
 
 # ---- in a browser
-# -------------------------------------------------------------------------------------------------------
 
 
 def opened(path: Path, folder: Path, width: int = 1440, script: str = "") -> tuple[str, list[str]]:
@@ -696,9 +694,8 @@ def opened(path: Path, folder: Path, width: int = 1440, script: str = "") -> tup
         frame = (
             f'<iframe src="copy.html" style="width: {width}px; height: 800px; border: 0"></iframe>'
         )
-        path.write_text(
-            f"<title></title>{frame}<script>onmessage = (e) => {{ document.title = e.data; }};</script>"
-        )
+        listen = "onmessage = (e) => { document.title = e.data; };"
+        path.write_text(f"<title></title>{frame}<script>{listen}</script>")
     flags = [
         *(
             "--headless=new",
@@ -733,12 +730,15 @@ def said(page: str) -> dict:
 
 
 LOOK = """
-const table = document.querySelector("table.sortable"), buttons = table.querySelectorAll("thead button");
+const table = document.querySelector("table.sortable");
+const buttons = table.querySelectorAll("thead button");
 const names = () => [...table.tBodies[0].rows].map((r) => r.cells[0].dataset.value);
 const state = () => [names(), buttons[2].closest("th").getAttribute("aria-sort")];
-buttons[2].click(); const up = state(); buttons[2].click(); const down = state(); buttons[0].click();
+buttons[2].click(); const up = state(); buttons[2].click(); const down = state();
+buttons[0].click();
+const fetched = performance.getEntriesByType("resource").map((e) => e.name);
 tell({up, down, byName: names(), wide: document.documentElement.scrollWidth, inner: innerWidth,
-  fetched: performance.getEntriesByType("resource").filter((e) => !e.name.startsWith("data:")).map((e) => e.name)});
+  fetched: fetched.filter((name) => !name.startsWith("data:"))});
 """
 
 
@@ -766,7 +766,9 @@ ANSWER = """
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 (async () => {
   document.getElementById("begin").click();
-  let file; URL.createObjectURL = (blob) => { file = blob; return "#"; }; URL.revokeObjectURL = () => {};
+  let file;
+  URL.createObjectURL = (blob) => { file = blob; return "#"; };
+  URL.revokeObjectURL = () => {};
   while (document.getElementById("end").hidden) {
     await pause(1200);
     dispatchEvent(new KeyboardEvent("keydown", { key: "1" }));

@@ -12,7 +12,8 @@ import pytest
 from helpers.small_grid import contents, grid
 
 from cloakwork.benchmark.execution import serial
-from cloakwork.errors import UserError
+from cloakwork.benchmark.execution.failures import Failure, failure_from, root_cause
+from cloakwork.errors import NotFinite, Unwritable, UserError
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.purifiers import blur
@@ -87,12 +88,40 @@ def test_a_step_that_raises_fails_with_what_rests_on_it(
     monkeypatch.setattr(blur, "purify", breaks)
     bench = Workspace(tmp_path, "cpu")
     outcome = serial.serial(grid(sample_files), bench)
-    reasons = list(outcome.failed.values())
-    assert len(reasons) == 6 and reasons.count("UserError: The kettle is empty.") == 2
-    assert sum("which it rests on, failed" in reason for reason in reasons) == 4
+    failures = list(outcome.failed.values())
+    kettle = Failure("UserError: The kettle is empty.", "other")
+    assert len(failures) == 6 and failures.count(kettle) == 2
+    rests = [f for f in failures if f.kind == "dependency"]
+    assert len(rests) == 4
+    assert all(f.reason == f"{f.because_of}, which it rests on, failed" for f in rests)
+    assert all(f.because_of in outcome.failed for f in rests)
+    assert list(outcome.reasons().values()) == [kettle] * 6
     assert len(outcome.made) == 14
     monkeypatch.undo()
     assert len(serial.serial(grid(sample_files), bench).made) == 6, "the next run tries again"
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (UserError("No."), Failure("UserError: No.", "other")),
+        (NotFinite("No."), Failure("UserError: No.", "not_finite")),
+        (Unwritable("No."), Failure("UserError: No.", "unwritable")),
+        (ValueError("is not finite"), Failure("ValueError: is not finite", "other")),
+    ],
+)
+def test_the_kind_of_a_failure_is_that_of_the_error(error: Exception, failure: Failure) -> None:
+    assert failure_from(error) == failure
+
+
+def test_a_failure_is_traced_by_what_it_names_and_not_by_its_words() -> None:
+    failures = {
+        "a": Failure("b, which it rests on, failed", "not_finite"),
+        "b": Failure("No photos.", "dependency", "a"),
+        "c": Failure("Nor here.", "dependency", "b"),
+        "d": Failure("Somebody else's.", "dependency", "elsewhere"),
+    }
+    assert [root_cause(name, failures) for name in "abcd"] == [failures[k] for k in "aaad"]
 
 
 CHILD = """

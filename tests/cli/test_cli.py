@@ -129,7 +129,7 @@ def test_list_shows_what_can_be_set_of_one_method(capsys: pytest.CaptureFixture[
     assert "presets: cdl, jpeg, paper, tiny, transformed" in said and "sampling.steps=25" in said
     assert '  cdl.noise="bhj noisy pattern"                 name of the noise' in said
     assert (
-        specs.parse("attackers", said.splitlines()[-1].removeprefix("written "))[0] == "dreambooth"
+        specs.parse("attackers", said.splitlines()[-1].removeprefix("written ")).name == "dreambooth"
     )
     for kind in registry.KINDS:
         for name, _ in registry.listing(kind):

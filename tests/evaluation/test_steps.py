@@ -18,6 +18,7 @@ from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import photoguard
 from cloakwork.purifiers import codesr, noise
+from cloakwork.specs import Method
 
 
 @pytest.fixture
@@ -32,13 +33,13 @@ def test_purifiers_draw_the_same_for_every_arm_and_anew_in_a_chain(
     files: list[Path], tmp_path: Path
 ) -> None:
     bench, cfg = Workspace(tmp_path / "store", "cpu"), noise.Config(sigma=0.05)
-    dark, bright = (Step("purify", "noise", cfg, (source([f]),)) for f in files)
+    dark, bright = (Step(Method("purifiers", "noise", cfg), (source([f]),)) for f in files)
     once = [
         (compute.photos(s, bench)[0] - compute.photos(s.inputs[0], bench)[0]) * 255
         for s in (dark, bright)
     ]
     assert torch.allclose(*once, atol=1e-3) and once[0].abs().mean() > 5
-    twice = Step("purify", "noise", cfg, (dark,))
+    twice = Step(Method("purifiers", "noise", cfg), (dark,))
     more = (compute.photos(twice, bench)[0] - compute.photos(dark, bench)[0]) * 255
     assert (more - once[0]).abs().mean() > 5, "the second one adds noise of its own"
 
@@ -100,7 +101,7 @@ def test_a_target_counts_by_its_content(files: list[Path], tmp_path: Path) -> No
         cfg = photoguard.Config(target=str(tmp_path / "target.jpg"))
         keys.append(
             steps.key(
-                Step("protect", "photoguard", cfg, (clean,), models=("tiny",)),
+                Step(Method("protections", "photoguard", cfg), (clean,), models=("tiny",)),
                 Workspace(tmp_path / "store", "cpu"),
             )
         )

@@ -10,6 +10,7 @@ from cloakwork.evaluation.steps import Step
 from cloakwork.metrics import lpips, psnr
 from cloakwork.protections import noise
 from cloakwork.purifiers import blur, jpeg, tvm
+from cloakwork.specs import Method
 
 
 def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
@@ -17,16 +18,16 @@ def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
     milliseconds on one photo set."""
     clean, targets = source(files), []
     for budget in budgets:
-        protected = Step("protect", "noise", noise.Config(budget=budget), (clean,))
+        protected = Step(Method("protections", "noise", noise.Config(budget=budget)), (clean,))
         for name, config in (
             ("jpeg", jpeg.Config()),
             ("blur", blur.Config()),
             ("tvm", tvm.Config(steps=20)),
         ):
-            pure = Step("purify", name, config, (protected,))
+            pure = Step(Method("purifiers", name, config), (protected,))
             targets += [
-                Step("score", "psnr", psnr.Config(), (pure, clean)),
-                Step("score", "lpips", lpips.Config(), (pure, clean)),
+                Step(Method("metrics", "psnr", psnr.Config()), (pure, clean)),
+                Step(Method("metrics", "lpips", lpips.Config()), (pure, clean)),
             ]
     return targets
 

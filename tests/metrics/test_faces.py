@@ -83,9 +83,9 @@ def test_match_counts_missing_faces_as_none(plane: Photos) -> None:
 def test_match_has_no_threshold_for_every_embedder(plane: Photos) -> None:
     found = measure("match", plane[2:], plane[:2], cfg=match.Config("made up"))
     assert all(math.isnan(v) for v in found.values)
-    assert (
-        found.reason
-        == "'match' has no calibrated threshold for the embedder 'made up'; give one as its field 'threshold'."
+    assert found.reason == (
+        "'match' has no calibrated threshold for the embedder 'made up'; give one as its field "
+        "'threshold'."
     )
 
 

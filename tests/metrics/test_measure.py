@@ -55,9 +55,8 @@ def test_some_unscored_leave_the_others(photos: Photos) -> None:
     large = torch.nn.functional.interpolate(photos[0][None], scale_factor=2)[0]
     found = measure("ms_ssim", [large, photos[0]], [large, photos[0]])
     assert found.mean == pytest.approx(1, abs=1e-5) and math.isnan(found.values[1])
-    assert (
-        found.reason
-        == "1 of 2: MS-SSIM's five scales need sides of at least 176 px; 'ssim' scores smaller photos."
+    assert found.reason == (
+        "1 of 2: MS-SSIM's five scales need sides of at least 176 px; 'ssim' scores smaller photos."
     )
 
 
@@ -80,9 +79,11 @@ def test_a_metric_of_anybodys(
 ) -> None:
     (tmp_path / "bright_lab.py").write_text(
         '"""Brightness."""\nfrom dataclasses import dataclass\nimport torch\nVERSION = 1\n'
-        'SCOPE, BETTER, RANGE, UNIT, REFERENCE = "set", "higher", (0, 1), "", None\n'
+        "from cloakwork.registry import MetricInfo\n"
+        'METRIC = MetricInfo(scope="set", better="higher", range=(0, 1), unit="", reference=None)\n'
         "@dataclass(frozen=True)\nclass Config:\n    gain: float = 1\n"
-        "def score(images, reference, prompts, cfg):\n    return cfg.gain * torch.stack([x.mean() for x in images]).mean()\n"
+        "def score(images, reference, prompts, cfg):\n"
+        "    return cfg.gain * torch.stack([x.mean() for x in images]).mean()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     from cloakwork import registry

@@ -19,7 +19,7 @@ from cloakwork.types import Photos
 CHANGE = [
     name
     for name, _ in registry.listing("metrics")
-    if registry.load("metrics", name).REFERENCE == "originals"
+    if registry.load("metrics", name).METRIC.reference == "originals"
 ]
 
 
@@ -31,11 +31,11 @@ def crop(name: str, size: int = 128, at: int = 40) -> Tensor:
 @pytest.mark.parametrize("name", [name for name, _ in registry.listing("metrics")])
 def test_every_metric_says_what_its_numbers_are(name: str) -> None:
     module = registry.load("metrics", name)
-    assert module.SCOPE in ("image", "set")
-    assert module.BETTER in ("higher", "lower")
-    assert module.RANGE[0] < module.RANGE[1]
-    assert isinstance(module.UNIT, str)
-    assert module.REFERENCE in ("originals", "subject", None)
+    assert module.METRIC.scope in ("image", "set")
+    assert module.METRIC.better in ("higher", "lower")
+    assert module.METRIC.range[0] < module.METRIC.range[1]
+    assert isinstance(module.METRIC.unit, str)
+    assert module.METRIC.reference in ("originals", "subject", None)
 
 
 @pytest.mark.parametrize("name", CHANGE)
@@ -52,8 +52,8 @@ def test_direction_is_data_and_true(name: str, photos: Photos, rng: torch.Genera
     )
     a, b = (module.score(x, photos, None, module.Config()) for x in (faint, loud))
     assert a.shape == (len(photos),)
-    assert ((a > b) if module.BETTER == "higher" else (a < b)).all()
-    assert all(module.RANGE[0] <= v <= module.RANGE[1] for v in (*a, *b))
+    assert ((a > b) if module.METRIC.better == "higher" else (a < b)).all()
+    assert all(module.METRIC.range[0] <= v <= module.METRIC.range[1] for v in (*a, *b))
 
 
 def test_closed_forms() -> None:

@@ -84,7 +84,7 @@ def test_clip_reads_with_the_text_tower(coffee: Tensor) -> None:
         assert torch.allclose(alone[0], embedding, atol=1e-4)
 
 
-def test_clip_t_leaves_the_thiefs_token_out(photos: Photos) -> None:
+def test_clip_t_leaves_the_attackers_token_out(photos: Photos) -> None:
     cfg = clip_t.Config()
     a = clip_t.score(
         photos, None, ["a photo of sks person", "a photo of <sks> cup", "a photo of asks"], cfg
@@ -320,7 +320,7 @@ def gone(*args: object, **kwargs: object) -> None:
             clip_i.Config("somebody/something"),
             r"nor could it be fetched from the hub \(OSError\)",
         ),
-        ("kid", kid.Config("somebody/something"), "check the spelling and the network"),
+        ("kid", kid.Config("somebody/something"), "Check the spelling and the network"),
     ],
 )
 def test_what_is_not_here_is_unscored(
@@ -338,23 +338,22 @@ def test_what_is_not_here_is_unscored(
 def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04")
-    with pytest.raises(Unscored, match="pickled weights are not read"):
+    with pytest.raises(Unscored, match="Pickle files are never loaded"):
         hub.folder(str(tmp_path))
 
 
 def test_a_folder_of_something_else_is_unscored(photos: Photos) -> None:
     found = measure(
-        "clip_i", photos, photos, cfg=clip_i.Config(str(EMBEDDED.parent / "model" / "unet"))
+        "clip_i", photos, photos, cfg=clip_i.Config(str(EMBEDDED.parent / "tiny" / "unet"))
     )
-    assert found.reason and "could not be read as a CLIPModel" in found.reason
+    assert found.reason and "The CLIP model" in found.reason and "could not be read" in found.reason
 
 
 def test_too_small_and_flat_pictures_have_no_brisque(coffee: Tensor) -> None:
     found = measure("brisque", [coffee, coffee[:, :31, :60], torch.full((3, 64, 64), 0.5)])
     assert [math.isnan(v) for v in found.values] == [False, True, True]
-    assert (
-        found.reason
-        == "2 of 3: BRISQUE needs sides of at least 32 px and a picture that is not one flat colour."
+    assert found.reason == (
+        "2 of 3: BRISQUE needs sides of at least 32 px and a picture that is not one flat colour."
     )
     assert found.mean == pytest.approx(3.048, abs=2e-3)
 

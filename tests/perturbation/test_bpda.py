@@ -42,8 +42,8 @@ def test_the_form_with_a_gradient_does_what_the_purifier_does(
 ) -> None:
     """Largest and mean difference, 1/255; rounding on the way for resize, another codec for
     jpeg."""
-    ((name, config),) = bpda.chains(word)[0]
-    module = bpda.registry.load("purifiers", name)
+    (method,) = bpda.chains(word)[0]
+    module, config = method.module, method.config
     hard, soft = (f(photos, None, config, rng=generator()) for f in (module.purify, module.smooth))
     for a, b in zip(hard, soft, strict=True):
         apart = (a - b).abs() * 255
@@ -55,11 +55,9 @@ def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, 
     its own."""
     leaf = photos[0][:, :128, :128].clone().requires_grad_(True)
     for word, known in (("jpeg:subsampling=4:4:4", {}), ("impress:steps=1", {"latent": tiny})):
-        ((name, config),) = bpda.chains(word)[0]
-        (pure,) = bpda.registry.load("purifiers", name).purify(
-            [leaf.detach()], tiny, config, rng=generator()
-        )
-        (x,) = bpda.through([leaf], ((name, config),), known, generator())
+        (method,) = bpda.chains(word)[0]
+        (pure,) = method.module.purify([leaf.detach()], tiny, method.config, rng=generator())
+        (x,) = bpda.through([leaf], (method,), known, generator())
         assert torch.allclose(x, pure, atol=1e-6) and not torch.allclose(x, leaf, atol=1e-3)
         (g,) = torch.autograd.grad((x * torch.arange(128.0)).sum(), leaf)
         assert torch.equal(g, torch.arange(128.0).expand_as(g))
@@ -95,10 +93,8 @@ def test_blur_has_the_gradient_of_a_gaussian(photos: Photos) -> None:
 def test_without_a_form_of_its_own_the_gradient_is_the_identitys(word: str, photos: Photos) -> None:
     leaf = photos[0].clone().requires_grad_(True)
     (seen,) = through([leaf], word)
-    ((name, config),) = bpda.chains(word)[0]
-    (hard,) = bpda.registry.load("purifiers", name).purify(
-        [photos[0]], None, config, rng=generator()
-    )
+    (method,) = bpda.chains(word)[0]
+    (hard,) = method.module.purify([photos[0]], None, method.config, rng=generator())
     assert torch.allclose(seen.detach(), hard, atol=1e-6) and not torch.equal(hard, photos[0])
     way = torch.randn(leaf.shape, generator=generator())
     assert torch.equal(torch.autograd.grad(seen, leaf, way)[0], way)
@@ -206,14 +202,14 @@ def test_what_knows_the_purifier_survives_it(photos: Photos, tiny: LDM) -> None:
     assert errors["adaptive"] - errors["clean"] > 1.2 * (errors["advdm"] - errors["clean"])
 
 
-def test_ours_looks_through_purifiers_when_told(photos: Photos, tiny: LDM) -> None:
+def test_ours_looks_through_purifiers_when_asked_to(photos: Photos, tiny: LDM) -> None:
     short = replace(
         cloakwork.TINY, steps=2, outer=1, clean_steps=1, adv_steps=1, pgd_steps=2, class_images=2
     )
-    plain, told = (
+    plain, adaptive = (
         run(cloakwork, photos[:1], tiny, replace(short, purifiers=p)) for p in ("", "blur")
     )
-    assert not torch.equal(plain[0], told[0])
+    assert not torch.equal(plain[0], adaptive[0])
     assert "purifiers" not in settings(short), (
         "what was computed before the field was there keeps its name"
     )

@@ -107,7 +107,7 @@ def test_unlikeness_of_large_pictures_is_taken_one_by_one(
         torch.rand(3, 3, 128, 128, generator=seeded()),
     )
     value, g = losses.reconstruction_lpips(tiny, view)(z)
-    monkeypatch.setattr(losses, "SMALL", 64)
+    monkeypatch.setattr(losses, "SMALL_PICTURE", 64)
     sizes, decode = [], tiny.vae.decode
     monkeypatch.setattr(tiny.vae, "decode", lambda z: (sizes.append(len(z)), decode(z))[1])
     alone, each = losses.reconstruction_lpips(tiny, view)(z)
@@ -116,7 +116,7 @@ def test_unlikeness_of_large_pictures_is_taken_one_by_one(
 
 
 def test_noise_is_the_same_thing_to_every_kind_of_model(tiny: LDM) -> None:
-    """A model that predicts v is told what it must say for the noise to come out."""
+    """A model that predicts v is given what it must say for the noise to come out."""
     z, noise, t = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([10, 700])
     for kind in ("epsilon", "v_prediction"):
         ldm = replace(
@@ -191,7 +191,8 @@ def test_a_dry_run_counts_what_the_real_run_does(
     from cloakwork.state import RunState
 
     module = registry.load("protections", "aspl")
-    config = replace(module.PRESETS["tiny"], outer=2, class_images=3)
+    turns = {"outer": 2, "clean_steps": 2, "pgd_steps": 2, "adv_steps": 1}
+    config = replace(module.PRESETS["tiny"], class_images=3, **turns)
     calls = {"unet": 0, "encode": 0}
 
     def seen(name: str) -> None:
@@ -208,5 +209,5 @@ def test_a_dry_run_counts_what_the_real_run_does(
             hook.remove()
     counts = dry_run.count(module, config, photos=len(photos))
     assert calls["encode"] == counts.vae_encode
-    assert counts.pgd_steps == 12 and counts.training_steps == 12
+    assert counts.pgd_steps == 4 and counts.training_steps == 6
     assert calls["unet"] == counts.unet

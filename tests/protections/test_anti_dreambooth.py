@@ -73,7 +73,7 @@ def test_aspl_counts_its_steps(
         learn(*args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(alternating, "train_steps", count_learn)
-    run(aspl, square, tiny, aspl.Config(outer=2, class_images=2))
+    run(aspl, square[:1], tiny, aspl.Config(outer=2, class_images=2))
     assert calls == {"learn": 12} and len(first_gradient) == 12
     assert (
         aspl.PRESETS["paper"].outer,

@@ -34,8 +34,8 @@ def named(kind: str) -> list[str]:
     return [name for name, _ in registry.listing(kind)]
 
 
-def said(pictures: list[Tensor]) -> list[float]:
-    """Mean and spread of each, 1/255."""
+def mean_and_spread(pictures: list[Tensor]) -> list[float]:
+    """Return mean and standard deviation of each picture, 1/255."""
     return [round(v.item() * 255, 2) for p in pictures for v in (p.mean(), p.std())]
 
 
@@ -68,7 +68,7 @@ def test_attacker(name: str, photos: Photos, tiny: LDM) -> None:
         f"attackers/{name}",
         registry.load("attackers", name).VERSION,
         tiny.weights,
-        said(list(got)),
+        mean_and_spread(list(got)),
         within=1,
     )
 

@@ -565,7 +565,7 @@ def test_a_search_for_timesteps_is_not_done_twice(
     tiny: LDM, square: Photos, tmp_path: Path
 ) -> None:
     module, cfg = LEARNERS["simac"]
-    said: list[str] = []
+    labels: list[str] = []
 
     def stop(label: str, at: int, of: int) -> None:
         if label not in ("timesteps", "class pictures") and at == 1:
@@ -579,9 +579,9 @@ def test_a_search_for_timesteps_is_not_done_twice(
         square[:1],
         tiny,
         cfg,
-        RunState(path, progress=lambda label, at, of: said.append(label), checkpoint_seconds=0),
+        RunState(path, progress=lambda label, at, of: labels.append(label), checkpoint_seconds=0),
     )
-    assert "timesteps" not in said and torch.equal(
+    assert "timesteps" not in labels and torch.equal(
         resumed[0], run(module, square[:1], tiny, cfg)[0]
     )
 

@@ -118,7 +118,7 @@ def test_released_metacloak_is_counted_from_its_config() -> None:
     plan = metacloak.schedule(metacloak.PRESETS["release"])
     assert (len(plan.turns), plan.pgd_steps, plan.surrogate_steps) == (2400, 14400, 5800)
     assert metacloak.pool_steps(metacloak.PRESETS["release"]) == [0, 199, 399, 599, 799, 999]
-    assert [t.member for t in plan.turns if t.fresh] == 4 * [0, 1, 2, 3, 4, 5]
+    assert [t.member for t in plan.turns if t.restart] == 4 * [0, 1, 2, 3, 4, 5]
     tenth = metacloak.schedule(metacloak.PRESETS["tiny-release"])
     assert (len(tenth.turns), tenth.pgd_steps, tenth.surrogate_steps) == (240, 1440, 580)
 
@@ -446,13 +446,13 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
     off."""
     kept: list[Weights] = []
     seen: list[tuple[int, Preprocessing]] = []
-    keep, study = Pool.keep, Pool.study
+    keep, train = Pool.keep, Pool.train
 
     def keeping(self: Pool, m: int) -> None:
         keep(self, m)
         kept.append(self.moved[m])
 
-    def studying(
+    def training(
         self: Pool,
         m: int,
         x: Photos,
@@ -463,10 +463,10 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
         rng: torch.Generator,
     ) -> None:
         seen.append((n, how))
-        study(self, m, x, cfg, n, k, how, rng)
+        train(self, m, x, cfg, n, k, how, rng)
 
     monkeypatch.setattr(Pool, "keep", keeping)
-    monkeypatch.setattr(Pool, "study", studying)
+    monkeypatch.setattr(Pool, "train", training)
     cfg = replace(PAPER, steps=2, M=1, K=3, surrogate_steps=0)
     run(metacloak, square, tiny, cfg=cfg)
 
@@ -490,9 +490,9 @@ def test_released_loop_returns_to_its_snapshots(
     """Each trial begins with the same members; between two calls a member learns the protected
     photos, untransformed."""
     seen: list[Preprocessing] = []
-    study = Pool.study
+    train = Pool.train
 
-    def studying(
+    def training(
         self: Pool,
         m: int,
         x: Photos,
@@ -503,9 +503,9 @@ def test_released_loop_returns_to_its_snapshots(
         rng: torch.Generator,
     ) -> None:
         seen.extend(n * [how])
-        study(self, m, x, cfg, n, k, how, rng)
+        train(self, m, x, cfg, n, k, how, rng)
 
-    monkeypatch.setattr(Pool, "study", studying)
+    monkeypatch.setattr(Pool, "train", training)
     run(metacloak, square[:1], tiny, cfg=RELEASE)
     name = "unet.conv_in.weight"
     at = [w[name] for w in attacked]  # 2 trials x members of 0 and 1 steps x 2 calls

@@ -394,12 +394,14 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
         ("jpeg+resize:scale=2", "resize: The field scale is 2.0; allowed are 0.001 to 1."),
         (
             "blur:kernel=4",
-            "blur: The kernel 4 has no middle; give an odd number of pixels, or 0 for as many as needed.",
+            "blur: The kernel 4 has no middle; give an odd number of pixels, "
+            "or 0 for as many as needed.",
         ),
         ("median:kernel=2", "median: The kernel 2 has no middle; give an odd number of pixels."),
         (
             "tvm:steps=0,weight=-1",
-            "tvm: The field weight is -1.0; allowed are 0 to 100.\ntvm: The field steps is 0; allowed are 1 to 100000.",
+            "tvm: The field weight is -1.0; allowed are 0 to 100.\n"
+            "tvm: The field steps is 0; allowed are 1 to 100000.",
         ),
         ("jpeg:quality=x", "The field quality of jpeg is 'x'; allowed: a whole number."),
         (
@@ -408,7 +410,8 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
         ),
         (
             "jpeg:qualty=9,subsampling=x",
-            "There is no field of jpeg 'qualty'; did you mean 'quality'? Known: quality, subsampling."
+            "There is no field of jpeg 'qualty'; did you mean 'quality'? "
+            "Known: quality, subsampling."
             "\nThe field subsampling of jpeg is 'x'; allowed: 4:4:4 or",
         ),
         (
@@ -417,7 +420,8 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
         ),
         (
             "diffpure:t=10",
-            "diffpure: t is 10 and steps 12; allowed are 1 to 1000 for t, and 0 (all) to t for steps.",
+            "diffpure: t is 10 and steps 12; allowed are 1 to 1000 for t, "
+            "and 0 (all) to t for steps.",
         ),
         (
             "latent_diffpure:guidance=nan",
@@ -435,16 +439,11 @@ def test_mistakes_get_one_clear_sentence(word: str, sentence: str) -> None:
 
 def test_values_may_hold_what_parts_words() -> None:
     text = 'latent_diffpure:prompt="a face, clear + sharp",steps=30+jpeg'
-    (name, config), (other, _) = specs.purifiers(text)
-    assert (name, other, config.prompt, config.steps) == (
-        "latent_diffpure",
-        "jpeg",
-        "a face, clear + sharp",
-        30,
-    )
-    assert specs.purifiers(specs.word("purifiers", name, config)) == ((name, config),)
-    ((_, first), _), (_,) = bpda.chains(f"{text}  tvm")
-    assert first == config
+    first, other = specs.purifiers(text)
+    assert (first.name, other.name) == ("latent_diffpure", "jpeg")
+    assert (first.config.prompt, first.config.steps) == ("a face, clear + sharp", 30)
+    assert specs.purifiers(specs.word(first)) == (first,)
+    assert bpda.chains(f"{text}  tvm")[0] == (first, other)
 
 
 def test_a_mistake_in_the_command_writes_nothing(

@@ -243,7 +243,7 @@ def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pa
     (tmp_path / "w.safetensors").touch()
     for name, sentence in (
         ("gone", "There is no file"),
-        ("w.pth", "are pickled"),
+        ("w.pth", "Pickle files are never loaded"),
         ("w.safetensors", "pip install spandrel"),
     ):
         with pytest.raises(UserError, match=sentence):

@@ -89,7 +89,7 @@ def test_the_sheet_says_which_prompt_gave_what(tmp_path: Path) -> None:
 
 
 def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
-    _, config = specs.parse("attackers", QUICK)
+    config = specs.parse("attackers", QUICK).config
     first, again = (
         attack.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab"
     )
@@ -118,38 +118,30 @@ def test_without_references_a_metric_is_unscored_and_says_why(folder: Path) -> N
 
 
 def test_specs_name_presets_and_nested_fields() -> None:
-    name, config = specs.parse(
+    method = specs.parse(
         "attackers", "dreambooth:paper:lr=1e-6,sampling.n=3,text-encoder=False,loader.blur=7"
     )
-    assert name == "dreambooth"
-    assert (
-        config.lr,
-        config.sampling.n,
-        config.sampling.steps,
-        config.text_encoder,
-        config.loader.blur,
-    ) == (
-        1e-6,
-        3,
-        100,
-        False,
-        7,
-    )
-    assert [n for n, _ in specs.purifiers("jpeg+blur")] == ["jpeg", "blur"]
+    config = method.config
+    assert method.name == "dreambooth"
+    assert (config.lr, config.sampling.n, config.sampling.steps) == (1e-6, 3, 100)
+    assert (config.text_encoder, config.loader.blur) == (False, 7)
+    assert [m.name for m in specs.purifiers("jpeg+blur")] == ["jpeg", "blur"]
     assert specs.purifiers("") == ()
     # a value may hold colons, and a purifier takes the preset for the model of its kind
-    name, config = specs.parse(
+    method = specs.parse(
         "protections", "adaptive:tiny:purifiers=none gridpure:iterations=1,steps=3"
     )
-    assert (name, config.purifiers, config.steps) == ("adaptive", "none gridpure:iterations=1", 3)
-    assert specs.parse("purifiers", "jpeg:quality=40")[1].quality == 40
+    config = method.config
+    assert (method.name, config.steps) == ("adaptive", 3)
+    assert config.purifiers == "none gridpure:iterations=1"
+    assert specs.parse("purifiers", "jpeg:quality=40").config.quality == 40
     tiny, paper = (
         specs.purifiers("impress+gridpure+codesr", model) for model in ("tiny", "models/mine")
     )
-    assert [c.steps for _, c in tiny[:1]] == [100] and [c.steps for _, c in paper[:1]] == [3000]
+    assert tiny[0].config.steps == 100 and paper[0].config.steps == 3000
     assert (
         tiny[1:] == paper[1:]
-        and specs.purifiers("gridpure", "tiny", "models/pixels")[0][1].iterations == 20
+        and specs.purifiers("gridpure", "tiny", "models/pixels")[0].config.iterations == 20
     )
 
 
@@ -188,8 +180,8 @@ def test_a_chain_names_the_purifier_that_is_wrong() -> None:
 
 def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Path) -> None:
     out, photo = tmp_path / "loot", next(folder.iterdir()).read_bytes()
-    _, more = specs.parse("attackers", QUICK)
-    _, fewer = specs.parse("attackers", QUICK.replace("sampling.n=2", "sampling.n=1"))
+    more = specs.parse("attackers", QUICK).config
+    fewer = specs.parse("attackers", QUICK.replace("sampling.n=2", "sampling.n=1")).config
     out.mkdir()
     (out / "001.png").write_bytes(photo)
     with pytest.raises(UserError, match=r"001\.png was made by no attack"):

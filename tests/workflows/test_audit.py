@@ -20,6 +20,7 @@ from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, ThreatModel, 
 from cloakwork.evaluation.pairing import find_subjects
 from cloakwork.evaluation.steps import Mix, Step, Workspace
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.workflows import audit
 from cloakwork.workflows.audit_results import Audit, _row, _sentence, compare_all, conclusions
@@ -46,8 +47,11 @@ def attack(photos, victim, cfg, prompts, *, masks=None, rng, state):
 METRIC = '''"""Mean brightness of a picture, 1/255."""
 from dataclasses import dataclass
 import torch
+from cloakwork.registry import MetricInfo
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (0, 255), "1/255", ""
+METRIC = MetricInfo(
+    scope="image", better="higher", range=(0, 255), unit="1/255", reference=None
+)
 @dataclass(frozen=True)
 class Config:
     """Nothing to choose."""
@@ -82,7 +86,9 @@ def folders(tmp_path: Path, sample_files: list[Path]) -> tuple[Path, Path]:
 
 def thief(**circumstances: object) -> ThreatModel:
     module = registry.load("attackers", "auditlab.audit_copycat")
-    return ThreatModel("auditlab.audit_copycat", module.Config(), **circumstances)  # type: ignore[arg-type]
+    return ThreatModel(
+        Method("attackers", "auditlab.audit_copycat", module.Config()), **circumstances
+    )  # type: ignore[arg-type]
 
 
 def one(folders: tuple[Path, Path]) -> Subject:
@@ -98,7 +104,7 @@ def test_an_audit_from_folder_to_report(
         *folders[:1],
         out,
         clean=folders[1],
-        thieves=[named],
+        threat_models=[named],
         metrics=["auditlab.audit_brightness"],
         seeds=2,
     )
@@ -119,7 +125,7 @@ def test_an_audit_from_folder_to_report(
     )
     assert found.stealth["linf"].mean == pytest.approx(20, abs=1)
     assert any("Indicative only: 1 photo set, 2 seeds" in s for s in found.sentences)
-    assert "says nothing of other models" in found.sentences[-1]
+    assert "says nothing about other models" in found.sentences[-1]
     kept = json.loads((out / "audit.json").read_text())
     assert kept["rows"][0]["against_clean"]["mean"] == row.against_clean.mean
     assert kept["photos"]["protected"]["budget"] == 20
@@ -135,7 +141,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         folders[0],
         tmp_path / "a",
         clean=folders[1],
-        thieves=[thief()],
+        threat_models=[thief()],
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 3
@@ -143,7 +149,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         folders[0],
         tmp_path / "a",
         clean=folders[1],
-        thieves=[thief()],
+        threat_models=[thief()],
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 3 and again == first
@@ -151,7 +157,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         folders[0],
         tmp_path / "b",
         clean=folders[1],
-        thieves=[thief()],
+        threat_models=[thief()],
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 6 and elsewhere == first
@@ -165,7 +171,7 @@ def test_nothing_protects_by_nothing(
         folders[1],
         tmp_path / "r",
         clean=folders[1],
-        thieves=[thief()],
+        threat_models=[thief()],
         metrics=["auditlab.audit_brightness"],
     )
     against = found.rows[0].against_clean
@@ -201,7 +207,9 @@ def test_seeds_and_circumstances_have_keys_of_their_own(
 def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None:
     subject = replace(one(folders), noun="cat")
     config = registry.config(registry.load("attackers", "dreambooth"), "tiny")
-    who = ThreatModel("dreambooth", config, prompts=("a photo of sks person", "a cup"))
+    who = ThreatModel(
+        Method("attackers", "dreambooth", config), prompts=("a photo of sks person", "a cup")
+    )
     step = attack_step(subject.clean, subject, who, 0)
     assert step.prompts == ("a photo of sks cat", "a cup")
     assert (step.config.instance_prompt, step.config.class_prompt) == (
@@ -213,9 +221,7 @@ def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None
 
 def test_clean_photos_are_mixed_in(folders: tuple[Path, Path], tmp_path: Path) -> None:
     bench, subject = Workspace(tmp_path / "store"), one(folders)
-    mixed = compute.photos(
-        Step("mix", "mix", Mix(1 / 3), (subject.protected, subject.clean)), bench
-    )
+    mixed = compute.photos(Step(Mix(1 / 3), (subject.protected, subject.clean)), bench)
     clean, protected = (
         compute.photos(subject.clean, bench),
         compute.photos(subject.protected, bench),
@@ -254,7 +260,8 @@ def test_a_finished_step_leaves_no_checkpoint(
     bench = Workspace(tmp_path / "store", "cpu")
     config = registry.load("protections", "photoguard").Config(steps=3)
     compute.photos(
-        Step("protect", "photoguard", config, (one(folders).clean,), 0, ("tiny",)), bench
+        Step(Method("protections", "photoguard", config), (one(folders).clean,), 0, ("tiny",)),
+        bench,
     )
     assert len(kept) == 3 and kept[0].name.endswith(".part.safetensors")
     assert not list((tmp_path / "store").rglob("*.part.safetensors"))
@@ -264,7 +271,7 @@ def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:
     flat = {"a": {0: [0.0, 0.0, 1.0, 0.0]}}
     row = _row(thief_of_nobody(), "match", {"clean": flat, "noise": flat, "protected": flat}, None)
     said = _sentence(row)
-    assert "fails on clean photos already, so nothing is shown" in said
+    assert "Inconclusive: this attacker fails even on clean photos" in said
 
 
 def test_the_sentence_says_what_was_beaten() -> None:
@@ -297,7 +304,7 @@ def test_unscored_identity_is_said_once() -> None:
 
 
 def thief_of_nobody() -> ThreatModel:
-    return ThreatModel("dreambooth", None)
+    return ThreatModel(Method("attackers", "dreambooth", None))
 
 
 def test_folders_that_do_not_pair_up_name_every_file(folders: tuple[Path, Path]) -> None:

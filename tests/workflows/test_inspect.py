@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +30,7 @@ from cloakwork.models.clip import load_clip
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import jpeg
+from cloakwork.specs import Method
 from cloakwork.types import Photos
 from cloakwork.workflows import protect
 from cloakwork.workflows.inspect import Watched, _sentences, inspect
@@ -53,11 +56,15 @@ def safe(tmp_path_factory: pytest.TempPathFactory, clean: Path) -> Path:
     return out
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer attacks and fewer draws: what is found is the same in kind."""
-    monkeypatch.setattr(inspect, "SHARES", (0.1, 0.8))
-    monkeypatch.setattr(intervals, "DRAWS", 50)
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Fewer attacks of fewer steps and fewer draws: what is found is the same in kind."""
+    short = partial(bottleneck.attack_denoiser, steps=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cloakwork.workflows.inspect.SHARES", (0.1, 0.8))
+        patch.setattr(bottleneck, "attack_denoiser", short)
+        patch.setattr(intervals, "DRAWS", 50)
+        yield
 
 
 class TestAutoencoders:
@@ -107,7 +114,7 @@ class TestAutoencoders:
         ("files", "says"),
         [
             ({}, "no config.json"),
-            ({"config.json": "{}"}, "pickled weights are not read"),
+            ({"config.json": "{}"}, "Pickle files are never loaded"),
             (
                 {
                     "config.json": '{"_class_name": "VQModel"}',
@@ -258,7 +265,9 @@ class TestInspection:
         ).read_bytes()
 
     def test_thieves_are_watched(self, safe: Path, tmp_path: Path) -> None:
-        watched = Watched(ThreatModel("dreambooth", SHORT), every=2, metrics=("clip_i",))
+        watched = Watched(
+            ThreatModel(Method("attackers", "dreambooth", SHORT)), every=2, metrics=("clip_i",)
+        )
         found = inspect(
             safe, tmp_path / "a", coders=[], purifiers=[("jpeg", jpeg.Config())], watched=watched
         )
@@ -286,7 +295,9 @@ class TestInspection:
             "measure_curve",
             lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest),
         )
-        thief = ThreatModel("dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
+        thief = ThreatModel(
+            Method("attackers", "dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
+        )
         inspect(
             safe, tmp_path / "a", coders=[], watched=Watched(thief, every=4, metrics=("clip_i",))
         )
@@ -308,16 +319,26 @@ class TestInspection:
                 inspect(
                     safe,
                     tmp_path / "out",
-                    watched=Watched(ThreatModel("dreambooth", SHORT), 1, metrics),
+                    watched=Watched(
+                        ThreatModel(Method("attackers", "dreambooth", SHORT)), 1, metrics
+                    ),
                 )
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
         ("thief", "every", "says"),
         [
-            (ThreatModel("dreambooth", SHORT), 0, "looked at every 0; allowed are 1 to 4"),
-            (ThreatModel("dreambooth", SHORT), 5, "allowed are 1 to 4"),
-            (ThreatModel("sdedit", sdedit.Config()), 1, "'sdedit' does not train"),
+            (
+                ThreatModel(Method("attackers", "dreambooth", SHORT)),
+                0,
+                "looked at every 0; allowed are 1 to 4",
+            ),
+            (ThreatModel(Method("attackers", "dreambooth", SHORT)), 5, "allowed are 1 to 4"),
+            (
+                ThreatModel(Method("attackers", "sdedit", sdedit.Config())),
+                1,
+                "'sdedit' does not train",
+            ),
         ],
     )
     def test_what_cannot_be_watched(
@@ -343,7 +364,9 @@ def test_a_course_goes_on_where_it_was_stopped(
     safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: LDM
 ) -> None:
     (subject,) = find_subjects(safe)
-    attack = attack_step(subject.clean, subject, ThreatModel("dreambooth", SHORT), 0)
+    attack = attack_step(
+        subject.clean, subject, ThreatModel(Method("attackers", "dreambooth", SHORT)), 0
+    )
     whole = training_curve.measure_curve(
         attack, subject, 1, ["clip_i"], Workspace(tmp_path / "a", "cpu")
     )

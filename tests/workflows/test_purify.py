@@ -4,6 +4,7 @@ they come."""
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import cli
+from cloakwork import cli, specs
 from cloakwork.errors import UserError
+from cloakwork.evaluation.compute import photos
 from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.steps import Workspace, purify_steps
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.purifiers import codesr, jpeg, noise, resize
@@ -268,18 +271,34 @@ def test_an_original_of_another_size_is_not_compared_with(folder: Path, tmp_path
     assert all(row.lpips_before is None for row in rows)
 
 
-def test_photos_are_purified_each_by_itself(folder: Path, tmp_path: Path) -> None:
-    """Neither its neighbours nor its name change what becomes of a photo."""
-    together = {
-        r.digest: r.sha256
-        for r in purify(folder, tmp_path / "a", purifiers=[("noise", None), ("noise", None)])
-    }
-    alone = purify(
-        sorted(folder.rglob("*.png"))[-1],
-        tmp_path / "b",
-        purifiers=[("noise", None), ("noise", None)],
-    )
-    assert together[alone[0].digest] == alone[0].sha256
+def test_names_change_nothing(folder: Path, tmp_path: Path) -> None:
+    """Photos of a set draw one after the other, in an order that their contents decide."""
+    chain = [("noise", None), ("noise", None)]
+    rows = purify(folder, tmp_path / "a", purifiers=chain)
+    for i, file in enumerate(sorted(folder.glob("*.png"), reverse=True)):
+        file.rename(folder / f"{i}-renamed.png")
+    renamed = purify(folder, tmp_path / "b", purifiers=chain)
+    assert {r.digest: r.sha256 for r in rows} == {r.digest: r.sha256 for r in renamed}
+
+
+@pytest.mark.parametrize("text", ["noise+tvm:steps=5", "jpeg+noise"])
+def test_an_audits_purifiers_give_the_same_bytes(
+    text: str, sample_files: list[Path], tmp_path: Path
+) -> None:
+    """`purify` and the steps of an audit or a benchmark, of originals and of protected photos."""
+    (tmp_path / "clean").mkdir()
+    for file in sample_files:
+        shutil.copy(file, tmp_path / "clean")
+    protect.protect(tmp_path / "clean", tmp_path / "safe", protection="noise")
+    (subject,) = find_subjects(tmp_path / "safe")
+    workspace = Workspace(tmp_path / "store", "cpu")
+    for name, source in (("clean", subject.clean), ("safe", subject.protected)):
+        step = purify_steps(source, specs.purifiers(text), model="tiny", seed=5)
+        by_audit = {f.stem: p for f, p in zip(source.files, photos(step, workspace), strict=True)}
+        rows = purify(tmp_path / name, tmp_path / f"pure-{name}", purifiers=text, seed=5)
+        assert len(rows) == 3
+        for row in rows:
+            assert torch.equal(as_float(load_photo(row.output).pixels), by_audit[row.output.stem])
 
 
 def test_two_steps_of_a_chain_draw_for_themselves(tmp_path: Path) -> None:

@@ -19,9 +19,7 @@ from cloakwork.types import Images
 
 @dataclass(frozen=True)
 class Edits:
-    """One row for each prompt x photo, the prompt outside: its text and all that is random about
-    it.
-    """
+    """Rows, one for each prompt x photo, the prompt outside: texts and all that is random."""
 
     photo: list[int]
     """the photo's place"""
@@ -35,7 +33,7 @@ class Edits:
     """1 x L x d, the negative prompt"""
 
     def pick(self, which: list[int]) -> Edits:
-        """Some of the rows."""
+        """Return the rows of these numbers."""
         seeds = None if self.seeds is None else [self.seeds[r] for r in which]
         return Edits(
             [self.photo[r] for r in which], self.noise[which], seeds, self.c[which], self.free
@@ -50,14 +48,15 @@ def draw(
     scheduler: str,
     rng: torch.Generator,
 ) -> Edits:
-    """Texts and noise for so many photos.
+    """Draw texts and noise for so many photos.
 
     Raises:
         UserError: there is no prompt.
     """
     if not prompts:
         raise UserError(
-            "No prompt was given; an editor needs at least one, which says what the pictures are to show."
+            "No prompt was given; an editor needs at least one, which says what the pictures are "
+            "to show."
         )
     n, side = len(prompts) * photos, victim.size // victim.scale
     noise = victim.noise((n, victim.vae.config.latent_channels, side, side), rng)
@@ -72,7 +71,7 @@ def draw(
 
 
 def encode(victim: LDM, x: Images, rng: torch.Generator) -> Tensor:
-    """Scaled latents of pictures of any number."""
+    """Encode any number of pictures (n x 3 x S x S in [0, 1]) to scaled latents."""
     return torch.cat([victim.encode(part.to(victim.device), rng) for part in x.split(MICRO_BATCH)])
 
 
@@ -83,10 +82,17 @@ def each(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """Pictures for each prompt, for each strength, for each photo, in this order, on the CPU.
+    """Edit all rows at all strengths.
 
-    `edit` makes those of at most MICRO_BATCH rows at one strength. Finished ones are kept in
-    `state`, from which an interrupted run goes on.
+    Args:
+        rows: what is edited.
+        strengths: each in turn.
+        edit: makes the pictures of at most MICRO_BATCH rows at one strength.
+        rng: whose state belongs into the checkpoints.
+        state: holds finished pictures; an interrupted run goes on from it.
+
+    Returns:
+        Pictures for each prompt, for each strength, for each photo, in this order, on the CPU.
     """
     n = len(rows.photo)
     jobs = [(which.tolist(), s) for s in strengths for which in torch.arange(n).split(MICRO_BATCH)]

@@ -6,37 +6,37 @@ lowers the denoising error of the photos under "a photo of <subject> person" plu
 pictures. lr 1e-5, batch 2, 250 steps, flips and 200 class pictures are those of diffusers' example
 for train_custom_diffusion.py.
 
-Departures:
+Departures (beside the package's conventions):
 - class pictures are the victim's own (the authors prefer real ones from a large collection);
 - no random resizing with a masked loss (the authors' augmentation); flips only, and whatever the
   loader says;
-- the new word starts from `initial_word` (the authors: a rare one);
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
-  the loader draws something.
+- the new word starts from `initial_word` (the authors: a rare one).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 
 from cloakwork.finetuning import adapters
-from cloakwork.finetuning.batches import latent_batches
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.finetuning.export import keep_custom, keep_words
-from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.personalize import personalize, victims_prior
 from cloakwork.finetuning.prompts import with_new_token
-from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, finetune
+from cloakwork.finetuning.sampling import draw_seed
+from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
+TRAINS = True
+SAMPLES = True
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Config:
     """most class pictures the victim makes"""
     initial_word: str = "ktn"
     """word whose embedding the new one starts from; one token"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief writes under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker writes under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
     token: str = "<subject>"
     """the new word, in place of "sks" in every prompt; not in the vocabulary yet"""
     loader: Preprocessing = field(default_factory=lambda: Preprocessing(flip=0.5))
-    """how the thief's trainer reads the photos"""
+    """how the attacker's trainer reads the photos"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""
     sampling: Sampling = field(default_factory=Sampling)
@@ -95,12 +95,14 @@ def attack(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
-    a prompt, in their order.
+    """Train on the photos (each 3 x H x W in [0, 1]), and draw what the attacker then gets.
 
     The starting noise of picture i depends on `rng` alone. `masks` are for editors.
     `state.keep_model` becomes a folder with `pytorch_custom_diffusion_weights.safetensors` and
     `learned_embeds.safetensors`.
+
+    Returns:
+        `sampling.n` pictures a prompt, in the prompts' order, n x 3 x S x S in [0, 1].
 
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that
@@ -110,27 +112,30 @@ def attack(
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, 1, cfg.initial_word)
-    instance = with_new_token(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)
-    how = Training(
+    instance = with_new_token(words, cfg.cdl.instance_prompt(cfg.instance_prompt), cfg.token)
+    training = Training(
         lr=cfg.lr,
         batch=cfg.batch,
         prior_weight=cfg.prior_weight,
         gradient_checkpointing=cfg.gradient_checkpointing,
     )
-    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
-    kind = prior(
-        victim,
-        cfg.class_prompt,
-        cfg.class_images,
-        how,
-        cfg.steps,
-        state,
-        under=cfg.cdl.kind(cfg.class_prompt),
+
+    def export(trained: LDM, folder: Path) -> None:
+        keep_custom(trained, folder)
+        keep_words(trained, cfg.token, folder)
+
+    return personalize(
+        theta,
+        photos,
+        prompts,
+        cfg,
+        training=training,
+        instance=instance,
+        token=words,
+        seed=seed,
+        prior=victims_prior(victim, cfg, training, state),
+        only=adapters.is_custom,
+        export=export,
+        rng=rng,
+        state=state,
     )
-    draw = sampler(theta, prompts, cfg.sampling, seed, token=words, cdl=cfg.cdl)
-    finetune(theta, feed, instance, kind, how, cfg.steps, rng, state, draw, only=adapters.is_custom)
-    pictures = draw(cfg.sampling.n)
-    if state.keep_model is not None:
-        keep_custom(theta, state.keep_model)
-        keep_words(theta, cfg.token, state.keep_model)
-    return pictures

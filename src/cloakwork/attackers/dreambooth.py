@@ -10,13 +10,11 @@ pictures, lr 5e-7, text encoder trained, 200 class pictures, latents cached; 16 
 100 steps, guidance 7.5), and for `transformed` against eric-ai-lab/MetaCloak at 67bcf70 (blur of
 kernel 7, flips; there at 512 pixels).
 
-Departures:
+Departures (beside the package's conventions):
 - weights are kept in fp32, and arithmetic is the victim's dtype (the release keeps bf16 weights, in
   which lr 5e-7 moves less than 1 % of them);
 - only as many class pictures are made as the steps use, in 25 DDIM steps; photos and class pictures
   are taken in turn;
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
-  the loader draws something;
 - the presets "tiny" and "transformed" are ours, for small models, which the published rate does not
   move;
 - a kept model writes the rare word as cloakwork does: where the vocabulary has "<sks>", prompts in
@@ -29,21 +27,22 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from cloakwork.finetuning.batches import latent_batches
 from cloakwork.finetuning.cdl import CDL, FULL_CDL
 from cloakwork.finetuning.export import keep_pipeline
-from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.personalize import personalize, victims_prior
 from cloakwork.finetuning.prompts import with_token
-from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, finetune
+from cloakwork.finetuning.sampling import draw_seed
+from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
+TRAINS = True
+SAMPLES = True
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,14 @@ class Config:
     """weight of the loss on class pictures (0: none are made)"""
     class_images: int = 200
     """most class pictures the victim makes"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief writes under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker writes under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
     token: str = "sks"
-    """the thief's word for the subject, in place of "sks" in every prompt"""
+    """the attacker's word for the subject, in place of "sks" in every prompt"""
     loader: Preprocessing = field(default_factory=Preprocessing)
-    """how the thief's trainer reads the photos"""
+    """how the attacker's trainer reads the photos"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""
     adam8bit: bool = False
@@ -108,11 +107,13 @@ def attack(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
-    a prompt, in their order.
+    """Train on the photos (each 3 x H x W in [0, 1]), and draw what the attacker then gets.
 
     The starting noise of picture i depends on `rng` alone. `masks` are for editors.
     `state.keep_model` becomes a pipeline folder.
+
+    Returns:
+        `sampling.n` pictures a prompt, in the prompts' order, n x 3 x S x S in [0, 1].
 
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that
@@ -120,7 +121,7 @@ def attack(
     """
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
-    how = Training(
+    training = Training(
         lr=cfg.lr,
         final_lr=cfg.final_lr,
         batch=cfg.batch,
@@ -129,30 +130,17 @@ def attack(
         gradient_checkpointing=cfg.gradient_checkpointing,
         adam8bit=cfg.adam8bit,
     )
-    theta = victim.copy()
-    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
-    kind = prior(
-        victim,
-        cfg.class_prompt,
-        cfg.class_images,
-        how,
-        cfg.steps,
-        state,
-        under=cfg.cdl.kind(cfg.class_prompt),
+    return personalize(
+        victim.copy(),
+        photos,
+        prompts,
+        cfg,
+        training=training,
+        instance=with_token(cfg.cdl.instance_prompt(cfg.instance_prompt), cfg.token),
+        token=cfg.token,
+        seed=seed,
+        prior=victims_prior(victim, cfg, training, state),
+        export=keep_pipeline,
+        rng=rng,
+        state=state,
     )
-    draw = sampler(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
-    finetune(
-        theta,
-        feed,
-        with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token),
-        kind,
-        how,
-        cfg.steps,
-        rng,
-        state,
-        draw,
-    )
-    pictures = draw(cfg.sampling.n)
-    if state.keep_model is not None:
-        keep_pipeline(theta, state.keep_model)
-    return pictures

@@ -6,7 +6,7 @@ al., "RePaint", arXiv 2201.09865, eq. 8):
 
     z_t <- m z_t + (1 - m) (sqrt(abar_t) z + sqrt(1 - abar_t) eps)
 
-An inpainting UNet (9 input channels) is told m and E(x (1 - m)) at every step instead, as it was
+An inpainting UNet (9 input channels) is given m and E(x (1 - m)) at every step instead, as it was
 trained (Rombach et al., arXiv 2112.10752). Pictures come for each prompt, for each strength, for
 each photo; noise goes by a photo's place, as in `sdedit`.
 
@@ -15,12 +15,11 @@ guidance 7.5, no strength, known pixels pasted back; preset "paper") and the inp
 MadryLab/photoguard at 686bea7 (100 steps, guidance 7.5, strength .7; preset "photoguard"). Follows
 diffusers' StableDiffusionInpaintPipeline for both kinds of UNet.
 
-Departures:
+Departures (beside the package's conventions):
 - the evaluator's masks are not published: without masks a centred square is painted anew;
 - a latent is painted anew if any of its pixels is white (diffusers looks at one pixel of it), so no
   white pixel is left;
-- DDIM with eta 0 (photoguard: eta 1; take the scheduler ddpm for noise on the way), posterior's
-  mean, fp32;
+- DDIM with eta 0 (photoguard: eta 1; take the scheduler ddpm for noise on the way);
 - known latents keep the noise they were given first (RePaint draws new noise and goes back and
   forth; not here).
 """
@@ -83,11 +82,13 @@ def attack(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """Edits of photos (each 3 x H x W in [0, 1]): prompts x strengths x photos pictures, flat, S x
-    S.
+    """Paint a part of photos (each 3 x H x W in [0, 1]) anew, under each prompt at each strength.
 
     Masks are 1 x H x W, of their photos' sizes, and cut with them; what is above .5 is painted
     anew.
+
+    Returns:
+        Prompts x strengths x photos pictures in this order, flat: n x 3 x S x S in [0, 1].
 
     Raises:
         UserError: masks that do not fit, no prompt, an unknown scheduler, steps or strengths out of
@@ -103,8 +104,8 @@ def attack(
 
     def edit(part: _editing.Edits, strength: float) -> Images:
         i = part.photo
-        told = None if extra is None else extra[i]
-        y = victim.decode(_repaint(victim, cfg, part, strength, z[i], mz[i], told))
+        inputs = None if extra is None else extra[i]
+        y = victim.decode(_repaint(victim, cfg, part, strength, z[i], mz[i], inputs))
         return m[i] * y + (1 - m[i]) * x[i] if cfg.paste_back else y
 
     return _editing.each(rows, cfg.strengths, edit, rng, state)
@@ -117,10 +118,11 @@ def _repaint(
     strength: float,
     z: Tensor,
     m: Tensor,
-    told: Tensor | None,
+    extra: Tensor | None,
 ) -> Tensor:
-    """Latents z with those under m (n x 1 x h x w) made anew; `told`: what an inpainting UNet is
-    told.
+    """Make latents z (n x c x h x w) anew under m (n x 1 x h x w).
+
+    `extra` is what an inpainting UNet takes beside z_t (n x 5 x h x w); None for any other.
     """
     scheduler, timesteps = schedulers.plan(victim.scheduler, cfg.scheduler, cfg.steps, strength)
     if len(timesteps) == 0:
@@ -144,6 +146,6 @@ def _repaint(
         timesteps,
         guidance=cfg.guidance,
         seeds=part.seeds,
-        extra=told,
-        after=None if told is not None else blend,
+        extra=extra,
+        after=None if extra is not None else blend,
     )

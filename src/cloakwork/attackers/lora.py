@@ -12,12 +12,10 @@ uploads compressed again to JPEG 90, photos in aspect buckets instead of squares
 the text encoder too. What is left out: captions written by a model, and whatever these services do
 in secret. That its victim is another model than the surrogate is up to the caller.
 
-Departures:
+Departures (beside the package's conventions):
 - the JPEG compression is applied to the photo at the size the model sees;
 - pictures of different shape go through the UNet one shape after the other within a step (kohya's:
-  one shape a step);
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
-  the loader draws something.
+  one shape a step).
 """
 
 from __future__ import annotations
@@ -27,21 +25,22 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from cloakwork.finetuning import adapters
-from cloakwork.finetuning.batches import latent_batches
 from cloakwork.finetuning.cdl import CDL, FULL_CDL
 from cloakwork.finetuning.export import keep_lora
-from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.personalize import personalize, victims_prior
 from cloakwork.finetuning.prompts import with_token
-from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, finetune
+from cloakwork.finetuning.sampling import draw_seed
+from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
+TRAINS = True
+SAMPLES = True
 
 
 @dataclass(frozen=True)
@@ -65,14 +64,14 @@ class Config:
     """weight of the loss on class pictures (0: none are made)"""
     class_images: int = 100
     """most class pictures the victim makes"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief writes under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker writes under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
     token: str = "sks"
-    """the thief's word for the subject, in place of "sks" in every prompt"""
+    """the attacker's word for the subject, in place of "sks" in every prompt"""
     loader: Preprocessing = field(default_factory=Preprocessing)
-    """how the thief's trainer reads the photos"""
+    """how the attacker's trainer reads the photos"""
     buckets: bool = False
     """train oblong photos in their own shape: the nearest aspect bucket, of at most the square's
     area"""
@@ -115,11 +114,13 @@ def attack(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
-    a prompt, in their order.
+    """Train on the photos (each 3 x H x W in [0, 1]), and draw what the attacker then gets.
 
     The starting noise of picture i depends on `rng` alone. `masks` are for editors.
     `state.keep_model` becomes a folder with `pytorch_lora_weights.safetensors`.
+
+    Returns:
+        `sampling.n` pictures a prompt, in the prompts' order, n x 3 x S x S in [0, 1].
 
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that
@@ -127,7 +128,7 @@ def attack(
     """
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
-    how = Training(
+    training = Training(
         lr=cfg.lr,
         batch=cfg.batch,
         prior_weight=cfg.prior_weight,
@@ -137,31 +138,19 @@ def attack(
     )
     theta = victim.copy()
     adapters.add_lora(theta, cfg.rank, cfg.layers, rng, text_encoder=cfg.text_encoder)
-    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng, buckets=cfg.buckets)
-    kind = prior(
-        victim,
-        cfg.class_prompt,
-        cfg.class_images,
-        how,
-        cfg.steps,
-        state,
-        under=cfg.cdl.kind(cfg.class_prompt),
-    )
-    draw = sampler(theta, prompts, cfg.sampling, seed, token=cfg.token, cdl=cfg.cdl)
-    instance = with_token(cfg.cdl.instance(cfg.instance_prompt), cfg.token)
-    finetune(
+    return personalize(
         theta,
-        feed,
-        instance,
-        kind,
-        how,
-        cfg.steps,
-        rng,
-        state,
-        draw,
-        only=lambda name: ".lora_" in name,
+        photos,
+        prompts,
+        cfg,
+        training=training,
+        instance=with_token(cfg.cdl.instance_prompt(cfg.instance_prompt), cfg.token),
+        token=cfg.token,
+        seed=seed,
+        prior=victims_prior(victim, cfg, training, state),
+        only=adapters.is_lora,
+        buckets=cfg.buckets,
+        export=keep_lora,
+        rng=rng,
+        state=state,
     )
-    pictures = draw(cfg.sampling.n)
-    if state.keep_model is not None:
-        keep_lora(theta, state.keep_model)
-    return pictures

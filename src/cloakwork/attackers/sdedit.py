@@ -16,13 +16,12 @@ DDIM steps, eta 0, no guidance, the prompt of the protection; preset "paper") an
 notebook of MadryLab/photoguard at 686bea7 (strength .5 of 50 steps, guidance 7.5; preset
 "photoguard").
 
-Departures:
+Departures (beside the package's conventions):
 - denoising begins at the timestep whose noise was added; the evaluator begins one step lower, so a
   little noise stays;
 - its one-step edits (a single estimate of z at t) are not here;
 - photos are cut to their centre square (the evaluator squeezes them to a square, whatever their
   shape);
-- the latent is the posterior's mean unless the victim samples its posterior;
 - schedulers other than DDIM are a choice.
 """
 
@@ -76,8 +75,12 @@ def attack(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """Edits of photos (each 3 x H x W in [0, 1]): prompts x strengths x photos pictures, flat, S x
-    S. Masks are not used.
+    """Edit photos (each 3 x H x W in [0, 1]) under each prompt at each strength.
+
+    `masks` are not used.
+
+    Returns:
+        Prompts x strengths x photos pictures in this order, flat: n x 3 x S x S in [0, 1].
 
     Raises:
         UserError: no prompt, an unknown scheduler, steps or strengths out of range, or an

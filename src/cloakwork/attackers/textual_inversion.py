@@ -4,14 +4,12 @@ Gal et al., "An Image is Worth One Word", arXiv 2208.01618. A step lowers the de
 photos under a prompt with the new word in it. lr 5e-4, batch 4 and 3000 steps are those of
 diffusers' example for textual_inversion.py; its embedding starts as that of an ordinary word.
 
-Departures:
-- one instance prompt under all photos, the same as for the other thieves (the authors draw from a
+Departures (beside the package's conventions):
+- one instance prompt under all photos, the same as for the other attackers (the authors draw from a
   list of templates);
 - weight decay .01 acts on the new rows alone;
 - several vectors are written as diffusers writes them ("<subject> <subject>_1 ..."), and start
-  alike;
-- latents are the posterior's mean unless the victim samples its posterior, and encoded once unless
-  the loader draws something.
+  alike.
 """
 
 from __future__ import annotations
@@ -21,20 +19,22 @@ from dataclasses import dataclass, field
 import torch
 
 from cloakwork.finetuning import adapters
-from cloakwork.finetuning.batches import latent_batches
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.finetuning.export import keep_words
+from cloakwork.finetuning.personalize import personalize
 from cloakwork.finetuning.prompts import with_new_token
-from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.finetuning.training import Training, finetune
+from cloakwork.finetuning.sampling import draw_seed
+from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.validation import check_trainer
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.photos.preprocessing import Preprocessing
-from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
+TRAINS = True
+SAMPLES = True
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Config:
     """new words that are learned together"""
     initial_word: str = "person"
     """word whose embedding the new ones start from; one token"""
-    instance_prompt: str = "a photo of sks"
-    """what the thief writes under the photos"""
+    instance_prompt: str = field(default="a photo of sks", metadata=SUBJECT_PROMPT)
+    """what the attacker writes under the photos"""
     token: str = "<subject>"
     """the new word, in place of "sks" in every prompt; not in the vocabulary yet"""
     loader: Preprocessing = field(default_factory=Preprocessing)
-    """how the thief's trainer reads the photos"""
+    """how the attacker's trainer reads the photos"""
     gradient_checkpointing: bool = False
     """less memory for more time, the same bytes"""
     sampling: Sampling = field(default_factory=Sampling)
@@ -87,11 +87,13 @@ def attack(
     rng: torch.Generator,
     state: RunState,
 ) -> Images:
-    """What a thief gets who trains on the photos (each 3 x H x W in [0, 1]): `sampling.n` pictures
-    a prompt, in their order.
+    """Train on the photos (each 3 x H x W in [0, 1]), and draw what the attacker then gets.
 
     The starting noise of picture i depends on `rng` alone. `masks` are for editors.
     `state.keep_model` becomes a folder with `learned_embeds.safetensors`.
+
+    Returns:
+        `sampling.n` pictures a prompt, in the prompts' order, n x 3 x S x S in [0, 1].
 
     Raises:
         UserError: nothing to learn from or to draw, numbers out of range, a model folder that
@@ -101,17 +103,24 @@ def attack(
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, cfg.vectors, cfg.initial_word)
-    instance = with_new_token(words, cfg.cdl.instance(cfg.instance_prompt), cfg.token)
-    how = Training(
+    instance = with_new_token(words, cfg.cdl.instance_prompt(cfg.instance_prompt), cfg.token)
+    training = Training(
         lr=cfg.lr,
         batch=cfg.batch,
         prior_weight=0,
         gradient_checkpointing=cfg.gradient_checkpointing,
     )
-    feed = latent_batches(theta, photos, cfg.loader, cfg.batch, rng)
-    draw = sampler(theta, prompts, cfg.sampling, seed, token=words, cdl=cfg.cdl)
-    finetune(theta, feed, instance, None, how, cfg.steps, rng, state, draw, only=adapters.is_word)
-    pictures = draw(cfg.sampling.n)
-    if state.keep_model is not None:
-        keep_words(theta, cfg.token, state.keep_model)
-    return pictures
+    return personalize(
+        theta,
+        photos,
+        prompts,
+        cfg,
+        training=training,
+        instance=instance,
+        token=words,
+        seed=seed,
+        only=adapters.is_word,
+        export=lambda trained, folder: keep_words(trained, cfg.token, folder),
+        rng=rng,
+        state=state,
+    )

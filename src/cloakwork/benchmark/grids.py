@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 
-from cloakwork import registry, specs
+from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.evaluation.design import (
     CLEAN,
@@ -101,13 +101,12 @@ def threat_model(
         pictures: for each prompt, of thieves that sample.
         dtype: what its model computes in.
     """
-    name, config = specs.parse("attackers", attacker, [victim])
-    if hasattr(config, "sampling"):
-        config = replace(config, sampling=replace(config.sampling, n=pictures))
+    method = specs.parse("attackers", attacker, [victim])
+    if hasattr(method.config, "sampling"):
+        sampling = replace(method.config.sampling, n=pictures)
+        method = replace(method, config=replace(method.config, sampling=sampling))
     chain = specs.purifiers(purifiers, victim)
-    return ThreatModel(
-        name, config, victim, tuple(prompts), clean_share, chain, dtype=dtype, label=label
-    )
+    return ThreatModel(method, victim, tuple(prompts), clean_share, chain, dtype=dtype, label=label)
 
 
 def people(folder: Path | str, side: int = WORK_SIDE) -> tuple[Subject, ...]:
@@ -198,22 +197,19 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
     """
     word, _, others = protection.partition("@")
     surrogates = tuple(others.split("+")) if others else table.surrogates
-    name, config = specs.parse("protections", word, surrogates)
+    method = specs.parse("protections", word, surrogates)
     if table.budget is not None:
-        config = replace(config, budget=table.budget)
+        method = replace(method, config=replace(method.config, budget=table.budget))
+    budget = method.config.budget
     if protection in CONTROLS:
-        return tuple(replace(s, budget=config.budget) for s in table.subjects)
-    models = (
-        surrogates if getattr(registry.load("protections", name), "USES_SURROGATES", True) else ()
-    )
+        return tuple(replace(s, budget=budget) for s in table.subjects)
+    models = surrogates if getattr(method.module, "USES_SURROGATES", True) else ()
 
     def step(s: Subject) -> Step:
         photos = (s.clean, s.known) if s.known else (s.clean,)
-        return Step(
-            "protect", name, with_noun(config, s.noun), photos, 0, models, dtype=table.dtype
-        )
+        return Step(with_noun(method, s.noun), photos, 0, models, dtype=table.dtype)
 
-    return tuple(replace(s, protected=step(s), budget=config.budget) for s in table.subjects)
+    return tuple(replace(s, protected=step(s), budget=budget) for s in table.subjects)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,4 @@
-"""What came out of a grid: cells with their intervals, read from the store, and the same as plain
-data.
-"""
+"""What came out of a grid: cells with their intervals, read from the store."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from cloakwork import specs
+from cloakwork.benchmark.execution.failures import Failure, FailureKind
 from cloakwork.benchmark.grids import Grid, Line, Table, lines, targets
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
@@ -47,7 +46,7 @@ class Flag:
     """A reason to distrust something."""
 
     kind: str
-    """one of checks.KINDS"""
+    """one of flags.FLAG_KINDS"""
     where: str
     """the cells that it is about, in words"""
     text: str
@@ -56,7 +55,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Cell:
-    """One protection under one thief, by one metric."""
+    """One protection under one attacker, by one metric."""
 
     table: str
     protection: str
@@ -64,14 +63,15 @@ class Cell:
     budget: float
     """1/255; 0 for none"""
     thief: str
-    """its label"""
+    """label of the threat model"""
     attacker: str
+    """its method"""
     purifiers: str
     """joined by +; "" for none"""
     victim: str
     metric: str
     better: str
-    """which way the pictures are better for the thief: "higher", "lower" or "" """
+    """which way the pictures are better for the attacker: "higher", "lower" or "" """
     unit: str
     mean: Estimate | None = None
     """None: failed, or unscored"""
@@ -91,30 +91,24 @@ class Cell:
 
     @property
     def status(self) -> str:
-        """What became of the number, in a word: failed, or unscored; "" where there is one."""
-        return (
-            ""
-            if self.mean and not self.failed
-            else "failed"
-            if self.failed and not self.unscored
-            else "unscored"
-        )
+        """Return what became of the number: "failed", "unscored", or "" where there is one."""
+        if self.mean and not self.failed:
+            return ""
+        return "failed" if self.failed and not self.unscored else "unscored"
 
     @property
     def works(self) -> bool | None:
-        """Whether a thief gets less than from clean photos and than from noise, both intervals on
-        the thief's worse side.
+        """Return whether the attacker gets less than from clean photos and than from noise.
 
-        None for controls, metrics without a better side, and what failed.
+        Both intervals must lie on the attacker's worse side. None for controls, for metrics
+        without a better side, and for what failed.
         """
         if self.against_clean is None or self.against_noise is None or not self.better:
             return None
         gaps = (self.against_clean, self.against_noise)
-        return (
-            all(g.high < 0 for g in gaps)
-            if self.better == "higher"
-            else all(g.low > 0 for g in gaps)
-        )
+        if self.better == "higher":
+            return all(gap.high < 0 for gap in gaps)
+        return all(gap.low > 0 for gap in gaps)
 
 
 @dataclass(frozen=True)
@@ -163,32 +157,35 @@ class Results:
     costs: tuple[Cost, ...] = ()
     made: dict[str, Any] = field(default_factory=dict)
     """how it was made: versions, device, threads, weights of the models, configs of protections and
-    thieves, when"""
+    attackers, when"""
 
 
-def collect(grid: Grid, workspace: Workspace, failed: Mapping[str, str] | None = None) -> Results:
-    """Reads a grid's scores from the store; computes nothing but means and intervals.
+def collect(
+    grid: Grid, workspace: Workspace, failures: Mapping[str, Failure] | None = None
+) -> Results:
+    """Read a grid's scores from the store; compute nothing but means and intervals.
 
     Args:
         grid: tables.
         workspace: with the store.
-        failed: names of results that could not be made, and why; what is neither there nor in here
-            "has not been computed".
+        failures: names of results that could not be made, and why (see `Outcome.reasons`); what is
+            neither in the store nor in here "has not been computed".
     """
-    found = tuple(_table(table, workspace, failed or {}) for table in grid.tables)
-    return Results(grid.name, grid.about, found, (), costs(grid, workspace), _made(grid, workspace))
+    tables = tuple(_table(table, workspace, failures or {}) for table in grid.tables)
+    spent = costs(grid, workspace)
+    return Results(grid.name, grid.about, tables, (), spent, _made(grid, workspace))
 
 
-def _table(table: Table, workspace: Workspace, failed: Mapping[str, str]) -> TableResults:
+def _table(table: Table, workspace: Workspace, failures: Mapping[str, Failure]) -> TableResults:
     cells: list[Cell] = []
-    rows = list(lines(table))
+    table_lines = list(lines(table))
     for who, metric in product(table.thieves, table.metrics):
         scored = {
-            line.protection: scores_of(line, who, metric, table.seeds, workspace, failed)
-            for line in rows
+            line.protection: scores_of(line, who, metric, table.seeds, workspace, failures)
+            for line in table_lines
         }
-        noise = {line.budget: line.protection for line in rows if line.arm == NOISE}
-        for line in rows:
+        noise = {line.budget: line.protection for line in table_lines if line.arm == NOISE}
+        for line in table_lines:
             against = {
                 "against_clean": "none" if line.arm != CLEAN else "",
                 "against_noise": noise[line.budget] if line.arm == PROTECTED else "",
@@ -197,7 +194,7 @@ def _table(table: Table, workspace: Workspace, failed: Mapping[str, str]) -> Tab
                 else "",
             }
             cells.append(_cell(table, line, who, metric, scored, against))
-    names = tuple(line.protection for line in rows)
+    names = tuple(line.protection for line in table_lines)
     return TableResults(
         table.name,
         table.about,
@@ -208,7 +205,7 @@ def _table(table: Table, workspace: Workspace, failed: Mapping[str, str]) -> Tab
         names,
         table.rival,
         tuple(cells),
-        _stealth(rows, workspace),
+        _stealth(table_lines, workspace),
     )
 
 
@@ -220,39 +217,41 @@ def _cell(
     scored: Mapping[str, Scores | Missing],
     against: Mapping[str, str],
 ) -> Cell:
-    module, mine = specs.module("metrics", metric), scored[line.protection]
-    chain = "+".join(specs.word("purifiers", name, config) for name, config in who.purifiers)
+    module, scores = specs.module("metrics", metric), scored[line.protection]
+    chain = "+".join(specs.word(method) for method in who.purifiers)
     cell = Cell(
         table.name,
         line.protection,
         line.budget,
         who.name,
-        who.attacker,
+        who.attacker.name,
         chain,
         who.victim,
         metric,
-        module.BETTER,
-        module.UNIT,
+        module.METRIC.better,
+        module.METRIC.unit,
     )
-    if isinstance(mine, Missing):
-        return replace(cell, failed=mine.reason, unscored=mine.unscored)
-    theirs = {field: scored[other] for field, other in against.items() if other in scored}
+    if isinstance(scores, Missing):
+        return replace(cell, failed=scores.reason, unscored=scores.unscored)
+    others = {field: scored[name] for field, name in against.items() if name in scored}
     gaps = {
-        field: difference(mine, other)
-        for field, other in theirs.items()
+        field: difference(scores, other)
+        for field, other in others.items()
         if not isinstance(other, Missing)
     }
-    return replace(cell, mean=estimate(mine), **gaps)
+    return replace(cell, mean=estimate(scores), **gaps)
 
 
 @dataclass(frozen=True)
 class Missing:
-    """No scores."""
+    """Why there are no scores."""
 
     reason: str
     """one sentence"""
     unscored: bool = False
     """there are pictures, and the metric cannot score them"""
+    kind: FailureKind | None = None
+    """of the failure, where a step has failed"""
 
 
 def scores_of(
@@ -261,61 +260,64 @@ def scores_of(
     metric: str,
     seeds: int,
     workspace: Workspace,
-    failed: Mapping[str, str] | None = None,
+    failures: Mapping[str, Failure] | None = None,
 ) -> dict[str, dict[int, list[float]]] | Missing:
-    """Photo set -> seed -> scores; or why there are none.
+    """Read the scores of a cell from the store.
 
-    Any that is missing is enough, for a mean over the rest would be another cell's.
+    Returns:
+        Photo set -> seed -> scores; or why there are none, for which a single one that is missing
+            is enough: a mean over the rest would be another cell's.
     """
-    found: dict[str, dict[int, list[float]]] = {}
+    scores: dict[str, dict[int, list[float]]] = {}
     reasons = []
     for subject, seed in product(line.subjects, range(seeds)):
         step = score_step(line.arm, subject, who, seed, metric)
         name = steps.name_of(step, workspace)
         if not workspace.results.has(name):
-            return Missing(
-                f"{subject.name}, seed {seed}: {(failed or {}).get(name, 'it has not been computed.')}"
-            )
+            failure = (failures or {}).get(name, Failure("it has not been computed."))
+            return Missing(f"{subject.name}, seed {seed}: {failure.reason}", kind=failure.kind)
         measured = compute.score(step, workspace)
-        found.setdefault(subject.name, {})[seed] = measured.values
+        scores.setdefault(subject.name, {})[seed] = measured.values
         reasons.append(measured.reason if math.isnan(measured.mean) else None)
-    return Missing(reasons[0] or "", unscored=True) if all(reasons) else found
+    return Missing(reasons[0] or "", unscored=True) if all(reasons) else scores
 
 
-def _stealth(rows: Iterable[Line], workspace: Workspace) -> dict[str, dict[str, Estimate]]:
-    found: dict[str, dict[str, Estimate]] = {}
-    for line, metric in product((line for line in rows if line.arm == PROTECTED), STEALTH):
+def _stealth(table_lines: Iterable[Line], workspace: Workspace) -> dict[str, dict[str, Estimate]]:
+    estimates: dict[str, dict[str, Estimate]] = {}
+    protected = [line for line in table_lines if line.arm == PROTECTED]
+    for line, metric in product(protected, STEALTH):
         wanted = {s.name: stealth_step(s, metric) for s in line.subjects}
         if all(steps.cached(step, workspace) for step in wanted.values()):
             values = {
                 name: {0: compute.score(step, workspace).values} for name, step in wanted.items()
             }
-            found.setdefault(line.protection, {})[metric] = estimate(values)
-    return found
+            estimates.setdefault(line.protection, {})[metric] = estimate(values)
+    return estimates
 
 
 def costs(grid: Grid, workspace: Workspace) -> tuple[Cost, ...]:
-    """What the grid's steps took, by method, the dearest first, as the store's records have it."""
+    """Read from the store's records what the grid's steps took, by method, the dearest first."""
     records: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for name, step in steps.graph(targets(grid), workspace).items():
         if (record := workspace.results.record(name)) and "cpu_seconds" in record:
             records.setdefault((step.kind, step.name), []).append(record)
-    found = [
+    totals = [
         Cost(
-            *of,
-            len(some),
-            median(r["seconds"] for r in some),
-            round(sum(r["cpu_seconds"] for r in some), 1),
-            len({r["host"] for r in some}),
+            kind,
+            name,
+            len(finished),
+            median(r["seconds"] for r in finished),
+            round(sum(r["cpu_seconds"] for r in finished), 1),
+            len({r["host"] for r in finished}),
         )
-        for of, some in records.items()
+        for (kind, name), finished in records.items()
     ]
-    return tuple(sorted(found, key=lambda cost: -cost.cpu_seconds))
+    return tuple(sorted(totals, key=lambda cost: -cost.cpu_seconds))
 
 
 def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
-    """All that is needed to do it again."""
-    models, told = set(), {}
+    """Return all that is needed to do it again."""
+    models, tables = set(), {}
     for table in grid.tables:
         rows = [line for line in lines(table) if line.arm == PROTECTED]
         asked = [
@@ -324,7 +326,7 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
         models |= {name for step in asked for name in step.models} | {
             who.victim for who in table.thieves
         }
-        told[table.name] = {
+        tables[table.name] = {
             "protections": {
                 line.protection: asdict(step.config) for line, step in zip(rows, asked, strict=True)
             },
@@ -339,5 +341,5 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
     return {
         "weights": {m: loading.weights(m) for m in sorted(models)},
         "surroundings": surroundings(workspace.torch_device),
-        "tables": told,
+        "tables": tables,
     }

@@ -42,13 +42,13 @@ def attack_command(words: list[str]) -> None:
     from cloakwork.workflows.attack import attack
 
     flags, how = parse_flags("attack", "Do to photos what a thief would do.", AttackFlags, words)
-    name, config = specs.parse("attackers", flags.attacker, [how.victim])
+    method = specs.parse("attackers", flags.attacker, [how.victim])
     with progress_bars() as progress:
         files = attack(
             flags.photos,
             flags.out,
-            attacker=name,
-            config=config,
+            attacker=method.name,
+            config=method.config,
             victim=how.victim,
             prompts=read_prompts(how),
             purifiers=how.purifier,

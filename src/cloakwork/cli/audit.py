@@ -86,7 +86,7 @@ def audit_command(words: list[str]) -> None:
             flags.out,
             clean=flags.clean,
             reference=flags.reference,
-            thieves=_thieves(flags, how),
+            threat_models=_threat_models(flags, how),
             metrics=metrics,
             seeds=flags.seeds,
             device=how.device,
@@ -96,18 +96,16 @@ def audit_command(words: list[str]) -> None:
     _report(found, flags.out)
 
 
-def _thieves(flags: AuditFlags, how: ThreatFlags) -> list[ThreatModel]:
+def _threat_models(flags: AuditFlags, how: ThreatFlags) -> list[ThreatModel]:
     from cloakwork.evaluation.design import ThreatModel
 
     purifiers = specs.purifiers(how.purifier, how.victim, how.denoiser)
-    thieves = []
+    threat_models = []
     for spec in metric_words(flags.attacker or ("dreambooth",)):
-        name, config = specs.parse("attackers", spec, [how.victim])
         label = f"{spec} after {how.purifier}" if purifiers else spec
-        thieves.append(
+        threat_models.append(
             ThreatModel(
-                name,
-                config,
+                specs.parse("attackers", spec, [how.victim]),
                 how.victim,
                 read_prompts(how),
                 flags.clean_share,
@@ -117,7 +115,7 @@ def _thieves(flags: AuditFlags, how: ThreatFlags) -> list[ThreatModel]:
                 label,
             )
         )
-    return thieves
+    return threat_models
 
 
 def _report(found: Audit, out: Path) -> None:

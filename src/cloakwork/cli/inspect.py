@@ -65,10 +65,8 @@ def inspect_command(words: list[str]) -> None:
     )
     watched = None
     if flags.sample_every:
-        name, config = specs.parse("attackers", flags.attacker, [how.victim])
-        thief = ThreatModel(
-            name,
-            config,
+        threat = ThreatModel(
+            specs.parse("attackers", flags.attacker, [how.victim]),
             how.victim,
             read_prompts(how),
             denoiser=how.denoiser,
@@ -76,7 +74,7 @@ def inspect_command(words: list[str]) -> None:
             label=flags.attacker,
         )
         watched = Watched(
-            thief, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m)
+            threat, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m)
         )
     with progress_bars() as progress:
         found = inspect(

@@ -8,18 +8,26 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork import registry
+from cloakwork.evaluation.run import (
+    attacker_rng,
+    protection_rng,
+    purifier_rng,
+    run_protection,
+    run_purifier,
+    to_bytes,
+)
 from cloakwork.evaluation.sources import Source
-from cloakwork.evaluation.steps import FOLDERS, Step, Workspace, key, name_of
-from cloakwork.files import hash_of, remove, save_json, save_tensors
+from cloakwork.evaluation.steps import Mix, Step, Workspace, key, name_of
+from cloakwork.files import remove, save_json, save_tensors
 from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.photos.budget import apply_perturbation
 from cloakwork.photos.tensors import as_float
+from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
@@ -106,20 +114,33 @@ def score(step: Step, workspace: Workspace) -> Measurement:
 def run_attack(
     step: Step, workspace: Workspace, state: RunState, masks: list[Tensor] | None = None
 ) -> Images:
-    """Runs an attack whether its result is known or not, with a state of the caller's and masks of
-    the photos' own sizes.
+    """Run an attack whether its result is known or not.
+
+    Args:
+        step: of an attacker.
+        workspace: where it runs.
+        state: of the caller's, with its checkpoint and previews.
+        masks: of the photos' own sizes, for attackers that repaint.
+
+    Returns:
+        Its pictures, n x 3 x S x S in [0, 1].
     """
-    loot = [p.to(workspace.torch_device) for p in photos(step.inputs[0], workspace)]
+    inputs = [p.to(workspace.torch_device) for p in photos(step.inputs[0], workspace)]
     if masks:  # photos above a limit come as smaller working copies
         masks = [
-            F.interpolate(m[None], p.shape[-2:])[0].to(p) for m, p in zip(masks, loot, strict=True)
+            F.interpolate(m[None], p.shape[-2:])[0].to(p)
+            for m, p in zip(masks, inputs, strict=True)
         ]
-    module, victim = (
-        registry.load("attackers", step.name),
+    assert isinstance(step.method, Method)
+    return step.method.module.attack(
+        inputs,
         workspace.model(step.models[0], step.dtype),
+        step.config,
+        list(step.prompts),
+        masks=masks,
+        rng=attacker_rng(step.seed),
+        state=state,
     )
-    how = {"masks": masks, "rng": rng_for(step, workspace), "state": state}
-    return module.attack(loot, victim, step.config, list(step.prompts), **how)
 
 
 def _measure(step: Step, workspace: Workspace) -> Measurement:
@@ -130,43 +151,29 @@ def _measure(step: Step, workspace: Workspace) -> Measurement:
         for i in step.inputs
     ]
     asked = [p for p in step.prompts for _ in range(len(shown[0]) // len(step.prompts))]
-    return measure(
-        step.name, shown[0], list(shown[1]) if shown[1:] else None, asked or None, step.config
-    )
+    references = list(shown[1]) if shown[1:] else None
+    return measure(step.name, shown[0], references, asked or None, step.config)
 
 
 def _make_photos(step: Step, workspace: Workspace, state: RunState) -> Photos:
-    first, *rest = [photos(i, workspace) for i in step.inputs]
-    if step.kind == "mix":
-        n = round(step.config.share * len(first))
+    method, (first, *rest) = step.method, [photos(i, workspace) for i in step.inputs]
+    if isinstance(method, Mix):
+        n = round(method.share * len(first))
         return rest[0][:n] + first[n:]
-    first = [p.to(workspace.torch_device) for p in first]
     models = workspace.models(step)
-    module, rng = registry.load(FOLDERS[step.kind], step.name), rng_for(step, workspace)
+    originals = [to_bytes(p) for p in first]
     if step.kind == "purify":
-        return [
-            p.cpu()
-            for p in module.purify(first, models[0] if models else None, step.config, rng=rng)
-        ]
-    clean = [p.to(workspace.torch_device) for p in rest[0]] if rest else None
-    made = module.protect(first, models, step.config, clean=clean, rng=rng, state=state)
-    whole = [p.mul(255).round().byte().cpu() for p in first]
-    deltas = [(a - b).detach().cpu() for a, b in zip(made, first, strict=True)]
-    return [
-        as_float(apply_perturbation(w, delta, step.config.budget))
-        for w, delta in zip(whole, deltas, strict=True)
-    ]
-
-
-def rng_for(step: Step, workspace: Workspace) -> torch.Generator:
-    """What a step draws from: a protection by seed and photos, others by their seed alone.
-
-    So clean, noisy and protected photos meet the same draws of a purifier, and of a thief: batches,
-    noise, sampling.
-    """
-    photos = [step.seed, [key(i, workspace) for i in step.inputs]]
-    parts = {
-        "attack": ["attack", step.seed],
-        "purify": ["purify", step.seed, step.purifiers_before],
-    }.get(step.kind, photos)
-    return torch.Generator().manual_seed(int(hash_of(parts)[:15], 16))
+        rng, model = purifier_rng(step.seed, step.purifiers_before), models[0] if models else None
+        given = [p.to(workspace.torch_device) for p in originals]
+        return [as_float(run_purifier(method, p, model, rng)) for p in given]
+    deltas = run_protection(
+        method,
+        [p.to(workspace.torch_device) for p in first],
+        models,
+        clean=[p.to(workspace.torch_device) for p in rest[0]] if rest else None,
+        rng=protection_rng(step.seed, [key(i, workspace) for i in step.inputs]),
+        state=state,
+    )
+    budget = method.config.budget
+    pairs = zip(originals, deltas, strict=True)
+    return [as_float(apply_perturbation(photo, delta, budget)) for photo, delta in pairs]

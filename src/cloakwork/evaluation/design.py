@@ -1,10 +1,10 @@
-"""What an audit compares: a thief of clean photos, one of photos with random noise of the same
+"""What an audit compares: an attacker of clean photos, one of photos with random noise of the same
 budget, one of protected photos.
 
-A protection works when a thief gets measurably less from protected photos than from clean ones
-*and* than from photos with random sign noise of the same budget. The three thieves draw the same
-batches and the same sampling noise, so their pictures pair up; see intervals.py for what the
-intervals mean.
+A protection works when an attacker gets measurably less from protected photos than from clean ones
+*and* than from photos with random sign noise of the same budget. The three draw the same batches
+and the same sampling noise, so their pictures pair up; see intervals.py for what the intervals
+mean.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from cloakwork import registry, specs
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Mix, Step
+from cloakwork.specs import Method
 
 CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
 STEALTH = ("linf", "psnr", "ssim", "lpips")
-# a thief whose pictures match the person less often than this on clean photos has nothing to lose
+# an attacker whose pictures match the person less often on clean photos has nothing to lose
 MIN_CLEAN_MATCH_RATE = 0.3
 
 
@@ -36,23 +37,22 @@ class Subject:
     references: Source
     """clean photos that pictures are compared with"""
     noun: str = "person"
-    """what the thief calls it, where prompts say "person" """
+    """what the attacker calls it, where prompts say "person" """
     known: Source | None = None
     """further clean photos, which the protector may learn from (set A)"""
 
 
 @dataclass(frozen=True)
 class ThreatModel:
-    """An attacker and its circumstances."""
+    """An attacker, what it knows and what it has."""
 
-    attacker: str
-    config: Any
+    attacker: Method
     victim: str = "tiny"
     prompts: tuple[str, ...] = ("a photo of sks person",)
     clean_share: float = 0.0
-    """share of the photos that the thief got hold of before they were protected"""
-    purifiers: tuple[tuple[str, Any], ...] = ()
-    """what it runs the photos through first: names and Configs"""
+    """share of the photos that the attacker got hold of before they were protected"""
+    purifiers: tuple[Method, ...] = ()
+    """what it runs the photos through first"""
     denoiser: str = "tiny"
     """what purifiers that diffuse pixels use"""
     dtype: str = "float32"
@@ -62,69 +62,84 @@ class ThreatModel:
     @property
     def name(self) -> str:
         """What tables call it."""
-        return self.label or self.attacker
+        return self.label or self.attacker.name
+
+    @property
+    def config(self) -> Any:
+        """The attacker's Config."""
+        return self.attacker.config
+
+    def record(self) -> dict[str, Any]:
+        """Return the threat model as it stands in records."""
+        name, config = self.attacker.record()
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "attacker"}
+        purifiers = [method.record() for method in self.purifiers]
+        return {"attacker": name, "config": config} | rest | {"purifiers": purifiers}
+
+    def with_config(self, **changes: Any) -> ThreatModel:
+        """Return the threat model with some fields of its attacker's Config changed."""
+        return replace(
+            self, attacker=replace(self.attacker, config=replace(self.config, **changes))
+        )
 
 
 def arms(subject: Subject, seed: int) -> dict[str, Source | Step]:
-    """What each thief learns from."""
-    noise = registry.load("protections", "noise")
-    noisy = Step("protect", "noise", noise.Config(budget=subject.budget), (subject.clean,), seed)
+    """Return what each attacker learns from, by arm; the seed is that of the noise."""
+    config = registry.load("protections", "noise").Config(budget=subject.budget)
+    noisy = Step(Method("protections", "noise", config), (subject.clean,), seed)
     return {CLEAN: subject.clean, NOISE: noisy, PROTECTED: subject.protected}
 
 
-def attack_step(photos: Source | Step, subject: Subject, thief: ThreatModel, seed: int) -> Step:
-    """The thief's whole way from photos to pictures: mixing in clean photos, purifiers, training,
-    sampling.
+def attack_step(photos: Source | Step, subject: Subject, threat: ThreatModel, seed: int) -> Step:
+    """Return the attacker's whole way from photos to pictures.
+
+    It mixes in clean photos, runs purifiers, trains and samples, as far as the threat model says.
     """
-    if thief.clean_share:
-        photos = Step("mix", "mix", Mix(thief.clean_share), (photos, subject.clean))
-    purifiers = [(name, with_noun(config, subject.noun)) for name, config in thief.purifiers]
+    if threat.clean_share:
+        photos = Step(Mix(threat.clean_share), (photos, subject.clean))
     photos = steps.purify_steps(
-        photos, purifiers, model=thief.victim, denoiser=thief.denoiser, seed=seed, dtype=thief.dtype
+        photos,
+        [with_noun(method, subject.noun) for method in threat.purifiers],
+        model=threat.victim,
+        denoiser=threat.denoiser,
+        seed=seed,
+        dtype=threat.dtype,
     )
-    prompts = tuple(p.replace("person", subject.noun) for p in thief.prompts)
-    config = with_noun(thief.config, subject.noun)
-    return Step(
-        "attack", thief.attacker, config, (photos,), seed, (thief.victim,), prompts, thief.dtype
-    )
+    prompts = tuple(p.replace("person", subject.noun) for p in threat.prompts)
+    attacker = with_noun(threat.attacker, subject.noun)
+    return Step(attacker, (photos,), seed, (threat.victim,), prompts, threat.dtype)
 
 
-def with_noun(config: Any, noun: str) -> Any:
-    """A Config whose prompts speak of another noun than "person"."""
-    prompts = [f.name for f in fields(config) if f.name.endswith("prompt")]
-    return replace(
-        config, **{name: getattr(config, name).replace("person", noun) for name in prompts}
-    )
+def with_noun(method: Method, noun: str) -> Method:
+    """Return a method whose prompts speak of another noun than "person".
+
+    Prompts are the fields that its module marks by `registry.SUBJECT_PROMPT`.
+    """
+    prompts = [f.name for f in fields(method.config) if f.metadata.get("subject_prompt")]
+    changes = {name: getattr(method.config, name).replace("person", noun) for name in prompts}
+    return replace(method, config=replace(method.config, **changes))
 
 
-def score_step(arm: str, subject: Subject, thief: ThreatModel, seed: int, metric: str) -> Step:
-    """One metric of what a thief gets from an arm, against the subject's clean photos.
+def score_step(arm: str, subject: Subject, threat: ThreatModel, seed: int, metric: str) -> Step:
+    """Return one metric of what an attacker gets from an arm, against the subject's clean photos.
 
-    A metric that compares with originals, such as LPIPS, compares with what the same thief gets
+    A metric that compares with originals, such as LPIPS, compares with what the same attacker gets
     from clean photos with the same noise: edits of a photo have no other original.
     """
-    (name, config), photos = parse_metric(metric), arms(subject, seed)
-    attack = attack_step(photos[arm], subject, thief, seed)
-    paired = registry.load("metrics", name).REFERENCE == "originals"
-    other = attack_step(photos[CLEAN], subject, thief, seed) if paired else subject.references
-    return Step("score", name, config, (attack, other), prompts=attack.prompts)
+    method, photos = parse_metric(metric), arms(subject, seed)
+    attack = attack_step(photos[arm], subject, threat, seed)
+    paired = method.module.METRIC.reference == "originals"
+    other = attack_step(photos[CLEAN], subject, threat, seed) if paired else subject.references
+    return Step(method, (attack, other), prompts=attack.prompts)
 
 
 @cache
-def parse_metric(word: str) -> tuple[str, Any]:
-    """Name and Config of a metric written as in `specs.parse`; kept, since grids ask for the same
-    few thousands of times.
-    """
+def parse_metric(word: str) -> Method:
+    """Parse a metric as `specs.parse` does; kept, since grids ask for the same thousands of times."""
     return specs.parse("metrics", word)
 
 
 def stealth_step(subject: Subject, metric: str) -> Step:
-    """How visible the protection is: protected photos against their originals, at their own
-    size.
-    """
-    return Step(
-        "score",
-        metric,
-        registry.load("metrics", metric).Config(),
-        (subject.protected, subject.clean),
-    )
+    """Return how visible the protection is: protected photos against originals, at their own size."""
+    method = Method("metrics", metric, registry.load("metrics", metric).Config())
+    return Step(method, (subject.protected, subject.clean))

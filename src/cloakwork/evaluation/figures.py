@@ -35,7 +35,7 @@ def dots(
     line: float | None = None,
     order: Sequence[str] = (),
 ) -> None:
-    """Means with their intervals: a line for each row, a marker for each series in it.
+    """Draw means with their intervals: a line for each row, a marker for each series in it.
 
     Args:
         path: of the figure, without an ending.
@@ -83,8 +83,8 @@ def points(
     title: str,
     axes: tuple[str, str],
 ) -> None:
-    """A plane: (x, y) of each point of each series; thin lines lead from those of the first to the
-    same ones of the others.
+    """Draw a plane: (x, y) of each point of each series; thin lines lead from those of the first to
+    the same ones of the others.
     """
     fig, (ax,) = _figure(1, 5.2)
     first, *others = series.values()
@@ -112,8 +112,8 @@ def lines(
     axis: str,
     order: Sequence[str] = (),
 ) -> None:
-    """Panels side by side: in each, series of x -> estimate as lines, their intervals as bands;
-    `order` as in `dots`.
+    """Draw panels side by side: in each, series of x -> estimate as lines, their intervals as
+    bands; `order` as in `dots`.
     """
     fig, all_axes = _figure(len(panels), 3.4)
     for ax, (label, series) in zip(all_axes, panels.items(), strict=True):
@@ -142,8 +142,8 @@ def plane(
     levels: Mapping[str, Estimate] | None = None,
     width: float = WIDTH,
 ) -> None:
-    """A plane: a named point with its two intervals for each (x, y); `levels` cross it at their y,
-    their intervals as bands.
+    """Draw a plane: a named point with its two intervals for each (x, y); `levels` cross it at
+    their y, their intervals as bands.
     """
     fig, (ax,) = _figure(1, 0.75 * width, width)
     for j, (name, (x, y)) in enumerate(points.items()):
@@ -178,7 +178,10 @@ def plane(
 def _name_points(
     fig: Figure, ax: Axes, points: Mapping[str, tuple[float, float]], size: float = 8.5
 ) -> None:
-    """Names beside points, each at the nearest place where it covers no point and no other name."""
+    """Write names beside points, each at the nearest place where it covers no point and no other
+    name.
+    """
+    # adjustText would move names for seconds and differ by version; a few places are enough here
     fig.draw_without_rendering()  # so that places on the page are known
     frame = ax.get_window_extent()
     at = {name: ax.transData.transform(xy) * 72 / fig.dpi for name, xy in points.items()}
@@ -221,7 +224,7 @@ def heat(
     reverse: bool = False,
     rule: int = 0,
 ) -> None:
-    """A grid of coloured fields with their numbers in them; what is NaN is hatched and says
+    """Draw a grid of coloured fields with their numbers in them; what is NaN is hatched and says
     "failed".
 
     Args:
@@ -236,7 +239,7 @@ def heat(
     import matplotlib
     import numpy as np
 
-    columns, said = list(next(iter(values.values()))), words or {}
+    columns, words = list(next(iter(values.values()))), words or {}
     grid = np.array([[row[c] for c in columns] for row in values.values()], float)
     fig, (ax,) = _figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
     colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
@@ -244,7 +247,7 @@ def heat(
         np.ma.masked_invalid(grid), cmap=colours, edgecolors="#888888", linewidth=0.5
     )
     for (i, row), (j, column) in product(enumerate(values), enumerate(columns)):
-        name = said.get((row, column), "failed" if math.isnan(grid[i, j]) else f"{grid[i, j]:.2f}")
+        name = words.get((row, column), "failed" if math.isnan(grid[i, j]) else f"{grid[i, j]:.2f}")
         _field(
             ax,
             i,
@@ -274,7 +277,9 @@ def heat(
 
 
 def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
-    """What stands in a field, on a colour as light as that (0 to 3; None: no colour, hatched)."""
+    """Write what stands in a field, on a colour as light as that (0 to 3; None: no colour,
+    hatched).
+    """
     if light is None:
         ax.fill_between(
             [j, j + 1],
@@ -300,7 +305,11 @@ def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
 
 
 def _literal(text: str) -> str:
-    """Text in which dollars are dollars, not the ends of a formula."""
+    r"""Return text in which dollars are dollars, not the ends of a formula.
+
+    >>> print(_literal("5 $"))
+    5 \$
+    """
     return text.replace("$", r"\$")
 
 
@@ -314,9 +323,8 @@ def _style(name: str, order: Sequence[str], j: int) -> dict:
 
 
 def _figure(panels: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    from matplotlib.figure import (
-        Figure,
-    )  # not pyplot, which keeps every figure and asks for a screen
+    # not pyplot, which keeps every figure and asks for a screen
+    from matplotlib.figure import Figure
 
     fig = Figure(figsize=(width, height + 0.6), layout="constrained")
     axes = list(fig.subplots(1, panels, squeeze=False)[0])

@@ -42,24 +42,33 @@ class Estimate:
 
 
 def estimate(scores: Scores) -> Estimate:
-    """The mean over photo sets of the means over seeds of the means over pictures."""
+    """Estimate the mean over photo sets of the means over seeds of the means over pictures.
+
+    >>> estimate({"one set": {0: [1.0, 0.0], 1: [1.0, 1.0]}}).mean
+    0.75
+    """
     cells = _cells(scores)
     return Estimate(_mean(cells), *_interval(cells), *_counts(cells))
 
 
 def difference(after: Scores, before: Scores) -> Estimate:
-    """after - before, paired picture by picture; pairs in which either is unscored are left out.
+    """Estimate after - before, paired picture by picture; leave out pairs in which either is
+    unscored.
+
+    >>> found = difference({"one set": {0: [0.5, 0.25]}}, {"one set": {0: [0.25, 0.0]}})
+    >>> found.mean, found.unit, found.pictures
+    (0.25, 'picture', 2)
 
     Raises:
         ValueError: sets, seeds or numbers of pictures differ.
     """
-    shape = [
-        {s: {k: len(v) for k, v in seeds.items()} for s, seeds in table.items()}
-        for table in (after, before)
-    ]
-    if shape[0] != shape[1]:
+    first, second = (
+        {s: {k: len(v) for k, v in seeds.items()} for s, seeds in scores.items()}
+        for scores in (after, before)
+    )
+    if first != second:
         raise ValueError(
-            f"Only scores of the same sets, seeds and pictures can be paired: {shape[0]} and {shape[1]}."
+            f"Only scores of the same sets, seeds and pictures can be paired: {first} and {second}."
         )
     gaps = {
         s: {k: list(np.subtract(v, before[s][k])) for k, v in seeds.items()}
@@ -77,9 +86,13 @@ def difference(after: Scores, before: Scores) -> Estimate:
 
 
 def sign_flip(units: Sequence[float]) -> float:
-    """Two-sided p: share of all ways to flip the units' signs whose mean lies at least as far from
-    0 as the one found.
+    """Return the two-sided p: the share of all ways to flip the units' signs whose mean lies at
+    least as far from 0 as the one found.
+
+    >>> sign_flip([1, 1, 1]), sign_flip([1, -1])
+    (0.25, 1.0)
     """
+    # `scipy.stats.permutation_test` would draw other flips, and ten lines ask for no dependency
     values = np.asarray(units, float)
     n = len(values)
     if n <= EXACT:
@@ -90,22 +103,20 @@ def sign_flip(units: Sequence[float]) -> float:
 
 
 def _cells(scores: Scores) -> list[list[np.ndarray]]:
-    """Set by set, seed by seed, the scored pictures; what has none is left out."""
+    """Return the scored pictures set by set, seed by seed; leave out what has none."""
     sets = []
     for seeds in scores.values():
         arrays = [np.asarray(v, float) for v in seeds.values()]
-        kept = [a[~np.isnan(a)] for a in arrays]
-        if kept := [a for a in kept if len(a)]:
-            sets.append(kept)
+        scored = [a[~np.isnan(a)] for a in arrays]
+        if scored := [a for a in scored if len(a)]:
+            sets.append(scored)
     return sets
 
 
 def _mean(cells: list[list[np.ndarray]]) -> float:
-    return (
-        float(np.mean([np.mean([a.mean() for a in seeds]) for seeds in cells]))
-        if cells
-        else math.nan
-    )
+    if not cells:
+        return math.nan
+    return float(np.mean([np.mean([a.mean() for a in seeds]) for seeds in cells]))
 
 
 def _interval(cells: list[list[np.ndarray]]) -> tuple[float, float]:
@@ -113,13 +124,13 @@ def _interval(cells: list[list[np.ndarray]]) -> tuple[float, float]:
         return math.nan, math.nan
     shapes = {tuple(len(pictures) for pictures in seeds) for seeds in cells}
     even = len(shapes) == 1 and len(set(*shapes)) == 1
-    low, high = np.percentile(
-        _even_means(np.array(cells)) if even else _means(cells), [2.5, 97.5], method="nearest"
-    )
+    means = _even_means(np.array(cells)) if even else _means(cells)
+    low, high = np.percentile(means, [2.5, 97.5], method="nearest")
     return float(low), float(high)
 
 
 def _means(cells: list[list[np.ndarray]]) -> list[float]:
+    """Return the means of DRAWS tables drawn anew: sets, a set's seeds, then their pictures."""
     draw = np.random.default_rng(0)
     return [
         _mean([list(_again(seeds, draw)) for seeds in _pick(cells, draw)]) for _ in range(DRAWS)
@@ -127,24 +138,34 @@ def _means(cells: list[list[np.ndarray]]) -> list[float]:
 
 
 def _even_means(cells: np.ndarray) -> np.ndarray:
-    """The very draws of `_means`, fifty times as fast, where all sets have as many seeds and all
+    """Return what `_means` does, fifty times as fast, where all sets have as many seeds and all
     seeds as many pictures.
+
+    There each draw takes the same number of indices with the same bounds from the random stream, so
+    they can all be taken at once, in the order in which `_means` takes them. In ragged tables the
+    set that was drawn decides how many indices follow it, which only a loop can do, and for even
+    ones the loop would be too slow.
+
+    Args:
+        cells: sets x seeds x pictures.
     """
     sets, seeds, pictures = cells.shape
-    below = np.concatenate(
+    bounds = np.concatenate(
         [[sets] * sets, np.tile([seeds] * seeds + [pictures] * seeds * pictures, sets)]
     )
-    draw, found, at_once = np.random.default_rng(0), [], max(1, MOST // len(below))
+    draw, means, at_once = np.random.default_rng(0), [], max(1, MOST // len(bounds))
     for start in range(0, DRAWS, at_once):
         n = min(at_once, DRAWS - start)
-        drawn = draw.integers(0, np.broadcast_to(below, (n, len(below))))
-        which, rest = (
-            drawn[:, :sets, None, None],
-            drawn[:, sets:].reshape(n, sets, seeds * (1 + pictures)),
-        )
-        seed, picture = rest[..., :seeds, None], rest[..., seeds:].reshape(n, sets, seeds, pictures)
-        found.append(cells[which, seed, picture].mean(3).mean(2).mean(1))
-    return np.concatenate(found)
+        indices = draw.integers(0, np.broadcast_to(bounds, (n, len(bounds))))
+        which, of_sets = indices[:, :sets], indices[:, sets:].reshape(n, sets, -1)
+        seed, picture = of_sets[..., :seeds], of_sets[..., seeds:]
+        drawn = cells[
+            which[..., None, None],
+            seed[..., None],
+            picture.reshape(n, sets, seeds, pictures),
+        ]
+        means.append(drawn.mean(3).mean(2).mean(1))
+    return np.concatenate(means)
 
 
 def _again(seeds: list[np.ndarray], draw: np.random.Generator) -> Iterator[np.ndarray]:
@@ -165,8 +186,8 @@ def _counts(cells: list[list[np.ndarray]]) -> tuple[int, int, int]:
 
 
 def _units(cells: list[list[np.ndarray]]) -> tuple[list[float], str]:
-    """What is flipped: differences of whole photo sets if there are several, else of seeds, else of
-    pictures.
+    """Return what is flipped: differences of whole photo sets if there are several, else of seeds,
+    else of pictures.
     """
     if len(cells) > 1:
         return [float(np.mean([a.mean() for a in seeds])) for seeds in cells], "photo set"

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
+from cloakwork.files import hash_of
 from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
@@ -28,13 +31,23 @@ class Source:
     side: int = WORK_SIDE
 
     def photos(self) -> Photos:
-        """Each 3 x H x W in [0, 1], at 8 bits like a file's."""
-        small = [working_copy(load_photo(f).pixels, self.side) for f in self.files]
-        return [as_float(x.mul(255).round().byte()) for x in small]
+        """Load the photos, each 3 x H x W in [0, 1], at 8 bits like a file's."""
+        return [eight_bits(working_copy(load_photo(f).pixels, self.side)) for f in self.files]
 
-    def parts(self) -> list[object]:
-        """What decides its photos, for a key."""
-        return ["photos", self.digests, *([self.side] if self.side != WORK_SIDE else [])]
+    @property
+    def key(self) -> str:
+        """The sha256, hex, over what decides the photos; their names do not."""
+        return hash_of(["photos", self.digests, *([self.side] if self.side != WORK_SIDE else [])])
+
+
+def eight_bits(photo: Tensor) -> Tensor:
+    """Round a photo (floats in [0, 1]) to the values that a file can hold.
+
+    >>> import torch
+    >>> eight_bits(torch.tensor([0.0, 0.5, 1.0])).mul(255).tolist()
+    [0.0, 128.0, 255.0]
+    """
+    return as_float(photo.mul(255).round().byte())
 
 
 def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
@@ -28,20 +28,15 @@ from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import targets
 from cloakwork.photos.budget import WORK_SIDE
+from cloakwork.specs import Method
 from cloakwork.state import Progress
 
 Kind = Literal["protect", "purify", "mix", "attack", "score"]
-FOLDERS = {
-    "protect": "protections",
-    "purify": "purifiers",
-    "attack": "attackers",
-    "score": "metrics",
-}
 
 
 @dataclass(frozen=True)
 class Mix:
-    """Config of the step "mix": what the thief could get hold of."""
+    """The photos that an attacker could get hold of: some clean ones, the others protected."""
 
     share: float
     """of the photos that are clean, rounded to whole photos; the first ones are taken from the
@@ -53,24 +48,37 @@ class Step:
     """One computation.
 
     Attributes:
-        kind, name: which method; a mix has no method of its own.
-        config: the method's Config.
+        method: what is run; a mix has no method of its own.
         inputs: what it is done to, first; then the clean photos that it may look at (protect: set
             A, mix, score: references).
+        seed: of what it draws.
         models: surrogates, or the victim, by name.
-        prompts: what a thief asks for; for a score, what its pictures were asked for, in equal
+        prompts: what an attacker asks for; for a score, what its pictures were asked for, in equal
             shares.
         dtype: what the models' arithmetic is autocast to.
     """
 
-    kind: Kind
-    name: str
-    config: Any
+    method: Method | Mix
     inputs: tuple[Step | Source, ...]
     seed: int = 0
     models: tuple[str, ...] = ()
     prompts: tuple[str, ...] = ()
     dtype: str = "float32"
+
+    @property
+    def kind(self) -> Kind:
+        """What is done: the name of the method's function, or "mix"."""
+        if isinstance(self.method, Mix):
+            return "mix"
+        return cast(Kind, registry.FUNCTIONS[self.method.kind])
+
+    @property
+    def name(self) -> str:
+        return "mix" if isinstance(self.method, Mix) else self.method.name
+
+    @property
+    def config(self) -> Any:
+        return self.method if isinstance(self.method, Mix) else self.method.config
 
     @property
     def dependencies(self) -> tuple[Step, ...]:
@@ -81,38 +89,29 @@ class Step:
     def purifiers_before(self) -> int:
         """How many purifiers have been at the photos before this one."""
         first = self.inputs[0]
-        return (
-            first.purifiers_before + 1 if isinstance(first, Step) and first.kind == "purify" else 0
-        )
+        if isinstance(first, Step) and first.kind == "purify":
+            return first.purifiers_before + 1
+        return 0
 
     @property
     def denoises_pixels(self) -> bool:
         """Whether its model is a PixelDDPM, not an LDM."""
-        return self.kind == "purify" and registry.model_kind(self.name) == "pixels"
+        return isinstance(self.method, Method) and self.method.model_kind == "pixels"
 
 
 def purify_steps(
     photos: Source | Step,
-    purifiers: Iterable[tuple[str, Any]],
+    purifiers: Iterable[Method],
     *,
     model: str,
     denoiser: str = "tiny",
     seed: int = 0,
     dtype: str = "float32",
 ) -> Source | Step:
-    """Photos after purifiers (names and Configs) in order, each with the model of the kind that it
-    needs, if any.
-    """
-    for name, config in purifiers:
-        photos = Step(
-            "purify",
-            name,
-            config,
-            (photos,),
-            seed,
-            registry.model_names(name, model, denoiser),
-            dtype=dtype,
-        )
+    """Return the photos after purifiers in order, each with the model that it asks for, if any."""
+    for method in purifiers:
+        models = registry.model_names(method.name, model, denoiser)
+        photos = Step(method, (photos,), seed, models, dtype=dtype)
     return photos
 
 
@@ -165,52 +164,42 @@ class Workspace:
 
 
 def key(step: Step | Source, workspace: Workspace) -> str:
-    """sha256, hex, over everything that decides the step's result."""
-    if (
-        id(step) not in workspace._keys
-    ):  # by identity, since a Config of somebody's may hold what cannot be hashed
-        parts = step.parts() if isinstance(step, Source) else _parts(step, workspace)
-        workspace._keys[id(step)] = step, hash_of(parts)
+    """Return the sha256, hex, over everything that decides the step's result."""
+    # by identity, since a Config of somebody's may hold what cannot be hashed
+    if id(step) not in workspace._keys:
+        found = step.key if isinstance(step, Source) else hash_of(_parts(step, workspace))
+        workspace._keys[id(step)] = step, found
     return workspace._keys[id(step)][1]
 
 
 def _parts(step: Step, workspace: Workspace) -> dict[str, Any]:
-    module = registry.load(FOLDERS[step.kind], step.name) if step.kind in FOLDERS else None
-    asked = (
-        metric_instrument(step.name, step.config)
-        if step.kind == "score"
-        else registry.instrument(module, step.config)
-    )
-    return {
-        "step": [
-            step.kind,
-            step.name,
-            getattr(module, "VERSION", 1),
-            registry.settings(step.config),
-            step.seed,
-            step.prompts,
-        ],
+    method = step.method
+    if isinstance(method, Mix):
+        version, networks = 1, ""
+    else:
+        score = method.kind == "metrics"
+        version = method.version
+        networks = metric_instrument(method.name, method.config) if score else method.networks
+    decided = [step.kind, step.name, version, registry.settings(step.config)]
+    parts = {
+        "step": [*decided, step.seed, step.prompts],
         "inputs": [key(i, workspace) for i in step.inputs],
         "weights": workspace.weights(step),
-        "instrument": asked,
-        **(
-            {"place": step.purifiers_before} if step.kind == "purify" else {}
-        ),  # decides what it draws
-        **(
-            {"target": target} if (target := targets.digest(step.config)) else {}
-        ),  # a file may change under its name
-        "where": [
-            workspace.torch_device.type,
-            torch.__version__,
-            torch.get_num_threads(),
-            WORK_SIDE,
-        ],
+        "instrument": networks,
     }
+    if step.kind == "purify":
+        parts["place"] = step.purifiers_before  # decides what it draws
+    if target := targets.digest(step.config):
+        parts["target"] = target  # a file may change under its name
+    device = workspace.torch_device.type
+    parts["where"] = [device, torch.__version__, torch.get_num_threads(), WORK_SIDE]
+    return parts
 
 
 def name_of(step: Step, workspace: Workspace) -> str:
-    """What the store calls the step's result."""
-    return f"{step.kind}/{key(step, workspace)[:32]}.{'json' if step.kind == 'score' else 'safetensors'}"
+    """Return what the store calls the step's result."""
+    ending = "json" if step.kind == "score" else "safetensors"
+    return f"{step.kind}/{key(step, workspace)[:32]}.{ending}"
 
 
 def cached(step: Step, workspace: Workspace) -> bool:

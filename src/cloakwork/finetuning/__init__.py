@@ -1,3 +1,3 @@
-"""Fine-tuning: DreamBooth's training loop, class pictures, prompts, LoRA, contrastive decoupling,
-export.
+"""Fine-tuning a diffusion model on photos: DreamBooth's loop, class pictures, prompts, LoRA,
+contrastive decoupling, export.
 """

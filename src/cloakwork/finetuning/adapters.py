@@ -1,6 +1,4 @@
-"""What a thief trains on a frozen model (LoRA, new words), and the files in which diffusers expects
-what was trained.
-"""
+"""What an attacker adds to a frozen model, to train that alone: LoRA layers and new words."""
 
 from __future__ import annotations
 
@@ -34,20 +32,25 @@ Layers = Literal["attention", "all"]
 def add_lora(
     ldm: LDM, rank: int, layers: Layers, rng: torch.Generator, *, text_encoder: bool
 ) -> None:
-    """Puts LoRA layers (Hu et al., arXiv 2106.09685) on the model's UNet (and the text encoder's
-    attention), in place.
+    """Put LoRA layers (Hu et al., arXiv 2106.09685) on a model, in place.
 
     The first matrix is normal with standard deviation 1 / rank, the second zero, so that nothing
     has changed yet; alpha is the rank.
+
+    Args:
+        ldm: the model; none of its weights requires a gradient afterwards.
+        rank: of every layer.
+        layers: which of the UNet's layers get one.
+        rng: for the first matrices.
+        text_encoder: put them on the text encoder's attention too.
     """
     from peft import LoraConfig
 
     parts = [(ldm.unet, ATTENTION_LORA + (OTHER_LORA if layers == "all" else []))]
     parts += [(ldm.text_encoder, TEXT_LORA)] if text_encoder else []
     for part, targets in parts:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # peft draws from the global generator, and what it draws is replaced below
+        # peft draws from the global generator, and what it draws is replaced below
+        with torch.random.fork_rng(devices=[]):
             part.add_adapter(
                 LoraConfig(r=rank, lora_alpha=rank, init_lora_weights=True, target_modules=targets)
             )
@@ -58,14 +61,14 @@ def add_lora(
 
 
 class Words(nn.Module):
-    """A text encoder's word embeddings, and rows of its own for new words."""
+    """A text encoder's word embeddings, and rows of its own for new words that learn."""
 
     def __init__(self, known: nn.Embedding, ids: list[int], learned: Tensor) -> None:
         super().__init__()
         self.known, self.ids, self.learned = known, ids, nn.Parameter(learned, requires_grad=False)
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Token ids (n x L) to embeddings (n x L x d)."""
+        """Return the embeddings (n x L x d) of token ids (n x L)."""
         x = self.known(ids.clamp(max=self.known.num_embeddings - 1))
         for token, row in zip(self.ids, self.learned, strict=True):
             x = torch.where((ids == token)[..., None], row, x)
@@ -73,15 +76,17 @@ class Words(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The known rows, for code that asks for their type or device."""
+        """Return the known rows, for code that asks for their type or device."""
         return self.known.weight
 
 
 def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
-    """A model that knows n new tokens (`token`, `token`_1, ...), each embedded like the word
-    `initial`; and how to write them.
+    """Teach a model n new tokens (`token`, `token`_1, ...), each embedded like the word `initial`.
 
     `ldm` itself must be a copy: its text encoder is changed, its tokenizer is not.
+
+    Returns:
+        The model with a tokenizer of its own, and the new tokens as they stand in a prompt.
 
     Raises:
         UserError: the token is known already, or the initial word is not one token.
@@ -99,7 +104,8 @@ def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
     ids = ids_of(ldm.spell(initial))
     if len(ids) != 1:
         faults.append(
-            f"The initial word '{initial}' is {len(ids)} tokens to this model; choose a word that is one."
+            f"The initial word '{initial}' is {len(ids)} tokens to this model; "
+            "choose a word that is one."
         )
     if faults:
         raise UserError(*faults)
@@ -113,14 +119,26 @@ def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
     return replace(ldm, tokenizer=tokenizer, _embedded={}), " ".join(tokens)
 
 
+def is_lora(name: str) -> bool:
+    """Return whether a weight of that name belongs to a LoRA layer.
+
+    >>> is_lora("unet.conv_in.lora_A.default.weight"), is_lora("unet.conv_in.weight")
+    (True, False)
+    """
+    return ".lora_" in name
+
+
 def is_word(name: str) -> bool:
-    """Whether a weight of that name is a new word's embedding."""
+    """Return whether a weight of that name is a new word's embedding."""
     return name.endswith(".learned")
 
 
 def is_custom(name: str) -> bool:
-    """Whether Custom Diffusion trains the weight of that name: keys and values of the
+    """Return whether Custom Diffusion trains the weight of that name: keys and values of the
     cross-attention, and new words.
+
+    >>> [is_custom(f"unet.mid.attn{i}.to_k.weight") for i in (1, 2)]
+    [False, True]
     """
     return is_word(name) or (
         name.startswith("unet.") and name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight"))

@@ -15,13 +15,16 @@ from cloakwork.types import Photos
 
 
 def turn(step: int, batch: int, n: int) -> list[int]:
-    """Which of n pictures a step takes: one after the other, round and round."""
+    """Return which of n pictures a step takes: one after the other, round and round.
+
+    >>> [turn(step, batch=2, n=3) for step in range(3)]
+    [[0, 1], [2, 0], [1, 2]]
+    """
     return [(step * batch + i) % n for i in range(batch)]
 
 
-BatchFn = Callable[
-    [int], list[Tensor]
-]  # a step's number -> the latents (each c x h x w) that are learned in it
+# a step's number -> the latents (each c x h x w) that are learned in it
+BatchFn = Callable[[int], list[Tensor]]
 
 
 def latent_batches(
@@ -33,14 +36,14 @@ def latent_batches(
     *,
     buckets: bool = False,
 ) -> BatchFn:
-    """What a trainer gets in a step: latents of `batch` photos, taken in turn.
+    """Return what a trainer learns from in each step: latents of `batch` photos, taken in turn.
 
     They are encoded once, unless the loader draws something or the model samples its posterior.
 
     Args:
         ldm: whose autoencoder is used.
         photos: each 3 x H x W in [0, 1].
-        loader: how the thief reads photos.
+        loader: how the attacker reads photos.
         batch: photos a step.
         rng: for the loader and the posterior.
         buckets: oblong photos keep their shape (see `bucket`), whatever the loader says of
@@ -49,7 +52,7 @@ def latent_batches(
     photos = [p.to(ldm.device) for p in photos]
 
     @torch.no_grad()
-    def see(which: list[int]) -> list[Tensor]:
+    def encoded(which: list[int]) -> list[Tensor]:
         if buckets:
             unit = ldm.scale * 2 ** (len(ldm.unet.config.block_out_channels) - 1)
             views = [augment(bucket(photos[i], ldm.size, unit)[None], loader, rng) for i in which]
@@ -58,16 +61,19 @@ def latent_batches(
         return [z for view in views for z in ldm.encode(view, rng)]
 
     if is_random(loader) or ldm.sample_posterior:
-        return lambda step: see(turn(step, batch, len(photos)))
-    latents = see(list(range(len(photos))))
+        return lambda step: encoded(turn(step, batch, len(photos)))
+    latents = encoded(list(range(len(photos))))
     return lambda step: [latents[i] for i in turn(step, batch, len(latents))]
 
 
 def bucket(photo: Tensor, size: int, unit: int) -> Tensor:
-    """A photo (3 x H x W) cut and resized to the nearest aspect bucket: sides in multiples of
-    `unit`, at most size² pixels.
+    """Cut and resize a photo (3 x H x W) to the nearest aspect bucket.
 
-    As trainers with aspect buckets do it (Novel AI's, kohya's): no side is below half of `size`.
+    As trainers with aspect buckets do it (Novel AI's, kohya's): sides are multiples of `unit`,
+    none is below half of `size`, and there are at most size² pixels.
+
+    >>> bucket(torch.zeros(3, 300, 200), size=128, unit=32).shape
+    torch.Size([3, 160, 96])
     """
     height, width = photo.shape[-2:]
     tall = [
@@ -83,7 +89,11 @@ def bucket(photo: Tensor, size: int, unit: int) -> Tensor:
 
 
 def is_random(loader: Preprocessing) -> bool:
-    """Whether a loader shows the same photo in more than one way."""
+    """Return whether a loader shows the same photo in more than one way.
+
+    >>> is_random(Preprocessing(flip=0.5)), is_random(Preprocessing(flip=1))
+    (True, False)
+    """
     spans = [loader.blur_sigma if loader.blur else None, loader.jpeg]
     return (
         loader.crop == "slide"

@@ -1,5 +1,5 @@
-"""Contrastive decoupling learning (CDL): a thief gives the perturbation a name of its own, and asks
-for pictures without it.
+"""Contrastive decoupling learning (CDL): an attacker gives the perturbation a name of its own, and
+asks for pictures without it.
 
 Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
 arXiv 2406.18944. A trainer that reads protected photos under "a photo of sks person" takes the
@@ -23,7 +23,7 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 
 @dataclass(frozen=True)
 class CDL:
-    """Which parts a thief uses; none by default."""
+    """Which parts an attacker uses; none by default."""
 
     train: bool = False
     """name the noise under the photos, and its absence under class pictures"""
@@ -38,21 +38,29 @@ class CDL:
     link: str = field(default=", ", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """what stands before the noise's name under the photos; the paper: " with " """
 
-    def instance(self, prompt: str) -> str:
-        """The words under the photos."""
+    def instance_prompt(self, prompt: str) -> str:
+        """Return the words under the photos.
+
+        >>> CDL(train=True).instance_prompt("a photo")
+        'a photo, bhj noisy pattern'
+        """
         return f"{prompt}{self.link}{self.noise}" if self.train else prompt
 
-    def kind(self, prompt: str) -> str:
-        """The words under class pictures."""
+    def class_prompt(self, prompt: str) -> str:
+        """Return the words under class pictures.
+
+        >>> CDL(train=True).class_prompt("a photo")
+        'a photo, without bhj noisy pattern'
+        """
         return f"{prompt}, without {self.noise}" if self.train else prompt
 
-    def asked(self, prompt: str) -> str:
-        """The words for which pictures are drawn."""
+    def sampling_prompt(self, prompt: str) -> str:
+        """Return the words for which pictures are drawn."""
         return f"{prompt}, without {self.noise}" if self.suffix else prompt
 
-    def sampling(self, how: Sampling) -> Sampling:
-        """How pictures are drawn."""
-        return replace(how, negative=self.negative_prompt) if self.negative else how
+    def sampling(self, plain: Sampling) -> Sampling:
+        """Return how pictures are drawn, with the negative prompt if it is on."""
+        return replace(plain, negative=self.negative_prompt) if self.negative else plain
 
 
 NO_CDL = CDL()

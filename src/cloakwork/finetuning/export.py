@@ -1,4 +1,4 @@
-"""What was trained, as files that diffusers loads."""
+"""Writes what was trained to files that diffusers loads."""
 
 from __future__ import annotations
 
@@ -15,17 +15,14 @@ from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
 
-LORA, WORDS = (
-    "pytorch_lora_weights.safetensors",
-    "learned_embeds.safetensors",
-)  # diffusers' own file names
-
-
+# diffusers' own file names
+LORA = "pytorch_lora_weights.safetensors"
+WORDS = "learned_embeds.safetensors"
 CUSTOM = "pytorch_custom_diffusion_weights.safetensors"
 
 
 def keep_lora(ldm: LDM, folder: Path) -> None:
-    """What `pipe.load_lora_weights(folder)` reads.
+    """Write the LoRA layers as `pipe.load_lora_weights(folder)` reads them.
 
     All names are of diffusers' older kind (it reads a mixture wrongly, and says nothing); those of
     the text encoder are from before transformers 5 dropped the `text_model` in them, so that other
@@ -52,8 +49,8 @@ def keep_lora(ldm: LDM, folder: Path) -> None:
 
 
 def keep_words(ldm: LDM, token: str, folder: Path) -> None:
-    """What `pipe.load_textual_inversion(folder, weight_name="learned_embeds.safetensors")`
-    reads.
+    """Write the new words as
+    `pipe.load_textual_inversion(folder, weight_name="learned_embeds.safetensors")` reads them.
     """
     write_tensors(
         folder / WORDS, {token: ldm.text_encoder.get_input_embeddings().learned.detach().cpu()}
@@ -61,8 +58,8 @@ def keep_words(ldm: LDM, token: str, folder: Path) -> None:
 
 
 def keep_custom(ldm: LDM, folder: Path) -> None:
-    """What `pipe.unet.load_attn_procs(folder,
-    weight_name="pytorch_custom_diffusion_weights.safetensors", _pipeline=pipe)` reads.
+    """Write keys and values of the cross-attention as `pipe.unet.load_attn_procs(folder,
+    weight_name="pytorch_custom_diffusion_weights.safetensors", _pipeline=pipe)` reads them.
 
     diffusers 0.42 does nothing without `_pipeline`, and says nothing.
     Self-attention is named too, without weights: diffusers replaces the processor of every
@@ -78,8 +75,10 @@ def keep_custom(ldm: LDM, folder: Path) -> None:
 
 
 def keep_pipeline(ldm: LDM, folder: Path) -> None:
-    """A whole model that `StableDiffusionPipeline.from_pretrained(folder)` and cloakwork itself
-    load.
+    """Write a whole model, which `StableDiffusionPipeline.from_pretrained(folder)` loads.
+
+    Raises:
+        UserError: the folder could not be written.
     """
     from diffusers import StableDiffusionPipeline
 
@@ -100,7 +99,7 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
         pipe.save_pretrained(part, safe_serialization=True)
         _write_vocabulary(part / "tokenizer")
         if folder.is_dir():
-            folder.rmdir()  # an empty one; see trainers.check
+            folder.rmdir()  # an empty one; see validation.check_trainer
         os.replace(part, folder)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -112,7 +111,7 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
 
 
 def _write_vocabulary(folder: Path) -> None:
-    """vocab.json and merges.txt beside tokenizer.json, for readers before transformers 5."""
+    """Write vocab.json and merges.txt beside tokenizer.json, for readers before transformers 5."""
     bpe = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
     merges = (m if isinstance(m, str) else " ".join(m) for m in bpe["merges"])
     (folder / "vocab.json").write_text(

@@ -22,7 +22,7 @@ class LatentDataset:
 
 @torch.no_grad()
 def encode_dataset(ldm: LDM, pictures: Images, prompt: str) -> LatentDataset:
-    """Encodes pictures (n x 3 x S x S) to the posterior's mean, eight at a time."""
+    """Encode pictures (n x 3 x S x S in [0, 1]) to the posterior's mean, eight at a time."""
     ldm = replace(ldm, sample_posterior=False)
     return LatentDataset(
         torch.cat([ldm.encode(part.to(ldm.device)) for part in pictures.split(8)]), prompt

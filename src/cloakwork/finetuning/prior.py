@@ -24,11 +24,13 @@ def class_pictures(
     steps: int = 25,
     progress: Progress | None = None,
 ) -> Images:
-    """n pictures of the subject's class, drawn by the model itself for prior preservation; n x 3 x
-    S x S in [0, 1].
+    """Draw n pictures of the subject's class by the model itself, for prior preservation.
 
-    Kept in the cache folder, eight by eight, under the hash of all that decides them, so that
-    several people share them.
+    They are kept in the cache folder, eight by eight, under the hash of all that decides them, so
+    that several subjects share them.
+
+    Returns:
+        n x 3 x S x S in [0, 1].
     """
     where = f"{ldm.device.type} {torch.__version__} {torch.get_num_threads()}"
     what = f"class 2 {ldm.weights} {ldm.dtype} {prompt!r} {guidance} {steps} {where}"
@@ -47,24 +49,32 @@ def class_pictures(
     return torch.cat(batches)[:n].float().div(255)
 
 
-def prior(
-    victim: LDM,
+def prior_dataset(
+    ldm: LDM,
     prompt: str,
     most: int,
-    how: Training,
+    training: Training,
     steps: int,
     state: RunState,
     *,
     under: str | None = None,
 ) -> LatentDataset | None:
-    """Pictures of the class by the victim itself, at most `most` and only as many as the training
-    uses; None without a weight.
+    """Draw and encode pictures of the class by the model itself.
 
-    They are drawn for `prompt` and learned `under` other words, where some are given.
+    Args:
+        ldm: the model, not yet trained.
+        prompt: what the pictures show.
+        most: as many are drawn as the training uses, but no more than this.
+        training: its batch and prior weight.
+        steps: of the training.
+        state: shown the progress.
+        under: the words they are learned under, if other than `prompt`.
+
+    Returns:
+        None where class pictures have no weight or none are used.
     """
-    n = min(most, steps * how.batch)
-    if not how.prior_weight or n < 1:
+    n = min(most, steps * training.batch)
+    if not training.prior_weight or n < 1:
         return None
-    return encode_dataset(
-        victim, class_pictures(victim, prompt, n, progress=state.progress), under or prompt
-    )
+    pictures = class_pictures(ldm, prompt, n, progress=state.progress)
+    return encode_dataset(ldm, pictures, under or prompt)

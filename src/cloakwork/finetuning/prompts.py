@@ -10,14 +10,21 @@ SUBJECT = "sks"  # the word that stands for the subject in everybody's prompts
 
 
 def with_token(prompt: str, token: str) -> str:
-    """The prompt with the thief's own token for the subject: "sks" as a word of its own becomes
-    `token`.
+    """Put the attacker's own token into a prompt, wherever "sks" stands as a word of its own.
+
+    >>> with_token("a photo of sks person", "zwx")
+    'a photo of zwx person'
+    >>> with_token("<sks> and sks2 are other words", "zwx")
+    '<sks> and sks2 are other words'
     """
     return re.sub(rf"(?<![\w<]){SUBJECT}(?![\w>])", lambda _: token, prompt)
 
 
 def with_new_token(words: str, instance_prompt: str, token: str) -> str:
-    """The instance prompt with new words in it.
+    """Put new words into the instance prompt, where "sks" or `token` stands.
+
+    >>> with_new_token("<a> <a>_1", "a photo of sks person", "<a>")
+    'a photo of <a> <a>_1 person'
 
     Raises:
         UserError: it has neither "sks" nor `token`, so the new words would learn nothing.
@@ -25,6 +32,7 @@ def with_new_token(words: str, instance_prompt: str, token: str) -> str:
     prompt = with_token(instance_prompt.replace(token, SUBJECT), words)
     if words not in prompt:
         raise UserError(
-            f"The instance prompt '{instance_prompt}' has no '{SUBJECT}' in it; put it where the subject is named."
+            f"The instance prompt '{instance_prompt}' has no '{SUBJECT}' in it; put it where the "
+            "subject is named."
         )
     return prompt

@@ -1,6 +1,4 @@
-"""What all attackers that train share: photos as a trainer sees them, words for the subject, the
-pictures that a thief gets.
-"""
+"""The pictures that an attacker draws from a trained model, and their seed."""
 
 from __future__ import annotations
 
@@ -16,38 +14,49 @@ from cloakwork.types import Images
 
 
 def draw_seed(rng: torch.Generator) -> int:
-    """A seed for the pictures, to be drawn before anything else: their noise is then the same
-    whatever was trained, and how.
+    """Draw a seed for the pictures.
+
+    To be called before anything else is drawn: their noise is then the same whatever was trained,
+    and how.
     """
     return int(torch.randint(2**62, (), generator=rng))
 
 
 def sampler(
-    thief: LDM,
+    theta: LDM,
     prompts: Sequence[str],
-    how: Sampling,
+    sampling: Sampling,
     seed: int,
     *,
     token: str = SUBJECT,
     cdl: CDL = NO_CDL,
 ) -> SampleFn:
-    """A function from n to n pictures for each prompt, in the prompts' order, in [0, 1]; the same
-    noise every time.
+    """Return a function that draws pictures from a model as it is then.
 
-    Prompts call the subject "sks", which becomes the thief's own `token`.
+    Args:
+        theta: the model.
+        prompts: what the pictures show; they call the subject "sks".
+        sampling: steps, guidance and scheduler.
+        seed: of the noise, which is the same in every call.
+        token: the attacker's own words for the subject, in place of "sks".
+        cdl: may change the words and add a negative prompt.
+
+    Returns:
+        From n to n pictures a prompt, in the prompts' order, in [0, 1].
     """
-    prompts, how = [with_token(cdl.asked(p), token) for p in prompts], cdl.sampling(how)
+    prompts = [with_token(cdl.sampling_prompt(p), token) for p in prompts]
+    sampling = cdl.sampling(sampling)
 
     def draw(n: int) -> Images:
         rng = torch.Generator().manual_seed(seed)
-        return thief.sample(
+        return theta.sample(
             prompts,
             n,
             rng,
-            guidance=how.guidance,
-            steps=how.steps,
-            negative=how.negative,
-            scheduler=how.scheduler,
+            guidance=sampling.guidance,
+            steps=sampling.steps,
+            negative=sampling.negative,
+            scheduler=sampling.scheduler,
         )
 
     return draw

@@ -1,8 +1,8 @@
-"""The training that surrogates and thieves share: DreamBooth's two losses on cached latents.
+"""The training that surrogates and attackers share: DreamBooth's two losses on cached latents.
 
 DreamBooth: Ruiz et al., arXiv 2208.12242. The latents of pictures that do not change are encoded
-once. `learn` takes a few steps of a surrogate; `train` is a thief's whole training, with
-checkpoints.
+once. `train_steps` takes a few steps of a surrogate; `finetune` is an attacker's whole training,
+with checkpoints.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cloakwork.errors import UserError
+from cloakwork.errors import NotFinite, UserError
 from cloakwork.finetuning.batches import BatchFn, turn
 from cloakwork.finetuning.latent_dataset import LatentDataset
 from cloakwork.finetuning.weights import (
@@ -30,8 +30,8 @@ from cloakwork.state import RunState
 from cloakwork.types import Images
 
 Precision = Literal["float32", "bfloat16"]
-SampleFn = Callable[[int], Images]  # pictures for each prompt -> what the thief would get now
-PREVIEW = 4  # pictures for each prompt that are kept along a training
+SampleFn = Callable[[int], Images]  # pictures for each prompt -> what the attacker would get now
+PREVIEW = 4  # pictures for each prompt that are shown along a training
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Training:
     lr: float = 5e-6
     """AdamW learning rate"""
     final_lr: float = 1.0
-    """share of the learning rate that is left at the end of its linear decay (`train` only)"""
+    """share of the learning rate that is left at the end of its linear decay (`finetune` only)"""
     batch: int = 1
     """instance pictures a step (as many class pictures again)"""
     prior_weight: float = 1.0
@@ -62,74 +62,83 @@ class Training:
 def train_steps(
     ldm: LDM,
     subject: LatentDataset,
-    kind: LatentDataset | None,
-    how: Training,
+    prior: LatentDataset | None,
+    training: Training,
     steps: int,
     rng: torch.Generator,
     *,
     first: int = 0,
-    kind_first: int = 0,
+    prior_first: int = 0,
 ) -> None:
-    """`steps` AdamW steps of L(subject) + prior_weight L(kind) on the model itself, with a new
+    """Take AdamW steps of L(subject) + prior_weight L(prior) on the model itself, with a new
     optimizer.
 
-    Pictures are taken in turn, beginning with number `first` (class pictures: `kind_first`), so
-    that successive calls go round all of them. Of a model with LoRA layers only these learn.
+    Of a model with LoRA layers only these learn.
+
+    Args:
+        ldm: the model.
+        subject: pictures of the subject.
+        prior: pictures of its class, if any are learned.
+        training: how the weights learn.
+        steps: how many.
+        rng: for timesteps and noise.
+        first, prior_first: number of the first batch of each; pictures are taken in turn, so that
+            successive calls go round all of them.
     """
+    only = learnable(ldm).__contains__
     with (
-        ldm.trainable(text_encoder=how.text_encoder, only=learnable(ldm).__contains__) as named,
-        _checkpointing(ldm, how),
+        ldm.trainable(text_encoder=training.text_encoder, only=only) as named,
+        _checkpointing(ldm, training),
     ):
         params = list(named.values())
-        optimizer = adamw(params, how)
+        optimizer = adamw(params, training)
         for step in range(steps):
-            loss = _error(ldm, subject, how.batch, first + step, rng)
-            if kind is not None:
-                loss = loss + how.prior_weight * _error(
-                    ldm, kind, how.batch, kind_first + step, rng
-                )
-            _descend(loss, params, optimizer, how)
+            loss = _error(ldm, subject, training.batch, first + step, rng)
+            if prior is not None:
+                prior_error = _error(ldm, prior, training.batch, prior_first + step, rng)
+                loss = loss + training.prior_weight * prior_error
+            _descend(loss, params, optimizer, training)
 
 
-def _error(ldm: LDM, what: LatentDataset, batch: int, step: int, rng: torch.Generator) -> Tensor:
-    return ldm.latent_loss(
-        what.latents[turn(step, batch, len(what.latents))], ldm.embed([what.prompt]), rng
-    )
+def _error(ldm: LDM, data: LatentDataset, batch: int, step: int, rng: torch.Generator) -> Tensor:
+    latents = data.latents[turn(step, batch, len(data.latents))]
+    return ldm.latent_loss(latents, ldm.embed([data.prompt]), rng)
 
 
-def adamw(params: list[nn.Parameter], how: Training) -> torch.optim.Optimizer:
-    """The optimizer of every training here.
+def adamw(params: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
+    """Make the optimizer of every training here.
 
     Raises:
         UserError: 8 bits were asked for, without the package that has them.
     """
-    if not how.adam8bit:
-        return torch.optim.AdamW(params, lr=how.lr, weight_decay=1e-2, fused=True)
+    if not training.adam8bit:
+        return torch.optim.AdamW(params, lr=training.lr, weight_decay=1e-2, fused=True)
     try:
         from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]
     except ImportError:
         raise UserError(
-            "8-bit Adam needs the package bitsandbytes, which is not installed; install it or leave adam8bit off."
+            "8-bit Adam needs the package bitsandbytes, which is not installed; install it or "
+            "leave adam8bit off."
         ) from None
-    return AdamW8bit(params, lr=how.lr, weight_decay=1e-2)
+    return AdamW8bit(params, lr=training.lr, weight_decay=1e-2)
 
 
 def _descend(
-    loss: Tensor, params: list[nn.Parameter], optimizer: torch.optim.Optimizer, how: Training
+    loss: Tensor, params: list[nn.Parameter], optimizer: torch.optim.Optimizer, training: Training
 ) -> None:
-    """One step of the optimizer."""
+    """Take one step of the optimizer."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    if how.clip:
-        nn.utils.clip_grad_norm_(params, how.clip)
+    if training.clip:
+        nn.utils.clip_grad_norm_(params, training.clip)
     optimizer.step()
-    if how.weights == "bfloat16":
+    if training.weights == "bfloat16":
         round_weights(params)
 
 
 @contextmanager
-def _checkpointing(ldm: LDM, how: Training) -> Iterator[None]:
-    if not how.gradient_checkpointing:
+def _checkpointing(ldm: LDM, training: Training) -> Iterator[None]:
+    if not training.gradient_checkpointing:
         yield
         return
     ldm.unet.enable_gradient_checkpointing()
@@ -141,10 +150,10 @@ def _checkpointing(ldm: LDM, how: Training) -> Iterator[None]:
 
 def finetune(
     ldm: LDM,
-    feed: BatchFn,
+    batches: BatchFn,
     prompt: str,
-    kind: LatentDataset | None,
-    how: Training,
+    prior: LatentDataset | None,
+    training: Training,
     steps: int,
     rng: torch.Generator,
     state: RunState,
@@ -152,37 +161,49 @@ def finetune(
     *,
     only: Callable[[str], bool] | None = None,
 ) -> None:
-    """A thief's training, on the model itself: `steps` AdamW steps of L(what `feed` gives) +
-    prior_weight L(kind), one optimizer.
+    """Train a model on an attacker's photos, in place: `steps` AdamW steps of L(batch) +
+    prior_weight L(prior), with one optimizer throughout.
 
-    Goes on from the checkpoint of `state`, to the same bytes; shows it pictures that `draw` makes
-    along the way. `only` says by name which of the weights learn.
+    Args:
+        ldm: the model.
+        batches: the latents that a step learns.
+        prompt: the words under them.
+        prior: class pictures, if any are learned.
+        training: how the weights learn.
+        steps: of the whole training.
+        rng: for timesteps and noise.
+        state: the training goes on from its checkpoint, to the same bytes.
+        draw: pictures by the model as it is, which `state` shows along the way.
+        only: says by name which of the weights learn.
 
     Raises:
-        UserError: the loss is not finite.
+        NotFinite: the loss is not finite.
     """
-    with ldm.trainable(text_encoder=how.text_encoder, only=only) as named, _checkpointing(ldm, how):
+    with (
+        ldm.trainable(text_encoder=training.text_encoder, only=only) as named,
+        _checkpointing(ldm, training),
+    ):
         params = list(named.values())
-        optimizer = adamw(params, how)
+        optimizer = adamw(params, training)
         done, saved = state.resume(rng)
         restore_training(named, optimizer, saved)
         for step in range(done, steps):
-            z = feed(step)
+            z = batches(step)
             prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
-            if kind is not None:
-                z = z + list(kind.latents[turn(step, how.batch, len(kind.latents))])
-                prompts, weights = (
-                    prompts + [kind.prompt] * how.batch,
-                    weights + [how.prior_weight / how.batch] * how.batch,
-                )
+            if prior is not None:
+                batch = training.batch
+                z = z + list(prior.latents[turn(step, batch, len(prior.latents))])
+                prompts += [prior.prompt] * batch
+                weights += [training.prior_weight / batch] * batch
             loss = weighted_error(ldm, z, prompts, weights, rng)
             for group in optimizer.param_groups:
-                group["lr"] = how.lr * (1 + (how.final_lr - 1) * step / steps)
-            _descend(loss, params, optimizer, how)
+                group["lr"] = training.lr * (1 + (training.final_lr - 1) * step / steps)
+            _descend(loss, params, optimizer, training)
             state.trace.append(loss.item())
             if not math.isfinite(state.trace[-1]):
-                raise UserError(
-                    f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32."
+                raise NotFinite(
+                    f"The loss is not finite at step {step + 1}; try a smaller lr or "
+                    "--dtype float32."
                 )
             state.preview(step + 1, lambda: draw(PREVIEW))
             state.checkpoint(step + 1, steps, rng, lambda: training_tensors(named, optimizer))
@@ -191,8 +212,10 @@ def finetune(
 def weighted_error(
     ldm: LDM, latents: list[Tensor], prompts: list[str], weights: list[float], rng: torch.Generator
 ) -> Tensor:
-    """Sum of weight times denoising error; latents (each c x h x w) of one shape go through the
-    UNet together.
+    """Return the sum of weight times denoising error, a scalar.
+
+    Latents (each c x h x w), prompts and weights are parallel lists. Latents of one shape go
+    through the UNet together.
     """
     texts = list(dict.fromkeys(prompts))
     embedded = ldm.embed(texts)
@@ -202,13 +225,8 @@ def weighted_error(
         z = torch.stack([latents[i] for i in which])
         t, noise = ldm.timesteps(len(z), rng), ldm.noise(z.shape, rng)
         z_t, target = ldm.diffuse(z, noise, t)
-        errors = (
-            (ldm.predict(z_t, t, embedded[[texts.index(prompts[i]) for i in which]]) - target)
-            .square()
-            .flatten(1)
-            .mean(1)
-        )
-        total = (
-            total + (errors * torch.tensor([weights[i] for i in which], device=ldm.device)).sum()
-        )
+        c = embedded[[texts.index(prompts[i]) for i in which]]
+        errors = (ldm.predict(z_t, t, c) - target).square().flatten(1).mean(1)
+        shares = torch.tensor([weights[i] for i in which], device=ldm.device)
+        total = total + (errors * shares).sum()
     return total

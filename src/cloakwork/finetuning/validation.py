@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from cloakwork.errors import UserError, check_ranges, faults_of
@@ -32,8 +33,10 @@ RANGES = {
 def check_trainer(
     photos: Photos, victim: LDM, cfg: Any, prompts: Sequence[str], state: RunState
 ) -> None:
-    """Raises UserError with every fault in what a thief was given, before anything costly is
-    done.
+    """Check all that an attacker who trains was given, before anything costly is done.
+
+    Raises:
+        UserError: with every fault.
     """
     faults = []
     if not photos:
@@ -51,8 +54,12 @@ def check_trainer(
     faults += faults_of(
         schedulers.check, victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,)
     )
-    kept = state.keep_model
-    if kept is not None and kept.exists() and not (kept.is_dir() and not any(kept.iterdir())):
-        faults.append(f"{kept} exists already; name a new folder for the model.")
+    folder = state.keep_model
+    if folder is not None and folder.exists() and not _is_empty_folder(folder):
+        faults.append(f"{folder} exists already; name a new folder for the model.")
     if faults:
         raise UserError(*faults)
+
+
+def _is_empty_folder(path: Path) -> bool:
+    return path.is_dir() and not any(path.iterdir())

@@ -1,4 +1,4 @@
-"""The weights that learn: which they are, how they are set, rounded, kept in a checkpoint."""
+"""The weights that learn: which they are, how they are set, rounded and written to a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from cloakwork.finetuning.adapters import is_lora
 from cloakwork.models.ldm import LDM
 
 
 def weights_of(ldm: LDM) -> dict[str, Tensor]:
-    """UNet and text encoder weights by name (not copied)."""
+    """Return the weights of UNet and text encoder by name, not copied."""
     return {
         f"{part}.{k}": p.detach()
         for part in ("unet", "text_encoder")
@@ -21,16 +22,16 @@ def weights_of(ldm: LDM) -> dict[str, Tensor]:
 
 
 def learnable(ldm: LDM) -> dict[str, Tensor]:
-    """Those of `weights_of` that a surrogate's training moves: the LoRA layers where there are
-    some, else all.
+    """Return those of `weights_of` that a surrogate's training moves: the LoRA layers where there
+    are any, else all.
     """
     named = weights_of(ldm)
-    return {name: p for name, p in named.items() if ".lora_" in name} or named
+    return {name: p for name, p in named.items() if is_lora(name)} or named
 
 
 @torch.no_grad()
 def set_weights(ldm: LDM, weights: dict[str, Tensor]) -> None:
-    """Writes weights back in place and drops text embeddings that the old ones made."""
+    """Write weights back in place, and drop the text embeddings that the old ones made."""
     named = weights_of(ldm)
     for name, value in weights.items():
         named[name].copy_(value)
@@ -39,8 +40,9 @@ def set_weights(ldm: LDM, weights: dict[str, Tensor]) -> None:
 
 @contextmanager
 def temporarily_trained(ldm: LDM) -> Iterator[LDM]:
-    """Inside, the model may be trained; afterwards it has its old weights again. Two swapped sets,
-    no second model.
+    """Lend a model for training, and give it its old weights back afterwards.
+
+    The weights are swapped, so there is no second model.
     """
     before = {k: p.clone() for k, p in learnable(ldm).items()}
     try:
@@ -51,8 +53,8 @@ def temporarily_trained(ldm: LDM) -> Iterator[LDM]:
 
 @torch.no_grad()
 def round_weights(params: Iterable[Tensor]) -> None:
-    """Rounds weights to what bf16 can hold, as training without fp32 master weights does after
-    every step.
+    """Round weights to what bf16 can hold, as training without fp32 master weights does after every
+    step.
     """
     for p in params:
         p.copy_(p.bfloat16().float())
@@ -61,7 +63,7 @@ def round_weights(params: Iterable[Tensor]) -> None:
 def training_tensors(
     named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """What a checkpoint holds: weights and the optimizer's state of each."""
+    """Return what a checkpoint holds: weights and the optimizer's state of each."""
     moments = {
         f"{name} {key}": torch.as_tensor(value)
         for name, p in named.items()
@@ -74,7 +76,7 @@ def training_tensors(
 def restore_training(
     named: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer, saved: dict[str, Tensor]
 ) -> None:
-    """Puts back what `training_tensors` gave."""
+    """Put back what `training_tensors` returned."""
     for label, value in saved.items():
         name, _, key = label.rpartition(" ")
         p = named[name]

@@ -18,7 +18,7 @@ from cloakwork.types import Images, Photos
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a metric said; plain data, fit for a record.
+    """What a metric measured; plain data, fit for a record.
 
     Attributes:
         name: the metric.
@@ -40,7 +40,7 @@ class Measurement:
 
     @property
     def mean(self) -> float:
-        """Mean of the values that are numbers; NaN when there is none."""
+        """Average the values that are numbers; NaN when there is none."""
         scored = [v for v in self.values if not math.isnan(v)]
         return sum(scored) / len(scored) if scored else math.nan
 
@@ -53,14 +53,15 @@ def measure(
     prompts: Sequence[str] | None = None,
     cfg: Any = None,
 ) -> Measurement:
-    """Scores pictures by one metric. What cannot be scored is NaN and says why; nothing is ever 0
-    for lack of an instrument.
+    """Score pictures by one metric.
+
+    What cannot be scored is NaN and says why; nothing is ever 0 for lack of an instrument.
 
     Args:
         name: a metric, or an importable module such as "my_lab.mine".
         images: n pictures, each 3 x H x W in [0, 1].
-        reference: the originals in the same order for metrics whose REFERENCE is "originals"; any
-            clean photos of the subject for those where it is "subject"; else ignored.
+        reference: the originals in the same order for metrics whose METRIC.reference is
+            "originals"; any clean photos of the subject where it is "subject"; else ignored.
         prompts: what each of the n pictures was asked for, for metrics of text.
         cfg: the metric's Config; None takes its defaults.
 
@@ -76,13 +77,16 @@ def measure(
     _check_pairs(name, module, pictures, clean, texts)
     values, reason = _score(name, module, pictures, clean, texts, cfg)
     return Measurement(
-        name, values, reason, metric_instrument(name, cfg), module.BETTER, module.UNIT
+        name, values, reason, metric_instrument(name, cfg), module.METRIC.better, module.METRIC.unit
     )
 
 
 def metric_instrument(name: str, cfg: Any = None) -> str:
-    """The network that a metric measures with and its weights; "" when it has none or they are not
-    here.
+    """Name the network that a metric measures with and its weights.
+
+    Returns:
+        Such as "CLIP tiny (weights 0123456789ab)"; "" when the metric has none or they are not
+        here.
     """
     module = registry.load("metrics", name)
     if not hasattr(module, "instrument"):
@@ -101,16 +105,14 @@ def _score(
     prompts: list[str] | None,
     cfg: Any,
 ) -> tuple[list[float], str | None]:
-    count = len(pictures) if module.SCOPE == "image" else 1
+    """Return the values of a `Measurement`, and the reason why some are NaN."""
+    count = len(pictures) if module.METRIC.scope == "image" else 1
     try:
         if not pictures:
             raise Unscored("There is no picture to score.")
-        if module.REFERENCE and not clean:
-            what = (
-                "the originals"
-                if module.REFERENCE == "originals"
-                else "clean photos of the subject"
-            )
+        if module.METRIC.reference and not clean:
+            paired = module.METRIC.reference == "originals"
+            what = "the originals" if paired else "clean photos of the subject"
             raise Unscored(f"'{name}' compares with {what}, and none were given.")
         scores: Tensor = module.score(pictures, clean or None, prompts, cfg)
     except Unscored as why:
@@ -126,19 +128,26 @@ def _score(
 def _check_pairs(
     name: str, module: ModuleType, pictures: Photos, clean: Photos, prompts: list[str] | None
 ) -> None:
+    """Check that prompts, and originals where the metric needs them, are one a picture.
+
+    Raises:
+        UserError: they are more or fewer, or originals of another size.
+    """
     if prompts is not None and len(prompts) != len(pictures):
         raise UserError(
-            f"There are {len(pictures)} pictures and {len(prompts)} prompts; '{name}' needs one prompt a picture."
+            f"There are {len(pictures)} pictures and {len(prompts)} prompts; '{name}' needs one "
+            "prompt a picture."
         )
-    if module.REFERENCE != "originals" or not clean:
+    if module.METRIC.reference != "originals" or not clean:
         return
     if len(pictures) != len(clean):
         raise UserError(
-            f"'{name}' needs one original a picture; there are {len(pictures)} pictures and {len(clean)} originals."
+            f"'{name}' needs one original a picture; there are {len(pictures)} pictures and "
+            f"{len(clean)} originals."
         )
     for i, (a, b) in enumerate(zip(pictures, clean, strict=True)):
         if a.shape != b.shape:
+            one, other = (f"{x.shape[-1]} x {x.shape[-2]}" for x in (a, b))
             raise UserError(
-                f"Picture {i} is {a.shape[-1]} x {a.shape[-2]} and its original {b.shape[-1]} x {b.shape[-2]}; "
-                f"'{name}' needs the same size."
+                f"Picture {i} is {one} and its original {other}; '{name}' needs the same size."
             )

@@ -1,5 +1,4 @@
-"""BRISQUE: how unnatural a picture's local contrast is; about 0 for a natural, clean photo, 100 for
-a ruined one.
+"""BRISQUE: how unnatural a picture's local contrast is, about 0 (natural) to 100 (ruined).
 
 Mittal, Moorthy, Bovik, "No-Reference Image Quality Assessment in the Spatial Domain", IEEE TIP 21
 (2012): 18 statistics of contrast-normalised brightness at two scales, a support vector regressor
@@ -16,6 +15,7 @@ pixel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,10 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.models.brisque import features, predict
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (float("-inf"), float("inf")), "", None
+METRIC = MetricInfo(
+    scope="image", better="lower", range=(-math.inf, math.inf), unit="", reference=None
+)
 SMALLEST = 32  # px
 MISSING = (
     f"BRISQUE needs sides of at least {SMALLEST} px and a picture that is not one flat colour."
@@ -46,11 +49,12 @@ class Config:
 def score(
     images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n scores for n pictures (3 x H x W in [0, 1]); NaN below 32 px and for flat pictures."""
+    """Return n scores for n pictures (3 x H x W in [0, 1]); NaN below 32 px and for flat ones."""
     return torch.stack([_brisque(x, cfg.recipe) for x in images]).float()
 
 
 def _brisque(x: Tensor, recipe: str) -> Tensor:
+    """Score one picture."""
     if min(x.shape[-2:]) < SMALLEST:
         return torch.tensor(float("nan"), dtype=torch.double)
     grey = torch.zeros(x.shape[-2:], dtype=torch.double)

@@ -7,15 +7,19 @@ under D65, 2 degree observer. Photos are scored in strips of rows, so that memor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (0, float("inf")), "Delta E", "originals"
+METRIC = MetricInfo(
+    scope="image", better="lower", range=(0, math.inf), unit="Delta E", reference="originals"
+)
 STRIP = 500_000  # pixels
 TO_XYZ = (
     (0.4124564, 0.3575761, 0.1804375),
@@ -33,19 +37,25 @@ class Config:
 def score(
     images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n numbers for n photos (each 3 x H x W in [0, 1]) and their originals."""
+    """Return n mean differences of n photos (3 x H x W in [0, 1]) from their originals."""
     return torch.stack(
         [_mean(a.flatten(1), b.flatten(1)) for a, b in zip(images, reference, strict=True)]
     )
 
 
 def _mean(a: Tensor, b: Tensor) -> Tensor:
+    """Average the difference over the pixels of two photos, 3 x (H W) each."""
     pairs = zip(a.split(STRIP, dim=1), b.split(STRIP, dim=1), strict=True)
     return torch.stack([difference(lab(x), lab(y)).sum() for x, y in pairs]).sum() / a.shape[1]
 
 
 def lab(rgb: Tensor) -> Tensor:
-    """sRGB in [0, 1], 3 x ..., to CIELAB (L in [0, 100])."""
+    """Convert sRGB in [0, 1], 3 x ..., to CIELAB (L in [0, 100]).
+
+    >>> [round(v) for v in lab(torch.ones(3, 1))[:, 0].abs().tolist()]  # white
+    [100, 0, 0]
+    """
+    # kornia.color.rgb_to_lab rounds the matrix and the white point, which moves a colour by .005
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
     xyz = torch.tensordot(torch.tensor(TO_XYZ, dtype=rgb.dtype), linear, dims=1)
     xyz = xyz / torch.tensor(WHITE, dtype=rgb.dtype).view(3, *[1] * (rgb.dim() - 1))
@@ -56,7 +66,13 @@ def lab(rgb: Tensor) -> Tensor:
 
 
 def difference(lab1: Tensor, lab2: Tensor) -> Tensor:
-    """CIEDE2000 of two CIELAB tensors, 3 x ... each."""
+    """Compute CIEDE2000 of two CIELAB tensors, 3 x ... each.
+
+    >>> purple = torch.tensor([50.0, 2.6772, -79.7751])[:, None]
+    >>> blue = torch.tensor([50.0, 0.0, -82.7485])[:, None]
+    >>> round(difference(purple, blue).item(), 3)
+    2.042
+    """
     (L1, a1, b1), (L2, a2, b2) = lab1, lab2
     C7 = ((a1.hypot(b1) + a2.hypot(b2)) / 2) ** 7  # (2), (3)
     G = 0.5 * (1 - (C7 / (C7 + 25.0**7)).sqrt())  # (4)

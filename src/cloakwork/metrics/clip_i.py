@@ -1,8 +1,8 @@
-"""CLIP-I: cosine of a picture's CLIP embedding with the mean of the clean photos' unit embeddings;
-for any subject.
+"""CLIP-I: cosine of a picture's CLIP embedding with the mean unit embedding of the clean photos.
 
-After DreamBooth (arXiv 2208.12242), which averages the cosines over all pairs of a picture and a
-photo: that average is this number times the length of the mean, which depends on the photos alone.
+For any subject. After DreamBooth (arXiv 2208.12242), which averages the cosines over all pairs of a
+picture and a photo: that average is this number times the length of the mean, which depends on the
+photos alone.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.models.clip import load_clip
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", "subject"
+METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference="subject")
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The CLIP and its weights."""
+    """Name the CLIP and its weights."""
     return str(load_clip(cfg.clip))
 
 
 def score(
     images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
+    """Return n cosines for n pictures (3 x H x W in [0, 1]) and any clean photos of the subject."""
     clip = load_clip(cfg.clip)
     mean = F.normalize(clip.pictures(reference), dim=-1).mean(0)
     return F.cosine_similarity(clip.pictures(images), mean[None])

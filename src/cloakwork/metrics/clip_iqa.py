@@ -1,9 +1,9 @@
-"""CLIP-IQA: how much more a picture looks like "Good photo." than like "Bad photo." to CLIP;
-softmax of the two, in [0, 1].
+"""CLIP-IQA: CLIP's share of "Good photo." against "Bad photo." for a picture, 0 to 1.
 
 Wang et al., "Exploring CLIP for Assessing the Look and Feel of Images", arXiv 2207.12396, as
-torchmetrics 1.9 defines it over any CLIPModel (its default is another: the paper's ResNet-50 CLIP
-without position embeddings). MetaCloak's CLIP_Face_IQA is this with "good face" and "bad face".
+torchmetrics 1.9 defines it over any CLIPModel: softmax over the two texts (its default is another
+network: the paper's ResNet-50 CLIP without position embeddings). MetaCloak's CLIP_Face_IQA is this
+with "good face" and "bad face".
 
 Departure: cosines are multiplied by the model's own learned scale; that is 100, torchmetrics'
 constant, for the published CLIPs.
@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cloakwork.models.clip import load_clip
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (0, 1), "", None
+METRIC = MetricInfo(scope="image", better="higher", range=(0, 1), unit="", reference=None)
 
 
 @dataclass(frozen=True)
@@ -35,12 +36,12 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The CLIP and its weights."""
+    """Name the CLIP and its weights."""
     return str(load_clip(cfg.clip))
 
 
 def score(
     images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n scores for n pictures (3 x H x W in [0, 1])."""
+    """Return n scores for n pictures (3 x H x W in [0, 1])."""
     return load_clip(cfg.clip).choose(images, [cfg.good, cfg.bad])[:, 0]

@@ -1,8 +1,7 @@
-"""CLIP-IQAC, MetaCloak's picture quality for a class: CLIP's share of "a good photo of C" less that
-of "a bad photo of C".
+"""CLIP-IQAC: CLIP's share of "a good photo of C" for a picture less that of "a bad photo of C".
 
-MetaCloak (arXiv 2311.13127), released code: softmax over the two texts with CLIP ViT-B/32, the
-difference lies in [-1, 1].
+Picture quality for a class C, after MetaCloak (arXiv 2311.13127), released code: softmax over the
+two texts with CLIP ViT-B/32; the difference lies in [-1, 1].
 """
 
 from __future__ import annotations
@@ -12,10 +11,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from cloakwork.models.clip import load_clip
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", None
+METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference=None)
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The CLIP and its weights."""
+    """Name the CLIP and its weights."""
     return str(load_clip(cfg.clip))
 
 
 def score(
     images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n scores for n pictures (3 x H x W in [0, 1])."""
+    """Return n scores for n pictures (3 x H x W in [0, 1])."""
     shares = load_clip(cfg.clip).choose(
         images, [f"a good photo of {cfg.subject}", f"a bad photo of {cfg.subject}"]
     )

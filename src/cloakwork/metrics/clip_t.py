@@ -1,6 +1,6 @@
 """CLIP-T: cosine of a picture's CLIP embedding with that of the text it was asked for.
 
-After DreamBooth (arXiv 2208.12242). CLIP never saw the thief's token, so it is left out of the
+After DreamBooth (arXiv 2208.12242). CLIP never saw the attacker's token, so it is left out of the
 text.
 """
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from cloakwork.errors import Unscored
 from cloakwork.models.clip import load_clip
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", None
+METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference=None)
 
 
 @dataclass(frozen=True)
@@ -27,18 +28,22 @@ class Config:
     clip: str = "tiny"
     """CLIP: tiny, a folder or a hub id"""
     leave_out: str = "sks"
-    """the thief's token, left out of the prompts (empty: nothing is)"""
+    """the attacker's token, left out of the prompts (empty: nothing is)"""
 
 
 def instrument(cfg: Config) -> str:
-    """The CLIP and its weights."""
+    """Name the CLIP and its weights."""
     return str(load_clip(cfg.clip))
 
 
 def score(
     images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n cosines for n pictures (3 x H x W in [0, 1]) and their n prompts."""
+    """Return n cosines for n pictures (3 x H x W in [0, 1]) and their n prompts.
+
+    Raises:
+        Unscored: there are no prompts.
+    """
     if prompts is None:
         raise Unscored(
             "'clip_t' compares pictures with the prompts they were asked for, and none were given."
@@ -50,7 +55,11 @@ def score(
 
 
 def without(prompt: str, token: str) -> str:
-    """The prompt less a word, also where it stands in <brackets>."""
+    """Leave a word out of a prompt, also where it stands in <brackets>.
+
+    >>> without("a photo of <sks> person", "sks")
+    'a photo of person'
+    """
     if not token:
         return prompt
     return " ".join(re.sub(rf"(?<!\w)<?{re.escape(token)}>?(?!\w)", " ", prompt).split())

@@ -1,5 +1,4 @@
-"""Distance of a picture's face to the mean face of the subject's clean photos; NaN where no face is
-found.
+"""Distance of a picture's face to the mean face of the subject's clean photos; NaN without a face.
 
 ISM of Anti-DreamBooth (arXiv 2303.15433), whose released code takes the cosine of the largest
 face's ArcFace embedding with the mean, not normalised, of the clean photos' embeddings, and leaves
@@ -11,21 +10,25 @@ not compare.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from cloakwork.models.faces import NO_FACE, load_faces
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (0, float("inf")), "", "subject"
+METRIC = MetricInfo(
+    scope="image", better="lower", range=(0, math.inf), unit="", reference="subject"
+)
 MISSING = f"'identity' has nothing to compare where {NO_FACE}"
 
 
 @dataclass(frozen=True)
 class Config:
-    """Whose eyes."""
+    """Which embedder."""
 
     embedder: str = "dlib"
     """detector and embedder: dlib, or the folder of an insightface model pack (non-commercial
@@ -33,12 +36,12 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The embedder and its weights."""
+    """Name the embedder and its weights."""
     return str(load_faces(cfg.embedder))
 
 
 def score(
     images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n distances for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
+    """Return n distances of n pictures (3 x H x W in [0, 1]) to any clean photos of the subject."""
     return load_faces(cfg.embedder).distances(images, reference)

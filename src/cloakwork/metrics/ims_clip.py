@@ -1,7 +1,7 @@
-"""MetaCloak's IMS_CLIP: as 'clip_i', but the mean is over the clean photos' embeddings as CLIP
-gives them, not unit ones.
+"""MetaCloak's IMS_CLIP: as 'clip_i', but with the mean of embeddings that are not normalised.
 
-MetaCloak (arXiv 2311.13127), released code, there with CLIP ViT-B/32.
+MetaCloak (arXiv 2311.13127), released code, there with CLIP ViT-B/32. The mean is over the clean
+photos' embeddings as CLIP gives them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.models.clip import load_clip
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", "subject"
+METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference="subject")
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,14 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The CLIP and its weights."""
+    """Name the CLIP and its weights."""
     return str(load_clip(cfg.clip))
 
 
 def score(
     images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n cosines for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
+    """Return n cosines for n pictures (3 x H x W in [0, 1]) and any clean photos of the subject."""
     clip = load_clip(cfg.clip)
     mean = clip.pictures(reference).mean(0)
     return F.cosine_similarity(clip.pictures(images), mean[None])

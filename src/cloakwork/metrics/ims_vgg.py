@@ -1,5 +1,4 @@
-"""MetaCloak's IMS_VGG, a legacy view: 1 - mean distance to the clean faces near enough to count, or
--1 when none is.
+"""MetaCloak's IMS_VGG: 1 - mean distance to the clean faces that are near, or -1 when none is.
 
 MetaCloak (arXiv 2311.13127), released code: deepface's `find` over VGG-Face returns the clean faces
 within a cosine distance of 0.40; the score is 1 - their mean distance. So a score lies in [0.6, 1]
@@ -20,15 +19,16 @@ from torch import Tensor
 
 from cloakwork.errors import Unscored
 from cloakwork.models.faces import load_faces
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, 1), "", "subject"
+METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference="subject")
 
 
 @dataclass(frozen=True)
 class Config:
-    """Whose eyes, and how strict."""
+    """Which embedder, and how strict."""
 
     embedder: str = "dlib"
     """detector and embedder: dlib, or the folder of an insightface model pack (non-commercial
@@ -39,19 +39,24 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The embedder and its weights."""
+    """Name the embedder and its weights."""
     return str(load_faces(cfg.embedder))
 
 
 def score(
     images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n scores for n pictures (3 x H x W in [0, 1]) against any clean photos of the subject."""
+    """Return n scores for n pictures (3 x H x W in [0, 1]) and any clean photos of the subject.
+
+    Raises:
+        Unscored: no threshold is given and the embedder has none; no clean photo shows a face.
+    """
     faces = load_faces(cfg.embedder)
     limit = faces.pair if cfg.threshold is None else cfg.threshold
     if limit is None:
         raise Unscored(
-            f"The embedder '{cfg.embedder}' has no limit of its own for 'ims_vgg'; give one as its field 'threshold'."
+            f"The embedder '{cfg.embedder}' has no limit of its own for 'ims_vgg'; give one as its "
+            "field 'threshold'."
         )
     known, scores = faces.known(reference), []
     for e in faces.embed(images):

@@ -1,7 +1,7 @@
-"""KID: squared distance (unbiased MMD, cubic kernel) between a set of pictures and the clean
-photos, in a network's features.
+"""KID: squared distance between a set of pictures and the clean photos, in a network's features.
 
-Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401: with k(x, y) = (x.y / d + 1)^3,
+Bińkowski et al., "Demystifying MMD GANs", arXiv 1801.01401: the maximum mean discrepancy (MMD)
+under a cubic kernel. With features of d numbers and k(x, y) = (x.y / d + 1)^3,
 
     mean over i != j of k(x_i, x_j) + mean over i != j of k(y_i, y_j) - 2 mean of k(x_i, y_j)
 
@@ -16,6 +16,7 @@ photos are first brought to the pictures' own size, so that sharpness alone is n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,33 +26,41 @@ from torch import Tensor
 from cloakwork.errors import Unscored
 from cloakwork.models.clip import load_clip, square
 from cloakwork.models.lpips import load_lpips
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "set", "lower", (float("-inf"), float("inf")), "", "subject"
+METRIC = MetricInfo(
+    scope="set", better="lower", range=(-math.inf, math.inf), unit="", reference="subject"
+)
 SIDE = 224  # px: what AlexNet was trained on
 
 
 @dataclass(frozen=True)
 class Config:
-    """Whose features."""
+    """Which features."""
 
     features: str = "alexnet"
     """alexnet, or a CLIP: tiny, a folder or a hub id"""
 
 
 def instrument(cfg: Config) -> str:
-    """The network."""
+    """Name the network and its weights."""
     return "LPIPS AlexNet" if cfg.features == "alexnet" else str(load_clip(cfg.features))
 
 
 def score(
     images: Images | Photos, reference: Photos, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """One number for n pictures (3 x H x W in [0, 1]) against clean photos of the subject."""
+    """Return one number for n pictures (3 x H x W in [0, 1]) and clean photos of the subject.
+
+    Raises:
+        Unscored: fewer than two pictures or clean photos.
+    """
     if min(len(images), len(reference)) < 2:
         raise Unscored(
-            f"'kid' needs two pictures and two clean photos at least; there are {len(images)} and {len(reference)}."
+            "'kid' needs two pictures and two clean photos at least; "
+            f"there are {len(images)} and {len(reference)}."
         )
     side = min(min(x.shape[-2:]) for x in images)
     x, y = (
@@ -61,7 +70,12 @@ def score(
 
 
 def mmd(x: Tensor, y: Tensor) -> Tensor:
-    """The unbiased estimate for features x (n x d) and y (m x d)."""
+    """Estimate the squared distance without bias from features x (n x d) and y (m x d).
+
+    >>> mmd(torch.ones(3, 5), torch.zeros(4, 5)).item()
+    7.0
+    """
+    # torchmetrics' poly_mmd takes x and y to be equally many
 
     def k(a: Tensor, b: Tensor) -> Tensor:
         return (a.double() @ b.double().T / a.shape[1] + 1) ** 3
@@ -74,6 +88,7 @@ def mmd(x: Tensor, y: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _features(photos: Photos, name: str) -> Tensor:
+    """Return features of n photos, n x d, all of size one."""
     if name != "alexnet":
         embedded = F.normalize(load_clip(name).pictures(photos), dim=-1)
         return embedded * embedded.shape[-1] ** 0.5

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "lower", (0, 255), "1/255", "originals"
+METRIC = MetricInfo(
+    scope="image", better="lower", range=(0, 255), unit="1/255", reference="originals"
+)
 
 
 @dataclass(frozen=True)
@@ -19,5 +22,5 @@ class Config:
 
 
 def score(images: Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
-    """n numbers for n photos (each 3 x H x W in [0, 1]) and their originals."""
+    """Return n changes, 1/255, of n photos (3 x H x W in [0, 1]) from their originals."""
     return torch.stack([(a - b).abs().max() * 255 for a, b in zip(images, reference, strict=True)])

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.liqe import load_liqe, shares
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (1, 5), "", None
+METRIC = MetricInfo(scope="image", better="higher", range=(1, 5), unit="", reference=None)
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The network and its weights."""
+    """Name the network and its weights."""
     return f"LIQE on {load_liqe(cfg.clip)}"
 
 
 def score(
     images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n scores for n pictures (3 x H x W in [0, 1])."""
+    """Return n scores for n pictures (3 x H x W in [0, 1])."""
     return shares(load_liqe(cfg.clip), images).sum((2, 3)) @ torch.arange(1.0, 6)

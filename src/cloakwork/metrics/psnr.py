@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (0, float("inf")), "dB", "originals"
+METRIC = MetricInfo(
+    scope="image", better="higher", range=(0, math.inf), unit="dB", reference="originals"
+)
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Config:
 
 
 def score(images: Photos, reference: Photos, prompts: list[str] | None, cfg: Config) -> Tensor:
-    """n numbers for n photos (each 3 x H x W in [0, 1]) and their originals."""
+    """Return n ratios, dB, of n photos (3 x H x W in [0, 1]) to their originals."""
     return torch.stack(
         [-10 * torch.log10((a - b).square().mean()) for a, b in zip(images, reference, strict=True)]
     )

@@ -1,5 +1,4 @@
-"""How surely the subject's kind is seen in a picture: MetaCloak's Subject Detection Score, "SDS" in
-its tables.
+"""How surely the subject's kind is seen in a picture: MetaCloak's Subject Detection Score (SDS).
 
 MetaCloak (arXiv 2311.13127), released code: for faces the mean RetinaFace confidence of those
 found, 0 when there is none; for other subjects C, CLIP ViT-B/32's softmax of "a picture of C" less
@@ -12,6 +11,7 @@ softmax is at CLIP's own learned scale (100 for the published models).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,10 +19,11 @@ from torch import Tensor
 
 from cloakwork.models.clip import load_clip
 from cloakwork.models.faces import load_faces
+from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
 VERSION = 1
-SCOPE, BETTER, RANGE, UNIT, REFERENCE = "image", "higher", (-1, float("inf")), "", None
+METRIC = MetricInfo(scope="image", better="higher", range=(-1, math.inf), unit="", reference=None)
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,14 @@ class Config:
 
 
 def instrument(cfg: Config) -> str:
-    """The network that looks."""
+    """Name the network that looks, and its weights."""
     return str(load_faces(cfg.embedder) if cfg.subject == "face" else load_clip(cfg.clip))
 
 
 def score(
     images: Images | Photos, reference: Photos | None, prompts: list[str] | None, cfg: Config
 ) -> Tensor:
-    """n scores for n pictures (3 x H x W in [0, 1])."""
+    """Return n scores for n pictures (3 x H x W in [0, 1])."""
     if cfg.subject != "face":
         shares = load_clip(cfg.clip).choose(
             images, [f"a picture of {cfg.subject}", f"a picture of non-{cfg.subject}"]

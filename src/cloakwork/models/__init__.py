@@ -1,3 +1,1 @@
-"""Everything with weights: the diffusion model, its loading and samplers, CLIP, faces, LPIPS,
-upscalers.
-"""
+"""Everything with weights: diffusion models and their samplers, CLIP, faces, LPIPS, upscalers."""

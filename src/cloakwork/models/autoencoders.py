@@ -1,5 +1,6 @@
-"""Autoencoders on their own: to see what a change in a photo does to the latents of models that it
-was not made against.
+"""Autoencoders on their own.
+
+They show what a change in a photo does to the latents of models that it was not made against.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.errors import UserError
+from cloakwork.files import hash_files
 from cloakwork.models import hub, ldm
-from cloakwork.models.device import pick_device, quiet
+from cloakwork.models.device import pick_device
+from cloakwork.models.reading import read_part
 from cloakwork.registry import EMBEDDED
 from cloakwork.types import Images
 
@@ -46,8 +49,10 @@ class Autoencoder:
 
     @torch.no_grad()
     def encode(self, x: Images) -> Tensor:
-        """Pictures (n x 3 x S x S in [0, 1]) to scaled latents (n x c x S/8 x S/8), the posterior's
-        mean.
+        """Encode pictures (n x 3 x S x S in [0, 1]) to the posterior's mean.
+
+        Returns:
+            Scaled latents, n x c x S/8 x S/8, on the CPU.
         """
         place = next(self.vae.parameters()).device
         return torch.cat(
@@ -56,7 +61,7 @@ class Autoencoder:
 
 
 def load(name: str, device: str = "auto") -> Autoencoder:
-    """An Autoencoder from whatever has one.
+    """Load an autoencoder from whatever has one.
 
     Args:
         name: "tiny", "tiny-b"; folder or hub id (of which no more than the autoencoder is fetched)
@@ -66,7 +71,7 @@ def load(name: str, device: str = "auto") -> Autoencoder:
         device: where it runs.
 
     Raises:
-        UserError: no such model, pickled weights, another kind of autoencoder.
+        UserError: no such model, pickle files, another kind of autoencoder.
     """
     alone, target = _load_cpu(name), pick_device(device)
     return alone if target.type == "cpu" else replace(alone, vae=deepcopy(alone.vae).to(target))
@@ -82,54 +87,45 @@ def _load_cpu(name: str) -> Autoencoder:
         advice=f"one of {', '.join(EMBEDDED)}, a folder",
         embedded=EMBEDDED,
     )
+    what = f"The autoencoder '{name}'"
     if parts := _taesd_files(folder):
-        return Autoencoder(name, _load_taesd(*parts), hub.digest(parts))
+        return Autoencoder(name, _load_taesd(*parts), hash_files(parts))
     folder = folder / "vae" if (folder / "model_index.json").is_file() else folder
-    files = [folder / name for name in FILES]
-    if lacks := [f.name for f in files if not f.is_file()]:
+    files = [folder / file for file in FILES]
+    if lacks := [file.name for file in files if not file.is_file()]:
         raise UserError(
-            f"The autoencoder '{name}' has no {' and no '.join(lacks)}; pickled weights are not read, convert them."
+            f"{what} has no {' and no '.join(lacks)}. "
+            "Pickle files are never loaded; convert them to safetensors."
         )
     kind = json.loads(files[0].read_text()).get("_class_name")
     if kind not in CLASSES:
-        raise UserError(
-            f"The autoencoder '{name}' is of the class {kind}; allowed are {', '.join(CLASSES)}."
-        )
-    quiet()
-    import diffusers
-
-    try:
-        vae = getattr(diffusers, kind).from_pretrained(
-            folder, use_safetensors=True, dtype=torch.float32
-        )
-    except Exception as error:
-        raise UserError(
-            f"The autoencoder '{name}' could not be read ({str(error).splitlines()[0]})."
-        ) from error
-    return Autoencoder(name, vae.eval().requires_grad_(False), hub.digest(files))
+        raise UserError(f"{what} is of the class {kind}; allowed are {', '.join(CLASSES)}.")
+    vae = read_part(f"diffusers.{kind}", folder, what, use_safetensors=True, dtype=torch.float32)
+    return Autoencoder(name, vae.eval().requires_grad_(False), hash_files(files))
 
 
 def _taesd_files(folder: Path) -> list[Path]:
-    """TAESD's two files, if the folder holds them and nothing that diffusers would read."""
+    """Return TAESD's two files; none where the folder holds what diffusers would read."""
     parts = [*folder.glob("*_encoder.safetensors"), *folder.glob("*_decoder.safetensors")]
     return parts if len(parts) == 2 and not (folder / "config.json").exists() else []
 
 
 def _load_taesd(encoder: Path, decoder: Path) -> Any:
-    """TAESD's layers as diffusers names them: by the same numbers, less one in the decoder, whose
-    first layer only clamps.
+    """Load TAESD's layers under the names that they have in diffusers.
+
+    The numbers are the same, less one in the decoder, whose first layer only clamps.
     """
     from diffusers import AutoencoderTiny
 
-    said = {f"encoder.layers.{k}": v for k, v in load_file(encoder).items()}
-    said |= {
+    layers = {f"encoder.layers.{k}": v for k, v in load_file(encoder).items()}
+    layers |= {
         re.sub(r"^(\d+)", lambda n: f"decoder.layers.{int(n[0]) - 1}", k): v
         for k, v in load_file(decoder).items()
     }
-    last = max((k for k in said if k.startswith("encoder")), key=lambda k: int(k.split(".")[2]))
-    vae = AutoencoderTiny(latent_channels=len(said[last]))
+    last = max((k for k in layers if k.startswith("encoder")), key=lambda k: int(k.split(".")[2]))
+    vae = AutoencoderTiny(latent_channels=len(layers[last]))
     try:
-        vae.load_state_dict({k: v.float() for k, v in said.items()})
+        vae.load_state_dict({k: v.float() for k, v in layers.items()})
     except RuntimeError as error:
         raise UserError(
             f"The files {encoder.name} and {decoder.name} do not hold TAESD's layers."

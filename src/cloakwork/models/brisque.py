@@ -22,15 +22,17 @@ STRIP = 500_000  # pixels
 
 
 def features(grey: Tensor) -> Tensor:
-    """18 statistics of one scale of a grey picture (H x W in [0, 1], double): two fits of the
-    coefficients, four of products.
+    """Compute the 18 statistics of one scale of a grey picture.
 
-    Sums are gathered strip by strip, so that memory stays bounded.
+    Two come from a fit of the coefficients, sixteen from fits of four products of neighbours. Sums
+    are gathered strip by strip, so that memory stays bounded.
+
+    Args:
+        grey: H x W in [0, 1], double.
     """
     margin = WINDOW // 2
-    padded = F.pad(
-        grey, (margin, margin, margin, margin)
-    )  # zeros beyond the border, as in the release
+    # zeros beyond the border, as in the release
+    padded = F.pad(grey, (margin, margin, margin, margin))
     sums = torch.zeros(5, 5, dtype=torch.double)
     rows = max(1, STRIP // grey.shape[1])
     for top in range(0, len(grey), rows):
@@ -52,7 +54,7 @@ def features(grey: Tensor) -> Tensor:
 
 
 def normalised(padded: Tensor) -> Tensor:
-    """Mean-subtracted, contrast-normalised coefficients of what lies three pixels inside."""
+    """Compute the mean-subtracted, contrast-normalised coefficients three pixels inside."""
     line = torch.exp(-((torch.arange(WINDOW) - WINDOW // 2).double() ** 2) / (2 * SIGMA**2))
     kernel = (line[:, None] * line / line.sum() ** 2)[None, None]
     mu, square = (F.conv2d(x[None, None], kernel)[0, 0] for x in (padded, padded**2))
@@ -61,8 +63,10 @@ def normalised(padded: Tensor) -> Tensor:
 
 
 def moments(x: Tensor) -> Tensor:
-    """How many values lie below zero and how many do not, the sums of their squares, the sum of all
-    magnitudes.
+    """Count the values below zero and the others, and add up their squares and all magnitudes.
+
+    >>> moments(torch.tensor([-2.0, 1.0, 3.0])).tolist()
+    [1.0, 2.0, 4.0, 10.0, 6.0]
     """
     left = x < 0
     squares = x.square()
@@ -72,8 +76,10 @@ def moments(x: Tensor) -> Tensor:
 
 
 def asymmetric_fit(sums: Tensor) -> list[Tensor]:
-    """An asymmetric generalised Gaussian from `moments`: shape, mean, left and right variance. NaN
-    where one side is empty.
+    """Fit an asymmetric generalised Gaussian to `moments`.
+
+    Returns:
+        Shape, mean, left and right variance; NaN where one side is empty.
     """
     n_left, n_right, squares_left, squares_right, magnitudes = sums
     left, right = squares_left / n_left, squares_right / n_right
@@ -90,8 +96,9 @@ def asymmetric_fit(sums: Tensor) -> list[Tensor]:
 
 
 def _shape(goal: Tensor) -> Tensor:
-    """The alpha in [0.2, 10], the release's range, with Gamma(2/a)^2 / (Gamma(1/a) Gamma(3/a)) =
-    goal, by bisection.
+    """Find the a with Gamma(2/a)^2 / (Gamma(1/a) Gamma(3/a)) = goal by bisection.
+
+    It lies in [0.2, 10], the release's range.
     """
     low, high = 0.2, 10.0
     for _ in range(50):
@@ -103,14 +110,17 @@ def _shape(goal: Tensor) -> Tensor:
 
 @cache
 def load_svm() -> dict[str, Tensor]:
-    """Support vectors (n x 36), their weights (n), the offset (1), lowest and highest value of
-    every feature (36 each).
+    """Load the regressor.
+
+    Returns:
+        "vectors" (n x 36), their "weights" (n), the "offset" (1), and the "lowest" and "highest"
+        value of every feature (36 each).
     """
     return {k: v.double() for k, v in load_file(WEIGHTS).items()}
 
 
 def predict(values: Tensor) -> Tensor:
-    """The regressor's answer for 36 features: about 0 (good) to 100 (bad)."""
+    """Predict the quality from 36 features: about 0 (good) to 100 (bad)."""
     svm = load_svm()
     x = -1 + 2 * (values - svm["lowest"]) / (svm["highest"] - svm["lowest"])
     kernel = (-GAMMA * (svm["vectors"] - x).square().sum(1)).exp()

@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.files import ASSETS
+from cloakwork.files import ASSETS, hash_files
 from cloakwork.models import hub
+from cloakwork.models.reading import read_part
 from cloakwork.types import Images, Photos
 
 EMBEDDED = ASSETS / "tiny-clip"
@@ -45,32 +46,28 @@ class Clip:
 
     @property
     def size(self) -> int:
-        """Side of the square that the vision tower sees, px."""
+        """The side of the square that the vision tower sees, pixels."""
         return self.model.config.vision_config.image_size
 
     @property
     def scale(self) -> float:
-        """What cosines are multiplied by before a softmax, as learned; 100 for the published
-        models.
-        """
+        """The learned factor of cosines before a softmax; 100 in the published models."""
         return self.model.logit_scale.exp().item()
 
     @torch.no_grad()
     def pictures(self, images: Images | Photos) -> Tensor:
-        """Embeddings of pictures of any size (3 x H x W in [0, 1]), n x d, not normalised."""
+        """Embed pictures of any size (3 x H x W in [0, 1]): n x d, not normalised."""
         views = torch.stack([square(x, self.size) for x in images])
         return torch.cat([self.pixels(x) for x in views.split(MICRO_BATCH)])
 
     @torch.no_grad()
     def pixels(self, x: Images) -> Tensor:
-        """Embeddings of squares that have the model's size already."""
+        """Embed squares that have the model's size already: n x d, not normalised."""
         return self.model.get_image_features(pixel_values=standardise(x, MEAN, STD)).pooler_output
 
     @torch.no_grad()
     def texts(self, prompts: Sequence[str]) -> Tensor:
-        """Embeddings of texts, n x d, not normalised; what is longer than the model reads is
-        cut.
-        """
+        """Embed texts: n x d, not normalised. What is longer than the model reads is cut."""
         tokens = self.tokenizer(
             list(prompts), padding=True, truncation=True, max_length=77, return_tensors="pt"
         )
@@ -79,8 +76,10 @@ class Clip:
         ).pooler_output
 
     def choose(self, images: Images | Photos, prompts: Sequence[str]) -> Tensor:
-        """How likely each of several texts is for each picture, n x len(prompts): softmax of the
-        scaled cosines.
+        """Compute how likely each of several texts is for each picture.
+
+        Returns:
+            n x len(prompts), the softmax of the scaled cosines.
         """
         x, c = (F.normalize(e, dim=-1) for e in (self.pictures(images), self.texts(prompts)))
         return (self.scale * x @ c.T).softmax(-1)
@@ -88,35 +87,33 @@ class Clip:
 
 @cache
 def load_clip(name: str = "tiny") -> Clip:
-    """A CLIP by name: "tiny", a folder, a hub id such as openai/clip-vit-base-patch32.
+    """Load a CLIP by name: "tiny", a folder, a hub id such as openai/clip-vit-base-patch32.
 
     Raises:
         Unscored: there is no such model, or it is no CLIP.
     """
-    hub.quiet()
-    from transformers import CLIPModel, CLIPTokenizer
-
-    folder = EMBEDDED if name == "tiny" else hub.folder(name)
-    try:
-        model = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, dtype=torch.float32
-        )
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:
-        raise Unscored(
-            f"The model '{name}' could not be read as a CLIPModel ({str(error).splitlines()[0]})."
-        ) from error
-    return Clip(
-        name,
-        hub.digest(folder.glob("*.safetensors")),
-        model.eval().requires_grad_(False),
-        tokenizer,
+    folder, what = EMBEDDED if name == "tiny" else hub.folder(name), f"The CLIP model '{name}'"
+    model = read_part(
+        "transformers.CLIPModel",
+        folder,
+        what,
+        Unscored,
+        local_files_only=True,
+        use_safetensors=True,
+        dtype=torch.float32,
     )
+    tokenizer = read_part(
+        "transformers.CLIPTokenizer", folder, what, Unscored, local_files_only=True
+    )
+    weights = hash_files(folder.glob("*.safetensors"))
+    return Clip(name, weights, model.eval().requires_grad_(False), tokenizer)
 
 
 def square(x: Tensor, size: int) -> Tensor:
-    """A photo (3 x H x W) as a square: short side to `size` px (bicubic, antialiased), then the
-    centre.
+    """Resize a photo's short side to `size` pixels (bicubic, antialiased) and cut the centre.
+
+    >>> square(torch.zeros(3, 48, 64), 32).shape
+    torch.Size([3, 32, 32])
     """
     height, width = x.shape[-2:]
     k = size / min(height, width)
@@ -128,5 +125,5 @@ def square(x: Tensor, size: int) -> Tensor:
 
 
 def standardise(x: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Colours less their mean, over their deviation."""
+    """Subtract a mean from the three colours (n x 3 x H x W) and divide by a deviation."""
     return (x - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]

@@ -1,8 +1,8 @@
-"""CodeFormer, which draws faces anew (Zhou et al., arXiv 2206.11253), through spandrel and weights
-that the user brings.
+"""CodeFormer, which draws faces anew, from weights that the user brings.
 
-Its licence (S-Lab 1.0) is non-commercial, so that neither code nor weights come with any extra.
-Untested: written against spandrel-extra-arches 0.2.0, without the weights at hand.
+Zhou et al., arXiv 2206.11253; read through spandrel. Its licence (S-Lab 1.0) is non-commercial, so
+that neither code nor weights come with any extra. Untested: written against spandrel-extra-arches
+0.2.0, without the weights at hand.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from torch import Tensor
 from cloakwork.errors import UserError
 
 SIDE = 512  # pixels
-Restore = Callable[
-    [Tensor, float], Tensor
-]  # faces, n x 3 x 512 x 512 in [0, 1]; fidelity 0 to 1 -> the same anew
+# faces (n x 3 x 512 x 512 in [0, 1]), fidelity (0 to 1) -> the faces drawn anew
+Restore = Callable[[Tensor, float], Tensor]
 
 
 @cache
 def load(path: str) -> Restore:
-    """The network in a safetensors file.
+    """Load the network from a safetensors file.
 
     Raises:
-        UserError: no such file, pickled weights, or the packages that read it are missing.
+        UserError: no such file, a pickle file, or the packages that read it are missing.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -37,21 +36,24 @@ def load(path: str) -> Restore:
         )
     if file.suffix != ".safetensors":
         raise UserError(
-            f"The weights '{path}' are pickled, and nothing is unpickled here; convert them to safetensors first."
+            f"The weights '{path}' are no safetensors. "
+            "Pickle files are never loaded; convert them first."
         )
     try:
         import spandrel_extra_arches  # type: ignore[import-not-found]
         from spandrel import ModelLoader  # type: ignore[import-not-found]
     except ImportError:
         raise UserError(
-            "CodeFormer needs spandrel: pip install spandrel spandrel-extra-arches (and torchvision)."
+            "CodeFormer needs spandrel: pip install spandrel spandrel-extra-arches "
+            "(and torchvision)."
         ) from None
     spandrel_extra_arches.install()
     try:
         net: Any = ModelLoader().load_from_file(file).model.eval()
     except Exception as error:
         raise UserError(
-            f"The weights '{path}' could not be read ({type(error).__name__}); name those of CodeFormer."
+            f"The weights '{path}' could not be read ({type(error).__name__}); "
+            "name those of CodeFormer."
         ) from error
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Where models run, and in what precision."""
+"""The device that models run on, and the precision of their arithmetic."""
 
 from __future__ import annotations
 
@@ -6,40 +6,38 @@ import torch
 
 from cloakwork.errors import UserError
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 def pick_device(device: str = "auto") -> torch.device:
-    """cuda, mps or cpu, in this order, unless the user names one; on cuda convolutions are
-    deterministic from then on.
+    """Return the device to run on; on cuda, convolutions are deterministic from then on.
+
+    Args:
+        device: "cpu", "cuda", "cuda:1", "mps"; "auto" is the first of cuda, mps and cpu that
+            is present.
+
+    Raises:
+        UserError: the device cannot be used here.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
     """
     if device == "auto":
-        device = (
-            "cuda"
-            if torch.cuda.is_available()
-            else "mps"
-            if torch.backends.mps.is_available()
-            else "cpu"
-        )
+        device = _best()
     try:
         place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(
-            f"The device '{device}' cannot be used here; allowed are auto, cpu, cuda, cuda:N and mps where present."
+            f"The device '{device}' cannot be used here; allowed are auto, cpu, cuda, cuda:N "
+            "and mps where present."
         ) from error
-    if (
-        place.type == "cuda"
-    ):  # else their backward passes add up in any order, and the same seed gives other bytes
+    if place.type == "cuda":
+        # else backward passes add up in any order, and the same seed gives other bytes
         torch.backends.cudnn.deterministic = True
     return place
 
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def quiet() -> None:
-    """No progress bars for files that are here, and no advice about the optional torchvision."""
-    from diffusers.utils import logging as diffusers_logging
-    from transformers.utils import logging as transformers_logging
-
-    for logging in (diffusers_logging, transformers_logging):
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -1,5 +1,6 @@
-"""Faces in pictures: where they are, how sure the detector is, whose they are. One small interface
-over two libraries.
+"""Faces in pictures: where they are, how sure the detector is, whose they are.
+
+One small interface over two libraries.
 
 **dlib** (King 2009), the offline default: HOG detector, five-point landmarks, the 128-number
 descriptor network (trained so that photos of one person lie within a Euclidean distance of 0.6; LFW
@@ -32,17 +33,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored
-from cloakwork.models import hub
+from cloakwork.files import hash_files
 from cloakwork.types import Images, Photos
 
 LANDMARKS, DESCRIPTOR = (
     "shape_predictor_5_face_landmarks.dat",
     "dlib_face_recognition_resnet_model_v1.dat",
 )
-SMALL, LARGE = (
-    256,
-    1200,
-)  # px: below it pictures are doubled, for dlib's detector wants faces of 80 px; above it they shrink
+# pixels: smaller pictures are doubled, for dlib's detector wants faces of 80 px; larger ones shrink
+SMALL, LARGE = 256, 1200
 GET_DLIB = (
     "Faces need dlib and its models: pip install 'cloakwork[face]', or name a folder with "
     f"{LANDMARKS} and {DESCRIPTOR} in CLOAKWORK_FACE_MODELS."
@@ -52,10 +51,13 @@ NO_FACE = "no face was found in the picture."
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """One face: its area in pixels of what the detector saw, the detector's score, the embedding (d
-    numbers), where it is.
+    """A face in a picture.
 
-    `box` is left, top, right and bottom in pixels of the picture.
+    Attributes:
+        area: in pixels of what the detector saw.
+        score: the detector's.
+        embedding: d numbers.
+        box: left, top, right and bottom in pixels of the picture.
     """
 
     area: float
@@ -88,8 +90,9 @@ class Faces:
         return f"{self.name} (weights {self.weights})"
 
     def find(self, x: Tensor) -> list[Face]:
-        """All faces of a picture (3 x H x W in [0, 1]), largest first. A picture seen before is not
-        searched again.
+        """Find all faces of a picture (3 x H x W in [0, 1]), largest first.
+
+        A picture seen before is not searched again.
         """
         pixels = (x * 255).round().clamp(0, 255).byte().permute(1, 2, 0).contiguous().cpu().numpy()
         key = hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest()
@@ -98,12 +101,13 @@ class Faces:
         return self._seen[key]
 
     def embed(self, images: Images | Photos) -> list[Tensor | None]:
-        """The embedding of every picture's largest face; None where there is none."""
-        return [found[0].embedding if (found := self.find(x)) else None for x in images]
+        """Embed every picture's largest face; None where there is none."""
+        return [faces[0].embedding if (faces := self.find(x)) else None for x in images]
 
     def mean(self, photos: Photos) -> Tensor:
-        """The mean embedding (not normalised, as Anti-DreamBooth has it) of clean photos; those
-        without a face do not count.
+        """Compute the mean embedding of clean photos; those without a face do not count.
+
+        It is not normalised, as Anti-DreamBooth has it.
 
         Raises:
             Unscored: no face in any of them.
@@ -111,24 +115,31 @@ class Faces:
         return torch.stack(self.known(photos)).mean(0)
 
     def known(self, photos: Photos) -> list[Tensor]:
-        """The embeddings of the clean photos that show a face; Unscored when none does."""
+        """Embed the clean photos that show a face.
+
+        Raises:
+            Unscored: none of them does.
+        """
         known = [e for e in self.embed(photos) if e is not None]
         if not known:
             raise Unscored(
-                f"{self.name} finds no face in the {len(photos)} clean photos of the subject, so there is nobody to recognise; "
+                f"{self.name} finds no face in the {len(photos)} clean photos of the subject, "
+                "so there is nobody to recognise; "
                 "'clip_i' and 'dino' score subjects that are not faces."
             )
         return known
 
     def distance(self, a: Tensor, b: Tensor) -> float:
-        """Between two embeddings, or one and a mean."""
+        """Compute the distance between two embeddings, or one and a mean."""
         if self.metric == "euclidean":
             return (a - b).norm().item()
         return 1 - F.cosine_similarity(a, b, dim=0).item()
 
     def distances(self, images: Images | Photos, reference: Photos) -> Tensor:
-        """From each picture's largest face to the mean of the reference photos' faces; NaN where no
-        face is found.
+        """Compute how far each picture's largest face is from the mean of the clean photos' faces.
+
+        Returns:
+            A distance for each picture; NaN where no face is found.
         """
         mean = self.mean(reference)
         return torch.tensor(
@@ -138,7 +149,7 @@ class Faces:
 
 @cache
 def load_faces(name: str = "dlib") -> Faces:
-    """A detector with an embedder: "dlib", or the folder of an insightface model pack.
+    """Load a detector with an embedder: "dlib", or the folder of an insightface model pack.
 
     Raises:
         Unscored: the library or its models are not here; the sentence says how to get them.
@@ -147,8 +158,13 @@ def load_faces(name: str = "dlib") -> Faces:
 
 
 def resized(pixels: np.ndarray) -> np.ndarray:
-    """What dlib is shown: short sides under 256 px are doubled until they are not, long sides over
-    1200 px are brought there.
+    """Resize a picture (H x W x 3, uint8) to what dlib is shown.
+
+    Short sides under 256 pixels are doubled until they are not; long sides over 1200 are brought
+    to 1200.
+
+    >>> resized(np.zeros((100, 150, 3), np.uint8)).shape
+    (400, 600, 3)
     """
     height, width = pixels.shape[:2]
     k = min(
@@ -200,14 +216,15 @@ def _dlib(name: str) -> Faces:
             for b, s, v, place in zip(boxes, scores, vectors, places, strict=True)
         ]
 
-    return Faces(name, hub.digest(files), "euclidean", 0.6, look)
+    return Faces(name, hash_files(files), "euclidean", 0.6, look)
 
 
 def _insightface(name: str) -> Faces:
     files = sorted(Path(name).expanduser().glob("*.onnx"))
     if not files:
         raise Unscored(
-            f"The face models '{name}' are neither 'dlib' nor a folder with insightface's ONNX files (such as buffalo_l)."
+            f"The face models '{name}' are neither 'dlib' nor a folder with insightface's ONNX "
+            "files (such as buffalo_l)."
         )
     try:
         from insightface.app.common import Face as Found  # type: ignore[import-not-found]
@@ -216,13 +233,14 @@ def _insightface(name: str) -> Faces:
         raise Unscored(
             "The face models of insightface need its code: pip install insightface onnxruntime."
         ) from None
-    found = [get_model(str(file), providers=["CPUExecutionProvider"]) for file in files]
+    models = [get_model(str(file), providers=["CPUExecutionProvider"]) for file in files]
     parts: dict[str, Any] = {
-        model.taskname: model for model in reversed(found) if model is not None
+        model.taskname: model for model in reversed(models) if model is not None
     }
     if not {"detection", "recognition"} <= set(parts):
         raise Unscored(
-            f"The folder '{name}' has no detection or no recognition model among its ONNX files; take a whole pack."
+            f"The folder '{name}' has no detection or no recognition model among its ONNX files; "
+            "take a whole pack."
         )
     parts["detection"].prepare(-1, input_size=(640, 640), det_thresh=0.5)
     parts["recognition"].prepare(-1)
@@ -234,15 +252,11 @@ def _insightface(name: str) -> Faces:
             parts["recognition"].get(pixels, Found(bbox=b[:4], kps=k))
             for b, k in zip(boxes, points, strict=True)
         ]
-        areas = [float((b[2] - b[0]) * (b[3] - b[1])) for b in boxes]
-        return [
-            Face(
-                a,
-                float(b[4]),
-                torch.from_numpy(v),
-                (float(b[0]), float(b[1]), float(b[2]), float(b[3])),
-            )
-            for a, b, v in zip(areas, boxes, vectors, strict=True)
-        ]
+        faces = []
+        for box, vector in zip(boxes, vectors, strict=True):
+            left, top, right, bottom, score = map(float, box[:5])
+            area = float((box[2] - box[0]) * (box[3] - box[1]))
+            faces.append(Face(area, score, torch.from_numpy(vector), (left, top, right, bottom)))
+        return faces
 
-    return Faces(name, hub.digest(files), "cosine", None, look)
+    return Faces(name, hash_files(files), "cosine", None, look)

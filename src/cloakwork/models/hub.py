@@ -1,22 +1,22 @@
-"""Weights of other people's networks: a folder, or a hub id; safetensors only, and no network
-unless the user named a hub id.
+"""Folders of published weights: given as a folder, or fetched by hub id.
+
+safetensors only, and no network unless the user named a hub id.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from cloakwork.errors import Unscored, UserError
-from cloakwork.files import ASSETS
+from cloakwork.files import ASSETS, hash_files
 
 WANTED = ["*.json", "*.txt", "*.safetensors"]
 
 
 def folder(name: str) -> Path:
-    """The folder of a model: as given, or the hub's snapshot of a hub id.
+    """Return the folder of a metric's model: as given, or the hub's snapshot of a hub id.
 
     Raises:
         Unscored: neither a folder here nor to be had from the hub, or without safetensors.
@@ -30,7 +30,8 @@ def folder(name: str) -> Path:
         path = fetch(name, WANTED, what="model", failure=Unscored)
     if not (path / "config.json").is_file() or not list(path.glob("*.safetensors")):
         raise Unscored(
-            f"The model '{name}' has no config.json or no safetensors weights; pickled weights are not read, convert them."
+            f"The model '{name}' has no config.json or no safetensors weights. "
+            "Pickle files are never loaded; convert them to safetensors."
         )
     return path
 
@@ -45,7 +46,7 @@ def locate(
     embedded: Mapping[str, str] | None = None,
     unwanted: list[str] | None = None,
 ) -> Path:
-    """The folder of a model that a user named: an embedded one's, as given, or the hub's snapshot.
+    """Return the folder of a model: an embedded one's, as given, or the hub's snapshot.
 
     Args:
         name: one of `embedded`, a folder or a hub id.
@@ -69,7 +70,11 @@ def locate(
 
 
 def is_id(name: str) -> bool:
-    """Whether this could be a hub id."""
+    """Return whether a name could be a hub id.
+
+    >>> is_id("openai/clip-vit-base-patch32"), is_id("photos/of/me"), is_id("tiny")
+    (True, False, False)
+    """
     return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None
 
 
@@ -81,8 +86,13 @@ def fetch(
     failure: type[Exception],
     unwanted: list[str] | None = None,
 ) -> Path:
-    """The hub's snapshot of a hub id, of files that match `wanted`; `failure` says why there is
-    none.
+    """Return the folder of the hub's snapshot of a hub id, with the files that match `wanted`.
+
+    Args:
+        name: the hub id.
+        wanted, unwanted: patterns of files that are fetched or not.
+        what: what a folder of it holds, such as "pipeline".
+        failure: the exception that is raised when it cannot be had.
     """
     from huggingface_hub import snapshot_download
 
@@ -90,38 +100,24 @@ def fetch(
         return Path(snapshot_download(name, allow_patterns=wanted, ignore_patterns=unwanted))
     except Exception as error:
         raise failure(
-            f"The model '{name}' is neither a folder here nor could it be fetched from the hub ({type(error).__name__}); "
-            f"check the spelling and the network, or give the folder of a downloaded {what}."
+            f"The model '{name}' is neither a folder here nor could it be fetched from the hub "
+            f"({type(error).__name__}). Check the spelling and the network, or give the folder of "
+            f"a downloaded {what}."
         ) from error
 
 
-def quiet() -> None:
-    """No progress bars for files that are here, and no advice about the optional torchvision."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
 def identity(name: str) -> str:
-    """A digest of weights that are here, a file or a folder; else the name, as of a hub id; "" for
-    none.
+    """Return what tells weights apart in a key: a digest of local ones, a file or a folder.
+
+    Returns:
+        The first 12 hex digits of a sha256; of a hub id, and of anything else that is not on this
+        machine, the name itself.
+
+    >>> identity("owner/name")
+    'owner/name'
     """
-    path = Path(name).expanduser() if name else None
-    here = (
-        [path]
-        if path and path.is_file()
-        else sorted(path.rglob("*.safetensors"))
-        if path and path.is_dir()
-        else []
-    )
-    return digest(here) if here else name
-
-
-def digest(files: Iterable[Path]) -> str:
-    """First 12 hex digits of the sha256 over files, in the order of their names."""
-    total = hashlib.sha256()
-    for path in sorted(files):
-        with open(path, "rb") as file:
-            total.update(hashlib.file_digest(file, "sha256").digest())
-    return total.hexdigest()[:12]
+    if not name:
+        return ""
+    path = Path(name).expanduser()
+    files = [path] if path.is_file() else sorted(path.rglob("*.safetensors"))
+    return hash_files(files) if files else name

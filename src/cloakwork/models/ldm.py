@@ -1,4 +1,4 @@
-"""One face on every latent diffusion model: encode, decode, embed, loss, sample, copy.
+"""One interface to every latent diffusion model: encode, decode, embed, loss, sample, copy.
 
 Surrogates and victims alike are `LDM`s. eps-, v-prediction and flow matching are told apart in
 `LDM.loss` and nowhere else.
@@ -25,7 +25,7 @@ MICRO_BATCH = 8  # pictures sampled at a time
 
 @dataclass(frozen=True)
 class Sampling:
-    """How pictures are drawn from a model."""
+    """Settings with which pictures are drawn from a model."""
 
     n: int = 16
     """pictures for each prompt"""
@@ -40,8 +40,15 @@ class Sampling:
 
 
 def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None = None) -> Tensor:
-    """Pictures (n x 3 x S x S in [0, 1]) to an autoencoder's scaled latents: its posterior's mean,
-    or with `noise` a sample.
+    """Encode pictures to an autoencoder's scaled latents.
+
+    Args:
+        vae: an AutoencoderKL or an AutoencoderTiny of diffusers.
+        x: n x 3 x S x S in [0, 1].
+        noise: shape -> standard normal noise, for a sample of the posterior; None gives its mean.
+
+    Returns:
+        n x c x S/8 x S/8.
     """
     encoded, scale = vae.encode(2 * x - 1), vae.config.scaling_factor
     if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
@@ -53,7 +60,7 @@ def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None 
 
 @dataclass
 class LDM:
-    """A latent diffusion model: a thin face on the parts of a diffusers pipeline.
+    """A latent diffusion model: a thin layer over the parts of a diffusers pipeline.
 
     Weights stay in fp32; `dtype` is what the arithmetic is autocast to. Every part is frozen except
     inside `trainable`. All randomness comes from a CPU generator, so that a seed means the same on
@@ -85,13 +92,14 @@ class LDM:
 
     @property
     def scale(self) -> int:
-        """Pixels of a picture to a latent, along one side."""
+        """How many pixels of a picture there are to a latent, along one side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def inpaints(self) -> bool:
-        """The UNet is told the mask and the masked picture too (Stable Diffusion's inpainting
-        models: 9 input channels).
+        """Whether the UNet takes a mask and the masked picture too.
+
+        Stable Diffusion's inpainting models do, with 9 input channels.
         """
         return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
@@ -99,26 +107,24 @@ class LDM:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def encode(self, x: Images, rng: torch.Generator | None = None) -> Tensor:
-        """Pictures (n x 3 x S x S in [0, 1]) to scaled latents (n x c x S/8 x S/8), differentiable.
+        """Encode pictures (n x 3 x S x S in [0, 1]) to scaled latents (n x c x S/8 x S/8).
 
-        `rng` is used only when `sample_posterior` is on.
+        Differentiable. `rng` is used only when `sample_posterior` is on.
         """
+        noise = (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None
         with self.autocast():
-            return encode(
-                self.vae,
-                x,
-                (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None,
-            )
+            return encode(self.vae, x, noise)
 
     def decode(self, z: Tensor) -> Images:
-        """Scaled latents to pictures, n x 3 x S x S in [0, 1]."""
+        """Decode scaled latents to pictures, n x 3 x S x S in [0, 1]."""
         with self.autocast():
             x = self.vae.decode(z / self.vae.config.scaling_factor).sample
         return (x.float() / 2 + 0.5).clamp(0, 1)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Text conditioning, n x L x d. Cached while the text encoder is frozen; with a graph while
-        it learns.
+        """Embed prompts as text conditioning, n x L x d.
+
+        Cached while the text encoder is frozen; with a graph while it learns.
         """
         prompts = [self.spell(p) for p in prompts]
         if any(p.requires_grad for p in self.text_encoder.parameters()):
@@ -130,17 +136,16 @@ class LDM:
         return torch.stack([self._embedded[p] for p in prompts])
 
     def spell(self, prompt: str) -> str:
-        """The prompt in this tokenizer's words: a bare "sks" becomes the model's own token "<sks>"
-        where there is one.
+        """Return the prompt in this tokenizer's words.
+
+        A bare "sks" becomes the model's own token "<sks>" where there is one.
         """
         if "<sks>" in self.tokenizer.get_added_vocab():
             return re.sub(r"(?<!<)\bsks\b(?!>)", "<sks>", prompt)
         return prompt
 
     def forget_text(self) -> None:
-        """Drops cached text embeddings; to be called when the text encoder's weights have
-        changed.
-        """
+        """Drop the cached text embeddings, for when the text encoder's weights have changed."""
         self._embedded.clear()
 
     def _embed(self, prompts: Sequence[str]) -> Tensor:
@@ -156,13 +161,13 @@ class LDM:
             return self.text_encoder(ids.to(self.device))[0].float()
 
     def noise(self, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
-        """Standard normal noise, drawn on the CPU."""
+        """Draw standard normal noise on the CPU, and move it to the model's device."""
         if rng is None:
             raise ValueError("Something random was asked for without a generator.")
         return torch.randn(shape, generator=rng).to(self.device)
 
     def timesteps(self, n: int, rng: torch.Generator | None) -> Tensor:
-        """n timesteps, uniform over the schedule."""
+        """Draw n timesteps, uniform over the schedule."""
         return torch.randint(0, self.scheduler.config.num_train_timesteps, (n,), generator=rng).to(
             self.device
         )
@@ -170,16 +175,22 @@ class LDM:
     def loss(
         self, x: Images, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
     ) -> Tensor:
-        """Denoising error of pictures x under text c, mean over everything; one timestep and one
-        noise a picture.
+        """Compute the denoising error of pictures under a text, averaged over everything.
+
+        Args:
+            x: n x 3 x S x S in [0, 1].
+            c: the text conditioning, n x L x d or 1 x L x d.
+            rng: draws a timestep and a noise for each picture.
+            t: the timesteps, n; None draws them.
         """
         return self.latent_loss(self.encode(x, rng), c, rng, t)
 
     def latent_loss(
         self, z: Tensor, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
     ) -> Tensor:
-        """Denoising error of latents z (n x c x h x w), in whatever the model was trained to
-        predict.
+        """Compute the denoising error of latents z (n x c x h x w); otherwise as `loss`.
+
+        It is an error in whatever the model was trained to predict.
         """
         t = self.timesteps(len(z), rng) if t is None else t
         noise = self.noise(z.shape, rng)
@@ -187,7 +198,7 @@ class LDM:
         return (self.predict(z_t, t, c) - target).square().mean()
 
     def diffuse(self, z: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        """The noised latents at t and what the model is to predict from them."""
+        """Noise latents to timesteps t (n); return them and what the model is to predict."""
         kind = self.scheduler.config.get("prediction_type", "flow")
         if kind == "flow":
             sigma = (t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
@@ -197,25 +208,22 @@ class LDM:
         return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
 
     def predict_noise(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """The noise that the model sees in z_t, whatever it was trained to predict."""
+        """Predict the noise in z_t, whatever the model was trained to predict."""
         return self.as_noise(self.predict(z_t, t, c), z_t, t)
 
     def as_noise(self, out: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
-        """The denoiser's output for z_t, said as noise."""
+        """Convert the denoiser's output for z_t to the noise that it implies."""
         kind = self.scheduler.config.get("prediction_type", "flow")
         if kind == "epsilon":
             return out
         if kind == "flow":
-            return (
-                z_t
-                + (1 - t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
-                * out
-            )
+            sigma = t.float() / self.scheduler.config.num_train_timesteps
+            return z_t + (1 - sigma)[:, None, None, None] * out
         a = self.scheduler.alphas_cumprod.to(z_t.device)[t][:, None, None, None]
         return a.sqrt() * out + (1 - a).sqrt() * z_t
 
     def predict(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
-        """The denoiser's output; one text condition is shared by all latents.
+        """Compute the denoiser's output; a single text conditioning is shared by all latents.
 
         Raises:
             UserError: plain latents for an inpainting model.
@@ -241,10 +249,22 @@ class LDM:
         negative: str = "",
         scheduler: str = "ddim",
     ) -> Images:
-        """n pictures for each prompt (in the prompts' order), in [0, 1], on the CPU.
+        """Draw n pictures for each prompt.
 
         The starting noise is drawn first and as a whole, so picture i has the same noise whatever
         model is asked.
+
+        Args:
+            prompts: the texts.
+            n: pictures for each of them.
+            rng: decides everything random.
+            guidance: classifier-free guidance scale (1: none).
+            steps: denoising steps.
+            negative: negative prompt.
+            scheduler: one of `schedulers.SCHEDULERS`.
+
+        Returns:
+            (prompts x n) x 3 x S x S in [0, 1], in the prompts' order, on the CPU.
 
         Raises:
             UserError: an unknown scheduler, steps out of range, or an inpainting model.
@@ -278,11 +298,10 @@ class LDM:
         extra: Tensor | None = None,
         after: Callable[[int, Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """The way back from noise: n x c x h x w at timesteps[0] to clean latents, with
-        classifier-free guidance.
+        """Denoise latents with classifier-free guidance.
 
         Args:
-            z: noised latents.
+            z: latents at timesteps[0], n x c x h x w.
             held: what the pictures are to show, n x L x d.
             free: what guidance leads away from, 1 x L x d; guidance 1 is the text alone, and half
                 the work.
@@ -293,27 +312,24 @@ class LDM:
             extra: n x k x h x w, further input channels of an inpainting UNet.
             after: step number, latents -> latents; called after every step.
         """
-        both = torch.cat([free.expand(len(held), -1, -1), held])
+        both, device = torch.cat([free.expand(len(held), -1, -1), held]), self.device
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds or []]
         for i, t in enumerate(timesteps):
             x = scheduler.scale_model_input(z, t)
             x = x if extra is None else torch.cat([x, extra], 1)
             if guidance == 1:
-                e = self.predict(x, t.to(self.device), held)
+                e = self.predict(x, t.to(device), held)
             else:
-                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), t.to(self.device), both).chunk(
-                    2
-                )
+                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), t.to(device), both).chunk(2)
                 e = e_free + guidance * (e_held - e_free)
-            z = (
-                scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
-            ).prev_sample
-            z = after(i, z) if after else z
+            step = scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
+            z = after(i, step.prev_sample) if after else step.prev_sample
         return z
 
     def copy(self) -> LDM:
-        """A model that a method may train: own UNet and text encoder, still frozen; the VAE is
-        shared.
+        """Copy the model, so that a method may train it.
+
+        The UNet and the text encoder are its own, still frozen; the VAE is shared.
         """
         return replace(
             self, unet=deepcopy(self.unet), text_encoder=deepcopy(self.text_encoder), _embedded={}
@@ -323,10 +339,13 @@ class LDM:
     def trainable(
         self, *, text_encoder: bool = True, only: Callable[[str], bool] | None = None
     ) -> Iterator[dict[str, nn.Parameter]]:
-        """Inside, the UNet (and text encoder) learn; yields their parameters by name. The VAE
-        always stays frozen.
+        """Let the UNet and the text encoder learn inside; yield their parameters by name.
 
-        `only` says by name (such as "unet.conv_in.weight") which of them do.
+        The VAE always stays frozen.
+
+        Args:
+            text_encoder: let the text encoder learn too.
+            only: name (such as "unet.conv_in.weight") -> whether that parameter learns; None: all.
         """
         parts = {"unet": self.unet} | ({"text_encoder": self.text_encoder} if text_encoder else {})
         named = {

@@ -8,8 +8,8 @@ LIQE.py takes the first patch 15 times over, which is not reproduced.
 Departures: a picture too small for 4 x 4 patches is enlarged until they fit (the release stops
 below 224 px); a CLIP of another size than 224 px has patches and steps in proportion.
 
-The authors' weights are a pickled checkpoint, which is not read here. Converted to a CLIPModel
-folder, they can be named; with any other CLIP the numbers are not LIQE's.
+The authors' weights are a pickle file, which is never loaded. Converted to a CLIPModel folder, they
+can be named; with any other CLIP the numbers are not LIQE's.
 """
 
 from __future__ import annotations
@@ -57,18 +57,26 @@ PATCHES, LARGE = 15, 768
 
 
 def load_liqe(name: str) -> Clip:
-    """LIQE's CLIP from a folder or hub id; Unscored without a name, since there is none here."""
+    """Load LIQE's CLIP from a folder or hub id.
+
+    Raises:
+        Unscored: no name, since none comes with the package; or no such model.
+    """
     if not name:
         raise Unscored(
-            "LIQE's weights are published as a pickled checkpoint only: convert it to a CLIPModel folder with safetensors and "
-            "name that as the field 'clip'."
+            "LIQE's weights are published as a pickle file only: convert it to a CLIPModel folder "
+            "with safetensors and name that as the field 'clip'."
         )
     return load_clip(name)
 
 
 @torch.no_grad()
 def shares(clip: Clip, images: Images | Photos) -> Tensor:
-    """Probabilities, n x 5 qualities x 9 scenes x 11 distortions, of pictures of any size."""
+    """Compute the joint probabilities of pictures of any size.
+
+    Returns:
+        n x 5 qualities x 9 scenes x 11 distortions; each picture's add up to 1.
+    """
     c = F.normalize(clip.texts(TEXTS), dim=-1)
     rows = []
     for x in images:
@@ -78,8 +86,10 @@ def shares(clip: Clip, images: Images | Photos) -> Tensor:
 
 
 def patches(x: Tensor, size: int) -> Tensor:
-    """15 squares of `size` px (15 x 3 x size x size), every so many of the grid of all squares, row
-    by row.
+    """Cut 15 squares of `size` pixels, evenly spaced along the grid of all squares, row by row.
+
+    >>> patches(torch.zeros(3, 300, 400), 224).shape
+    torch.Size([15, 3, 224, 224])
     """
     step, short = size // 7, min(x.shape[-2:])
     goal = max(min(short, LARGE), size + 3 * step)

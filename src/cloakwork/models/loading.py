@@ -1,10 +1,10 @@
-"""Models by name: the embedded ones, a diffusers pipeline folder, a hub id. safetensors only, no
-code from the hub.
+"""Load latent diffusion models by name: an embedded one, a diffusers pipeline folder, a hub id.
+
+safetensors only, and no code from the hub.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from copy import deepcopy
 from dataclasses import replace
@@ -16,9 +16,11 @@ import torch
 from torch import nn
 
 from cloakwork.errors import UserError
+from cloakwork.files import hash_files
 from cloakwork.models import hub
-from cloakwork.models.device import DTYPES, pick_device, quiet
+from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
+from cloakwork.models.reading import read_part
 from cloakwork.registry import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
@@ -40,14 +42,19 @@ SMALL = 128
 def load(
     name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False
 ) -> LDM:
-    """An LDM from "tiny", "tiny-b", a diffusers pipeline folder or a hub id. Sources: Stable
-    Diffusion 1.x and 2.x.
+    """Load a latent diffusion model of the family of Stable Diffusion 1.x and 2.x.
 
     An inpainting model's UNet takes more than latents (`LDM.inpaints`): it can be an editor's
     victim, not a trainer's.
 
+    Args:
+        name: "tiny", "tiny-b", a diffusers pipeline folder or a hub id.
+        device: where it runs; see `device.pick_device`.
+        dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
+        sample_posterior: encode to a sample of the autoencoder's posterior instead of its mean.
+
     Raises:
-        UserError: unknown dtype or device, wrong folder, pickled weights, another family, or a hub
+        UserError: unknown dtype or device, wrong folder, pickle files, another family, or a hub
             that cannot be reached.
     """
     if dtype not in DTYPES:
@@ -66,10 +73,10 @@ def load(
 
 @lru_cache
 def weights(name: str) -> str:
-    """`LDM.weights` of a model by name, without loading it.
+    """Compute the `LDM.weights` of a model by name, without loading it.
 
     Raises:
-        UserError: no such model, another family, pickled weights.
+        UserError: no such model, another family, pickle files.
     """
     return hash_weights(_folder(name))
 
@@ -110,33 +117,35 @@ def _load_cpu(name: str) -> LDM:
 
 
 def _check_parts(pipe: Any, name: str) -> None:
-    """Text-to-image UNets take a latent; inpainting ones a latent, a mask and another latent."""
-    kind, channels = (
-        pipe.scheduler.config.get("prediction_type", "epsilon"),
-        pipe.vae.config.latent_channels,
-    )
-    if pipe.unet.config.in_channels not in (channels, 2 * channels + 1) or kind not in (
-        "epsilon",
-        "v_prediction",
-    ):
+    """Refuse a UNet with other inputs, or one that predicts anything but epsilon or v.
+
+    Text-to-image UNets take a latent; inpainting ones a latent, a mask and another latent.
+    """
+    kind = pipe.scheduler.config.get("prediction_type", "epsilon")
+    given, channels = pipe.unet.config.in_channels, pipe.vae.config.latent_channels
+    allowed = (channels, 2 * channels + 1)
+    if given not in allowed or kind not in ("epsilon", "v_prediction"):
         raise UserError(
-            f"The model in '{name}' has {pipe.unet.config.in_channels} input channels and predicts '{kind}'; text-to-image "
-            f"({channels} channels) and inpainting models ({2 * channels + 1}) that predict epsilon or v can be used here."
+            f"The model in '{name}' has {given} input channels and predicts '{kind}'. "
+            f"Text-to-image models have {allowed[0]} channels, inpainting models {allowed[1]}; "
+            "those that predict epsilon or v can be used."
         )
 
 
 def _use_plain_attention(unet: nn.Module) -> None:
     from diffusers.models.attention_processor import AttnProcessor
 
-    unet.set_attn_processor(AttnProcessor())  # type: ignore[operator]  # fused attention's backward is slower on a CPU
+    # fused attention's backward is slower on a CPU
+    unet.set_attn_processor(AttnProcessor())  # type: ignore[operator]
 
 
 def _check_folder(folder: Path, name: str) -> None:
-    """Refuses what this class cannot drive: no pipeline, another family, pickled weights."""
+    """Refuse a folder that is no pipeline, of another family, or without safetensors."""
     path = folder / "model_index.json"
     if not path.is_file():
         raise UserError(
-            f"The folder '{name}' has no model_index.json; a diffusers pipeline folder with vae, unet, text_encoder is needed."
+            f"The folder '{name}' has no model_index.json; a diffusers pipeline folder with vae, "
+            "unet and text_encoder is needed."
         )
     try:
         index = json.loads(path.read_text())
@@ -146,15 +155,14 @@ def _check_folder(folder: Path, name: str) -> None:
     for part in ("vae", "unet", "text_encoder"):
         if not list((folder / part).glob("*.safetensors")):
             raise UserError(
-                f"The folder '{name}' has no safetensors weights in {part}/; pickled weights are not read, "
-                "so convert them first (diffusers: save_pretrained(..., safe_serialization=True))."
+                f"The folder '{name}' has no safetensors weights in {part}/. "
+                "Pickle files are never loaded; convert them first "
+                "(diffusers: save_pretrained(..., safe_serialization=True))."
             )
 
 
 def _check_family(index: Any, name: str) -> None:
-    """The pipeline's parts are of the classes that are driven here; `index` is its
-    model_index.json.
-    """
+    """Refuse a pipeline with parts of other classes; `index` is its model_index.json."""
     parts = index if isinstance(index, dict) else {}
     classes = {
         part: entry[1]
@@ -173,43 +181,28 @@ def _check_family(index: Any, name: str) -> None:
     ]
     if other:
         raise UserError(
-            f"The folder '{name}' holds a model of another family, {parts.get('_class_name', 'without a name')} "
-            f"({', '.join(other)}); Stable Diffusion 1.x and 2.x, inpainting models among them, can be used here."
+            f"The folder '{name}' holds a model of another family, "
+            f"{parts.get('_class_name', 'without a name')} ({', '.join(other)}); Stable Diffusion "
+            "1.x and 2.x, inpainting models among them, can be used here."
         )
 
 
 def _read_pipeline(folder: Path, name: str) -> Any:
-    quiet()
-    from diffusers import StableDiffusionPipeline
-
-    try:
-        return StableDiffusionPipeline.from_pretrained(
-            folder,
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-            dtype=torch.float32,
-            use_safetensors=True,
-            local_files_only=True,
-        )
-    except Exception as error:
-        raise UserError(
-            f"The model in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from error
+    return read_part(
+        "diffusers.StableDiffusionPipeline",
+        folder,
+        f"The model in '{name}'",
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+    )
 
 
 def hash_weights(folder: Path) -> str:
-    """First 12 hex digits of the sha256 over a pipeline folder's weights, configs and vocabulary,
-    in the order of their names.
-    """
-    digest = hashlib.sha256()
-    for path in sorted(
-        p
-        for part in PARTS
-        for p in (folder / part).glob("*")
-        if p.suffix in (".safetensors", ".json", ".txt")
-    ):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with open(path, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:12]
+    """Compute the digest of a pipeline folder's weights, configs and vocabulary, 12 hex digits."""
+    files = (file for part in PARTS for file in (folder / part).glob("*"))
+    counted = [file for file in files if file.suffix in (".safetensors", ".json", ".txt")]
+    return hash_files(counted, inside=folder)

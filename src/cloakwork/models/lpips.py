@@ -20,8 +20,9 @@ WEIGHTS = Path(__file__).with_name("lpips_alex.safetensors")
 
 
 class LPIPS(nn.Module):
-    """Perceptual distance of two batches of pictures in [0, 1], n x 3 x H x W each (sides of 32 px
-    or more) -> n distances.
+    """Perceptual distance of two batches of pictures: n distances.
+
+    Both are n x 3 x H x W in [0, 1]; sides have 32 pixels or more.
     """
 
     shift: Tensor
@@ -50,7 +51,7 @@ class LPIPS(nn.Module):
         )
 
     def activations(self, x: Tensor) -> list[Tensor]:
-        """AlexNet features after each ReLU, five maps."""
+        """Compute AlexNet's features after each ReLU: five maps, n x c x h x w each."""
         x = (2 * x - 1 - self.shift) / self.scale
         maps = []
         for i, conv in enumerate(self.convs):
@@ -59,7 +60,7 @@ class LPIPS(nn.Module):
         return maps
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The same at unit length."""
+        """Compute `activations` at unit length along the channels."""
         return [x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10) for x in self.activations(x)]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
@@ -71,14 +72,16 @@ class LPIPS(nn.Module):
 
 @cache
 def load_lpips(device: torch.device = CPU) -> LPIPS:
-    """The frozen network in fp32."""
+    """Load the frozen network in fp32."""
     net = LPIPS()
     net.load_state_dict({k: v.float() for k, v in load_file(WEIGHTS).items()})
     return net.eval().requires_grad_(False).to(device)
 
 
 def at_least(side: int, x: Tensor) -> Tensor:
-    """Square pictures, n x 3 x S x S, enlarged to `side` where a small model's are too small for
-    LPIPS.
+    """Enlarge square pictures (n x 3 x S x S) to `side` pixels where they are smaller.
+
+    >>> at_least(64, torch.zeros(1, 3, 32, 32)).shape
+    torch.Size([1, 3, 64, 64])
     """
     return x if x.shape[-1] >= side else F.interpolate(x, (side, side), mode="bilinear")

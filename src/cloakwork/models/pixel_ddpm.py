@@ -1,5 +1,6 @@
-"""Diffusion models of pixels: what purifiers diffuse photos with. Unconditional, in diffusers'
-DDPMPipeline format.
+"""Diffusion models of pixels, which purifiers diffuse photos with.
+
+Unconditional, in diffusers' DDPMPipeline format.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.models import hub
-from cloakwork.models.device import DTYPES, pick_device, quiet
+from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.loading import UNWANTED, hash_weights
+from cloakwork.models.reading import read_part
 from cloakwork.types import Images
 
 EMBEDDED = {"tiny": "tiny-pixels"}  # name -> folder under assets/
@@ -51,24 +53,28 @@ class PixelDDPM:
         return next(self.unet.parameters()).device
 
     def abar(self, t: int) -> Tensor:
-        """Share of the picture in the variance at timestep t; that of a clean picture at -1."""
+        """Return the share of the picture in the variance at timestep t; 1 at -1, a clean one."""
         return self.scheduler.alphas_cumprod[t] if t >= 0 else torch.ones(())
 
     @torch.no_grad()
     def predict(self, x_t: Images, t: int) -> Tensor:
-        """The noise in pictures (n x 3 x S x S) at timestep t."""
+        """Predict the noise in pictures (n x 3 x S x S in [-1, 1], noised) at timestep t."""
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             parts = [
                 self.unet(part, torch.tensor(t, device=self.device)).sample
                 for part in x_t.split(MICRO_BATCH)
             ]
-        return torch.cat(parts)[
-            :, :3
-        ].float()  # those that learned a variance give it in further channels
+        # networks that learned a variance give it in further channels
+        return torch.cat(parts)[:, :3].float()
 
     def step(self, x_t: Images, t: int, s: int, noise: Tensor) -> Images:
-        """From timestep t to an earlier s (-1: clean), by ancestral sampling with the posterior's
-        variance.
+        """Go from timestep t to an earlier s by ancestral sampling with the posterior's variance.
+
+        Args:
+            x_t: pictures at timestep t, n x 3 x S x S.
+            t: the timestep they are at.
+            s: the timestep they go to; -1 is clean.
+            noise: standard normal, of the pictures' shape.
         """
         a_t, a_s = self.abar(t), self.abar(s)
         x_0 = ((x_t - (1 - a_t).sqrt() * self.predict(x_t, t)) / a_t.sqrt()).clamp(-1, 1)
@@ -78,10 +84,15 @@ class PixelDDPM:
 
 
 def load(name: str = "tiny", device: str = "auto", dtype: str = "float32") -> PixelDDPM:
-    """A PixelDDPM from "tiny", a diffusers folder (DDPMPipeline: unet, scheduler) or a hub id.
+    """Load a denoiser of pixels.
+
+    Args:
+        name: "tiny", a diffusers folder (DDPMPipeline: unet, scheduler) or a hub id.
+        device: where it runs; see `device.pick_device`.
+        dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
 
     Raises:
-        UserError: unknown dtype or device, no such model, pickled weights, another kind of model.
+        UserError: unknown dtype or device, no such model, pickle files, another kind of model.
     """
     if dtype not in DTYPES:
         raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
@@ -92,7 +103,7 @@ def load(name: str = "tiny", device: str = "auto", dtype: str = "float32") -> Pi
 
 @lru_cache
 def weights(name: str) -> str:
-    """`PixelDDPM.weights` of a model by name, without loading it; raises as `load` does."""
+    """Compute the `PixelDDPM.weights` of a model by name, without loading it."""
     return hash_weights(_folder(name))
 
 
@@ -106,42 +117,51 @@ def _folder(name: str) -> Path:
         embedded=EMBEDDED,
         unwanted=UNWANTED,
     )
-    _check(folder, name)
+    _check_folder(folder, name)
     return folder
 
 
 @lru_cache(maxsize=2)
 def _load_cpu(name: str) -> PixelDDPM:
-    from diffusers import DDPMScheduler, UNet2DModel
-
-    folder = _folder(name)
-    quiet()
-    try:
-        unet: Any = UNet2DModel.from_pretrained(
-            folder / "unet", use_safetensors=True, torch_dtype=torch.float32
-        )
-        scheduler: Any = DDPMScheduler.from_pretrained(folder / "scheduler")
-    except Exception as error:
-        raise UserError(
-            f"The denoiser in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from error
-    if unet.config.in_channels != 3 or scheduler.config.prediction_type != "epsilon":
-        raise UserError(
-            f"The denoiser in '{name}' takes {unet.config.in_channels} channels and predicts "
-            f"'{scheduler.config.prediction_type}'; one of pictures (3) that predicts the noise (epsilon) is needed."
-        )
-    size = unet.config.sample_size
-    side = size if isinstance(size, int) else size[0] if size and len(set(size)) == 1 else 0
-    if not side or unet.class_embedding is not None:
-        raise UserError(
-            f"The denoiser in '{name}' works on pictures of the size {size}"
-            f"{'' if unet.class_embedding is None else ' and asks for their class'}; one of squares without a class is needed."
-        )
+    folder, what = _folder(name), f"The denoiser in '{name}'"
+    unet = read_part(
+        "diffusers.UNet2DModel",
+        folder / "unet",
+        what,
+        use_safetensors=True,
+        torch_dtype=torch.float32,
+    )
+    scheduler = read_part("diffusers.DDPMScheduler", folder / "scheduler", what)
+    side = _check_parts(unet, scheduler, what)
     unet.eval().requires_grad_(False)
     return PixelDDPM(name, unet, scheduler, weights(name), side)
 
 
-def _check(folder: Path, name: str) -> None:
+def _check_parts(unet: Any, scheduler: Any, what: str) -> int:
+    """Refuse a network that windows do not suit.
+
+    Returns:
+        The side of the squares that it works on, pixels.
+    """
+    channels, kind = unet.config.in_channels, scheduler.config.prediction_type
+    if channels != 3 or kind != "epsilon":
+        raise UserError(
+            f"{what} takes {channels} channels and predicts '{kind}'; "
+            "one of pictures (3) that predicts the noise (epsilon) is needed."
+        )
+    size = unet.config.sample_size
+    side = size if isinstance(size, int) else size[0] if size and len(set(size)) == 1 else 0
+    if not side or unet.class_embedding is not None:
+        asks = "" if unet.class_embedding is None else " and asks for their class"
+        raise UserError(
+            f"{what} works on pictures of the size {size}{asks}; "
+            "one of squares without a class is needed."
+        )
+    return side
+
+
+def _check_folder(folder: Path, name: str) -> None:
+    """Refuse a folder of another pipeline, or without safetensors."""
     index = folder / "model_index.json"
     try:
         kind = json.loads(index.read_text())["_class_name"]
@@ -153,5 +173,6 @@ def _check(folder: Path, name: str) -> None:
         )
     if not list((folder / "unet").glob("*.safetensors")):
         raise UserError(
-            f"The folder '{name}' has no safetensors weights in unet/; pickled weights are not read."
+            f"The folder '{name}' has no safetensors weights in unet/. "
+            "Pickle files are never loaded; convert them first."
         )

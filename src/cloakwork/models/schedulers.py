@@ -12,7 +12,7 @@ from torch import Tensor
 from cloakwork import registry
 from cloakwork.errors import UserError
 
-# name -> class in diffusers, what it must be told beside the model's own configuration
+# name -> class in diffusers, its settings beside the model's own configuration
 SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "ddim": ("DDIMScheduler", {"clip_sample": False}),
     "ddpm": ("DDPMScheduler", {"clip_sample": False}),
@@ -27,8 +27,9 @@ STOCHASTIC = ("ddpm",)
 
 
 def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, Tensor]:
-    """A fresh scheduler (it remembers its last steps, so one for each batch) and the timesteps that
-    it is to go through.
+    """Make a scheduler and the timesteps that it is to go through.
+
+    A scheduler remembers its last steps, so each batch needs one of its own.
 
     Args:
         own: the model's scheduler, whose noise schedule and kind of prediction are taken.
@@ -50,9 +51,8 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
     if skipped == 0:
         return scheduler, scheduler.timesteps
     timesteps = scheduler.timesteps.unique_consecutive()[skipped:]
-    if (
-        name == "pndm"
-    ):  # its second step is a correction of the first, whose timestep must come twice wherever it begins
+    if name == "pndm":
+        # its second step corrects the first, whose timestep must come twice wherever it begins
         timesteps = torch.cat([timesteps[:2], timesteps[1:]])
     elif hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
@@ -60,13 +60,18 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
 
 
 def check(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
-    """Refuses what `plan` could not do, every fault in a sentence of its own."""
+    """Refuse what `plan` cannot do.
+
+    Raises:
+        UserError: as of `plan`; every strength that is out of range in a sentence of its own.
+    """
     if name not in SCHEDULERS:
         raise registry.unknown("scheduler", name, list(SCHEDULERS))
     most = own.config.num_train_timesteps
     if not 1 <= steps <= most:
         raise UserError(
-            f"{steps} denoising steps were asked for; allowed are 1 to {most}, and 25 to 50 are usual."
+            f"{steps} denoising steps were asked for; allowed are 1 to {most}, "
+            "and 25 to 50 are usual."
         )
     if not strengths:
         raise UserError(
@@ -76,29 +81,38 @@ def check(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
     for strength in strengths:
         if not 0 <= strength <= 1:
             faults.append(
-                f"The strength {strength:g} is not between 0 (no edit) and 1 (nothing of the photo is kept)."
+                f"The strength {strength:g} is not between 0 (no edit) and 1 (nothing of the photo "
+                "is kept)."
             )
         elif strength and not int(steps * strength):
             faults.append(
                 f"The strength {strength:g} of {steps} steps is less than one step; "
-                f"take at least {math.ceil(1 / strength)} steps, or a strength of 1/{steps} or more."
+                f"take at least {math.ceil(1 / strength)} steps, "
+                f"or a strength of 1/{steps} or more."
             )
     if faults:
         raise UserError(*faults)
 
 
 def seeds(name: str, n: int, rng: torch.Generator) -> list[int] | None:
-    """A seed for each of n pictures where the scheduler draws noise on its way, else None (and
-    `rng` stays as it was).
+    """Draw a seed for each of n pictures where the scheduler draws noise on its way.
 
     Each picture has its own, so that its noise depends neither on the model nor on how pictures are
     batched.
+
+    Returns:
+        n seeds; None, and `rng` stays as it was, where the scheduler draws none.
+
+    >>> seeds("ddim", 2, torch.Generator())
+    >>> len(seeds("ddpm", 2, torch.Generator()))
+    2
     """
     return torch.randint(2**62, (n,), generator=rng).tolist() if name in STOCHASTIC else None
 
 
 def noised(scheduler: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """Clean latents z (n x c x h x w) with the noise of timestep t (0-dim), the one that the
-    scheduler is about to take.
+    """Add noise to clean latents z (n x c x h x w), to the amount of timestep t (0-dim).
+
+    It is the timestep that the scheduler is about to take.
     """
     return scheduler.add_noise(z, noise, t.repeat(len(z)))

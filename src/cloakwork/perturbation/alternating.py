@@ -19,7 +19,12 @@ from cloakwork.finetuning.weights import learnable, set_weights, temporarily_tra
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, timestep_search
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import PromptConfig, lessons, on_device, trainable_copies
+from cloakwork.perturbation.surrogates import (
+    PromptConfig,
+    encode_lessons,
+    on_device,
+    trainable_copies,
+)
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -33,7 +38,7 @@ class LearningSurrogate:
     """its own copy"""
     subject: LatentDataset | None
     """the clean photos; None where no turn begins with them"""
-    kind: LatentDataset | None
+    prior: LatentDataset | None
     """pictures of the class"""
     ascent: Callable[[LDM], pgd.Gradient]
     """what PGD raises, given theta as it is then"""
@@ -41,95 +46,91 @@ class LearningSurrogate:
 
 def alternate(
     photos: Photos,
-    opponents: Sequence[LearningSurrogate],
+    learners: Sequence[LearningSurrogate],
     plan: Schedule,
-    how: Training,
+    training: Training,
     prompt: str,
     *,
     budget: float,
     step: float | None,
     ensemble: Literal["mean", "turns"] = "mean",
-    kept: Mapping[str, Tensor] | None = None,
+    extra: Mapping[str, Tensor] | None = None,
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos within `budget` of the originals after all turns of the plan.
+    """Perturb the photos, within `budget` of the originals, through all turns of the plan.
 
     A turn: theta learns the clean photos for a while and forgets them again; PGD in between; theta
     learns the protected photos.
 
     Args:
         photos: the originals, each 3 x H x W in [0, 1].
-        opponents: the surrogates; they stay as they are at the end.
+        learners: the surrogates; they stay as they are at the end.
         plan: the turns.
-        how: how surrogates learn.
+        training: how surrogates learn.
         prompt: the words under the protected photos.
         budget, step: of PGD, 1/255.
         ensemble: several surrogates' photos are averaged after each turn, or each goes on from the
             last one's.
-        kept: what else belongs into a checkpoint.
+        extra: what else belongs into a checkpoint.
         rng: for everything random.
         state: resumed from, and kept, after every turn.
+
+    Returns:
+        As many photos of the same sizes.
     """
-    place, x = photos[0].device, photos
+    device, x = photos[0].device, photos
     done, saved = state.resume(rng)
     if saved:
-        x = [saved[f"x.{i}"].to(place) for i in range(len(photos))]
-        for j, one in enumerate(opponents):
-            set_weights(
-                one.theta,
-                {k.removeprefix(f"{j}."): v for k, v in saved.items() if k.startswith(f"{j}.")},
-            )
-    if kept and not saved:
-        state.checkpoint(
-            0, len(plan.turns), rng, lambda: _tensors(x, opponents) | dict(kept)
-        )  # it may have taken minutes
+        x = [saved[f"x.{i}"].to(device) for i in range(len(photos))]
+        for j, learner in enumerate(learners):
+            own = f"{j}."
+            weights = {k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)}
+            set_weights(learner.theta, weights)
+    if extra and not saved:
+        # making what is extra may have taken minutes
+        state.checkpoint(0, len(plan.turns), rng, lambda: _tensors(x, learners) | dict(extra))
     for k, turn in enumerate(plan.turns[done:], done):
-        each: list[Photos] = []
-        for one in opponents:
-            start = each[-1] if each and ensemble == "turns" else x
-            with on_device(one.theta, place) as theta:
-                with trained_on_clean(one, turn, k, how, rng) as theta_s:
-                    each.append(
-                        pgd.ascend(
-                            photos,
-                            one.ascent(theta_s),
-                            budget=budget,
-                            step=step,
-                            steps=turn.pgd,
-                            rng=rng,
-                            start=start,
-                            state=state,
-                            checkpoints=False,
-                        )
+        results: list[Photos] = []
+        for learner in learners:
+            with on_device(learner.theta, device) as theta:
+                with trained_on_clean(learner, turn, k, training, rng) as theta_s:
+                    perturbed = pgd.ascend(
+                        photos,
+                        learner.ascent(theta_s),
+                        budget=budget,
+                        step=step,
+                        steps=turn.pgd,
+                        rng=rng,
+                        start=results[-1] if results and ensemble == "turns" else x,
+                        state=state,
+                        checkpoints=False,
                     )
-                protected = encode_dataset(theta, preprocess(each[-1], theta.size), prompt)
-                later = k * (turn.lookahead_steps + turn.kept_steps) + turn.lookahead_steps
+                results.append(perturbed)
                 train_steps(
                     theta,
-                    protected,
-                    one.kind,
-                    how,
+                    encode_dataset(theta, preprocess(perturbed, theta.size), prompt),
+                    learner.prior,
+                    training,
                     turn.kept_steps,
                     rng,
                     first=k * turn.kept_steps,
-                    kind_first=later,
+                    prior_first=_first_of_prior(k, turn) + turn.lookahead_steps,
                 )
-        x = (
-            each[-1]
-            if ensemble == "turns"
-            else [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
-        )
+        if ensemble == "turns":
+            x = results[-1]
+        else:
+            x = [torch.stack(p).mean(0) for p in zip(*results, strict=True)]
         state.checkpoint(
             k + 1,
             len(plan.turns),
             rng,
-            lambda: _tensors(x, opponents) | dict(kept or {}),  # noqa: B023 - called at once
+            lambda: _tensors(x, learners) | dict(extra or {}),  # noqa: B023 - called at once
         )
     return x
 
 
-class Chosen(PromptConfig, Protocol):
+class SearchConfig(PromptConfig, Protocol):
     """What a Config says of turns at timesteps that were searched beforehand."""
 
     @property
@@ -153,23 +154,29 @@ class Chosen(PromptConfig, Protocol):
 def alternate_at_chosen(
     photos: Photos,
     surrogates: list[LDM],
-    cfg: Chosen,
+    cfg: SearchConfig,
     ascent: Callable[[Tensor, LDM], pgd.Gradient],
     *,
     clean: Photos | None,
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """`alternate` after SimAC's search: photos have timesteps of their own (n x timesteps a
-    surrogate), given to `ascent`.
+    """Search timesteps for every photo as SimAC does, then `alternate` at those.
+
+    Args:
+        photos: the originals, each 3 x H x W in [0, 1].
+        surrogates: each is searched with, and a copy of it learns.
+        cfg: of search and turns.
+        ascent: what PGD raises, given the timesteps of a surrogate (photos x timesteps, bool) and
+            the surrogate as it is then.
+        clean: unprotected photos to learn from, if there are any beside `photos`.
+        rng: for everything random.
+        state: resumed from, and kept, after every turn.
     """
-    how = Training(lr=cfg.lr)
-    plan = Schedule(
-        0,
-        cfg.outer
-        * [Turn(lookahead_steps=cfg.clean_steps, pgd=cfg.pgd_steps, kept_steps=cfg.adv_steps)],
-    )
-    kept = timestep_search.searched(
+    training = Training(lr=cfg.lr)
+    turn = Turn(lookahead_steps=cfg.clean_steps, pgd=cfg.pgd_steps, kept_steps=cfg.adv_steps)
+    plan = Schedule(0, cfg.outer * [turn])
+    timesteps = timestep_search.searched(
         surrogates,
         photos,
         cfg.instance_prompt,
@@ -180,26 +187,22 @@ def alternate_at_chosen(
         state=state,
     )
     with trainable_copies(surrogates) as thetas:
-        opponents = []
-        for theta, allowed in zip(thetas, kept.values(), strict=True):
-            subject, kind = lessons(
-                theta,
-                preprocess(clean or photos, theta.size),
-                cfg,
-                how,
-                plan.surrogate_steps,
-                state,
+        learners = []
+        for theta, allowed in zip(thetas, timesteps.values(), strict=True):
+            pictures = preprocess(clean or photos, theta.size)
+            subject, prior = encode_lessons(
+                theta, pictures, cfg, training, plan.surrogate_steps, state
             )
-            opponents.append(LearningSurrogate(theta, subject, kind, partial(ascent, allowed)))
+            learners.append(LearningSurrogate(theta, subject, prior, partial(ascent, allowed)))
         return alternate(
             photos,
-            opponents,
+            learners,
             plan,
-            how,
+            training,
             cfg.instance_prompt,
             budget=cfg.budget,
             step=cfg.step,
-            kept=kept,
+            extra=timesteps,
             rng=rng,
             state=state,
         )
@@ -207,29 +210,35 @@ def alternate_at_chosen(
 
 @contextmanager
 def trained_on_clean(
-    one: LearningSurrogate, turn: Turn, k: int, how: Training, rng: torch.Generator
+    learner: LearningSurrogate, turn: Turn, k: int, training: Training, rng: torch.Generator
 ) -> Iterator[LDM]:
-    """Inside, the surrogate has learned the clean photos for turn k's first steps."""
-    if one.subject is None:
-        yield one.theta
+    """Lend a surrogate that has learned the clean photos for turn k's first steps; it forgets them
+    afterwards.
+    """
+    if learner.subject is None:
+        yield learner.theta
         return
-    with temporarily_trained(one.theta) as theta_s:
-        first = k * (turn.lookahead_steps + turn.kept_steps)
+    with temporarily_trained(learner.theta) as theta_s:
         train_steps(
             theta_s,
-            one.subject,
-            one.kind,
-            how,
+            learner.subject,
+            learner.prior,
+            training,
             turn.lookahead_steps,
             rng,
             first=k * turn.lookahead_steps,
-            kind_first=first,
+            prior_first=_first_of_prior(k, turn),
         )
         yield theta_s
 
 
-def _tensors(x: Photos, opponents: Sequence[LearningSurrogate]) -> dict[str, Tensor]:
-    weights = {
-        f"{j}.{k}": v for j, one in enumerate(opponents) for k, v in learnable(one.theta).items()
-    }
+def _first_of_prior(k: int, turn: Turn) -> int:
+    """Return the number of the first batch of class pictures in turn k, all turns being alike."""
+    return k * (turn.lookahead_steps + turn.kept_steps)
+
+
+def _tensors(x: Photos, learners: Sequence[LearningSurrogate]) -> dict[str, Tensor]:
+    weights: dict[str, Tensor] = {}
+    for j, learner in enumerate(learners):
+        weights |= {f"{j}.{k}": v for k, v in learnable(learner.theta).items()}
     return {f"x.{i}": p for i, p in enumerate(x)} | weights

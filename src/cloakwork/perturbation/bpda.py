@@ -1,4 +1,4 @@
-"""Gradients through purifiers, for protections that know what a thief will do to the photos first.
+"""Gradients through purifiers, for protections that know what an attacker will do first.
 
 Where a purifier has a differentiable form of itself (`smooth`), the gradient goes through that;
 where it has none, its result is used and its gradient taken for that of the identity: backward pass
@@ -9,76 +9,73 @@ every step is expectation over transformation (arXiv 1707.07397).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
-from cloakwork import registry, specs
+from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import pgd
+from cloakwork.specs import Method
 from cloakwork.types import Photos
 
-Chain = tuple[tuple[str, Any], ...]  # names and Configs, in order
+Chain = tuple[Method, ...]  # purifiers, in order
 
 
 def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chain, ...]:
-    """Chains of purifiers from words parted by blanks, as in "none jpeg:quality=60 blur+resize";
-    presets as for these models.
+    """Parse chains of purifiers from words parted by blanks, with presets as for these models.
+
+    >>> [[method.name for method in chain] for chain in chains("none jpeg:quality=60 blur+resize")]
+    [['none'], ['jpeg'], ['blur', 'resize']]
 
     Raises:
         UserError: no word, an unknown purifier or field.
     """
-    found = tuple(
-        specs.purifiers(word, model, denoiser) for word in specs.split(text.strip(), " ") if word
-    )
-    if not found:
+    words = [word for word in specs.split(text.strip(), " ") if word]
+    if not words:
         raise UserError(
-            "No purifier was named to go through; give words such as 'none jpeg resize', parted by blanks."
+            "No purifier was named to go through; give words such as 'none jpeg resize', parted by "
+            "blanks."
         )
-    return found
+    return tuple(specs.purifiers(word, model, denoiser) for word in words)
 
 
 def instrument(text: str, denoiser: str) -> str:
-    """What decides the result beside the text: the weights of the denoiser of pixels, and
+    """Return what decides the result beside the text: the weights of the denoiser of pixels, and
     purifiers' versions after the first.
     """
-    some = chains(text)
-    versions = {
-        name: registry.load("purifiers", name).VERSION for chain in some for name, _ in chain
-    }
-    weights = [pixel_ddpm.weights(denoiser)] if "pixels" in _kinds(some) else []
-    return " ".join(
-        weights + [f"{name} {version}" for name, version in sorted(versions.items()) if version > 1]
-    )
+    parsed = chains(text)
+    versions = {method.name: method.version for chain in parsed for method in chain}
+    weights = [pixel_ddpm.weights(denoiser)] if "pixels" in _model_kinds(parsed) else []
+    return " ".join(weights + [f"{name} {v}" for name, v in sorted(versions.items()) if v > 1])
 
 
-def _kinds(some: Sequence[Chain]) -> set[str]:
-    """Of models that the chains ask for."""
-    return {registry.model_kind(name) for chain in some for name, _ in chain}
+def _model_kinds(parsed: Sequence[Chain]) -> set[str]:
+    return {method.model_kind for chain in parsed for method in chain}
 
 
-def models(some: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
-    """What the chains need, by kind, in the LDM's precision; `denoiser` is loaded only if one of
-    them diffuses pixels.
+def models(parsed: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
+    """Return the models that the chains need, by kind, in the LDM's precision.
+
+    `denoiser` is loaded only if one of them diffuses pixels.
     """
     dtype = str(ldm.dtype).removeprefix("torch.")
     pixels = (
         {"pixels": pixel_ddpm.load(denoiser, str(ldm.device), dtype)}
-        if "pixels" in _kinds(some)
+        if "pixels" in _model_kinds(parsed)
         else {}
     )
     return {"latent": ldm} | pixels
 
 
 def through(
-    photos: Photos, chain: Chain, known: Mapping[str, LDM | PixelDDPM], rng: torch.Generator
+    photos: Photos, chain: Chain, networks: Mapping[str, LDM | PixelDDPM], rng: torch.Generator
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) after a chain, with a graph that leads back to them."""
-    for name, config in chain:
-        module, model = registry.load("purifiers", name), known.get(registry.model_kind(name))
+    """Purify photos (each 3 x H x W in [0, 1]), with a graph that leads back to them."""
+    for method in chain:
+        module, config, model = method.module, method.config, networks.get(method.model_kind)
         if hasattr(module, "smooth"):
             photos = module.smooth(photos, model, config, rng=rng)
             continue
@@ -91,19 +88,26 @@ def through(
 
 def gradient(
     inner: pgd.Gradient,
-    some: Sequence[Chain],
-    known: Mapping[str, LDM | PixelDDPM],
+    parsed: Sequence[Chain],
+    networks: Mapping[str, LDM | PixelDDPM],
     rng: torch.Generator,
 ) -> pgd.Gradient:
-    """A gradient by purified photos as one by the photos: each call draws a chain, and `inner` sees
-    what it makes of them.
+    """Turn a gradient by purified photos into one by the photos themselves.
+
+    Each call draws a chain, and `inner` sees what it makes of the photos.
+
+    Args:
+        inner: the gradient by purified photos.
+        parsed: the chains.
+        networks: what they need, by `models`.
+        rng: for the choice and for what purifiers draw.
     """
 
-    def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
-        chain = some[int(torch.randint(len(some), (), generator=rng))]
+    def by_photos(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        chain = parsed[int(torch.randint(len(parsed), (), generator=rng))]
         leaves = [p.detach().requires_grad_(True) for p in x]
-        seen = through(leaves, chain, known, rng)
-        value, grads = inner([p.detach() for p in seen], which)
-        return value, list(torch.autograd.grad(seen, leaves, grads))
+        purified = through(leaves, chain, networks, rng)
+        value, grads = inner([p.detach() for p in purified], which)
+        return value, list(torch.autograd.grad(purified, leaves, grads))
 
-    return of
+    return by_photos

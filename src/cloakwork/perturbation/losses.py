@@ -1,10 +1,10 @@
 """Losses on latents, and the one way back from them to the pixels.
 
-A `Term` is something to raise: it takes latents without a graph and gives its value and its
-gradient by them. `gradient` sums up terms beforehand and sends the sum through the encoder's
-backward once, however many terms there are. With more than small pictures the encoder's graph is
-built only after the denoiser's is gone (the split backward of mist-v2: one more encoding for a peak
-of memory that is the larger of the two graphs, not their sum).
+A `LatentLoss` is something to raise: it takes latents without a graph and gives its value and its
+gradient by them. Losses are summed up on the latents (`weighted`, `balanced`), and `gradient` sends
+the sum through the encoder's backward once, however many there are. With more than small pictures
+the encoder's graph is built only after the denoiser's is gone (the split backward of mist-v2: one
+more encoding for a peak of memory that is the larger of the two graphs, not their sum).
 """
 
 from __future__ import annotations
@@ -22,27 +22,36 @@ from cloakwork.perturbation import pgd
 from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
 from cloakwork.types import Images, Photos
 
-LatentLoss = Callable[
-    [Tensor], tuple[Tensor, Tensor]
-]  # latents, n x c x h x w -> value (a scalar), its gradient by the latents
-SMALL = 128  # pixels; up to here both graphs fit, and encoding twice would only cost time
+# latents, n x c x h x w -> value (a scalar), its gradient by the latents
+LatentLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
+# pixels; up to here both graphs fit, and encoding twice would only cost time
+SMALL_PICTURE = 128
 
 
 def from_scalar(loss: Callable[[Tensor], Tensor]) -> LatentLoss:
-    """A term from any scalar loss on latents."""
+    """Return a `LatentLoss` from any scalar loss on latents, by autograd.
 
-    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+    >>> from_scalar(lambda z: z.square().sum())(torch.tensor([1.0, 3.0]))
+    (tensor(10.), tensor([2., 6.]))
+    """
+
+    def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
         leaf = z.detach().requires_grad_(True)
         value = loss(leaf)
         (g,) = torch.autograd.grad(value, leaf)
         return value.detach(), g
 
-    return term
+    return latent_loss
 
 
 def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
-    """L_S, the denoising error under text c, by the denoiser's own backward; a timestep and a noise
-    for each photo.
+    """Return L_S, the denoising error under text c, by the denoiser's own backward.
+
+    Args:
+        ldm: the denoiser.
+        c: the text, 1 x L x d.
+        rng: for a noise, and unless t is given a timestep, for each photo.
+        t: the timesteps, n.
     """
     return from_scalar(lambda z: ldm.latent_loss(z, c, rng, t))
 
@@ -50,8 +59,8 @@ def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None
 def feature_disturbance(
     ldm: LDM, c: Tensor, z_0: Tensor, t: Tensor, rng: torch.Generator, *, weight: float = 1.0
 ) -> LatentLoss:
-    """L_S + weight * || f(z_t) - f(z_0t) ||^2, SimAC's loss (Wang et al., arXiv 2312.07865), with a
-    live gradient in both terms.
+    """Return L_S + weight * || f(z_t) - f(z_0t) ||^2, SimAC's loss (Wang et al., arXiv 2312.07865),
+    with a live gradient in both terms.
 
     f is what the residual blocks of the UNet's last up-block compute inside; both latents meet it
     under the same noise.
@@ -79,7 +88,7 @@ def feature_disturbance(
 
 @contextmanager
 def _features(ldm: LDM) -> Iterator[list[Tensor]]:
-    """Fills with what the last up-block's residual blocks compute inside."""
+    """Lend a list that fills with what the last up-block's residual blocks compute inside."""
     seen: list[Tensor] = []
     hooks = [
         block.conv2.register_forward_hook(lambda _, __, out: seen.append(out.float()))
@@ -93,7 +102,7 @@ def _features(ldm: LDM) -> Iterator[list[Tensor]]:
 
 
 def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None) -> LatentLoss:
-    """L_S - || z_{t-1} - q(z_target, t-1, eps) ||^2, Anti-DreamBooth's targeted loss (arXiv
+    """Return L_S - || z_{t-1} - q(z_target, t-1, eps) ||^2, Anti-DreamBooth's targeted loss (arXiv
     2303.15433); L_S without a target.
 
     z_{t-1} is the DDPM step that the model takes from z_t, and eps and t are those of L_S. Both
@@ -109,9 +118,8 @@ def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None)
         out = ldm.predict(z_t, t, c)
         # before the first timestep there is no noise (the release reads index -1 there: the
         # noisiest of all)
-        abar = torch.cat([torch.ones(1), ldm.scheduler.alphas_cumprod]).to(z.device)[
-            :, None, None, None
-        ]
+        abar = torch.cat([torch.ones(1), ldm.scheduler.alphas_cumprod]).to(z.device)
+        abar = abar[:, None, None, None]
         abar_t, abar_s = abar[t + 1], abar[t]
         beta_t = 1 - abar_t / abar_s
         z_0 = (z_t - (1 - abar_t).sqrt() * ldm.as_noise(out, z_t, t)) / abar_t.sqrt()
@@ -126,159 +134,179 @@ def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None)
 
 
 def distillation(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
-    """L_S with score distillation's gradient, e_hat - eps, that leaves the denoiser's Jacobian out
-    (Poole et al., arXiv 2209.14988; as a protection: Xue et al., arXiv 2311.12832): no backward
-    through the denoiser.
+    """Return L_S with score distillation's gradient, e_hat - eps, which leaves the denoiser's
+    Jacobian out (Poole et al., arXiv 2209.14988; as a protection: Xue et al., arXiv 2311.12832).
+
+    So there is no backward through the denoiser.
 
     The weight w(t) is 1, and the gradient is that of a sum over a photo's latent, averaged over
     photos.
     """
 
     @torch.no_grad()
-    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+    def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
         at = ldm.timesteps(len(z), rng) if t is None else t
         noise = ldm.noise(z.shape, rng)
         residual = ldm.predict_noise(ldm.diffuse(z, noise, at)[0], at, c) - noise
         return residual.square().mean(), residual / len(z)
 
-    return term
+    return latent_loss
 
 
 def target_distance(z_target: Tensor) -> LatentLoss:
-    """-L_T, minus the squared distance to a target's latent (1 or n x c x h x w): sum over a
-    latent, mean over photos.
+    """Return -L_T, minus the squared distance to a target's latent (1 or n x c x h x w).
+
+    A sum over a latent, a mean over photos.
+
+    >>> target_distance(torch.zeros(1, 1, 1, 2))(torch.ones(1, 1, 1, 2))
+    (tensor(-2.), tensor([[[[-2., -2.]]]]))
     """
 
-    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+    def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
         way = z_target - z
         return -way.square().sum() / len(z), 2 * way / len(z)
 
-    return term
+    return latent_loss
 
 
 def reconstruction_lpips(ldm: LDM, view: Images) -> LatentLoss:
-    """LPIPS between what the autoencoder makes of the latents and pictures of the originals, mean
-    over pictures.
+    """Return LPIPS between what the autoencoder makes of the latents and pictures of the originals,
+    a mean over pictures.
 
     Args:
         ldm: whose decoder it is. Beyond small pictures it decodes one at a time: its graph is the
             largest of all.
         view: the originals, n x 3 x S x S in [0, 1].
     """
-    net, alone = load_lpips(ldm.device), 1 if ldm.size > SMALL else len(view)
+    net = load_lpips(ldm.device)
+    at_once = 1 if ldm.size > SMALL_PICTURE else len(view)
 
-    def term(z: Tensor) -> tuple[Tensor, Tensor]:
-        parts = zip(z.split(alone), at_least(64, view).split(alone), strict=True)
-        found = [
+    def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
+        parts = zip(z.split(at_once), at_least(64, view).split(at_once), strict=True)
+        values_and_grads = [
             from_scalar(lambda z, v=v: net(at_least(64, ldm.decode(z)), v).sum() / len(view))(z)
             for z, v in parts
         ]
-        values, grads = zip(*found, strict=True)
+        values, grads = zip(*values_and_grads, strict=True)
         return torch.stack(values).sum(), torch.cat(grads)
 
-    return term
+    return latent_loss
 
 
-def balanced(*terms: tuple[float, LatentLoss]) -> LatentLoss:
-    """The sum of weight times term, with each term's gradient brought to length 1 for each photo
-    beforehand.
+def balanced(*losses: tuple[float, LatentLoss]) -> LatentLoss:
+    """Return the sum of weight times loss, with each loss's gradient brought to length 1 for each
+    photo beforehand.
 
-    So weights say what share a term has in the direction, whatever its unit. A gradient of 0 stays
+    So weights say what share a loss has in the direction, whatever its unit. A gradient of 0 stays
     0.
     """
 
-    def unit(part: LatentLoss) -> LatentLoss:
-        def term(z: Tensor) -> tuple[Tensor, Tensor]:
+    def of_unit_length(part: LatentLoss) -> LatentLoss:
+        def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
             value, g = part(z)
             return value, g / g.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
 
-        return term
+        return latent_loss
 
-    return weighted(*((weight, unit(part)) for weight, part in terms))
+    return weighted(*((weight, of_unit_length(part)) for weight, part in losses))
 
 
-def weighted(*terms: tuple[float, LatentLoss]) -> LatentLoss:
-    """The sum of weight times term; a weight of 0 costs nothing."""
+def weighted(*losses: tuple[float, LatentLoss]) -> LatentLoss:
+    """Return the sum of weight times loss; a weight of 0 costs nothing.
 
-    def term(z: Tensor) -> tuple[Tensor, Tensor]:
+    >>> square, total = from_scalar(lambda z: z.square().sum()), from_scalar(torch.sum)
+    >>> weighted((1, square), (-2, total))(torch.tensor([1.0, 3.0]))
+    (tensor(2.), tensor([0., 4.]))
+    """
+
+    def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
         value, g = torch.zeros((), device=z.device), torch.zeros_like(z)
-        for weight, part in terms:
+        for weight, part in losses:
             if weight:
                 v, dv = part(z)
                 value, g = value + weight * v, g + weight * dv
         return value, g
 
-    return term
+    return latent_loss
+
+
+def same_draws(rng: torch.Generator) -> torch.Generator:
+    """Return a second generator, which draws what `rng` is about to draw.
+
+    So a photo and its original can be cut, flipped or noised alike. It must be made before `rng` is
+    used, and both must be asked for the same things in the same order.
+
+    >>> rng = torch.Generator().manual_seed(0)
+    >>> again = same_draws(rng)
+    >>> torch.equal(torch.rand(2, generator=rng), torch.rand(2, generator=again))
+    True
+    """
+    return torch.Generator().set_state(rng.get_state())
 
 
 def gradient(
     ldm: LDM,
-    term: LatentLoss,
+    loss: LatentLoss,
     rng: torch.Generator,
     *,
     loader: Preprocessing = SLIDE,
     split: bool | None = None,
 ) -> pgd.Gradient:
-    """A term's gradient by photos of any size, as `pgd.ascend` wants it.
+    """Return a loss's gradient by photos of any size, as `pgd.ascend` wants it.
 
     Args:
         ldm: whose encoder is in between.
-        term: of latents; what is random in it comes from `rng` too.
+        loss: of latents; what is random in it comes from `rng` too.
         rng: for the loader and, where the model samples it, the posterior.
-        loader: how a thief reads the photos.
-        split: never hold the encoder's and the term's graphs at once; None: for pictures over 128
+        loader: how an attacker reads the photos.
+        split: never hold the encoder's and the loss's graphs at once; None: for pictures over 128
             px. Changes no byte.
     """
-    return _gradient(ldm, lambda which, same: term, rng, loader, split)
+    split = ldm.size > SMALL_PICTURE if split is None else split
+
+    def by_photos(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        leaves = [p.detach().requires_grad_(True) for p in x]
+        view = preprocess(leaves, ldm.size, loader, rng)
+        same_posterior = same_draws(rng)
+        with torch.set_grad_enabled(not split):
+            z = ldm.encode(view, rng)
+        value, g = loss(z.detach())
+        if split:
+            z = ldm.encode(view, same_posterior)
+        return value.item(), list(torch.autograd.grad(z, leaves, g))
+
+    return by_photos
 
 
 def gradient_with_originals(
     ldm: LDM,
     originals: Photos,
-    term: Callable[[Images, Tensor, list[int]], LatentLoss],
+    make_loss: Callable[[Images, Tensor, list[int]], LatentLoss],
     rng: torch.Generator,
     *,
     loader: Preprocessing = SLIDE,
     split: bool | None = None,
 ) -> pgd.Gradient:
-    """The same for a term that compares with originals.
+    """Return the gradient of a loss that compares photos with their originals.
 
     Args:
         ldm, rng, loader, split: as in `gradient`.
         originals: of all photos.
-        term: made for each call from the originals in the same view (n x 3 x S x S in [0, 1]),
-            their latents (of the posterior's sample, where the model samples it, by the same
-            noise), and the places of the photos in the set.
+        make_loss: makes the loss for each call, from the originals in the photos' own view
+            (n x 3 x S x S in [0, 1]), their latents (of the posterior's sample, where the model
+            samples it, by the photos' own noise), and the places of the photos in the set.
     """
 
-    def told(which: list[int], same: torch.Generator) -> LatentLoss:
-        view = preprocess([originals[i] for i in which], ldm.size, loader, same)
-        with torch.no_grad():
-            z_0 = ldm.encode(view, same)
-        return term(view, z_0, which)
+    def by_photos(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        same = same_draws(rng)
 
-    return _gradient(ldm, told, rng, loader, split)
+        # called once the photos are encoded: what `make_loss` draws comes after their own draws
+        def loss(z: Tensor) -> tuple[Tensor, Tensor]:
+            view = preprocess([originals[i] for i in which], ldm.size, loader, same)
+            with torch.no_grad():
+                z_0 = ldm.encode(view, same)
+            return make_loss(view, z_0, which)(z)
 
+        return gradient(ldm, loss, rng, loader=loader, split=split)(x, which)
 
-def _gradient(
-    ldm: LDM,
-    term: Callable[[list[int], torch.Generator], LatentLoss],
-    rng: torch.Generator,
-    loader: Preprocessing,
-    split: bool | None,
-) -> pgd.Gradient:
-    split = ldm.size > SMALL if split is None else split
-
-    def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
-        leaves = [p.detach().requires_grad_(True) for p in x]
-        same = torch.Generator().set_state(rng.get_state())  # draws the same view again
-        view = preprocess(leaves, ldm.size, loader, rng)
-        before = rng.get_state()
-        with torch.set_grad_enabled(not split):
-            z = ldm.encode(view, rng)
-        value, g = term(which, same)(z.detach())
-        if split:
-            z = ldm.encode(view, torch.Generator().set_state(before))
-        return value.item(), list(torch.autograd.grad(z, leaves, g))
-
-    return of
+    return by_photos

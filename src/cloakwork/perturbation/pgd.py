@@ -9,23 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from cloakwork.errors import UserError
+from cloakwork.errors import NotFinite
+from cloakwork.models.ldm import LDM
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-Loss = Callable[
-    [Photos, list[int]], Tensor
-]  # some of the photos and their places in the set -> a scalar to raise
-Gradient = Callable[
-    [Photos, list[int]], tuple[float, Photos]
-]  # the same -> the scalar, and its gradient by each photo
+# a micro-batch of photos and their places in the set -> a scalar to raise
+Loss = Callable[[Photos, list[int]], Tensor]
+# the same -> the scalar, and its gradient by each photo
+Gradient = Callable[[Photos, list[int]], tuple[float, Photos]]
 # photos whose graphs live at once; part of the record, since another batching changes the bytes
 MICRO_BATCH = 8
+
+
+class PGDConfig(Protocol):
+    """What a Config says of PGD."""
+
+    @property
+    def budget(self) -> float: ...
+    @property
+    def step(self) -> float | None: ...
+    @property
+    def steps(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,13 @@ class ExtraState:
 
 
 def project(x: Photos, x0: Photos, budget: float) -> Photos:
-    """The nearest photos to x that differ from x0 by at most `budget` / 255 and stay in [0, 1].
-    Idempotent.
+    """Return the photos nearest to x that differ from x0 by at most `budget` / 255 and stay in
+    [0, 1]. Idempotent.
+
+    >>> project([torch.tensor([0.5, 0.9])], [torch.tensor([0.4, 1.0])], budget=25.5)
+    [tensor([0.5000, 0.9000])]
+    >>> project([torch.tensor([0.9, 1.2])], [torch.tensor([0.4, 1.0])], budget=25.5)
+    [tensor([0.5000, 1.0000])]
     """
     eps = budget / 255
     return [
@@ -51,8 +66,13 @@ def project(x: Photos, x0: Photos, budget: float) -> Photos:
 
 
 def by_autograd(loss: Loss) -> Gradient:
-    """The gradient of a loss that is written out in torch; `latents.gradient` is leaner for losses
-    on latents.
+    """Return the gradient of a loss that is written out in torch.
+
+    `losses.gradient` is leaner for losses on latents.
+
+    >>> gradient = by_autograd(lambda x, which: x[0].square().sum())
+    >>> gradient([torch.tensor([1.0, 3.0])], [0])
+    (10.0, [tensor([2., 6.])])
     """
 
     def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
@@ -64,7 +84,7 @@ def by_autograd(loss: Loss) -> Gradient:
 
 
 def mean(gradients: Sequence[Gradient]) -> Gradient:
-    """Of several surrogates, with equal weight, one after the other."""
+    """Return the mean of several surrogates' gradients, computed one after the other."""
 
     def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
         values, grads = zip(*[g(x, which) for g in gradients], strict=True)
@@ -90,7 +110,8 @@ def ascend(
     state: RunState,
     checkpoints: bool = True,
 ) -> Photos:
-    """Photos within `budget` of x0 on which something is higher (Madry et al., arXiv 1706.06083).
+    """Move photos, within `budget` of x0, to where something is higher (Madry et al., arXiv
+    1706.06083).
 
     Args:
         x0: the originals, each 3 x H x W in [0, 1].
@@ -111,20 +132,17 @@ def ascend(
         checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops,
             whose caller does that.
 
+    Returns:
+        As many photos of the same sizes, in [0, 1].
+
     Raises:
-        UserError: the gradient of a photo is not finite.
+        NotFinite: the gradient of a photo is not finite.
     """
     step = budget / 10 if step is None else step
     x = [p.clone() for p in start or x0]
     if random_start:
-        x = project(
-            [
-                p + budget / 255 * (2 * torch.rand(p.shape, generator=rng) - 1).to(p.device)
-                for p in x
-            ],
-            x0,
-            budget,
-        )
+        noise = [(2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x]
+        x = project([p + budget / 255 * n for p, n in zip(x, noise, strict=True)], x0, budget)
     running = [torch.zeros_like(p) for p in x] if momentum or update == "adam" else []
     squares = [torch.zeros_like(p) for p in x] if update == "adam" else []
     first, saved = state.resume(rng) if checkpoints else (0, {})
@@ -133,9 +151,8 @@ def ascend(
         running = [saved[f"m.{i}"].to(p.device) for i, p in enumerate(running)]
         squares = [saved[f"v.{i}"].to(p.device) for i, p in enumerate(squares)]
         for j, other in enumerate(carried):
-            other.restore(
-                {k.removeprefix(f"{j} "): v for k, v in saved.items() if k.startswith(f"{j} ")}
-            )
+            own = f"{j} "
+            other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})
     for k in range(first, steps):
         size = step / 255 * (1 + (final_step - 1) * k / steps)
         total = 0.0
@@ -143,8 +160,9 @@ def ascend(
             which = batch.tolist()
             value, grads = gradient([x[i] for i in which], which)
             if not all(torch.isfinite(g).all() for g in grads):
-                raise UserError(
-                    "A gradient is not finite, so nothing was protected; try --dtype float32 or another model."
+                raise NotFinite(
+                    "A gradient is not finite, so nothing was protected; try --dtype float32 or "
+                    "another model."
                 )
             state.dead_steps += not any(g.any() for g in grads)
             total += value * len(which) / len(x)
@@ -163,9 +181,50 @@ def ascend(
     return x
 
 
+def ascend_mean(
+    photos: Photos,
+    surrogates: Sequence[LDM],
+    gradient: Callable[[LDM], Gradient],
+    cfg: PGDConfig,
+    rng: torch.Generator,
+    state: RunState,
+    *,
+    random_start: bool = False,
+    final_step: float = 1.0,
+    update: Literal["sign", "adam"] = "sign",
+) -> Photos:
+    """Let `ascend` raise the mean, over surrogates, of a gradient that is made for each of them.
+
+    Args:
+        photos: the originals, each 3 x H x W in [0, 1].
+        surrogates: the models.
+        gradient: makes the gradient through one of them.
+        cfg: budget, step and steps.
+        rng, state, random_start, final_step, update: as in `ascend`.
+
+    Returns:
+        As many photos of the same sizes, in [0, 1].
+
+    Raises:
+        NotFinite: the gradient of a photo is not finite.
+    """
+    return ascend(
+        photos,
+        mean([gradient(ldm) for ldm in surrogates]),
+        budget=cfg.budget,
+        step=cfg.step,
+        steps=cfg.steps,
+        rng=rng,
+        random_start=random_start,
+        final_step=final_step,
+        update=update,
+        state=state,
+    )
+
+
 def _adam(g: Tensor, m: Tensor, v: Tensor, k: int) -> Tensor:
-    """Adam's direction at step k = 1, 2, ... with its usual constants; the moments m and v move on
-    in place.
+    """Return Adam's direction at step k = 1, 2, ... with its usual constants; the moments m and v
+    move on in place.
     """
     m.lerp_(g, 0.1)
     v.mul_(0.999).addcmul_(g, g, value=0.001)
@@ -175,11 +234,11 @@ def _adam(g: Tensor, m: Tensor, v: Tensor, k: int) -> Tensor:
 def _tensors(
     x: Photos, running: Photos, squares: Photos, carried: Sequence[ExtraState]
 ) -> dict[str, Tensor]:
-    """What a checkpoint holds."""
+    """Return what a checkpoint holds."""
     photos = {
         f"{name}.{i}": p
-        for name, some in (("x", x), ("m", running), ("v", squares))
-        for i, p in enumerate(some)
+        for name, tensors in (("x", x), ("m", running), ("v", squares))
+        for i, p in enumerate(tensors)
     }
     return photos | {
         f"{j} {k}": v for j, other in enumerate(carried) for k, v in other.tensors().items()

@@ -27,8 +27,11 @@ class Turn:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What a protection does, counted before it is done; its loop goes through the very same
-    turns.
+    """What a protection does, counted before it is done; its loop goes through the very same turns.
+
+    >>> plan = Schedule(0, 50 * [Turn(lookahead_steps=3, pgd=6, kept_steps=3)])
+    >>> plan.pgd_steps, plan.surrogate_steps
+    (300, 300)
     """
 
     training: int
@@ -37,17 +40,22 @@ class Schedule:
 
     @property
     def pgd_steps(self) -> int:
+        """Return the PGD steps of all turns."""
         return sum(t.pgd for t in self.turns)
 
     @property
     def surrogate_steps(self) -> int:
-        return self.training + sum(
-            t.members * (t.lookahead_steps + t.kept_steps) for t in self.turns
-        )
+        """Return the training steps of all surrogates together."""
+        steps = sum(t.members * (t.lookahead_steps + t.kept_steps) for t in self.turns)
+        return self.training + steps
 
 
 def at_least_one(cfg: object, *names: str) -> None:
-    """Raises UserError for fields that are 0."""
+    """Check that fields of a Config are not 0.
+
+    Raises:
+        UserError: with every field that is.
+    """
     faults = [
         f"The field {name} is {getattr(cfg, name)}; it must be at least 1."
         for name in names

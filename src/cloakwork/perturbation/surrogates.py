@@ -1,6 +1,4 @@
-"""Surrogates that learn: copies that may be trained, where they wait, how many steps they take, and
-snapshots kept on disk.
-"""
+"""Surrogates that learn: copies that may be trained, where they wait, their snapshots on disk."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from torch import Tensor
 from cloakwork.files import cache_folder, remove, write_tensors
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
-from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.prior import prior_dataset
 from cloakwork.finetuning.training import Training, finetune, train_steps
 from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.models.ldm import LDM
@@ -33,10 +31,10 @@ CPU = torch.device("cpu")
 
 @contextmanager
 def trainable_copies(surrogates: Sequence[LDM]) -> Iterator[list[LDM]]:
-    """Copies of the surrogates that may be trained.
+    """Lend copies of the surrogates that may be trained.
 
     Where an accelerator has no room for all of them, originals and copies wait in the CPU's memory,
-    from where `resident` fetches one at a time; in the end the originals are back where they were.
+    from where `on_device` fetches one at a time; in the end the originals are back where they were.
     """
     places = [ldm.device for ldm in surrogates]
     try:
@@ -50,8 +48,9 @@ def trainable_copies(surrogates: Sequence[LDM]) -> Iterator[list[LDM]]:
 
 @contextmanager
 def on_device(ldm: LDM, device: torch.device) -> Iterator[LDM]:
-    """Inside, the model is on `device`; afterwards where it was before. Its autoencoder, which
-    copies share, goes with it.
+    """Move a model to `device`, and back to where it was afterwards.
+
+    Its autoencoder, which copies share, goes with it.
     """
     home = ldm.device
     _move(ldm, device)
@@ -62,8 +61,8 @@ def on_device(ldm: LDM, device: torch.device) -> Iterator[LDM]:
 
 
 def _crowded(surrogates: Sequence[LDM]) -> bool:
-    """Whether several surrogates, a copy of each, and what training one of them takes would fill
-    most of the accelerator.
+    """Return whether several surrogates, a copy of each, and what training one of them takes would
+    fill most of the accelerator.
     """
     if len(surrogates) < 2 or surrogates[0].device.type != "cuda":
         return False
@@ -71,9 +70,8 @@ def _crowded(surrogates: Sequence[LDM]) -> bool:
         sum(p.numel() * p.element_size() for p in learnable(ldm).values()) for ldm in surrogates
     ]
     free, _ = torch.cuda.mem_get_info(surrogates[0].device)
-    return (
-        sum(sizes) + 4 * max(sizes) > free / 2
-    )  # the weights again, gradients, two moments; half is left to activations
+    training = 4 * max(sizes)  # the weights again, gradients, two moments
+    return sum(sizes) + training > free / 2  # the other half is left to activations
 
 
 def _move(ldm: LDM, device: torch.device) -> None:
@@ -85,11 +83,11 @@ def _move(ldm: LDM, device: torch.device) -> None:
 
 
 class Snapshot(NamedTuple):
-    """One of a pool: a surrogate after some training."""
+    """A member of a pool: a surrogate after so many steps of training."""
 
     theta: LDM
     """the model that its weights are for, which other members share"""
-    kind: LatentDataset | None
+    prior: LatentDataset | None
     """class pictures by the untrained model"""
     snapshot: Path
     """its weights"""
@@ -115,29 +113,38 @@ class PoolConfig(PromptConfig, Protocol):
     def training(self) -> Training: ...
 
 
-def lessons(
-    theta: LDM, pictures: Images, cfg: PromptConfig, how: Training, steps: int, state: RunState
+def encode_lessons(
+    theta: LDM,
+    pictures: Images,
+    cfg: PromptConfig,
+    training: Training,
+    steps: int,
+    state: RunState,
 ) -> tuple[LatentDataset, LatentDataset | None]:
-    """The subject's pictures (n x 3 x S x S) as theta learns them, and its own pictures of the
-    class for so many steps.
+    """Encode the subject's pictures (n x 3 x S x S) for theta to learn, and draw its own pictures
+    of the class for so many steps.
+
+    Returns:
+        The subject, and the class (None where it has no weight).
     """
     with on_device(theta, pictures.device):
         subject = encode_dataset(theta, pictures, cfg.instance_prompt)
-        return subject, prior(theta, cfg.class_prompt, cfg.class_images, how, steps, state)
+        return subject, prior_dataset(
+            theta, cfg.class_prompt, cfg.class_images, training, steps, state
+        )
 
 
-def members(
+def make_snapshots(
     theta: LDM, pictures: Images, cfg: PoolConfig, at: Sequence[int], seed: int, state: RunState
 ) -> list[Snapshot]:
-    """theta after each of `at` steps of DreamBooth on pictures (n x 3 x S x S) of the subject."""
+    """Train theta by DreamBooth on pictures (n x 3 x S x S) of the subject, with a snapshot after
+    each of `at` steps.
+    """
+    steps, training = cfg.surrogate_steps, cfg.training
     with on_device(theta, pictures.device):
-        subject, kind = lessons(
-            theta, pictures, cfg, cfg.training, max(cfg.surrogate_steps, 1), state
-        )
-        paths = snapshots(
-            theta, subject, kind, cfg.training, cfg.surrogate_steps, at, seed, state.progress
-        )
-    return [Snapshot(theta, kind, path) for path in paths]
+        subject, prior = encode_lessons(theta, pictures, cfg, training, max(steps, 1), state)
+        paths = snapshots(theta, subject, prior, training, steps, at, seed, state.progress)
+    return [Snapshot(theta, prior, path) for path in paths]
 
 
 @dataclass
@@ -150,83 +157,87 @@ class Pool:
 
     @contextmanager
     def at(self, m: int, device: torch.device) -> Iterator[LDM]:
-        """Inside, the model is member m, on `device`."""
+        """Lend the model as member m, on `device`."""
         with on_device(self.members[m].theta, device) as theta:
             set_weights(
                 theta, self.moved[m] if m in self.moved else load_file(self.members[m].snapshot)
             )
             yield theta
 
-    def draw(self, call: Turn, rng: torch.Generator) -> list[int]:
-        """The members that take part in a turn; one that begins again forgets where it, and all
-        others, had got to.
-        """
-        if call.restart:
-            self.moved.clear()
-        return (
-            torch.randperm(len(self.members), generator=rng)[: call.members].tolist()
-            if call.member is None
-            else [call.member]
-        )
+    def draw(self, this_turn: Turn, rng: torch.Generator) -> list[int]:
+        """Draw the members that take part in a turn, by their number.
 
-    def study(
+        One that begins again forgets where it, and all others, had got to.
+        """
+        if this_turn.restart:
+            self.moved.clear()
+        if this_turn.member is not None:
+            return [this_turn.member]
+        return torch.randperm(len(self.members), generator=rng)[: this_turn.members].tolist()
+
+    def train(
         self,
         m: int,
         x: Photos,
         cfg: PoolConfig,
         steps: int,
         k: int,
-        seen: Preprocessing,
+        loader: Preprocessing,
         rng: torch.Generator,
     ) -> None:
-        """The k-th time that the model of member m takes `steps` steps of DreamBooth on photos x.
+        """Take `steps` steps of DreamBooth on photos x with the model of member m, the k-th time.
 
-        They are taken in turn, each loaded anew in the manner of `seen`.
+        Photos are taken in turn, each read anew by the loader.
         """
         if not steps:
             return
-        theta, kind, _ = self.members[m]
+        theta, prior, _ = self.members[m]
         taken = [x[i] for i in turn(k, steps * cfg.training.batch, len(x))]
-        subject = encode_dataset(
-            theta, preprocess(taken, theta.size, seen, rng), cfg.instance_prompt
-        )
-        train_steps(theta, subject, kind, cfg.training, steps, rng, kind_first=k * steps)
+        pictures = preprocess(taken, theta.size, loader, rng)
+        subject = encode_dataset(theta, pictures, cfg.instance_prompt)
+        train_steps(theta, subject, prior, cfg.training, steps, rng, prior_first=k * steps)
 
     def keep(self, m: int) -> None:
-        """Member m is what its model is now."""
+        """Take the model as it is now for member m."""
         self.moved[m] = _copied(self.members[m].theta)
 
     def tensors(self, x: Photos) -> dict[str, Tensor]:
-        """What a checkpoint needs, photos included."""
+        """Return what a checkpoint needs, photos included."""
         weights = {f"{m} {name}": p for m, named in self.moved.items() for name, p in named.items()}
         return weights | {f"x.{i}": p for i, p in enumerate(x)}
 
     def resume(self, state: RunState, rng: torch.Generator, photos: Photos) -> tuple[int, Photos]:
-        """Takes up the last checkpoint: turns done, and the photos then (at the very beginning:
-        `photos`).
+        """Take up the last checkpoint.
+
+        Returns:
+            Turns done, and the photos then (at the very beginning: `photos`).
         """
         done, saved = state.resume(rng)
         for label, p in saved.items():
             m, _, name = label.partition(" ")
             if name:
                 self.moved.setdefault(int(m), {})[name] = p
-        return done, [
-            saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)
-        ] if saved else photos
+        if not saved:
+            return done, photos
+        return done, [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]
 
 
 def frozen_gradient(theta: LDM, gradient: pgd.Gradient, *, alone: bool) -> pgd.Gradient:
-    """A gradient through the model as it is now, whatever becomes of it later; `alone`: nothing
-    will before it is used.
+    """Return a gradient through the model as it is now, whatever becomes of it later.
+
+    Args:
+        theta: the model.
+        gradient: through it.
+        alone: the model will not change before the gradient is used, so that no copy is needed.
     """
     weights = {} if alone else _copied(theta)
 
-    def of(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def frozen(x: Photos, which: list[int]) -> tuple[float, Photos]:
         with on_device(theta, x[0].device):
             set_weights(theta, weights)
             return gradient(x, which)
 
-    return of
+    return frozen
 
 
 def _copied(theta: LDM) -> dict[str, Tensor]:
@@ -236,24 +247,28 @@ def _copied(theta: LDM) -> dict[str, Tensor]:
 def snapshots(
     theta: LDM,
     subject: LatentDataset,
-    kind: LatentDataset | None,
-    how: Training,
+    prior: LatentDataset | None,
+    training: Training,
     steps: int,
     at: Sequence[int],
     seed: int,
     progress: Progress | None = None,
 ) -> list[Path]:
-    """Files with theta's learnable weights after each of `at` steps of a DreamBooth training of
-    `steps` steps in all.
+    """Write theta's learnable weights after each of `at` steps of a DreamBooth training of `steps`
+    steps in all.
 
-    They are kept in the cache folder under the hash of all that decides them (pictures, words,
+    The files lie in the cache folder under the hash of all that decides them (pictures, words,
     weights, training, seed), so that they are paid for once. An interrupted training goes on.
     `theta` itself is left somewhere on the way.
 
+    Returns:
+        The files, in the order of `at`.
+
     Raises:
-        UserError: the loss is not finite.
+        NotFinite: the loss is not finite.
     """
-    folder = cache_folder() / f"pool-{_digest(theta, subject, kind, how, steps, at, seed)[:16]}"
+    digest = _digest(theta, subject, prior, training, steps, at, seed)
+    folder = cache_folder() / f"pool-{digest[:16]}"
     paths = [folder / f"{step}.safetensors" for step in at]
     if all(path.is_file() for path in paths):
         return paths
@@ -266,24 +281,17 @@ def snapshots(
                 shared=True,
             )
 
-    def feed(step: int) -> list[Tensor]:
+    def batches(step: int) -> list[Tensor]:
         keep(step)  # a step's pictures are asked for before its update
-        return [subject.latents[i] for i in turn(step, how.batch, len(subject.latents))]
+        return [subject.latents[i] for i in turn(step, training.batch, len(subject.latents))]
 
     state = RunState(folder / "training.safetensors", "surrogate", progress)
     rng, only = torch.Generator().manual_seed(seed), learnable(theta).__contains__
-    finetune(
-        theta,
-        feed,
-        subject.prompt,
-        kind,
-        how,
-        steps,
-        rng,
-        state,
-        lambda n: torch.empty(0),
-        only=only,
-    )
+
+    def draw(n: int) -> Images:
+        return torch.empty(0)  # nobody looks at pictures along the way
+
+    finetune(theta, batches, subject.prompt, prior, training, steps, rng, state, draw, only=only)
     keep(steps)
     remove(folder / "training.safetensors")
     return paths
@@ -292,20 +300,22 @@ def snapshots(
 def _digest(
     theta: LDM,
     subject: LatentDataset,
-    kind: LatentDataset | None,
-    how: Training,
+    prior: LatentDataset | None,
+    training: Training,
     steps: int,
     at: Sequence[int],
     seed: int,
 ) -> str:
-    """Hash of all that decides the snapshots, hex."""
+    """Return the hash of all that decides the snapshots, hex."""
     where = f"{theta.device.type} {torch.__version__} {torch.get_num_threads()}"
-    shapes = [
-        (name, tuple(p.shape)) for name, p in learnable(theta).items()
-    ]  # tells LoRA's ranks and layers
-    text = f"pool 1 {theta.weights} {theta.dtype} {shapes} {how} {steps} {list(at)} {seed} {where}"
+    # these tell LoRA's ranks and layers
+    shapes = [(name, tuple(p.shape)) for name, p in learnable(theta).items()]
+    # `training` stands here by its repr, so the class Training and its fields may not be renamed,
+    # nor be given new ones: every snapshot in users' caches would be made again
+    course = f"{training} {steps} {list(at)} {seed}"
+    text = f"pool 1 {theta.weights} {theta.dtype} {shapes} {course} {where}"
     digest = hashlib.sha256(text.encode())
-    for what in (subject, kind):
-        if what is not None:
-            digest.update(what.prompt.encode() + what.latents.cpu().contiguous().numpy().tobytes())
+    for data in (subject, prior):
+        if data is not None:
+            digest.update(data.prompt.encode() + data.latents.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

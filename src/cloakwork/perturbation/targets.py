@@ -23,13 +23,17 @@ BUILT_IN = ("zero", "grey", "pattern")
 
 
 def check(target: str) -> None:
-    """Raises UserError for what is neither a built-in target nor an image that can be read."""
+    """Check that a target is built in, or an image that can be read.
+
+    Raises:
+        UserError: it is neither.
+    """
     if target not in BUILT_IN:
         _load(target)
 
 
 def digest(config: Any) -> str:
-    """The content of a Config's `target`, since a file may change under its name; empty for a
+    """Return the hash of a Config's `target`, since a file may change under its name; empty for a
     built-in one or none.
     """
     target = getattr(config, "target", "")
@@ -37,8 +41,12 @@ def digest(config: Any) -> str:
 
 
 def picture(target: str, size: int) -> Images:
-    """1 x 3 x size x size in [0, 1]. A file of another size or shape is cut to its centre square
-    and resized.
+    """Return a target's picture, 1 x 3 x size x size in [0, 1].
+
+    A file of another size or shape is cut to its centre square and resized.
+
+    >>> picture("grey", 64).unique()
+    tensor([0.5000])
 
     Raises:
         UserError: no such target, or an image that cannot be read.
@@ -54,7 +62,7 @@ def picture(target: str, size: int) -> Images:
 
 @torch.no_grad()
 def latent(ldm: LDM, target: str) -> Tensor:
-    """The target's latent, 1 x c x h x w, scaled; "zero" is the latent of nothing.
+    """Return the target's latent, 1 x c x h x w, scaled; "zero" is the latent of nothing.
 
     Raises:
         UserError: no such target, or an image that cannot be read.
@@ -65,7 +73,10 @@ def latent(ldm: LDM, target: str) -> Tensor:
 
 
 def pattern(size: int) -> Images:
-    """Black and white waves that no photo shows: rings times a fine chequer, 1 x 3 x size x size.
+    """Draw black and white waves that no photo shows: rings times a fine chequer.
+
+    >>> pattern(64).shape
+    torch.Size([1, 3, 64, 64])
 
     High contrast at several scales, which is what made the published pattern of Mist (arXiv
     2305.12683) a good target.

@@ -12,7 +12,9 @@ from cloakwork.perturbation import losses, pgd
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
 
-PROBES, DELTA_T, ENOUGH = 5, 20, 100
+PROBES = 5  # timesteps that a round looks at
+DELTA_T = 20  # timesteps dropped on either side of the worst one
+ENOUGH = 100  # timesteps left at which the search ends
 
 
 def search(
@@ -26,8 +28,7 @@ def search(
     rng: torch.Generator,
     progress: Progress | None = None,
 ) -> Tensor:
-    """Timesteps for each photo, by the l1 norm of the denoising error's gradient: n x timesteps,
-    bool.
+    """Search timesteps for each photo, by the l1 norm of the denoising error's gradient.
 
     A round draws `PROBES` of those left, drops all within `DELTA_T` of the one where the gradient
     was smallest, and takes a PGD step at the one where it was largest; it ends for a photo when
@@ -41,38 +42,41 @@ def search(
         budget, step: of PGD, 1/255.
         rounds: at most.
         rng: for everything random.
-        progress: told "timesteps", the rounds done and their total.
+        progress: called with "timesteps", the rounds done and their total.
+
+    Returns:
+        Which timesteps are left, n x timesteps, bool.
     """
     c, T = ldm.embed([prompt]), ldm.scheduler.config.num_train_timesteps
     allowed = torch.ones(len(photos), T, dtype=torch.bool)
 
-    def round_of(x: Photos, which: list[int]) -> tuple[float, Photos]:
-        still = [k for k, i in enumerate(which) if allowed[i].sum() > ENOUGH]
+    def one_round(x: Photos, which: list[int]) -> tuple[float, Photos]:
+        going_on = [k for k, i in enumerate(which) if allowed[i].sum() > ENOUGH]
         grads = [torch.zeros_like(p) for p in x]
-        if not still:
+        if not going_on:
             return 0.0, grads
-        some, ids = [x[k] for k in still], [which[k] for k in still]
+        ids = [which[k] for k in going_on]
 
         def slope(t: Tensor) -> tuple[float, Photos]:
-            return losses.gradient(ldm, losses.denoising(ldm, c, rng, t.to(ldm.device)), rng)(
-                some, ids
-            )
+            error = losses.denoising(ldm, c, rng, t.to(ldm.device))
+            return losses.gradient(ldm, error, rng)([x[k] for k in going_on], ids)
 
-        t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])
-        size = torch.stack(
-            [torch.stack([g.abs().sum().cpu() for g in slope(probe)[1]]) for probe in t]
-        )
-        worst, best = (t.gather(0, at[None])[0] for at in (size.argmin(0), size.argmax(0)))
+        def norms(t: Tensor) -> Tensor:
+            return torch.stack([g.abs().sum().cpu() for g in slope(t)[1]])
+
+        t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])  # probes x photos
+        norm = torch.stack([norms(probe) for probe in t])
+        worst, best = (t.gather(0, at[None])[0] for at in (norm.argmin(0), norm.argmax(0)))
         for i, middle in zip(ids, worst.clamp(DELTA_T, T - DELTA_T).tolist(), strict=True):
             allowed[i, middle - DELTA_T : middle + DELTA_T] = False
-        value, found = slope(best)
-        for k, g in zip(still, found, strict=True):
+        value, best_grads = slope(best)
+        for k, g in zip(going_on, best_grads, strict=True):
             grads[k] = g
         return value, grads
 
     pgd.ascend(
         photos,
-        round_of,
+        one_round,
         budget=budget,
         step=step,
         steps=rounds,
@@ -93,14 +97,16 @@ def searched(
     rng: torch.Generator,
     state: RunState,
 ) -> dict[str, Tensor]:
-    """A search for each surrogate as it was given, by "T 0", "T 1" and so on; what an interrupted
-    protection found, it keeps.
+    """Search with each surrogate as it was given, or take what an interrupted protection found.
+
+    Returns:
+        Timesteps (photos x timesteps, bool) by "T 0", "T 1" and so on, in the surrogates' order.
     """
     _, saved = state.resume(rng)
+    if saved:
+        return {f"T {j}": saved[f"T {j}"] for j in range(len(surrogates))}
     return {
-        f"T {j}": saved[f"T {j}"]
-        if saved
-        else search(
+        f"T {j}": search(
             ldm,
             photos,
             prompt,
@@ -115,5 +121,9 @@ def searched(
 
 
 def draw(allowed: Tensor, rng: torch.Generator) -> Tensor:
-    """One of the allowed timesteps for each photo, all alike likely; allowed is n x timesteps."""
+    """Draw one of the allowed timesteps for each photo, all alike likely.
+
+    >>> draw(torch.eye(3, 1000, dtype=torch.bool), torch.Generator().manual_seed(0))
+    tensor([0, 1, 2])
+    """
     return torch.multinomial(allowed.float(), 1, generator=rng)[:, 0]

@@ -1,5 +1,6 @@
-"""The size photos are perturbed at: their own, up to a limit that keeps memory bounded whatever a
-camera makes.
+"""The size that photos are perturbed at, and the rounding of a perturbation within its budget.
+
+Photos are perturbed at their own size, up to a limit that keeps memory bounded.
 """
 
 from __future__ import annotations
@@ -13,14 +14,24 @@ from torch import Tensor
 from cloakwork.photos.tensors import as_float
 
 # Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the
-# photo) is enlarged:
-# thieves' loaders shrink photos to 512 or 1024 px anyway.
+# photo) is enlarged: attackers' loaders shrink photos to 512 or 1024 px anyway.
 WORK_SIDE = 1024
 STRIP = 256  # rows
 
 
 def working_copy(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
-    """uint8 3 x H x W to float in [0, 1], its shorter side at most `side`."""
+    """Return the copy of a photo that a perturbation is computed on.
+
+    Args:
+        pixels: 3 x H x W, uint8.
+        side: longest allowed short side, pixels.
+
+    Returns:
+        3 x h x w, float32, in [0, 1], with its short side at most `side`.
+
+    >>> working_copy(torch.zeros(3, 400, 600, dtype=torch.uint8), side=100).shape
+    torch.Size([3, 100, 150])
+    """
     x = as_float(pixels)
     scale = side / min(x.shape[-2:])
     if scale >= 1:
@@ -30,14 +41,25 @@ def working_copy(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
 
 
 def apply_perturbation(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
-    """The photo (uint8, 3 x H x W) plus a perturbation of its own or of its working size, rounded
-    within the budget; uint8.
+    """Add a perturbation to a photo and round the sum within the budget.
+
+    Args:
+        pixels: 3 x H x W, uint8.
+        delta: 3 x h x w, float, in units of the pixel range, of the photo's size or of its working
+            copy's.
+        budget: largest change of a pixel, 1/255.
+
+    Returns:
+        3 x H x W, uint8.
+
+    >>> grey = torch.full((3, 64, 64), 128, dtype=torch.uint8)
+    >>> apply_perturbation(grey, torch.full((3, 32, 32), 0.1), budget=8).unique().tolist()
+    [136]
     """
     if delta.shape != pixels.shape:
         delta = F.interpolate(delta[None], pixels.shape[-2:], mode="bilinear")[0]
-    strips = zip(
-        pixels.split(STRIP, dim=-2), delta.split(STRIP, dim=-2), strict=True
-    )  # floats of a strip at a time
+    # floats of a strip at a time
+    strips = zip(pixels.split(STRIP, dim=-2), delta.split(STRIP, dim=-2), strict=True)
     return torch.cat([round_within(as_float(p) + d, p, budget) for p, d in strips], dim=-2)
 
 
@@ -57,6 +79,11 @@ def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
 
     Raises:
         ValueError: a pixel is NaN or infinite; rounding it would hide that a protection has failed.
+
+    >>> original = torch.full((3, 1, 2), 100, dtype=torch.uint8)
+    >>> wanted = torch.tensor([103.7, 140.0]).expand(3, 1, 2) / 255
+    >>> round_within(wanted, original, budget=12.75)[0].tolist()
+    [[103, 112]]
     """
     if not pixels.isfinite().all():
         raise ValueError("pixels hold NaN or infinity: the computation that made them has failed")

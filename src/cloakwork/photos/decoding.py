@@ -1,6 +1,4 @@
-"""From a file of a photo to upright RGB pixels: every format, every odd file, one clear sentence
-for each refusal.
-"""
+"""Decode the file of a photo to upright RGB pixels, or refuse it with one clear sentence."""
 
 from __future__ import annotations
 
@@ -29,9 +27,8 @@ MAX_PIXELS = 200_000_000
 MIN_SIDE = 64  # pixels; below it the autoencoders of diffusion models have nothing to work on
 
 # Pillow has this one knob for the whole process: it warns beyond the limit and fails beyond twice
-# of it. Its own limit would
-# warn about photos of 90 megapixels and refuse those of 180; decode() turns the warning into a
-# refusal as well.
+# of it. Its own limit would warn about photos of 90 megapixels and refuse those of 180; decode()
+# turns the warning into a refusal as well.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -51,9 +48,7 @@ UPRIGHT = {
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """An upright image of mode RGB or RGBA, and what is kept of the file's metadata (see
-    images.Photo).
-    """
+    """An upright image of mode RGB or RGBA, and the metadata that is kept (see `photo.Photo`)."""
 
     image: Image.Image
     icc: bytes | None
@@ -63,7 +58,7 @@ class Decoded:
 
 
 def decode(path: Path) -> Decoded:
-    """Decode one photo; see images.load.
+    """Decode one photo; see `photo.load_photo`.
 
     Raises:
         UserError: one sentence that says what is wrong with the file.
@@ -87,7 +82,8 @@ def decode(path: Path) -> Decoded:
         ) from None
     except UnidentifiedImageError:
         raise UserError(_unidentified(path)) from None
-    except Exception as error:  # a damaged file makes decoders raise nearly anything: OSError, SyntaxError, struct.error, ...
+    except Exception as error:
+        # a damaged file makes decoders raise nearly anything: OSError, SyntaxError, struct.error
         raise UserError(
             f"{path} is damaged or cut short ({error}); fetch it again from where it came from."
         ) from None
@@ -105,6 +101,7 @@ def _decode(path: Path, image: Image.Image) -> Decoded:
 
 
 def _check_file(path: Path) -> None:
+    """Refuse what is no file, before it is opened."""
     if os.path.isdir(path):
         raise UserError(
             f"{path} is a folder where the file of one photo is needed; name a photo in it."
@@ -113,7 +110,8 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path} does not exist; check the spelling, or name another photo.")
     if not os.path.isfile(path):  # a pipe would make us wait for ever
         raise UserError(
-            f"{path} is not a file (but a broken link, a pipe or a device); name the file of a photo."
+            f"{path} is not a file (but a broken link, a pipe or a device); "
+            "name the file of a photo."
         )
     if os.path.getsize(path) == 0:
         raise UserError(f"{path} is empty (0 bytes); fetch it again from where it came from.")
@@ -121,8 +119,9 @@ def _check_file(path: Path) -> None:
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """The decoders that may see a file: fewer than Pillow has, so that an exotic one is never
-    reached by a crafted file.
+    """Return the decoders that may see a file.
+
+    They are fewer than Pillow has, so that a crafted file never reaches an exotic one.
     """
     formats = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
     try:
@@ -133,10 +132,17 @@ def _formats() -> tuple[str, ...]:
 
 
 def _unidentified(path: Path) -> str:
+    """Return the sentence about a file that no decoder knows."""
     if path.suffix.lower() in (".heic", ".heif") and "HEIF" not in _formats():
-        return f"{path} needs the plug-in for HEIC photos; run: pip install pillow-heif, or save it as JPEG or PNG."
+        return (
+            f"{path} needs the plug-in for HEIC photos; "
+            "run: pip install pillow-heif, or save it as JPEG or PNG."
+        )
     known = "JPEG, PNG, WebP, TIFF, BMP, AVIF, HEIC"
-    return f"{path} is not a photo in a known format ({known}), or its beginning is damaged; save it anew as JPEG or PNG."
+    return (
+        f"{path} is not a photo in a known format ({known}), or its beginning is damaged; "
+        "save it anew as JPEG or PNG."
+    )
 
 
 def _check_image(path: Path, image: Image.Image) -> None:
@@ -147,25 +153,30 @@ def _check_image(path: Path, image: Image.Image) -> None:
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if frames > 1:
         raise UserError(
-            f"{path} is animated or has several pages ({frames}) where one picture is allowed; save one as PNG."
+            f"{path} is animated or has several pages ({frames}) where one picture is allowed; "
+            "save one as PNG."
         )
     if min(width, height) < MIN_SIDE:
         raise UserError(
-            f"{path} is {width} x {height} pixels where each side needs at least {MIN_SIDE}; use a larger photo."
+            f"{path} is {width} x {height} pixels where each side needs at least {MIN_SIDE}; "
+            "use a larger photo."
         )
     if (bits := _bits(image)) > 8:
         raise UserError(
-            f"{path} has {bits} bits per channel where 8 are allowed; save an 8-bit copy and protect that one."
+            f"{path} has {bits} bits per channel where 8 are allowed; "
+            "save an 8-bit copy and protect that one."
         )
     if image.mode not in MODES:
         raise UserError(
-            f"{path} has the colour model {image.mode} where grey, RGB or CMYK is allowed; save it as RGB."
+            f"{path} has the colour model {image.mode} where grey, RGB or CMYK is allowed; "
+            "save it as RGB."
         )
 
 
 def _bits(image: Image.Image) -> int:
-    """Bits per channel in the file. Pillow cuts 16-bit colours to their high byte without a word,
-    so its mode tells nothing.
+    """Return the bits per channel in the file.
+
+    Pillow cuts 16-bit colours to their high byte without a word, so its mode tells nothing.
     """
     if isinstance(image, PngImageFile):
         return 16 if "16" in str(image.tile[0].args) else 8
@@ -189,8 +200,10 @@ def _rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:
-    """Convert a grey or CMYK image through its profile. None: the profile is broken or for another
-    colour model.
+    """Convert a grey or CMYK image through its profile.
+
+    Returns:
+        The image in sRGB; None where the profile is broken or for another colour model.
     """
     source = image if image.mode == "CMYK" else image.convert("L")
     try:

@@ -1,6 +1,4 @@
-"""Masks for inpainting: from files, beside their photos, at the model's size. White is what is
-painted anew.
-"""
+"""Masks for inpainting, which are white where the photo is painted anew."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from cloakwork.types import Images, Photos
 
 
 def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
-    """One mask for each photo file, 1 x H x W in {0, 1}, upright like the photo.
+    """Load one mask for each photo file.
 
     What is transparent counts as black, grey is cut at one half.
 
@@ -28,6 +26,9 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
         source: a file, which is the mask of every photo, or a folder with a file of the same name
             (any ending) for each.
         photos: the photos' files.
+
+    Returns:
+        Masks, each 1 x H x W in {0, 1}, upright and as large as its photo.
 
     Raises:
         UserError: every mask that is missing, there twice, not readable, of another size than its
@@ -45,19 +46,21 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
 
 
 def _find(source: Path, photo: Path) -> Path:
+    """Return the file of a photo's mask; see `load_masks`."""
     if not source.is_dir():
         return source
-    found = sorted(
+    masks = sorted(
         p for p in source.iterdir() if p.stem == photo.stem and p.suffix.lower() in EXTENSIONS
     )
-    if len(found) == 1:
-        return found[0]
-    if found:
+    if len(masks) == 1:
+        return masks[0]
+    if masks:
         raise UserError(
-            f"{photo} has several masks: {', '.join(map(str, found))}; leave one of them."
+            f"{photo} has several masks: {', '.join(map(str, masks))}; leave one of them."
         )
     raise UserError(
-        f"{photo} has no mask in {source}; put one there named {photo.stem}.png, white where to paint."
+        f"{photo} has no mask in {source}; "
+        f"put one there named {photo.stem}.png, white where to paint."
     )
 
 
@@ -65,8 +68,8 @@ def _load(path: Path, photo: Path) -> Tensor:
     loaded, size = load_photo(path), load_photo(photo).pixels.shape
     if loaded.pixels.shape != size:
         raise UserError(
-            f"The mask {path} is {_size(loaded.pixels)} pixels where its photo {photo} is {size[2]} x {size[1]}; "
-            "make it as large as the photo."
+            f"The mask {path} is {_size(loaded.pixels)} pixels where its photo {photo} is "
+            f"{size[2]} x {size[1]}; make it as large as the photo."
         )
     light = as_float(loaded.pixels).mean(0, keepdim=True)
     if loaded.alpha is not None:
@@ -74,13 +77,14 @@ def _load(path: Path, photo: Path) -> Tensor:
     mask = (light > 0.5).float()
     if not mask.any():
         raise UserError(
-            f"The mask {path} has no white in it, so nothing would be painted; paint white where the photo may change."
+            f"The mask {path} has no white in it, so nothing would be painted; "
+            "paint white where the photo may change."
         )
     return mask
 
 
 def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: float) -> Images:
-    """Masks as a model sees them, n x 1 x size x size in {0, 1}: cut and resized like their photos.
+    """Cut and resize masks like their photos.
 
     Args:
         masks: each 1 x H x W, of its photo's size; None: a centred square.
@@ -88,9 +92,15 @@ def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: fl
         size: of the model's pictures, pixels.
         centre: side of the centred square, share of `size`.
 
+    Returns:
+        The masks as a model sees them, n x 1 x size x size in {0, 1}.
+
     Raises:
         UserError: another number of masks than of photos, other sizes, no white where the model
             looks, or no such share.
+
+    >>> preprocess_masks(None, [torch.zeros(3, 8, 8)], size=4, centre=0.5)[0, 0].tolist()
+    [[0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 0.0]]
     """
     if masks is None:
         return _square(size, centre).repeat(len(photos), 1, 1, 1)
@@ -99,7 +109,8 @@ def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: fl
             f"There are {len(masks)} masks for {len(photos)} photos; give one mask for each photo."
         )
     faults = [
-        f"Mask {i} is {_size(m)} pixels where its photo is {_size(p)}; make it as large as the photo."
+        f"Mask {i} is {_size(m)} pixels where its photo is {_size(p)}; "
+        "make it as large as the photo."
         for i, (m, p) in enumerate(zip(masks, photos, strict=True), 1)
         if m.shape[-2:] != p.shape[-2:]
     ]
@@ -107,7 +118,8 @@ def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: fl
         raise UserError(*faults)
     seen = (preprocess(masks, size) > 0.5).float()
     faults = [
-        f"Mask {i} has no white in the centre square of its photo, which is all that the model sees; paint white there."
+        f"Mask {i} has no white in the centre square of its photo, "
+        "which is all that the model sees; paint white there."
         for i, m in enumerate(seen, 1)
         if not m.any()
     ]
@@ -117,14 +129,22 @@ def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: fl
 
 
 def masks_to_latents(m: Images, scale: int) -> Tensor:
-    """n x 1 x S/scale x S/scale: 1 where any pixel of the latent's is 1."""
+    """Shrink masks (n x 1 x S x S in {0, 1}) to the size of latents.
+
+    Returns:
+        n x 1 x S/scale x S/scale: 1 where any pixel of the latent's is 1.
+
+    >>> masks_to_latents(torch.tensor([[[[0.0, 0, 0, 1], [0, 0, 0, 0]]]]), 2).tolist()
+    [[[[0.0, 1.0]]]]
+    """
     return F.max_pool2d(m, scale)
 
 
 def _square(size: int, share: float) -> Tensor:
     if not 0 < share <= 1:
         raise UserError(
-            f"The centred mask's side is {share:g} of the picture's where more than 0 and at most 1 is allowed."
+            f"The centred mask's side is {share:g} of the picture's; "
+            "more than 0 and at most 1 is allowed."
         )
     side = max(1, round(size * share))
     top = (size - side) // 2

@@ -65,8 +65,7 @@ class Photo:
 
 
 def load_photo(path: Path | str) -> Photo:
-    """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC where the plug-in pillow-heif is
-    installed.
+    """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC with the plug-in pillow-heif.
 
     Palettes become RGB (with alpha, where colours are transparent); grey and CMYK become sRGB
     through their own profile.
@@ -78,9 +77,8 @@ def load_photo(path: Path | str) -> Photo:
     """
     path = Path(path)
     decoded = decode(path)
-    planes = np.ascontiguousarray(
-        np.asarray(decoded.image).transpose(2, 0, 1)
-    )  # 3 or 4 planes: red, green, blue, alpha
+    # 3 or 4 planes: red, green, blue, alpha
+    planes = np.ascontiguousarray(np.asarray(decoded.image).transpose(2, 0, 1))
     digest = hashlib.sha256(repr(planes.shape).encode())
     digest.update(planes.data)
     tensor = torch.from_numpy(planes)
@@ -97,8 +95,9 @@ def load_photo(path: Path | str) -> Photo:
 
 
 def check_target(photo: Photo, path: Path) -> None:
-    """Refuse a file that could not hold the photo; call it before a long computation, `save` calls
-    it in any case.
+    """Refuse a file that could not hold the photo.
+
+    `save_photo` calls it in any case; call it before a long computation too.
 
     Raises:
         UserError: the ending is unknown, the file is the photo itself, or the format cannot hold
@@ -107,7 +106,7 @@ def check_target(photo: Photo, path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
         raise UserError(
-            f"{path} ends in '{path.suffix}' where one of {', '.join(FORMATS)} is allowed; choose one of them."
+            f"{path} ends in '{path.suffix}'; allowed are {', '.join(FORMATS)}; choose one of them."
         )
     if path.exists() and photo.path.exists() and path.samefile(photo.path):
         raise UserError(
@@ -115,11 +114,13 @@ def check_target(photo: Photo, path: Path) -> None:
         )
     if photo.alpha is not None and FORMATS[suffix] in ("JPEG", "BMP") and (photo.alpha < 255).any():
         raise UserError(
-            f"{photo.path} has transparent parts, which {suffix} cannot hold; choose .png, .webp or .tif."
+            f"{photo.path} has transparent parts, which {suffix} cannot hold; "
+            "choose .png, .webp or .tif."
         )
     if photo.icc is not None and FORMATS[suffix] == "BMP":
         raise UserError(
-            f"{photo.path} has a colour profile, which .bmp cannot hold; choose .png, .webp or .tif."
+            f"{photo.path} has a colour profile, which .bmp cannot hold; "
+            "choose .png, .webp or .tif."
         )
 
 
@@ -132,8 +133,7 @@ def save_photo(
     strip_metadata: bool = False,
     force: bool = False,
 ) -> None:
-    """Write pixels with the transparency, colour profile and metadata of a photo; the ending of the
-    path is the format.
+    """Write pixels with the transparency, colour profile and metadata of a photo.
 
     The file appears whole or not at all, also when the disk is full. Every format but JPEG is
     lossless.
@@ -141,7 +141,8 @@ def save_photo(
     Args:
         pixels: 3 x H x W, uint8, RGB, of the photo's size.
         photo: the original.
-        path: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp; missing folders are made.
+        path: its ending is the format: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp. Missing
+            folders are made.
         quality: of JPEG, 1 to 100; its colours are not subsampled (4:4:4).
         strip_metadata: drop EXIF, XMP and resolution. The colour profile stays: without it the
             colours would change.
@@ -163,7 +164,11 @@ def save_photo(
 
 
 def check_quality(quality: int) -> None:
-    """Raises UserError for a quality that no lossy format has."""
+    """Refuse a JPEG quality that is not 1 to 100.
+
+    Raises:
+        UserError: the quality is out of range.
+    """
     if not 1 <= quality <= 100:
         raise UserError(
             f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice."
@@ -171,28 +176,34 @@ def check_quality(quality: int) -> None:
 
 
 def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:
-    """What a file at `path` would hold of these pixels (3 x H x W, uint8), without writing it."""
+    """Encode and decode pixels as `save_photo` would, without writing a file.
+
+    Args:
+        pixels: 3 x H x W, uint8, RGB, of the photo's size.
+        photo: the original.
+        path: its ending is the format.
+        quality: of JPEG, 1 to 100.
+
+    Returns:
+        3 x H x W, uint8: what a file at `path` would hold.
+    """
     content = _encode(pixels, photo, path, quality, True)
     return pixels_of_pil(Image.open(io.BytesIO(content)))
 
 
 def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:
+    """Return the content of a photo's file; see `save_photo`."""
     format = FORMATS[path.suffix.lower()]
-    holds_alpha = format not in (
-        "JPEG",
-        "BMP",
-    )  # an alpha that is opaque throughout says nothing, and may go
+    # an alpha that is opaque throughout says nothing, and may go
+    holds_alpha = format not in ("JPEG", "BMP")
     alpha = [photo.alpha[None]] if photo.alpha is not None and holds_alpha else []
     planes = torch.cat([pixels.cpu(), *alpha]).permute(1, 2, 0).contiguous()
     options = {
         "PNG": {},
         "JPEG": {"quality": quality, "subsampling": "4:4:4"},
-        "WEBP": {
-            "lossless": True,
-            "exact": True,
-        },  # exact: colours under transparent parts are kept too
-        # not compressed: the compressing writer cannot hold the camera's and the place's part of
-        # EXIF
+        # exact: colours under transparent parts are kept too
+        "WEBP": {"lossless": True, "exact": True},
+        # the compressing writer cannot hold the camera's and the place's part of EXIF
         "TIFF": {},
         "BMP": {},
     }[format]
@@ -203,10 +214,8 @@ def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metada
     file = io.BytesIO()
     try:
         Image.fromarray(planes.numpy()).save(file, format, **options)
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # a side or a block of metadata beyond what the format can count
+    except (OSError, ValueError) as error:
+        # a side or a block of metadata beyond what the format can count
         raise UserError(
             f"{photo.path} does not fit into {path.suffix} ({error}); choose .png."
         ) from None
@@ -214,7 +223,7 @@ def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metada
 
 
 def _metadata_options(photo: Photo, format: str) -> dict[str, object]:
-    """Pillow takes XMP in another way for each format."""
+    """Return Pillow's options for the metadata; it takes XMP in another way for each format."""
     options: dict[str, object] = {"dpi": photo.dpi} if photo.dpi is not None else {}
     if format == "TIFF":
         tags = Image.Exif()

@@ -1,5 +1,4 @@
-"""Random differentiable transformations: what a thief's data loader does to a photo, as part of the
-gradient's path.
+"""Random differentiable transformations, as an attacker's data loader does them to a photo.
 
 Expectation over transformation (Athalye et al., arXiv 1707.07397). Parameters are drawn for each
 photo on its own.
@@ -20,9 +19,7 @@ from cloakwork.types import Images, Photos
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a thief reads photos. The default resizes and crops the centre, like the published
-    trainers.
-    """
+    """How an attacker reads photos: resized and cut at the centre, as the published trainers do."""
 
     crop: Literal["centre", "slide"] = "centre"
     """where the square is cut: the middle, or anywhere along the photo's long side"""
@@ -43,27 +40,39 @@ SLIDE = Preprocessing(crop="slide")  # for PGD: no strip of an oblong photo stay
 
 
 def preprocess(
-    photos: Photos, size: int, how: Preprocessing = CENTRE, rng: torch.Generator | None = None
+    photos: Photos, size: int, loader: Preprocessing = CENTRE, rng: torch.Generator | None = None
 ) -> Images:
-    """Photos (each 3 x H x W in [0, 1], any sizes) as a model sees them: n x 3 x size x size,
-    differentiable.
+    """Cut and resize photos to the pictures that a model sees; differentiable.
 
-    `rng` decides everything random; it may be None for a loader without randomness.
+    Args:
+        photos: each 3 x H x W in [0, 1], of any size.
+        size: side of the model's pictures, pixels.
+        loader: what the loader does.
+        rng: decides everything random; None for a loader without randomness.
+
+    Returns:
+        n x 3 x size x size in [0, 1].
+
+    >>> preprocess([torch.zeros(3, 40, 60), torch.zeros(3, 90, 50)], size=32).shape
+    torch.Size([2, 3, 32, 32])
     """
-    return augment(torch.stack([_resize(_crop(p, how, rng), size) for p in photos]), how, rng)
+    return augment(torch.stack([_resize(_crop(p, loader, rng), size) for p in photos]), loader, rng)
 
 
-def augment(x: Images, how: Preprocessing, rng: torch.Generator | None = None) -> Images:
-    """What a loader does after it has cut and resized (flip, blur, JPEG) to n x 3 x h x w in [0,
-    1].
+def augment(x: Images, loader: Preprocessing, rng: torch.Generator | None = None) -> Images:
+    """Flip, blur and compress pictures (n x 3 x h x w in [0, 1]) that are cut and resized already.
+
+    >>> x = torch.tensor([0.0, 1.0]).expand(1, 3, 1, 2)
+    >>> augment(x, Preprocessing(flip=1.0), torch.Generator())[0, 0].tolist()
+    [[1.0, 0.0]]
     """
-    if how.flip:
-        flips = torch.rand(len(x), generator=rng) < how.flip
+    if loader.flip:
+        flips = torch.rand(len(x), generator=rng) < loader.flip
         x = torch.where(flips.to(x.device)[:, None, None, None], x.flip(-1), x)
-    if how.blur:
-        x = _blur(x, how.blur, _uniform(len(x), how.blur_sigma, rng).to(x.device))
-    if how.jpeg:
-        x = jpeg(x, _uniform(len(x), how.jpeg, rng).to(x.device))
+    if loader.blur:
+        x = _blur(x, loader.blur, _uniform(len(x), loader.blur_sigma, rng).to(x.device))
+    if loader.jpeg:
+        x = jpeg(x, _uniform(len(x), loader.jpeg, rng).to(x.device))
     return x
 
 
@@ -71,16 +80,15 @@ def _uniform(n: int, span: tuple[float, float], rng: torch.Generator | None) -> 
     return span[0] + (span[1] - span[0]) * torch.rand(n, generator=rng)
 
 
-def _crop(photo: Tensor, how: Preprocessing, rng: torch.Generator | None) -> Tensor:
-    """A square of the photo: the centre, or one whose place (and size, with zoom) is drawn."""
+def _crop(photo: Tensor, loader: Preprocessing, rng: torch.Generator | None) -> Tensor:
+    """Cut a square of the photo: the centre, or one whose place (and size, with zoom) is drawn."""
     height, width = photo.shape[-2:]
     side = min(height, width)
     fy = fx = 0.5
-    if how.zoom < 1:
-        side = max(
-            1, round(side * (how.zoom + (1 - how.zoom) * torch.rand((), generator=rng).item()))
-        )
-    if how.crop == "slide" or how.zoom < 1:
+    if loader.zoom < 1:
+        share = loader.zoom + (1 - loader.zoom) * torch.rand((), generator=rng).item()
+        side = max(1, round(side * share))
+    if loader.crop == "slide" or loader.zoom < 1:
         # beyond the ends and back: otherwise the outermost strips would hardly ever be seen
         fy, fx = (1.5 * torch.rand(2, generator=rng) - 0.25).clamp(0, 1).tolist()
     top, left = round((height - side) * fy), round((width - side) * fx)
@@ -88,7 +96,7 @@ def _crop(photo: Tensor, how: Preprocessing, rng: torch.Generator | None) -> Ten
 
 
 def _resize(square: Tensor, size: int) -> Tensor:
-    """Bilinear with antialiasing, as PIL and the trainers do it.
+    """Resize bilinearly with antialiasing, as PIL and the trainers do.
 
     As two matrix products: F.interpolate's own backward is missing on mps and adds up in any order
     on cuda.
@@ -102,7 +110,7 @@ def _resize(square: Tensor, size: int) -> Tensor:
 
 @lru_cache(maxsize=256)
 def _resize_weights(side: int, size: int) -> Tensor:
-    """size x side: what each pixel of the result takes from each of the source."""
+    """Compute what each pixel of the result takes from each of the source, size x side."""
     return F.interpolate(
         torch.eye(side)[None, None], (size, side), mode="bilinear", antialias=True
     )[0, 0]
@@ -115,9 +123,13 @@ def _blur(x: Images, kernel: int, sigma: Tensor) -> Images:
 
 
 def jpeg(x: Images, quality: Tensor) -> Images:
-    """JPEG of n pictures, a quality each, with straight-through rounding (kornia).
+    """Compress n pictures as JPEG, a quality each, with straight-through rounding (kornia).
 
     Sides are padded to the 16 px that chroma subsampling needs.
+
+    Args:
+        x: n x 3 x h x w in [0, 1].
+        quality: n qualities, 1 to 100.
     """
     from kornia.enhance import jpeg_codec_differentiable
 

@@ -1,4 +1,4 @@
-"""Which photos belong together, and where each one goes.
+"""Sets of photos that belong together, and where each photo's result goes.
 
 A folder is one set and its subfolders are further sets, mirrored in the output; loose files
 together are one set.
@@ -39,8 +39,7 @@ class PhotoSet:
 def find_sets(
     photos: Sequence[Path | str], out: Path | str, *, each: bool = False, suffix: str = ".png"
 ) -> list[PhotoSet]:
-    """Find the photo sets among files, folders and patterns such as "trip/*.jpg". No file is
-    opened.
+    """Find the photo sets among files, folders and patterns. No file is opened.
 
     One folder alone is mirrored into `out` itself; several folders, or folders beside loose files,
     go to subfolders of their own names. Hidden files and folders are passed over, and so are files
@@ -48,10 +47,10 @@ def find_sets(
     not depend on the order of the arguments.
 
     Args:
-        photos: files, folders and patterns.
+        photos: files, folders and patterns such as "trip/*.jpg".
         out: folder for the results; it need not exist.
         each: make every photo a set of its own; sets then share the names of their folders.
-        suffix: ending of the results, one of images.FORMATS.
+        suffix: ending of the results, one of `photo.FORMATS`.
 
     Returns:
         The sets: of loose files first, then of folders in the order of their paths, each followed
@@ -87,11 +86,12 @@ def find_sets(
 
 
 def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet], list[str]]:
-    """Load every photo once, so that all faults are known before a long computation starts. One
-    photo is held at a time.
+    """Load every photo once, so that all faults are known before a long computation starts.
+
+    One photo is held at a time.
 
     Args:
-        sets: from find_sets.
+        sets: from `find_sets`.
         skip_bad: leave bad photos out instead of raising.
 
     Returns:
@@ -104,16 +104,16 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     good: list[PhotoSet] = []
     faults: list[str] = []
     for photo_set in sets:
-        kept = []
+        loadable = []
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
                 check_target(load_photo(file), output)
             except UserError as error:
                 faults.extend(error.sentences)
             else:
-                kept.append((file, output))
-        if kept:
-            files, outputs = zip(*kept, strict=True)
+                loadable.append((file, output))
+        if loadable:
+            files, outputs = zip(*loadable, strict=True)
             good.append(replace(photo_set, files=files, outputs=outputs))
     if faults and not (skip_bad and good):
         raise UserError(*faults)
@@ -121,18 +121,24 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
 
 
 def load_sets(folder: Path | str) -> list[PhotoSet]:
-    """The photo sets of a folder (or file, or pattern) to which nothing is going to be written;
-    every photo loads.
+    """Find the photo sets of a folder, a file or a pattern for which nothing will be written.
+
+    Every photo loads.
 
     Raises:
-        UserError: as `find_sets` and `load_all`.
+        UserError: as of `find_sets` and `load_all`.
     """
     return load_all(find_sets([folder], NOWHERE), skip_bad=False)[0]
 
 
 def refuse_report_among_photos(out: Path, *folders: Path | str | None) -> None:
-    """Refuses a folder for reports that is a file, or one of the photos' folders or in one, where
-    pictures would become photos.
+    """Refuse a folder for reports whose pictures would become photos, or that is a file.
+
+    It may not be one of the photos' folders, nor lie in one.
+
+    Args:
+        out: the folder for reports.
+        folders: of photos; None counts as no folder.
 
     Raises:
         UserError: one sentence for each such folder.
@@ -151,31 +157,29 @@ def refuse_report_among_photos(out: Path, *folders: Path | str | None) -> None:
 
 
 def _no_folder(out: Path) -> list[str]:
+    """Return the fault of an output folder that is something else; none of one still to be made."""
     if not os.path.lexists(out) or os.path.isdir(out):
         return []
     return [f"The output {out} is a file where a folder is needed; name another folder."]
 
 
 def _inside(out: Path, folder: Path) -> list[str]:
+    """Return the fault of an output folder that is the input folder or lies in it."""
     if not _real(out).is_relative_to(_real(folder)):
         return []
-    where = (
-        "is the input folder"
-        if _real(out) == _real(folder)
-        else f"lies in the input folder {folder}"
-    )
+    same = _real(out) == _real(folder)
+    where = "is the input folder" if same else f"lies in the input folder {folder}"
     return [
-        f"The output folder {out} {where}, so results would become inputs; choose a folder outside of it."
+        f"The output folder {out} {where}, so results would become inputs; "
+        "choose a folder outside of it."
     ]
 
 
 def photo_files(folder: Path) -> list[Path]:
-    """The photos that lie in a folder itself, by name; none where there is no such folder."""
-    return (
-        sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
-        if folder.is_dir()
-        else []
-    )
+    """List the photos that lie in a folder itself, by name; none where there is no such folder."""
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
 
 
 def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path], set[Path]]:
@@ -196,22 +200,22 @@ def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path],
 
 
 def _matches(pattern: str) -> list[Path]:
-    """Photos (by their ending) and folders that match; hidden ones only where the pattern itself
-    names them.
+    """List photos (by their ending) and folders that match a pattern.
+
+    Hidden ones are listed only where the pattern itself names them.
     """
     path = Path(pattern)
     if not set(pattern) & set("*?["):
         return []
     try:
-        found = list(
-            Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-        )  # does not follow links to folders in "**"
+        # does not follow links to folders in "**"
+        matches = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
     except ValueError:  # such as "a**.jpg"
         return []
     named = set(path.parts)
     shown = [
         match
-        for match in found
+        for match in matches
         if not any(part.startswith(".") and part not in named for part in match.parts)
     ]
     return [match for match in shown if match.is_dir() or match.suffix.lower() in EXTENSIONS]
@@ -225,7 +229,8 @@ def _groups(
     for file in sorted(files):
         if _real(file.parent).is_relative_to(out_real) or _real(file).is_relative_to(out_real):
             faults.append(
-                f"{file} lies in the output folder {out}; choose an output folder without originals."
+                f"{file} lies in the output folder {out}; "
+                "choose an output folder without originals."
             )
     walks = {}
     for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
@@ -240,11 +245,13 @@ def _groups(
     for folder, walk in walks.items():
         if (other := by_name.setdefault(folder.name, folder)) != folder:
             faults.append(
-                f"{other} and {folder} would share the output folder {out / folder.name}; name them in two runs."
+                f"{other} and {folder} would share the output folder {out / folder.name}; "
+                "name them in two runs."
             )
         if not any(members for _, members in walk):
             faults.append(
-                f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); name a folder that does."
+                f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); "
+                "name a folder that does."
             )
         groups += [
             (name if alone else f"{folder.name}/{name}".rstrip("/"), members)
@@ -256,19 +263,22 @@ def _groups(
 def _walk(
     folder: Path, name: str, out: Path, seen: dict[Path, Path], faults: list[str]
 ) -> Iterator[tuple[str, list[Path]]]:
-    """Yield the name and the photos of a folder and all folders below it; `seen` guards against
-    links that lead back.
+    """Yield the name and the photos of a folder and of all folders below it.
+
+    `seen` guards against links that lead back.
     """
     real = _real(folder)
     if real in seen:
         faults.append(
-            f"{folder} and {seen[real]} are the same folder by way of a symbolic link; remove the link."
+            f"{folder} and {seen[real]} are the same folder by way of a symbolic link; "
+            "remove the link."
         )
         return
     seen[real] = folder
     if real.is_relative_to(_real(out)):
         faults.append(
-            f"{folder} lies in the output folder {out}, so results would become inputs; choose another output folder."
+            f"{folder} lies in the output folder {out}, so results would become inputs; "
+            "choose another output folder."
         )
         return
     try:
@@ -289,6 +299,7 @@ def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet
 
 
 def _collisions(sets: list[PhotoSet]) -> list[str]:
+    """Return the faults of photos whose results would be the same file."""
     sources: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
     for photo_set in sets:
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
@@ -303,7 +314,8 @@ def _collisions(sets: list[PhotoSet]) -> list[str]:
 
 
 def _real(path: Path) -> Path:
-    """The path without symbolic links; unlike Path.resolve it takes links that lead nowhere and in
-    circles.
+    """Return the path without symbolic links.
+
+    Unlike Path.resolve it takes links that lead nowhere and in circles.
     """
     return Path(os.path.realpath(path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -13,13 +13,22 @@ from cloakwork.files import atomic_write
 from cloakwork.photos.tensors import side_by_side, to_pil
 from cloakwork.types import Photos
 
+COLUMNS = 8  # pictures side by side on a sheet
+ROWS = 24  # photos on a contact sheet
+THUMBNAIL = 256  # pixels
+
 
 def attack_sheet(pictures: Tensor, prompts: Sequence[str], path: Path) -> None:
-    """A PNG of n x 3 x H x W pictures, each prompt above those that it gave."""
-    grids, head = (
-        [side_by_side(got, COLUMNS) for got in pictures.split(len(pictures) // len(prompts))],
-        24,
-    )
+    """Write a PNG of pictures, each prompt above those that were drawn for it.
+
+    Args:
+        pictures: n x 3 x H x W in [0, 1], in the prompts' order, as many for each.
+        prompts: the texts.
+        path: of the PNG.
+    """
+    head = 24
+    each = len(pictures) // len(prompts)
+    grids = [side_by_side(of_prompt, COLUMNS) for of_prompt in pictures.split(each)]
     sheet = Image.new("RGB", (grids[0].width, sum(head + grid.height for grid in grids)), "white")
     draw, font, top = ImageDraw.Draw(sheet), ImageFont.load_default(14), 0
     for prompt, grid in zip(prompts, grids, strict=True):
@@ -30,26 +39,18 @@ def attack_sheet(pictures: Tensor, prompts: Sequence[str], path: Path) -> None:
         sheet.save(part, "PNG")
 
 
-COLUMNS = 8  # pictures side by side on a sheet
-
-
 def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
-    """Pictures as in `images.side_by_side`, in a PNG that appears whole or not at all."""
+    """Write pictures as of `tensors.side_by_side` to a PNG that appears whole or not at all."""
     with atomic_write(path) as part:
         side_by_side(pictures, columns).save(part, "PNG")
-
-
-THUMBNAIL = 256  # pixels
-
-
-ROWS = 24  # photos on a contact sheet
 
 
 def contact_sheet(
     names: Sequence[str], columns: Mapping[str, Photos], gain: float, path: Path
 ) -> None:
-    """A PNG with a row for each photo: the columns, then what the last has that the first has not,
-    around mid-grey, amplified.
+    """Write a PNG with a row for each photo: the columns, then the amplified difference.
+
+    The difference is what the last column has and the first has not, around mid-grey.
 
     Args:
         names: of the photos.
@@ -78,31 +79,44 @@ def contact_sheet(
 def before_and_after(
     names: Sequence[str], originals: Photos, protected: Photos, budget: float, path: Path
 ) -> None:
-    """The contact sheet of protected photos."""
+    """Write the contact sheet of protected photos; see `contact_sheet`."""
     contact_sheet(names, {"original": originals, "protected": protected}, gain_for(budget), path)
 
 
 def gain_for(budget: float) -> float:
-    """How far a change has to be amplified so that the budget (1/255) fills the range."""
+    """Compute the gain with which a change of the budget (1/255) fills the range.
+
+    >>> gain_for(8.5)
+    15.0
+    """
     return 127.5 / max(budget, 1)
 
 
 def amplified(after: Tensor, before: Tensor, gain: float) -> Tensor:
-    """What was changed, around mid-grey."""
+    """Compute the amplified difference of two pictures around mid-grey, cut to [0, 1].
+
+    >>> import torch
+    >>> before, after = torch.tensor([0.5, 0.5, 0.25]), torch.tensor([0.5, 0.625, 0.75])
+    >>> amplified(after, before, gain=2).tolist()
+    [0.5, 0.75, 1.0]
+    """
     return ((after - before) * gain + 0.5).clamp(0, 1)
 
 
 def thumbnail(photo: Tensor) -> Tensor:
-    """The middle of a photo at THUMBNAIL px or less, cut and not shrunk more than fourfold, so that
-    a pattern stays visible.
+    """Cut the middle of a photo (3 x H x W in [0, 1]), at most THUMBNAIL pixels a side.
+
+    It is not shrunk more than fourfold first, so that a pattern stays visible.
+
+    >>> import torch
+    >>> thumbnail(torch.zeros(3, 300, 600)).shape
+    torch.Size([3, 128, 256])
     """
     height, width = photo.shape[-2:]
     scale = min(1.0, max(0.25, THUMBNAIL / max(height, width)))
     if scale < 1:
         size = (round(height * scale), round(width * scale))
-        photo = torch.nn.functional.interpolate(photo[None], size, mode="bilinear", antialias=True)[
-            0
-        ]
+        photo = F.interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
     height, width = photo.shape[-2:]
     top, left = max(0, (height - THUMBNAIL) // 2), max(0, (width - THUMBNAIL) // 2)
     return photo[..., top : top + THUMBNAIL, left : left + THUMBNAIL].clamp(0, 1)

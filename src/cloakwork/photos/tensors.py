@@ -9,28 +9,43 @@ from torch import Tensor
 
 
 def as_float(pixels: Tensor) -> Tensor:
-    """Turn uint8 pixels of any shape into float32 in [0, 1]."""
+    """Turn uint8 pixels of any shape into float32 in [0, 1].
+
+    >>> as_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
+    [0.0, 1.0]
+    """
     return pixels.float() / 255
 
 
 def to_pil(picture: Tensor) -> Image.Image:
-    """3 x H x W in [0, 1] as an 8-bit Pillow image."""
+    """Turn a picture (3 x H x W in [0, 1]) into an 8-bit Pillow image.
+
+    >>> to_pil(torch.zeros(3, 20, 30)).size
+    (30, 20)
+    """
     return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
 
 
 def side_by_side(pictures: Tensor, columns: int) -> Image.Image:
-    """Pictures (n x 3 x H x W in [0, 1]) as one Pillow image, `columns` to a row; what the last row
-    lacks is white.
+    """Join pictures (n x 3 x H x W in [0, 1]) to one Pillow image, `columns` to a row.
+
+    What the last row lacks is white.
+
+    >>> side_by_side(torch.zeros(3, 3, 20, 30), columns=2).size
+    (60, 40)
     """
     lacking = -len(pictures) % columns
     pictures = torch.cat([pictures, pictures.new_ones((lacking, *pictures.shape[1:]))])
-    return to_pil(
-        torch.cat([torch.cat(list(row), dim=2) for row in pictures.split(columns)], dim=1)
-    )
+    rows = [torch.cat(list(row), dim=2) for row in pictures.split(columns)]
+    return to_pil(torch.cat(rows, dim=1))
 
 
 def from_pil(picture: Image.Image) -> Tensor:
-    """A Pillow image as 3 x H x W in [0, 1]."""
+    """Turn a Pillow image into 3 x H x W in [0, 1].
+
+    >>> from_pil(Image.new("RGB", (2, 1), "red")).tolist()
+    [[[1.0, 1.0]], [[0.0, 0.0]], [[0.0, 0.0]]]
+    """
     return as_float(pixels_of_pil(picture))
 
 

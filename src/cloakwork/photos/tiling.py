@@ -1,6 +1,4 @@
-"""Photos of any size through what works on squares of one size: overlapping windows, joined again
-without seams.
-"""
+"""Overlapping windows of one size that cover a photo of any size, joined again without seams."""
 
 from __future__ import annotations
 
@@ -15,10 +13,19 @@ Places = list[tuple[int, int]]  # top and left of each window, pixels
 
 
 def places(height: int, width: int, size: int, stride: int) -> Places:
-    """Where windows lie on a photo that was padded to a whole number of strides (see `cut`).
+    """Return where windows lie on a photo that is padded to a whole number of strides (see `cut`).
+
+    Args:
+        height: of the photo, pixels.
+        width: of the photo, pixels.
+        size: side of a window, pixels.
+        stride: from one window to the next, pixels.
 
     Raises:
         UserError: the photo is smaller than the window.
+
+    >>> places(40, 60, size=40, stride=20)
+    [(0, 0), (0, 20)]
     """
     if min(height, width) < size:
         raise UserError(too_small(height, width, size))
@@ -27,16 +34,24 @@ def places(height: int, width: int, size: int, stride: int) -> Places:
 
 
 def too_small(height: int, width: int, size: int) -> str:
-    """The sentence about a photo that a window does not fit on."""
+    """Return the sentence about a photo that a window does not fit on."""
     return (
-        f"A photo is {width} x {height} px, smaller than the window of {size} px that this model works on; "
+        f"A photo is {width} x {height} px, smaller than the window of {size} px "
+        "that this model works on; "
         f"enlarge it to at least {size} px on both sides, or take another purifier."
     )
 
 
 def cut(x: Tensor, at: Places, size: int) -> Images:
-    """Windows of a picture or field (c x H x W): n x c x size x size. What lies beyond its far
-    borders is its mirror image.
+    """Cut windows out of a picture; what lies beyond its far borders is its mirror image.
+
+    Args:
+        x: a picture, or any field of its shape, c x H x W.
+        at: from `places`.
+        size: side of a window, pixels.
+
+    Returns:
+        n x c x size x size.
     """
     bottom, right = (max(place[axis] for place in at) + size for axis in (0, 1))
     x = F.pad(x, (0, right - x.shape[-1], 0, bottom - x.shape[-2]), mode="reflect")
@@ -44,17 +59,30 @@ def cut(x: Tensor, at: Places, size: int) -> Images:
 
 
 def join(windows: Images, at: Places, height: int, width: int) -> Tensor:
-    """The picture (c x H x W) whose windows these are; where they overlap a window counts the less
-    the nearer its border is.
+    """Join windows to the picture that they were cut from.
+
+    Where they overlap, a window counts the less the nearer its border is.
+
+    Args:
+        windows: n x c x size x size.
+        at: from `places`.
+        height: of the picture, pixels.
+        width: of the picture, pixels.
+
+    Returns:
+        c x height x width.
+
+    >>> x = torch.rand(3, 45, 60)
+    >>> at = places(45, 60, size=40, stride=20)
+    >>> torch.allclose(join(cut(x, at, 40), at, 45, 60), x)
+    True
     """
     size = windows.shape[-1]
     ramp = torch.minimum(torch.arange(1, size + 1), torch.arange(size, 0, -1)).to(windows)
     weight = ramp[:, None] * ramp
     bottom, right = (max(place[axis] for place in at) + size for axis in (0, 1))
-    total, weights = (
-        windows.new_zeros(windows.shape[1], bottom, right),
-        windows.new_zeros(bottom, right),
-    )
+    total = windows.new_zeros(windows.shape[1], bottom, right)
+    weights = windows.new_zeros(bottom, right)
     for window, (top, left) in zip(windows, at, strict=True):
         here = slice(top, top + size), slice(left, left + size)
         total[:, *here] += weight * window

@@ -14,42 +14,38 @@ Checked against psyker-team/mist-v2 at ed195b9 (mode lunet: 5 x (30 + 10), rank 
 weight .1, 50 class pictures, "a picture", a new optimizer every round, posterior mean, Stable
 Diffusion 1.5; budget 8/255 on [-1, 1] = 4/255, step .005 on [-1, 1] = .64/255).
 
-Departures:
+Departures (beside the package's conventions):
 - the release's mode "fused" is not reproduced: the sign of its distance between latents is
   inverted, so that it pushes them away from the target that it means to reach; its mode "anti-db"
   is `aspl` without the clean steps;
-- the target is our own pattern or any image (the release has a picture of its own, and samples its
-  latent);
 - v-prediction and flow models are asked for the noise that they see (the release compares their
   output itself);
 - LoRA is on the UNet's attention alone (the release: on the first projection of its feed-forward
-  parts too, and on the text encoder at lr 5e-6), weights and arithmetic are fp32 (there bf16);
+  parts too, and on the text encoder at lr 5e-6);
 - the surrogate learns in every round (the release puts its layers in anew each time, finds them
   there, and hands the optimizer nothing from the second round on);
 - all photos go through together, with a prompt for all of them; the words of praise that the
   release writes before every caption are left out;
-- photos keep their size (the release squeezes them to a square); PGD cuts a square at random along
-  the long side in every step;
-- the laptop preset is ours: budget 11, a tenth of it a step, thief's words, LoRA on all layers at
-  the thief's learning rate, and two passes, since at rank 4 and 1e-4 a small model learns nothing;
-  with several surrogates their photos are averaged each round.
+- the laptop preset has the attacker's words, LoRA of rank 16 on all layers, and two passes, since
+  at rank 4 and 1e-4 a small model learns nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from cloakwork.finetuning import adapters
-from cloakwork.finetuning.prior import prior
+from cloakwork.finetuning.prior import prior_dataset
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.alternating import LearningSurrogate, alternate
 from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import trainable_copies
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -82,9 +78,9 @@ class Config:
     """most class pictures the surrogate makes"""
     target: str = "pattern"
     """what the model is to see in every noise: pattern, grey, zero, or an image file"""
-    instance_prompt: str = "a picture"
-    """what the thief is thought to write under the photos"""
-    class_prompt: str = "a picture"
+    instance_prompt: str = field(default="a picture", metadata=SUBJECT_PROMPT)
+    """what the attacker is expected to write under the photos"""
+    class_prompt: str = field(default="a picture", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
 
@@ -105,7 +101,7 @@ PRESETS = {
 
 
 def schedule(cfg: Config, photos: int) -> Schedule:
-    """What each surrogate goes through."""
+    """Plan what each surrogate goes through."""
     return Schedule(0, cfg.outer * [Turn(pgd=cfg.steps, kept_steps=cfg.lora_steps * photos)])
 
 
@@ -118,27 +114,27 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) in whose noise every surrogate sees the target, however
-    LoRA changes it.
+    """Return photos (each 3 x H x W in [0, 1]) in whose noise every surrogate sees the target,
+    however LoRA changes it.
     """
-    how = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=False)
+    training = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=False)
     plan = schedule(cfg, len(photos))
 
     with trainable_copies(surrogates) as thetas:
-        opponents = []
+        learners = []
         for theta in thetas:
-            kind = prior(
-                theta, cfg.class_prompt, cfg.class_images, how, plan.surrogate_steps, state
+            prior = prior_dataset(
+                theta, cfg.class_prompt, cfg.class_images, training, plan.surrogate_steps, state
             )
             adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
-            opponents.append(
-                LearningSurrogate(theta, None, kind, lambda ldm: _towards(ldm, cfg, rng))
+            learners.append(
+                LearningSurrogate(theta, None, prior, lambda ldm: _towards(ldm, cfg, rng))
             )
         return alternate(
             photos,
-            opponents,
+            learners,
             plan,
-            how,
+            training,
             cfg.instance_prompt,
             budget=cfg.budget,
             step=cfg.step,

@@ -1,4 +1,4 @@
-"""Adaptive: AdvDM through the purifiers that a thief may use first.
+"""Adaptive: AdvDM through the purifiers that an attacker may use first.
 
 Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
 arXiv 2406.18944, test their own purifier so: the protector knows it, and takes the gradient through
@@ -15,21 +15,21 @@ the identity (BPDA). Our own protection does the same with its own loss: `cloakw
 Checked against the description alone: the authors' DiffShortcut at 7620b9d has no code of this
 attack.
 
-Departures:
+Departures (beside the package's conventions):
 - several purifiers at once, and none of them ("none") as one of the choices in the laptop preset;
 - the denoising error is that of the prompt alone (theirs: along a guided trajectory);
-- the loop is AdvDM's, see there; the laptop preset has half as many steps, of a tenth of the
-  budget.
+- the loop is AdvDM's, see there; the laptop preset has the paper's budget.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda, losses, pgd
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -52,7 +52,7 @@ class Config:
     denoiser: str = "tiny"
     """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub
     id"""
-    prompt: str = "a photo"
+    prompt: str = field(default="a photo", metadata=SUBJECT_PROMPT)
     """the text that the photos are denoised under"""
     random_start: bool = True
     """begin at a random point of the budget's box"""
@@ -68,7 +68,7 @@ PRESETS = {
 
 
 def instrument(cfg: Config) -> str:
-    """The weights of the denoiser of pixels, if there is one."""
+    """Return the weights of the denoiser of pixels, if there is one."""
     return bpda.instrument(cfg.purifiers, cfg.denoiser)
 
 
@@ -81,22 +81,15 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher after
-    purifiers too.
+    """Return photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is
+    higher after purifiers too.
     """
 
     def gradient(ldm: LDM) -> pgd.Gradient:
-        some = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
+        purifiers = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
         error = losses.gradient(ldm, losses.denoising(ldm, ldm.embed([cfg.prompt]), rng), rng)
-        return bpda.gradient(error, some, bpda.models(some, ldm, cfg.denoiser), rng)
+        return bpda.gradient(error, purifiers, bpda.models(purifiers, ldm, cfg.denoiser), rng)
 
-    return pgd.ascend(
-        photos,
-        pgd.mean([gradient(ldm) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        random_start=cfg.random_start,
-        state=state,
+    return pgd.ascend_mean(
+        photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
     )

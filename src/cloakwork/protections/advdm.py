@@ -10,26 +10,21 @@ L_S(x) the denoising error of E(x), one timestep and one noise a step:
 Checked against xavihart/Diff-Protect at ac5ffdb (mode advdm: budget 16/255, 100 steps of 1/255,
 random start, prompt "a photo", Stable Diffusion 1.4).
 
-Departures:
+Departures (beside the package's conventions):
 - the loop itself is ours (the release takes advertorch's, and lets gradients of all weights pile
-  up);
-- latents are the posterior's mean unless --sample-posterior is given (the release samples it);
-- photos keep their size (the release squeezes them to a square); a square is cut at random along
-  the long side in every step;
-- the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
-  gradients are averaged.
+  up).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -48,7 +43,7 @@ class Config:
     """change per step, 1/255 (none: budget / 10)"""
     g: Literal["+", "-"] = "+"
     """raise (+) or lower (-) the denoising error"""
-    prompt: str = "a photo"
+    prompt: str = field(default="a photo", metadata=SUBJECT_PROMPT)
     """the text that the photos are denoised under"""
     random_start: bool = True
     """begin at a random point of the budget's box"""
@@ -70,8 +65,8 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher (g
-    "-": lower).
+    """Return photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher
+    (g "-": lower).
     """
     sign = 1 if cfg.g == "+" else -1
 
@@ -79,13 +74,6 @@ def protect(
         error = losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)
         return losses.gradient(ldm, losses.weighted((sign, error)), rng)
 
-    return pgd.ascend(
-        photos,
-        pgd.mean([gradient(ldm) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        random_start=cfg.random_start,
-        state=state,
+    return pgd.ascend_mean(
+        photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
     )

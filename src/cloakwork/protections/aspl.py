@@ -17,19 +17,13 @@ Checked against VinAIResearch/Anti-DreamBooth at c97e891 (50 x (3 + 6 + 3), lr 5
 [-1, 1] = 6.4/255, step .005 on [-1, 1] = .64/255; with LoRA: rank 4 on the attention of the UNet
 and the text encoder).
 
-Departures:
-- weights are kept in fp32 and arithmetic is fp32; the release keeps bf16 weights, in which lr 5e-7
-  moves less than 1 % of them (preset "bf16" rounds the weights after every step, and nothing else
-  of the release);
+Departures (beside the package's conventions):
+- the release keeps bf16 weights, in which lr 5e-7 moves less than 1 % of them (preset "bf16" rounds
+  the weights after every step, and nothing else of the release);
 - gradients of the weights are clipped to norm 1, as the release means to (it hands the clipping an
   empty iterator);
 - successive calls go round all photos and all class pictures (the release restarts at the first, so
-  it uses three), and only as many class pictures are drawn as the schedule uses (25 DDIM steps,
-  guidance 7.5);
-- latents come from the posterior's mean, and those of A and the class pictures are encoded once;
-- without set A (`clean`) the photos themselves, unprotected, are what theta_s learns from;
-- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns
-  from the centre;
+  it uses three), and only as many class pictures are drawn as the schedule uses;
 - at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest
   of all);
 - LoRA layers of theta_s are a copy (those of the release are theta's own, which thereby learns the
@@ -38,7 +32,7 @@ Departures:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -49,8 +43,9 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.alternating import LearningSurrogate, alternate
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import lessons, on_device, trainable_copies
+from cloakwork.perturbation.surrogates import encode_lessons, on_device, trainable_copies
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -93,14 +88,14 @@ class Config:
     """LoRA layers of this rank learn instead of the weights, in less memory (0: the weights)"""
     lora_layers: adapters.Layers = "attention"
     """which of the UNet's layers get one: attention, or all, feed-forward and convolutions too"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief is thought to write under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker is expected to write under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
 
 PRESETS = {
-    # the surrogate learns at the rate of the thief (preset "tiny" of dreambooth): at 5e-7 a small
+    # the surrogate learns at the attacker's rate (preset "tiny" of dreambooth): at 5e-7 a small
     # model does not move
     "tiny": Config(budget=11, step=None, lr=3e-4, class_images=16),
     "tiny-lora": Config(
@@ -112,7 +107,7 @@ PRESETS = {
 
 
 def schedule(cfg: Config) -> Schedule:
-    """What each surrogate goes through."""
+    """Plan what each surrogate goes through."""
     return Schedule(
         0,
         cfg.outer
@@ -129,23 +124,23 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
+    """Return photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
     subject.
     """
-    how = Training(
+    training = Training(
         lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder, weights=cfg.weights
     )
     plan = schedule(cfg)
     with trainable_copies(surrogates) as thetas:
-        opponents = []
+        learners = []
         for theta in thetas:
             with on_device(theta, photos[0].device):
-                opponents.append(_opponent(theta, clean or photos, cfg, how, plan, rng, state))
+                learners.append(_learner(theta, clean or photos, cfg, training, plan, rng, state))
         return alternate(
             photos,
-            opponents,
+            learners,
             plan,
-            how,
+            training,
             cfg.instance_prompt,
             budget=cfg.budget,
             step=cfg.step,
@@ -155,18 +150,17 @@ def protect(
         )
 
 
-def _opponent(
+def _learner(
     theta: LDM,
     clean: Photos,
     cfg: Config,
-    how: Training,
+    training: Training,
     plan: Schedule,
     rng: torch.Generator,
     state: RunState,
 ) -> LearningSurrogate:
-    subject, kind = lessons(
-        theta, preprocess(clean, theta.size), cfg, how, plan.surrogate_steps, state
-    )
+    pictures = preprocess(clean, theta.size)
+    subject, prior = encode_lessons(theta, pictures, cfg, training, plan.surrogate_steps, state)
     z_target = targets.latent(theta, cfg.target) if cfg.target else None
     if cfg.lora_rank:
         adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=cfg.text_encoder)
@@ -175,4 +169,4 @@ def _opponent(
         error = losses.targeted(theta_s, theta_s.embed([cfg.instance_prompt]), rng, z_target)
         return losses.gradient(theta_s, error, rng)
 
-    return LearningSurrogate(theta, subject, kind, ascent)
+    return LearningSurrogate(theta, subject, prior, ascent)

@@ -14,23 +14,15 @@ Checked against CO2-cityao/CAAT at 67792b5 (250 steps, lr 1e-5, constant, one Ad
 gradients clipped to norm 1, all photos in one batch, "a photo of a person"; step .005 on [-1, 1] =
 .64/255; budget .1 on [-1, 1] = 12.75/255 by default, .05 = 6.4 in its script).
 
-Departures:
-- weights are kept in fp32 and arithmetic is fp32 unless the user chooses otherwise (the release
-  autocasts to bf16);
-- latents are the posterior's mean unless --sample-posterior is given (the release samples it);
-- photos keep their size; a square is cut at random along the long side in every step (the release
-  cuts the centre);
+Departures (beside the package's conventions):
 - more photos than fit a micro-batch share one step of the weights, like the release's single batch;
-- the saved file keeps the budget (the release rounds with an offset of half a level);
-- the laptop preset is ours: budget 11, 100 steps of a tenth of it, and the thief's learning rate,
-  since at 1e-5 a small model does not move; with several surrogates each learns for itself and the
-  photos' gradients are averaged;
+- several surrogates each learn for themselves;
 - the release's variant with class pictures is not here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +32,7 @@ from cloakwork.finetuning.training import Training, adamw
 from cloakwork.finetuning.weights import restore_training, training_tensors
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -58,7 +51,7 @@ class Config:
     """change per step, 1/255 (alpha; none: budget / 10)"""
     lr: float = 1e-5
     """AdamW learning rate of the keys and values"""
-    prompt: str = "a photo of a person"
+    prompt: str = field(default="a photo of a person", metadata=SUBJECT_PROMPT)
     """the text that the photos are denoised under"""
 
 
@@ -74,8 +67,8 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that a model denoises badly whose cross-attention has
-    learned them meanwhile.
+    """Return photos (each 3 x H x W in [0, 1]) that a model denoises badly whose cross-attention
+    has learned them meanwhile.
     """
     pairs = [_learner(ldm.copy(), len(photos), cfg, rng) for ldm in surrogates]
     return pgd.ascend(
@@ -93,8 +86,8 @@ def protect(
 def _learner(
     theta: LDM, n: int, cfg: Config, rng: torch.Generator
 ) -> tuple[pgd.Gradient, pgd.ExtraState]:
-    """The gradient by the photos, which also moves theta once all n photos went through; and what
-    theta has learned.
+    """Return the gradient by the photos, which also moves theta once all n photos went through; and
+    what theta has learned.
     """
     c = theta.embed([cfg.prompt])
     theta_kv: dict[str, nn.Parameter] = {

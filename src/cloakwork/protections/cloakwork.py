@@ -1,9 +1,9 @@
 """Ours: a learning surrogate keeps failing, inside and out, and what the autoencoder gives back
 looks unlike the photo.
 
-What a thief can draw at best is what the autoencoder gives back of a photo x, D(E(x)). PGD raises
-two things at once, with theta_s a surrogate that learns the photos in turns with PGD, as in ASPL
-(Van Le et al., arXiv 2303.15433):
+The best that an attacker can draw is what the autoencoder gives back of a photo x, D(E(x)). PGD
+raises two things at once, with theta_s a surrogate that learns the photos in turns with PGD, as in
+ASPL (Van Le et al., arXiv 2303.15433):
 
     x' = argmax over |x' - x| <= budget of   unit(S(theta_s, E(x'))) + unlikeness *
     unit(LPIPS(D(E(x')), x))
@@ -23,7 +23,7 @@ Departures (from SimAC, there being no paper of this; see there for its own):
 - the term of the autoencoder; both terms' gradients are of length 1, so the sizes of their values
   do not matter;
 - with `purifiers`, PGD looks through them as in `adaptive`;
-- the surrogate learns at the thief's rate in the laptop preset; the search has at most 30 rounds.
+- the search has at most 30 rounds.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda, losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
-from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
@@ -67,12 +67,12 @@ class Config:
     unlikeness: float = 1.0
     """weight of what the autoencoder gives back, against these two"""
     lr: float = 5e-6
-    """the surrogate's learning rate: the thief's"""
+    """the surrogate's learning rate: the attacker's"""
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief is thought to write under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker is expected to write under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
     purifiers: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """chains of purifiers that PGD looks through, parted by blanks, one drawn a step (see
@@ -94,7 +94,7 @@ PRESETS = {
 
 
 def instrument(cfg: Config) -> str:
-    """The weights of the denoiser of pixels, if there is one."""
+    """Return the weights of the denoiser of pixels, if there is one."""
     return bpda.instrument(cfg.purifiers, cfg.denoiser) if cfg.purifiers else ""
 
 
@@ -107,7 +107,7 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that a thief can neither see well nor learn."""
+    """Return photos (each 3 x H x W in [0, 1]) that an attacker can neither see well nor learn."""
     return alternate_at_chosen(
         photos,
         surrogates,
@@ -134,5 +134,5 @@ def _ascent(
     inner = losses.gradient_with_originals(theta, photos, both, rng)
     if not cfg.purifiers:
         return inner
-    some = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)
-    return bpda.gradient(inner, some, bpda.models(some, theta, cfg.denoiser), rng)
+    purifiers = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)
+    return bpda.gradient(inner, purifiers, bpda.models(purifiers, theta, cfg.denoiser), rng)

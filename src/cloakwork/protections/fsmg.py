@@ -16,19 +16,13 @@ Checked against VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2 pi
 class pictures; 100 PGD steps, budget .05 on [-1, 1] = 6.4/255, step .005 on [-1, 1] = .64/255;
 E-FSMG: 60 x 12).
 
-Departures:
-- the surrogate's weights and arithmetic are fp32 (the release trains it in bf16), its latents the
-  posterior's mean, encoded once;
+Departures (beside the package's conventions):
 - at t = 0 the target itself is what x' is drawn to (the release reads index -1 there, the noisiest
   of all);
 - the targeted form works for several surrogates too (the release has none);
-- one surrogate step takes as many class pictures as photos, in turn, 25 DDIM steps and guidance 7.5
-  each;
-- without set A (`clean`) the photos themselves, unprotected, are what the surrogate learns from;
-- photos of any size: PGD cuts its square at random along the long side, while the surrogate learns
-  from the centre;
-- the trained surrogate is kept on disk under the hash of all that decides it, and used again;
-- the laptop preset (the thief's rate, 300 steps of 4 + 4; budget 11, a tenth of it a step) is ours.
+- one surrogate step takes as many class pictures as photos;
+- the trained surrogate is kept on disk under the hash of all that decides it, and used again; the
+  laptop preset trains it for 300 steps of 4 + 4.
 """
 
 from __future__ import annotations
@@ -45,8 +39,9 @@ from cloakwork.finetuning.weights import set_weights
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import members, on_device, trainable_copies
+from cloakwork.perturbation.surrogates import make_snapshots, on_device, trainable_copies
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -78,15 +73,15 @@ class Config:
     """LoRA layers of this rank learn instead of the weights, in less memory (0: the weights)"""
     lora_layers: adapters.Layers = "attention"
     """which of the UNet's layers get one: attention, or all, feed-forward and convolutions too"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief is thought to write under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker is expected to write under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
 
 PRESETS = {
-    # the surrogate learns like the thief (preset "tiny" of dreambooth): at 5e-7 a small model does
-    # not move
+    # the surrogate learns like the attacker (preset "tiny" of dreambooth): at 5e-7 a small model
+    # does not move
     "tiny": Config(
         budget=11,
         step=None,
@@ -100,7 +95,7 @@ PRESETS = {
 
 
 def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
-    """What each surrogate goes through; several take turns, of which the last may be shorter."""
+    """Plan what each surrogate goes through; several take turns, the last of which may be short."""
     size = cfg.steps if surrogates == 1 else max(cfg.turn, 1)
     return Schedule(
         cfg.surrogate_steps,
@@ -117,7 +112,7 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot
+    """Return photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot
     denoise.
     """
     turns, place, seed = schedule(cfg, len(surrogates)).turns, photos[0].device, draw_seed(rng)
@@ -134,7 +129,7 @@ def protect(
                         g,
                         text_encoder=cfg.training.text_encoder,
                     )
-                (taught,) = members(
+                (taught,) = make_snapshots(
                     theta,
                     preprocess(clean or photos, theta.size),
                     cfg,

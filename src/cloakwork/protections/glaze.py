@@ -13,7 +13,7 @@ latents, 500 iterations, random start of +- p; lr .01 on [-1, 1] = 1.275/255, al
 it is called) and the copy of it in liuyixin-louis/DiffShortcut at 7620b9d (lr .002, alpha .1, p .1:
 preset "diffshortcut").
 
-Departures:
+Departures (beside the package's conventions):
 - LPIPS has AlexNet features (the re-implementations: VGG), and a p means another visibility in it;
   it compares what the model sees of the photo with what it sees of the original, one photo at a
   time;
@@ -22,12 +22,8 @@ Departures:
 - Omega without an image generator (they: Stable Diffusion's style transfer) is a filter of our own,
   see `restyle`: patches of paint, four levels a colour, colours in turned roles; or `target`, one
   picture for all photos;
-- latents are the posterior's mean unless --sample-posterior is given (the re-implementations
-  sample), and are measured in Stable Diffusion's unscaled units whatever the surrogate's own;
-- photos keep their size; a square is cut at random along the long side in every step, the same from
-  x', x and Omega(x);
-- the laptop preset (budget 11, 100 iterations of a tenth of it) is ours; with several surrogates
-  their gradients are averaged.
+- latents are measured in Stable Diffusion's unscaled units whatever the surrogate's own;
+- the square of every step is the same from x', x and Omega(x).
 """
 
 from __future__ import annotations
@@ -40,7 +36,7 @@ from torch import Tensor
 
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
-from cloakwork.perturbation import pgd, targets
+from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -84,20 +80,16 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose latents under every surrogate lie near another
+    """Return photos (each 3 x H x W in [0, 1]) whose latents under every surrogate lie near another
     style's.
     """
     styled = [] if cfg.target else [restyle(p) for p in photos]
-    return pgd.ascend(
-        photos,
-        pgd.mean([_towards(ldm, photos, styled, cfg, rng) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        random_start=True,
-        update="adam",
-        state=state,
+
+    def gradient(ldm: LDM) -> pgd.Gradient:
+        return _towards(ldm, photos, styled, cfg, rng)
+
+    return pgd.ascend_mean(
+        photos, surrogates, gradient, cfg, rng, state, random_start=True, update="adam"
     )
 
 
@@ -108,28 +100,31 @@ def _towards(
     lpips = load_lpips(ldm.device)
 
     def nearness(x: Photos, which: list[int]) -> Tensor:
-        place = rng.get_state()  # the same places for all crops
+        same = losses.same_draws(rng)  # the same places for all crops
 
-        def original(of: Photos) -> Images:
-            return preprocess(
-                [of[i] for i in which], ldm.size, SLIDE, torch.Generator().set_state(place)
-            )
+        def seen_alike(others: Photos) -> Images:
+            parts = [others[i] for i in which]
+            return preprocess(parts, ldm.size, SLIDE, losses.same_draws(same))
 
         seen = preprocess(x, ldm.size, SLIDE, rng)
         with torch.no_grad():
-            goal = ldm.encode(original(styled), rng) if z_target is None else z_target
+            goal = ldm.encode(seen_alike(styled), rng) if z_target is None else z_target
         far = ((ldm.encode(seen, rng) - goal) / SCALE).square().mean()
-        visible = F.relu(lpips(*(at_least(64, v) for v in (seen, original(photos)))) - cfg.p).mean()
+        distance = lpips(at_least(64, seen), at_least(64, seen_alike(photos)))
+        visible = F.relu(distance - cfg.p).mean()
         return -far - cfg.alpha * visible
 
     return pgd.by_autograd(nearness)
 
 
 def restyle(photo: Tensor) -> Tensor:
-    """A photo (3 x H x W in [0, 1]) as if painted: patches by medians, four levels a colour, red,
-    green, blue in turned roles.
+    """Restyle a photo (3 x H x W in [0, 1]) as if it were painted.
 
-    Differentiates nothing and draws nothing.
+    Patches by medians, four levels a colour, red, green and blue in turned roles. Nothing is
+    random, and nothing differentiable.
+
+    >>> restyle(torch.rand(3, 64, 80)).unique()
+    tensor([0.0000, 0.3333, 0.6667, 1.0000])
     """
     reach = max(1, min(photo.shape[-2:]) // 64)  # of a brush, pixels
     x = photo[:, None]

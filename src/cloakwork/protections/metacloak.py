@@ -20,16 +20,15 @@ Checked against liuyixin-louis/MetaCloak at 67bcf70 (snapshots before the update
 399, 599, 799 and 999; 4 trials, 6 PGD and 2 training steps, 1 + 1 pictures, lr 5e-7; budget 11/255;
 blur of kernel 7, sigma .1 to 2, at 512 pixels, and flips).
 
-Departures:
+Departures (beside the package's conventions):
 - C, M, B, K, J and surrogate_steps of the preset "paper" could not be checked against the paper's
   text; the pool's members are snapshots of one training, drawn without repetition; training steps
-  are AdamW's, anew at each call, clipped to norm 1, in fp32;
+  are AdamW's, anew at each call, clipped to norm 1;
 - of the release's defects the preset "bf16" has the bf16 weights and the lack of clipping; not here
   are photos of 0 to 255 where the autoencoder expects -1 to 1, class pictures 0 and 1 only, photos
   in fp16, one blur and one flip for the whole batch;
-- the pool learns `clean` photos, if given; photos come in turn, class pictures take 25 DDIM steps
-  (there 50), crops lie at random along the long side, latents are the posterior's mean; the laptop
-  presets have the thief's rate, short schedules, less blur.
+- the pool learns `clean` photos, if given; class pictures take 25 DDIM steps (there 50); the laptop
+  presets have short schedules and less blur.
 """
 
 from __future__ import annotations
@@ -44,8 +43,14 @@ from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.perturbation.schedule import Schedule, Turn, at_least_one
-from cloakwork.perturbation.surrogates import Pool, frozen_gradient, members, trainable_copies
+from cloakwork.perturbation.surrogates import (
+    Pool,
+    frozen_gradient,
+    make_snapshots,
+    trainable_copies,
+)
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -90,9 +95,9 @@ class Config:
     """T: what may happen to the photos before they are learned"""
     class_images: int = 200
     """most class pictures a surrogate makes"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief is thought to write under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker is expected to write under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
 
@@ -114,7 +119,7 @@ PRESETS = {
 
 
 def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
-    """What is done, in this order; which members take part in the paper's steps is left to
+    """Plan what is done, in this order; which members take part in the paper's steps is left to
     chance.
     """
     at_least_one(cfg, "M", "B", "J", "interval", "advance")
@@ -130,7 +135,7 @@ def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
 
 
 def pool_steps(cfg: Config) -> list[int]:
-    """Training steps that the pool's members have behind them."""
+    """Return the training steps that the pool's members have behind them."""
     if cfg.variant == "paper":
         return [m * cfg.surrogate_steps // cfg.M for m in range(1, cfg.M + 1)]
     return [0, *range(cfg.interval - 1, cfg.surrogate_steps, cfg.interval)]
@@ -145,25 +150,24 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that no stage of learning the subject can denoise, however
-    they were transformed.
+    """Return photos (each 3 x H x W in [0, 1]) that no stage of learning the subject can denoise,
+    however they were transformed.
     """
     turns, seed, pool = schedule(cfg, len(surrogates)).turns, draw_seed(rng), Pool()
     with trainable_copies(surrogates) as thetas:
         for theta in thetas:
-            pool.members += members(
-                theta, preprocess(clean or photos, theta.size), cfg, pool_steps(cfg), seed, state
-            )
+            pictures = preprocess(clean or photos, theta.size)
+            pool.members += make_snapshots(theta, pictures, cfg, pool_steps(cfg), seed, state)
         done, x = pool.resume(state, rng, photos)
-        for k, call in enumerate(turns[done:], done):
-            x = _craft(k, call, x, photos, pool, cfg, rng, state)
+        for k, turn in enumerate(turns[done:], done):
+            x = _craft(k, turn, x, photos, pool, cfg, rng, state)
             state.checkpoint(k + 1, len(turns), rng, lambda: pool.tensors(x))  # noqa: B023 - called at once
     return x
 
 
 def _craft(
     k: int,
-    call: Turn,
+    turn: Turn,
     x: Photos,
     photos: Photos,
     pool: Pool,
@@ -171,27 +175,28 @@ def _craft(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    paper, place, drawn = cfg.variant == "paper", photos[0].device, pool.draw(call, rng)
-    seen, gradients = cfg.transform if paper else CENTRE, []
+    """Return the photos after the k-th turn, and train the members that take part."""
+    paper, device, drawn = cfg.variant == "paper", photos[0].device, pool.draw(turn, rng)
+    loader, gradients = cfg.transform if paper else CENTRE, []
     for m in drawn:
-        with pool.at(m, place) as w:
-            pool.study(m, x, cfg, call.lookahead_steps, k, seen, rng)
+        with pool.at(m, device) as w:
+            pool.train(m, x, cfg, turn.lookahead_steps, k, loader, rng)
             error = losses.denoising(w, w.embed([cfg.instance_prompt]), rng)
-            one = losses.gradient(w, error, rng, loader=cfg.transform)
-            gradients.append(frozen_gradient(w, pgd.mean(cfg.J * [one]), alone=len(drawn) == 1))
+            once = losses.gradient(w, error, rng, loader=cfg.transform)
+            gradients.append(frozen_gradient(w, pgd.mean(cfg.J * [once]), alone=len(drawn) == 1))
     ahead = pgd.ascend(
         photos,
         pgd.mean(gradients),
         budget=cfg.budget,
         step=cfg.step,
-        steps=call.pgd,
+        steps=turn.pgd,
         rng=rng,
         start=x,
         state=state,
         checkpoints=False,
     )
     for m in drawn:
-        with pool.at(m, place):
-            pool.study(m, x if paper else ahead, cfg, call.kept_steps, k, seen, rng)
+        with pool.at(m, device):
+            pool.train(m, x if paper else ahead, cfg, turn.kept_steps, k, loader, rng)
             pool.keep(m)
     return ahead

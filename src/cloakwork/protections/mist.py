@@ -12,28 +12,23 @@ Checked against mist-project/mist at 7bd1aef (modes 0, 1, 2: budget 16/255, 100 
 10^4, random start, prompt "a photo") and xavihart/Diff-Protect at ac5ffdb (modes advdm,
 texture_only, mist), Stable Diffusion 1.4.
 
-Departures:
-- the target is our own pattern or any image (the release has a picture of its own);
+Departures (beside the package's conventions):
 - both terms share one encoding (the release encodes three times a step); the squared distance is
   summed over a photo's latent and averaged over photos, which for one photo is the release;
-- latents are the posterior's mean unless --sample-posterior is given (the release samples both);
-- photos keep their size (the release squeezes them to a square, or cuts tiles); a square is cut at
-  random in every step;
-- the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
-  gradients are averaged;
+- photos are not cut to tiles either (a choice of the release's);
 - Diff-Protect's Mist(-), which flips the textural term, is no method of a paper and is not here.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -56,7 +51,7 @@ class Config:
     """fused: weight of the denoising error against the distance to the target"""
     target: str = "pattern"
     """where latents are drawn to: pattern, grey, zero, or an image file"""
-    prompt: str = "a photo"
+    prompt: str = field(default="a photo", metadata=SUBJECT_PROMPT)
     """the text that the photos are denoised under"""
     random_start: bool = True
     """begin at a random point of the budget's box"""
@@ -74,8 +69,8 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) that every surrogate denoises worse, takes for the target,
-    or both.
+    """Return photos (each 3 x H x W in [0, 1]) that every surrogate denoises worse, takes for the
+    target, or both.
     """
     semantic = {"semantic": 1.0, "textural": 0.0, "fused": cfg.rate}[cfg.mode]
     textural = 0.0 if cfg.mode == "semantic" else 1.0
@@ -85,13 +80,6 @@ def protect(
         near = losses.target_distance(targets.latent(ldm, cfg.target))
         return losses.gradient(ldm, losses.weighted((semantic, error), (textural, near)), rng)
 
-    return pgd.ascend(
-        photos,
-        pgd.mean([gradient(ldm) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        random_start=cfg.random_start,
-        state=state,
+    return pgd.ascend_mean(
+        photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
     )

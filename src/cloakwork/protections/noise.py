@@ -39,7 +39,7 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) plus sign noise; looks at no model."""
+    """Return photos (each 3 x H x W in [0, 1]) plus sign noise; looks at no model."""
     noise = [torch.randint(0, 2, p.shape, generator=rng).to(p) * 2 - 1 for p in photos]
     return project(
         [p + cfg.budget / 255 * s for p, s in zip(photos, noise, strict=True)], photos, cfg.budget

@@ -34,5 +34,5 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """The same photos (each 3 x H x W in [0, 1])."""
+    """Return the same photos (each 3 x H x W in [0, 1])."""
     return photos

@@ -16,22 +16,17 @@ steps, random start). Diffusion (preset "diffusion"): the inpainting notebook's 
 (.1 on [-1, 1] = 12.75/255, step .006 = .765/255, 200 steps, each the mean of 10 repetitions, 4 DDIM
 steps, guidance 7.5, empty prompt).
 
-Departures:
+Departures (beside the package's conventions):
 - squared norms (the notebook takes the plain norm; the sign of the gradient is the same);
 - the diffusion attack is the text-to-image model's SDEdit (the notebook attacks an inpainting
   pipeline, with a mask), its target a picture of mid-grey (there black), its DDIM deterministic
   (there eta 1), its UNet checkpointed;
-- photos of any size: a square is cut along the long side at random in every step, so that no strip
-  stays unprotected;
-- arithmetic is fp32 unless the user chooses otherwise (the notebook autocasts to fp16);
-- the laptop preset's schedule (budget 11, 100 steps without decay, the latent of mid-grey as
-  target) is ours;
-- with several surrogates their gradients are averaged.
+- the laptop preset's step does not decay, and its target is the latent of mid-grey.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -41,6 +36,7 @@ from torch.utils.checkpoint import checkpoint
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -71,7 +67,7 @@ class Config:
     """diffusion attack: share of the noise schedule that they go through"""
     guidance: float = 7.5
     """diffusion attack: classifier-free guidance scale"""
-    prompt: str = ""
+    prompt: str = field(default="", metadata=SUBJECT_PROMPT)
     """diffusion attack: what the editor is thought to write"""
     repetitions: int = 10
     """diffusion attack: noises that a step's gradient is averaged over"""
@@ -111,20 +107,23 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose latents, or edits, under every surrogate lie near the
-    target's.
+    """Return photos (each 3 x H x W in [0, 1]) whose latents, or edits, under every surrogate lie
+    near the target's.
     """
-    gradient = _diffusion if cfg.attack == "diffusion" else _encoder
-    return pgd.ascend(
+    attack = _diffusion if cfg.attack == "diffusion" else _encoder
+
+    def gradient(ldm: LDM) -> pgd.Gradient:
+        return attack(ldm, cfg, rng)
+
+    return pgd.ascend_mean(
         photos,
-        pgd.mean([gradient(ldm, cfg, rng) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
+        surrogates,
+        gradient,
+        cfg,
+        rng,
+        state,
         random_start=cfg.random_start,
         final_step=cfg.final_step,
-        state=state,
     )
 
 

@@ -12,15 +12,11 @@ of 1/255, random start in the budget's box, one photo after the other, fp32; 100
 further losses (either part alone, standard deviations instead of log variances, KL divergence,
 samples of the posterior) are not here.
 
-Departures:
+Departures (beside the package's conventions):
 - a surrogate whose autoencoder has no posterior (AutoencoderTiny, as in tiny-b) gives its latent
   for the mean, and has no variance: only d(mu(x'), mu(x)) is left for it;
-- photos keep their size; a square is cut at random along the long side in every step, the same from
-  the photo and from its original, whose posterior is therefore computed anew every step (the
-  release cuts at random too unless told otherwise);
-- the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 100 steps of a tenth of it) is ours; with several surrogates their
-  gradients are averaged.
+- the square of every step is the same from the photo and from its original, whose posterior is
+  therefore computed anew every step (the release cuts at random too, by default).
 """
 
 from __future__ import annotations
@@ -32,7 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import pgd
+from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -64,25 +60,20 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) whose posterior under every surrogate lies far from the
-    original's.
+    """Return photos (each 3 x H x W in [0, 1]) whose posterior under every surrogate lies far from
+    the original's.
     """
+
+    def gradient(ldm: LDM) -> pgd.Gradient:
+        return _distance(ldm, photos, rng)
+
     # at the photo itself the distance has no gradient, so the random start is part of the method
-    return pgd.ascend(
-        photos,
-        pgd.mean([_distance(ldm, photos, rng) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        random_start=True,
-        state=state,
-    )
+    return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state, random_start=True)
 
 
 def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
-        same = torch.Generator().set_state(rng.get_state())  # draws the same places for the crops
+        same = losses.same_draws(rng)  # the same places for the crops
         now = _posterior(ldm, preprocess(x, ldm.size, SLIDE, rng))
         with torch.no_grad():
             before = _posterior(ldm, preprocess([photos[i] for i in which], ldm.size, SLIDE, same))
@@ -92,7 +83,7 @@ def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
 
 
 def _posterior(ldm: LDM, view: Images) -> list[Tensor]:
-    """Mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
+    """Return mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
     posterior, the latent alone.
     """
     with ldm.autocast():

@@ -11,26 +11,21 @@ Checked against xavihart/Diff-Protect at ac5ffdb (mode sds: budget 16/255, 100 s
 random start, prompt "a photo", Stable Diffusion 1.4; the configuration ships g "-", its README
 shows "+").
 
-Departures:
-- latents are the posterior's mean unless --sample-posterior is given (the release samples it);
+Departures (beside the package's conventions):
 - `draws` timesteps a step may be averaged, all with weight w(t) = 1 (the release has one, of which
-  the sign alone counts);
-- photos keep their size (the release squeezes them to a square); a square is cut at random along
-  the long side in every step;
-- the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
-  gradients are averaged.
+  the sign alone counts).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -51,7 +46,7 @@ class Config:
     """raise (+) or lower (-) the denoising error"""
     draws: int = 1
     """timesteps and noises that a step's gradient is averaged over"""
-    prompt: str = "a photo"
+    prompt: str = field(default="a photo", metadata=SUBJECT_PROMPT)
     """the text that the photos are denoised under"""
 
 
@@ -71,7 +66,7 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) moved along score distillation's gradient of every
+    """Return photos (each 3 x H x W in [0, 1]) moved along score distillation's gradient of every
     surrogate.
     """
     sign = 1 if cfg.g == "+" else -1
@@ -80,12 +75,4 @@ def protect(
         error = losses.distillation(ldm, ldm.embed([cfg.prompt]), rng)
         return losses.gradient(ldm, losses.weighted(*cfg.draws * [(sign / cfg.draws, error)]), rng)
 
-    return pgd.ascend(
-        photos,
-        pgd.mean([gradient(ldm) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        state=state,
-    )
+    return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state)

@@ -9,25 +9,19 @@ Checked against xavihart/Diff-Protect at ac5ffdb (mode sds with using_target: bu
 steps of 1/255, rate 5 (and 1) on the distillation term, no random start, prompt "a photo", Stable
 Diffusion 1.4).
 
-Departures:
-- the target is our own pattern or any image (the release has a picture of its own);
-- latents are the posterior's mean unless --sample-posterior is given (the release samples both);
-- photos keep their size (the release squeezes them to a square); a square is cut at random along
-  the long side in every step;
-- the saved file keeps the budget (the release truncates to 8 bits, which oversteps it by one);
-- the laptop preset (budget 11, 50 steps of a tenth of it) is ours; with several surrogates their
-  gradients are averaged.
+Departures (beside the package's conventions): none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -50,7 +44,7 @@ class Config:
     """weight of the distillation term (target_rate)"""
     target: str = "pattern"
     """where latents are drawn to: pattern, grey, zero, or an image file"""
-    prompt: str = "a photo"
+    prompt: str = field(default="a photo", metadata=SUBJECT_PROMPT)
     """the text that the photos are denoised under"""
 
 
@@ -70,7 +64,7 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) moved along both gradients of every surrogate."""
+    """Return photos (each 3 x H x W in [0, 1]) moved along both gradients of every surrogate."""
     sign = 1 if cfg.g == "+" else -1
 
     def gradient(ldm: LDM) -> pgd.Gradient:
@@ -78,12 +72,4 @@ def protect(
         near = losses.target_distance(targets.latent(ldm, cfg.target))
         return losses.gradient(ldm, losses.weighted((sign * cfg.rate, error), (1, near)), rng)
 
-    return pgd.ascend(
-        photos,
-        pgd.mean([gradient(ldm) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        state=state,
-    )
+    return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state)

@@ -17,21 +17,19 @@ in Stable Diffusion), both under the same noise.
 Checked against somuchtome/SimAC at 2de1aa8 (50 x (3 + 6 + 3), at most 50 rounds of search, learning
 rate and class pictures as ASPL; budget 16/255 on [-1, 1] = 8/255, step .005 on [-1, 1] = .64/255).
 
-Departures:
+Departures (beside the package's conventions):
 - the feature loss has a gradient (the release adds it as a plain number, so that it does nothing),
   and it compares with the photo itself (the release: with the photo as the turn found it);
 - the search is done for all photos side by side; where its rounds end before 100 timesteps are
   left, T is what is left (the release then fails);
-- those of `aspl`: fp32 weights, clipped gradients, all photos and class pictures in turn, the
-  posterior's mean, the photos themselves where there is no set A, crops along the long side;
-- the laptop preset (budget 11, a tenth of it a step, 30 rounds of search, the thief's learning
-  rate) is ours; with several surrogates each has a T of its own for every photo, and their photos
-  are averaged each turn.
+- those of `aspl`: clipped gradients, all photos and class pictures in turn;
+- with several surrogates each has a T of its own for every photo; the laptop preset has 30 rounds
+  of search.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -40,6 +38,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
@@ -70,9 +69,9 @@ class Config:
     """the surrogate's learning rate"""
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
-    instance_prompt: str = "a photo of sks person"
-    """what the thief is thought to write under the photos"""
-    class_prompt: str = "a photo of person"
+    instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
+    """what the attacker is expected to write under the photos"""
+    class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
 
@@ -91,7 +90,7 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
+    """Return photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
     subject.
     """
     return alternate_at_chosen(

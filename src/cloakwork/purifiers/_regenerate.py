@@ -1,6 +1,4 @@
-"""DiffPure's step, which two purifiers share: noise a photo part of the way and denoise it
-again.
-"""
+"""DiffPure's step, which two purifiers share: a photo noised part of the way and denoised again."""
 
 from __future__ import annotations
 
@@ -24,11 +22,10 @@ def regenerate(
     *,
     range: Literal["model", "released"] = "model",
 ) -> Tensor:
-    """DiffPure's step (Nie et al., arXiv 2205.07460) on windows: noise of timestep t, then all the
-    way back.
+    """Noise a photo up to timestep t and denoise it all the way back, in windows.
 
-    Windows overlap by half, are denoised side by side under one noise for the whole photo, and are
-    joined at the end.
+    DiffPure's step (Nie et al., arXiv 2205.07460). Windows overlap by half, are denoised side by
+    side under one noise for the whole photo, and are joined at the end.
 
     Args:
         model: the denoiser.
@@ -62,10 +59,15 @@ def regenerate(
 
 
 def check_way(t: int, steps: int, most: int = 1000) -> None:
-    """Raises UserError for a way up that a schedule of `most` timesteps does not have, or one down
-    that is longer.
+    """Check that a schedule of `most` timesteps has the way up, and that the way down is no longer.
+
+    Raises:
+        UserError: t outside 1 to most, or steps outside 0 (all) to t.
+
+    >>> check_way(t=100, steps=10)
     """
     if not (1 <= t <= most and 0 <= steps <= t):
         raise UserError(
-            f"t is {t} and steps {steps}; allowed are 1 to {most} for t, and 0 (all) to t for steps."
+            f"t is {t} and steps {steps}; allowed are 1 to {most} for t, "
+            "and 0 (all) to t for steps."
         )

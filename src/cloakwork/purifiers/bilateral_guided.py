@@ -1,11 +1,10 @@
-"""Adverse Cleaner: many bilateral filterings, then the photo's own edges put back by guided
-filtering.
+"""Adverse Cleaner: many bilateral filterings, then guided ones that put the photo's edges back.
 
 lllyasviel/AdverseCleaner (2023; its author notes that the guide, being the photo itself, brings
 some noise back). For the photo x in [0, 255]:
 
-    y <- bilateral(y), 64 times from y = x          (5 px wide, standard deviations 8 in colour and
-    8 px in place) y <- guided(y), 4 times, x the guide            (radius 4 px, eps 16)
+    y <- bilateral(y), 64 times from y = x   (5 px wide; standard deviations: 8 in colour, 8 px)
+    y <- guided(y), 4 times, x the guide     (radius 4 px, eps 16)
 
 Bilateral filter: Tomasi and Manduchi, ICCV 1998. Guided filter with a guide in colours: He, Sun and
 Tang, TPAMI 2013. As in OpenCV, which the release calls, distances of colours are sums over the
@@ -64,11 +63,12 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes."""
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes."""
     return [_clean(p * 255, cfg).clamp(0, 255) / 255 for p in photos]
 
 
 def _clean(x: Tensor, cfg: Config) -> Tensor:
+    """Clean one photo, 3 x H x W in [0, 255]."""
     y = x
     for _ in range(cfg.bilateral_steps):
         y = bilateral(y, cfg)
@@ -76,8 +76,9 @@ def _clean(x: Tensor, cfg: Config) -> Tensor:
 
 
 def bilateral(y: Tensor, cfg: Config) -> Tensor:
-    """One bilateral filtering of 3 x H x W. Two pixels weigh alike for each other, so that every
-    pair is looked at once.
+    """Filter 3 x H x W in [0, 255] once.
+
+    Two pixels weigh alike for each other, so that every pair is looked at once.
     """
     total, weights = y.clone(), torch.ones_like(y[:1])
     reach = range(-cfg.radius, cfg.radius + 1)
@@ -90,10 +91,8 @@ def bilateral(y: Tensor, cfg: Config) -> Tensor:
     for dy, dx in half:
         here, there = _overlap(y.shape, dy, dx), _overlap(y.shape, -dy, -dx)
         a, b = y[here], y[there]
-        colour, place = (
-            (a - b).abs().sum(0, keepdim=True) / cfg.sigma_color,
-            (dy**2 + dx**2) / cfg.sigma_space**2,
-        )
+        colour = (a - b).abs().sum(0, keepdim=True) / cfg.sigma_color
+        place = (dy**2 + dx**2) / cfg.sigma_space**2
         w = torch.exp(-0.5 * (colour.square() + place))
         total[here] += w * b
         total[there] += w * a
@@ -103,7 +102,11 @@ def bilateral(y: Tensor, cfg: Config) -> Tensor:
 
 
 def _overlap(shape: torch.Size, dy: int, dx: int) -> tuple[slice, slice, slice]:
-    """Where a picture has a pixel at an offset."""
+    """Return the part of a picture (3 x H x W) whose pixels have one at an offset from them.
+
+    >>> _overlap(torch.Size((3, 8, 9)), 1, -2)
+    (slice(None, None, None), slice(0, 7, None), slice(2, 9, None))
+    """
     (_, height, width) = shape
     return (
         slice(None),
@@ -113,9 +116,11 @@ def _overlap(shape: torch.Size, dy: int, dx: int) -> tuple[slice, slice, slice]:
 
 
 def guided(x: Tensor, y: Tensor, cfg: Config) -> Tensor:
-    """Guided filterings of y by x, both 3 x H x W: in every square y is taken for a linear function
-    of x's three colours.
+    """Filter y as often as `cfg` says under the guide x, both 3 x H x W in [0, 255].
+
+    In every square y is taken for a linear function of x's three colours.
     """
+    # kornia.filters.guided_blur mirrors the photo at its border; here no pixels are made up
     height, width = x.shape[-2:]
 
     def mean(v: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 `sigma` is the standard deviation and `kernel` the width of what is added up, both in pixels of the
 photo. They are easily mixed up: DiffShortcut (arXiv 2406.18944) passes a "kernel_size" of 5 to
 Pillow, which takes it for the standard deviation (preset "diffshortcut"). A kernel of 7 is what
-MetaCloak (arXiv 2311.13127) trains its thieves with.
+MetaCloak (arXiv 2311.13127) trains its attackers with.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Config:
         check_ranges(self, sigma=(0.01, 1000), kernel=(0, 10001))
         if self.kernel and self.kernel % 2 == 0:
             raise UserError(
-                f"The kernel {self.kernel} has no middle; give an odd number of pixels, or 0 for as many as needed."
+                f"The kernel {self.kernel} has no middle; give an odd number of pixels, "
+                "or 0 for as many as needed."
             )
 
 
@@ -42,9 +43,11 @@ PRESETS = {"diffshortcut": Config(sigma=5)}
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes; pixels beyond the border are those at
-    the border.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
+
+    Pixels beyond the border are those at the border.
     """
+    # kornia.filters.gaussian_blur2d adds up in another order, which moves pixels by 2e-7
     radius = (cfg.kernel or 2 * math.ceil(4 * cfg.sigma) + 1) // 2
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / cfg.sigma) ** 2)
     row = (weights / weights.sum()).view(1, 1, 1, -1)

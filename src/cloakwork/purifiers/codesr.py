@@ -1,15 +1,15 @@
-"""CodeSR: faces drawn anew, then the photo made small and enlarged by super-resolution, which draws
-no perturbation.
+"""CodeSR: faces drawn anew, then the photo made small and enlarged by super-resolution.
 
 Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
 arXiv 2406.18944:
 
     x' = resize(SR(resize(CodeFormer(x), scale)), the photo's size)
 
-Checked against the authors' DiffShortcut: CodeFormer with fidelity .5 where there are people, then
-128 x 128 px and Stable Diffusion's x4 upscaler (75 steps, guidance 9, "A photo of a person") to
-512. Preset "noisy" is noisy upscaling (Hönig et al., arXiv 2406.12027): noise of .1 first, nothing
-made small, noise level 320 where the upscaler has one.
+Super-resolution draws what it knows, and no perturbation. Checked against the authors'
+DiffShortcut: CodeFormer with fidelity .5 where there are people, then 128 x 128 px and Stable
+Diffusion's x4 upscaler (75 steps, guidance 9, "A photo of a person") to 512. Preset "noisy" is
+noisy upscaling (Hönig et al., arXiv 2406.12027): noise of .1 first, nothing made small, noise level
+320 where the upscaler has one.
 
 Departures:
 - the offline default is Real-ESRGAN (extra `restore`), and no CodeFormer, whose weights are the
@@ -23,10 +23,11 @@ Departures:
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from cloakwork.errors import Unscored, UserError, check_ranges
@@ -35,6 +36,7 @@ from cloakwork.models.faces import load_faces
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.purifiers import resize
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -54,7 +56,7 @@ class Config:
     """what photos are made small by before they are enlarged four times"""
     upscaler: str = "realesrgan"
     """realesrgan, or a folder or hub id of diffusers' x4 upscaling pipeline"""
-    prompt: str = "A photo of a person"
+    prompt: str = field(default="A photo of a person", metadata=SUBJECT_PROMPT)
     """for a diffusers upscaler"""
     noise_level: int = 20
     """for a diffusers upscaler: how much noise it takes the photo to have"""
@@ -71,12 +73,12 @@ PRESETS = {
 
 
 def instrument(cfg: Config) -> str:
-    """The networks, which the purifier finds by itself."""
+    """Name the networks, which the purifier finds by itself, and their weights."""
     return f"{hub.identity(cfg.codeformer)} {upscalers.identity(cfg.upscaler)}"
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
 
     Raises:
         UserError: the upscaler or the weights are not here.
@@ -87,9 +89,8 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         if cfg.codeformer:
             photo = with_faces_anew(photo, cfg)
         if cfg.noise:
-            photo = (photo + cfg.noise * torch.randn(photo.shape, generator=rng).to(photo)).clamp(
-                0, 1
-            )
+            noise = torch.randn(photo.shape, generator=rng).to(photo)
+            photo = (photo + cfg.noise * noise).clamp(0, 1)
         height, width = photo.shape[-2:]
         small = _resized(photo, max(1, round(height * cfg.scale)), max(1, round(width * cfg.scale)))
         return _resized(enlarge(small, rng), height, width)
@@ -98,8 +99,9 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """A stand-in with a graph: made small and large again, which takes what the networks take and
-    invents nothing.
+    """Return photos that were made small and large again, with a graph: a stand-in.
+
+    It takes from them what the networks take, and invents nothing.
     """
     if cfg.noise:
         photos = [
@@ -109,16 +111,20 @@ def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def _resized(x: Tensor, height: int, width: int) -> Tensor:
-    """By Pillow's Lanczos, as everybody's scripts do it."""
-    return (
-        x
-        if x.shape[-2:] == (height, width)
-        else from_pil(to_pil(x).resize((width, height), 1)).to(x)
-    )
+    """Resize a photo by Pillow's Lanczos, as everybody's scripts do."""
+    if x.shape[-2:] == (height, width):
+        return x
+    return from_pil(to_pil(x).resize((width, height), Image.Resampling.LANCZOS)).to(x)
 
 
 def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:
-    """The photo with every face restored; as it is, and a warning, where there is none."""
+    """Return a photo (3 x H x W in [0, 1]) with every face restored.
+
+    Where there is none it stays as it is, with a warning.
+
+    Raises:
+        UserError: there is no detector of faces, or no CodeFormer.
+    """
     try:
         faces = load_faces().find(photo)
     except Unscored as error:
@@ -139,9 +145,8 @@ def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:
         new = F.interpolate(
             restore(large, cfg.fidelity), (side, side), mode="bicubic", antialias=True
         )[0].clamp(0, 1)
-        edge = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(photo) / (
-            side / 8
-        )
+        inward = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(photo)
+        edge = inward / (side / 8)
         soft = torch.minimum(edge[:, None], edge).clamp(max=1)
         photo = photo.clone()
         photo[here] += soft * (new - photo[here])

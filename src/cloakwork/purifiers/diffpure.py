@@ -51,8 +51,7 @@ PRESETS = {"tiny": Config(t=60, steps=12), "paper": Config(t=402, steps=100)}
 
 
 def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
-    sizes.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
 
     Raises:
         UserError: a photo smaller than the model's square.

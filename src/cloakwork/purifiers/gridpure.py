@@ -61,8 +61,7 @@ PRESETS = {
 
 
 def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
-    sizes.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
 
     Raises:
         UserError: a photo smaller than the model's square.

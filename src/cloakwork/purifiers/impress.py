@@ -1,5 +1,4 @@
-"""IMPRESS: a photo that the autoencoder gives back as it is, near the given one; protected photos
-are not given back so.
+"""IMPRESS: a photo near the given one that the autoencoder, unlike that one, gives back as it is.
 
 Cao et al., "IMPRESS: Evaluating the Resilience of Imperceptible Perturbations Against Unauthorized
 Data Usage in Diffusion-Based Generative AI", arXiv 2310.19248. From x + noise, by Adam on the
@@ -72,8 +71,7 @@ PRESETS = {
 
 
 def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
-    sizes.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
 
     Raises:
         UserError: a photo smaller than the model's square.
@@ -92,8 +90,16 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
 
 @torch.enable_grad()  # it is a search, whoever calls it
 def consistent(x: Images, x_0: Images, ldm: LDM, cfg: Config) -> Images:
-    """Pictures near x (n x 3 x S x S in [0, 1]) that the autoencoder gives back, sought from
-    x_0.
+    """Seek pictures near x that the autoencoder gives back, from x_0 on.
+
+    Args:
+        x: the given pictures, n x 3 x S x S in [0, 1].
+        x_0: where the search begins, n x 3 x S x S.
+        ldm: the model with the autoencoder.
+        cfg: how to search.
+
+    Returns:
+        n x 3 x S x S in [0, 1].
     """
     ldm = replace(ldm, sample_posterior=False)
     lpips, found = load_lpips(ldm.device), (2 * x_0 - 1).detach().clamp(-1, 1).requires_grad_(True)

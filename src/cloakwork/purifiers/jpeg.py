@@ -37,7 +37,7 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) after one compression, of their own sizes."""
+    """Return photos (each 3 x H x W in [0, 1]) after one compression, of their own sizes."""
 
     def compressed(photo: torch.Tensor) -> torch.Tensor:
         file = io.BytesIO()
@@ -48,8 +48,10 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """The same with a graph: the codec's steps, rounding taken for the identity on the way back;
-    all of it, but for 4:2:0.
+    """Return the same with a graph.
+
+    For 4:2:0 these are the codec's steps, with rounding taken for the identity on the way back; for
+    others the whole codec is taken for it.
     """
     if cfg.subsampling != "4:2:0":
         made = purify([p.detach() for p in photos], ldm, cfg, rng=rng)

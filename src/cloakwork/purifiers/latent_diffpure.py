@@ -1,5 +1,4 @@
-"""Latent DiffPure: the same in the latents of a text-to-image model, under a text that asks for a
-clean photo.
+"""Latent DiffPure: DiffPure in the latents of a text-to-image model, asked for a clean photo.
 
 DiffShortcut (arXiv 2406.18944; its "ldiffp", and "eldiffp" with an empty prompt). With z = E(x), t
 at `strength` of the schedule:
@@ -11,13 +10,13 @@ which is an edit by SDEdit that asks for no change. The authors take Stable Diff
 
 Departures: photos keep their size (windows of the model's square that overlap by half, under one
 noise for the whole photo); the laptop preset denoises by DDIM, whose result is the noise's alone,
-so that overlapping windows agree, and goes a third as far at guidance 3. The model is the thief's
-own (the authors purify with another than they train).
+so that overlapping windows agree, and goes a third as far at guidance 3. The model is the
+attacker's own (the authors purify with another than they train).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -25,6 +24,7 @@ from cloakwork.errors import check_ranges
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM, MICRO_BATCH
 from cloakwork.photos import tiling
+from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -42,7 +42,10 @@ class Config:
     """denoising steps at strength 1"""
     guidance: float = 7.5
     """classifier-free guidance scale (1: none)"""
-    prompt: str = "a photo of a person, clear, high resolution, high quality, noise-free"
+    prompt: str = field(
+        default="a photo of a person, clear, high resolution, high quality, noise-free",
+        metadata=SUBJECT_PROMPT,
+    )
     """what the photos are to show"""
     negative: str = ""
     """negative prompt"""
@@ -62,8 +65,7 @@ PRESETS = {
 
 @torch.no_grad()
 def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1], at least as large as the model's square) of their own
-    sizes.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
 
     Raises:
         UserError: a photo smaller than the model's square, an unknown scheduler, less than one
@@ -76,10 +78,10 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
     def pure(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
         at = tiling.places(height, width, ldm.size, ldm.size // 2)
-        field = torch.randn(
+        whole = torch.randn(
             ldm.vae.config.latent_channels, -(-height // f), -(-width // f), generator=rng
         )
-        noise = tiling.cut(field, [(top // f, left // f) for top, left in at], side).to(photo)
+        noise = tiling.cut(whole, [(top // f, left // f) for top, left in at], side).to(photo)
         seeds = schedulers.seeds(cfg.scheduler, len(at), rng)
         made = []
         for part in torch.arange(len(at)).split(MICRO_BATCH):

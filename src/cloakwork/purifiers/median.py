@@ -35,7 +35,8 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes; pixels beyond the border are those at
-    the border.
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
+
+    Pixels beyond the border are those at the border.
     """
     return [from_pil(to_pil(p).filter(ImageFilter.MedianFilter(cfg.kernel))).to(p) for p in photos]

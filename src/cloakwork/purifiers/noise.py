@@ -29,7 +29,7 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes."""
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes."""
     return [(p + cfg.sigma * torch.randn(p.shape, generator=rng).to(p)).clamp(0, 1) for p in photos]
 
 

@@ -18,5 +18,5 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """The same photos."""
+    """Return the same photos."""
     return photos

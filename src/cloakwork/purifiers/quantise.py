@@ -1,5 +1,4 @@
-"""Fewer levels: every pixel goes to the nearest of 2^bits values, so that what is smaller than a
-step is lost.
+"""Fewer levels: every pixel goes to the nearest of 2^bits values; smaller changes are lost.
 
 Xu et al., "Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks", arXiv
 1704.01155 (its bit depth reduction; 5 bits are what it uses on ImageNet).
@@ -30,6 +29,6 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes."""
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes."""
     steps = 2**cfg.bits - 1
     return [p.mul(steps).round() / steps for p in photos]

@@ -41,7 +41,7 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes."""
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes."""
 
     def resized(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
@@ -53,7 +53,7 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """The same with a graph: Pillow's kernels as matrices, without rounding to 8 bits."""
+    """Return the same with a graph: Pillow's kernels as matrices, without rounding to 8 bits."""
 
     def resized(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
@@ -69,6 +69,11 @@ def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 @lru_cache(maxsize=64)
 def _weights(size: int, new: int, kernel: Kernel) -> torch.Tensor:
-    """new x size: what each pixel of the result takes from each of the source."""
+    """Return what each pixel of the result takes from each of the source, new x size.
+
+    >>> _weights(4, 2, "box").tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
+    """
+    # F.interpolate has no Lanczos, and clips nothing between rows and columns as Pillow does
     each = Image.fromarray(np.eye(size, dtype=np.float32))
     return torch.from_numpy(np.array(each.resize((size, new), Image.Resampling[kernel.upper()])))

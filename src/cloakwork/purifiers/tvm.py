@@ -1,5 +1,4 @@
-"""Total variation minimisation: the smoothest photo that is still near the given one, some of whose
-pixels are passed over.
+"""Total variation minimisation: the smoothest photo near the given one, less some of its pixels.
 
 Guo et al., "Countering Adversarial Images using Input Transformations", arXiv 1711.00117. With X a
 random mask of the pixels that are dropped and z sought at the photo's own size:
@@ -52,7 +51,7 @@ class Config:
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Photos (each 3 x H x W in [0, 1]) of their own sizes."""
+    """Return photos (each 3 x H x W in [0, 1]) of their own sizes."""
     return [
         smoothest(p, (torch.rand(p.shape[-2:], generator=rng) >= cfg.drop).to(p), cfg).clamp(0, 1)
         for p in photos
@@ -63,13 +62,10 @@ smooth = purify  # its last steps have a gradient
 
 
 def smoothest(x: Tensor, kept: Tensor, cfg: Config) -> Tensor:
-    """The minimiser z for one photo (3 x H x W); kept (H x W) is 1 - X."""
+    """Find the minimiser z for one photo x (3 x H x W); kept (H x W) is 1 - X."""
     tau = sigma = 8**-0.5  # their product times the squared norm of grad, 8, must not exceed 1
-    z, ahead, dual = (
-        x.detach().clone(),
-        x.detach().clone(),
-        torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device),
-    )
+    z, ahead = x.detach().clone(), x.detach().clone()
+    dual = torch.zeros(2, *x.shape, dtype=x.dtype, device=x.device)
     for step in range(cfg.steps):
         with torch.set_grad_enabled(torch.is_grad_enabled() and step >= cfg.steps - TAIL):
             dual = dual + sigma * _grad(ahead)
@@ -85,7 +81,11 @@ def smoothest(x: Tensor, kept: Tensor, cfg: Config) -> Tensor:
 
 
 def _grad(z: Tensor) -> Tensor:
-    """Differences down and to the right, 2 x 3 x H x W; 0 at the far border."""
+    """Compute differences down and to the right, 2 x 3 x H x W; 0 at the far border.
+
+    >>> _grad(torch.tensor([[[1.0, 4.0]]])).tolist()
+    [[[[0.0, 0.0]]], [[[3.0, 0.0]]]]
+    """
     down, right = torch.zeros_like(z), torch.zeros_like(z)
     down[:, :-1] = z[:, 1:] - z[:, :-1]
     right[:, :, :-1] = z[:, :, 1:] - z[:, :, :-1]
@@ -93,7 +93,7 @@ def _grad(z: Tensor) -> Tensor:
 
 
 def _div(dual: Tensor) -> Tensor:
-    """Minus the adjoint of _grad."""
+    """Apply minus the adjoint of `_grad`, 2 x 3 x H x W to 3 x H x W."""
     (down, right), out = dual, torch.zeros_like(dual[0])
     out[:, :-1] += down[:, :-1]
     out[:, 1:] -= down[:, :-1]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def attack(
     config: Any = None,
     victim: str = "tiny",
     prompts: Sequence[str] = ("a photo of sks person",),
-    purifiers: str | Sequence[tuple[str, Any]] = (),
+    purifiers: str | Sequence[specs.Method | tuple[str, Any]] = (),
     denoiser: str = "tiny",
     seed: int = 0,
     mask: Path | str | None = None,
@@ -74,20 +74,16 @@ def attack(
         raise UserError(
             f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
         )
-    config = (
-        registry.config(registry.load("attackers", attacker), None, [victim])
-        if config is None
-        else config
-    )
-    _check_learning(attacker, config, keep_model, sample_every)
-    purifiers = specs.purifiers(purifiers, victim, denoiser)
+    if config is None:
+        config = registry.config(registry.load("attackers", attacker), None, [victim])
+    method = specs.Method("attackers", attacker, config)
+    _check_learning(method, keep_model, sample_every)
+    chain = specs.purifiers(purifiers, victim, denoiser)
     earlier = _earlier(out)
     workspace = Workspace(out / FOLDER, device, progress)
     originals = source(sets[0].files)
-    loot = purify_steps(
-        originals, purifiers, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
-    )
-    step = Step("attack", attacker, config, (loot,), seed, (victim,), tuple(prompts), dtype)
+    given = purify_steps(originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype)
+    step = Step(method, (given,), seed, (victim,), tuple(prompts), dtype)
     grids = out / FOLDER / "training"
     state = RunState(
         out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
@@ -97,10 +93,9 @@ def attack(
         watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
         keep_model=Path(keep_model) if keep_model else None,
     )
-    got = run_attack(
-        step, workspace, state, load_masks(Path(mask), originals.files) if mask else None
-    )
-    files = [out / f"{i:03}.png" for i in range(len(got))]
+    masks = load_masks(Path(mask), originals.files) if mask else None
+    images = run_attack(step, workspace, state, masks)
+    files = [out / f"{i:03}.png" for i in range(len(images))]
     # first, so that pictures of an attack that is stopped here are known as such
     write_json(
         out / FOLDER / "attack.json",
@@ -109,34 +104,33 @@ def attack(
             "config": asdict(config),
             "victim": {"name": victim, "weights": workspace.model(victim).weights},
             "prompts": list(prompts),
-            "purifiers": [[n, asdict(c)] for n, c in purifiers],
+            "purifiers": [method.record() for method in chain],
             "seed": seed,
             "photos": [str(f) for f in originals.files],
             "pictures": [str(f) for f in files],
             "surroundings": surroundings(workspace.torch_device),
         },
     )
-    for picture, file in zip(got, files, strict=True):
+    for picture, file in zip(images, files, strict=True):
         with atomic_write(file) as part:
             to_pil(picture).save(part, "PNG")
     for file in earlier - set(files):
         file.unlink()
-    attack_sheet(got, prompts, out / FOLDER / "sheet.png")
+    attack_sheet(images, prompts, out / FOLDER / "sheet.png")
     if state.path:
         remove(state.path)
     return files
 
 
-def _check_learning(
-    attacker: str, config: Any, keep_model: Path | str | None, sample_every: int
-) -> None:
+def _check_learning(method: specs.Method, keep_model: Path | str | None, sample_every: int) -> None:
     if sample_every < 0:
         raise UserError(
             f"The training is looked at every {sample_every} steps; allowed are 1 or more, or 0 for never."
         )
-    if (keep_model or sample_every) and "lr" not in {f.name for f in fields(config)}:
+    if (keep_model or sample_every) and not method.trains:
         raise UserError(
-            f"'{attacker}' learns nothing, so there is no model to keep and no training to look at; ask for neither."
+            f"'{method.name}' trains nothing, so there is no model to keep and no training to look at. "
+            "Leave --keep-model and --sample-every out."
         )
 
 
@@ -151,7 +145,8 @@ def _earlier(out: Path) -> set[Path]:
     if strange := sorted(f for f in there if f.name not in listed):
         raise UserError(
             *[
-                f"{f} was made by no attack, and may not be replaced; choose another output folder."
+                f"{f} was not written by `cloakwork attack`, so it will not be overwritten. "
+                "Choose another output folder."
                 for f in strange
             ]
         )

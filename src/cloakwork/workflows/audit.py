@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from cloakwork import registry
+from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import ARMS, Subject, ThreatModel, arms, attack_step
@@ -39,7 +39,7 @@ def audit(
     *,
     clean: Path | str | None = None,
     reference: Path | str | None = None,
-    thieves: Sequence[ThreatModel] = (),
+    threat_models: Sequence[ThreatModel] = (),
     metrics: Sequence[str] = METRICS,
     seeds: int = 1,
     device: str = "auto",
@@ -56,7 +56,7 @@ def audit(
             photos name.
         reference: further clean photos of the subject, to compare pictures with; None takes the
             originals.
-        thieves: attackers with their circumstances; none means DreamBooth on `tiny`.
+        threat_models: attackers, what they know and have; none means DreamBooth on `tiny`.
         metrics: names of metrics.
         seeds: how many of 0, 1, 2 ...; each trains every thief anew.
         device: where the models run.
@@ -72,11 +72,11 @@ def audit(
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     workspace = Workspace(store or out / ".cloakwork", device, progress)
-    thieves = thieves or (default_thief(),)
-    found = compare_all(subjects, thieves, metrics, seeds, workspace)
-    for thief, subject in product(thieves, subjects):
-        sheet(subject, thief, workspace, out / f"{_plain(subject.name)}-{_plain(thief.name)}.png")
-    write_json(out / "audit.json", report(found, subjects, thieves, workspace))
+    threat_models = threat_models or (default_threat_model(),)
+    found = compare_all(subjects, threat_models, metrics, seeds, workspace)
+    for threat, subject in product(threat_models, subjects):
+        sheet(subject, threat, workspace, out / f"{_plain(subject.name)}-{_plain(threat.name)}.png")
+    write_json(out / "audit.json", report(found, subjects, threat_models, workspace))
     return found
 
 
@@ -85,19 +85,22 @@ def _plain(name: str) -> str:
     return re.sub(r'[\s:/\\"*?<>|]+', "-", name)
 
 
-def default_thief() -> ThreatModel:
-    """DreamBooth with its settings for `tiny`."""
-    return ThreatModel(
-        "dreambooth", registry.config(registry.load("attackers", "dreambooth"), "tiny")
-    )
+def default_threat_model() -> ThreatModel:
+    """Return DreamBooth with its settings for `tiny`."""
+    return ThreatModel(specs.parse("attackers", "dreambooth"))
 
 
 def report(
-    found: Audit, subjects: Sequence[Subject], thieves: Sequence[ThreatModel], workspace: Workspace
+    found: Audit,
+    subjects: Sequence[Subject],
+    threat_models: Sequence[ThreatModel],
+    workspace: Workspace,
 ) -> dict[str, Any]:
     """The audit as plain data: what was found, and all that is needed to do it again."""
     return asdict(found) | {
-        "thieves": [asdict(t) | {"weights": workspace.model(t.victim).weights} for t in thieves],
+        "thieves": [
+            t.record() | {"weights": workspace.model(t.victim).weights} for t in threat_models
+        ],
         "photos": {
             s.name: {
                 "budget": s.budget,
@@ -113,19 +116,20 @@ def report(
     }
 
 
-def sheet(subject: Subject, thief: ThreatModel, workspace: Workspace, path: Path) -> None:
+def sheet(subject: Subject, threat: ThreatModel, workspace: Workspace, path: Path) -> None:
     """A PNG of what the thief got with seed 0: a row for clean, noise and protected, the prompts'
     first pictures side by side.
     """
     rows = []
     for arm in ARMS:
-        got = compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief, 0), workspace)
-        per_prompt = len(got) // len(thief.prompts)
-        rows.append(torch.cat([part[:SHOWN] for part in got.split(per_prompt)]))
+        step = attack_step(arms(subject, 0)[arm], subject, threat, 0)
+        images = compute.pictures(step, workspace)
+        per_prompt = len(images) // len(threat.prompts)
+        rows.append(torch.cat([part[:SHOWN] for part in images.split(per_prompt)]))
     side, head, margin = rows[0].shape[-1], 40, 84
     canvas = Image.new("RGB", (margin + len(rows[0]) * side, head + len(ARMS) * side), "white")
     draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    for i, prompt in enumerate(thief.prompts):
+    for i, prompt in enumerate(threat.prompts):
         draw.text((margin + i * SHOWN * side, 12), prompt, "black", font)
     for y, (arm, row) in enumerate(zip(ARMS, rows, strict=True)):
         draw.text((8, head + y * side + side // 2), arm, "black", font)

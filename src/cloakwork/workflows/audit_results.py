@@ -64,7 +64,7 @@ class Audit:
 
 def compare_all(
     subjects: Sequence[Subject],
-    thieves: Sequence[ThreatModel],
+    threat_models: Sequence[ThreatModel],
     metrics: Sequence[str],
     seeds: int,
     workspace: Workspace,
@@ -73,7 +73,7 @@ def compare_all(
 
     Args:
         subjects: photo sets.
-        thieves: attackers with their circumstances.
+        threat_models: attackers, what they know and have.
         metrics: names of metrics that score pictures.
         seeds: how many of 0, 1, 2 ...
         workspace: where the steps run; what its store holds is not computed again.
@@ -81,22 +81,22 @@ def compare_all(
     Raises:
         UserError: no subject, thief or seed.
     """
-    if not subjects or not thieves or seeds < 1:
+    if not subjects or not threat_models or seeds < 1:
         raise UserError(
-            "An audit needs photos, a thief and at least one seed; none of the three may be missing."
+            "An audit needs photos, an attacker and at least one seed. Name what is missing."
         )
     for metric in metrics:
         parse_metric(metric)  # a mistyped one is told before the first training
-    cells = list(product(thieves, subjects, range(seeds), ARMS))
-    for done, (thief, subject, seed, arm) in enumerate(cells):
+    cells = list(product(threat_models, subjects, range(seeds), ARMS))
+    for done, (threat, subject, seed, arm) in enumerate(cells):
         if workspace.progress:
-            workspace.progress("thieves", done, len(cells))
-        compute.pictures(attack_step(arms(subject, seed)[arm], subject, thief, seed), workspace)
+            workspace.progress("attackers", done, len(cells))
+        compute.pictures(attack_step(arms(subject, seed)[arm], subject, threat, seed), workspace)
     if workspace.progress:
-        workspace.progress("thieves", len(cells), len(cells))
+        workspace.progress("attackers", len(cells), len(cells))
     rows = [
-        _row(thief, metric, *scores(subjects, thief, metric, seeds, workspace))
-        for thief in thieves
+        _row(threat, metric, *scores(subjects, threat, metric, seeds, workspace))
+        for threat in threat_models
         for metric in metrics
     ]
     found = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
@@ -104,29 +104,29 @@ def compare_all(
 
 
 def scores(
-    subjects: Sequence[Subject], thief: ThreatModel, metric: str, seeds: int, workspace: Workspace
+    subjects: Sequence[Subject], threat: ThreatModel, metric: str, seeds: int, workspace: Workspace
 ) -> tuple[Mapping[str, Scores], str | None]:
     """Of one thief's pictures by one metric: arm -> scores, and why some could not be scored."""
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
     for subject, seed, arm in product(subjects, range(seeds), ARMS):
-        found = compute.score(score_step(arm, subject, thief, seed, metric), workspace)
+        found = compute.score(score_step(arm, subject, threat, seed, metric), workspace)
         tables[arm].setdefault(subject.name, {})[seed] = found.values
         reasons += [found.reason] if found.reason else []
     return tables, reasons[0] if reasons else None
 
 
 def _row(
-    thief: ThreatModel, metric: str, tables: Mapping[str, Scores], reason: str | None
+    threat: ThreatModel, metric: str, tables: Mapping[str, Scores], reason: str | None
 ) -> AuditRow:
     """One row of the audit's table."""
     module = specs.module("metrics", metric)
     return AuditRow(
-        thief.name,
-        thief.victim,
+        threat.name,
+        threat.victim,
         metric,
-        module.BETTER,
-        module.UNIT,
+        module.METRIC.better,
+        module.METRIC.unit,
         {arm: intervals.estimate(table) for arm, table in tables.items()},
         intervals.difference(tables[PROTECTED], tables[CLEAN]),
         intervals.difference(tables[PROTECTED], tables[NOISE]),
@@ -161,19 +161,19 @@ def conclusions(found: Audit) -> Iterator[str]:
     if sets < intervals.FEWEST_SETS or seeds < 2:
         yield f"Indicative only: {sets} photo set{'s' * (sets > 1)}, {seeds} seed{'s' * (seeds > 1)}."
     victims = sorted({row.victim for row in found.rows})
-    yield f"Measured on {', '.join(victims)}; this says nothing of other models, other thieves or editing."
+    yield f"Measured on {', '.join(victims)}. This says nothing about other models, attackers or editing."
 
 
 def _sentence(row: AuditRow) -> str:
     clean, noise, protected = (row.arms[a] for a in ARMS)
     if math.isnan(clean.mean):
-        return f"On {row.victim}, {row.thief}: whether the thief got the person is unscored."
+        return f"On {row.victim}, {row.thief}: no face could be looked for, so the match rate is unscored."
     shown = (
         f"match rate {clean.mean:.2f} clean, {noise.mean:.2f} noise, {protected.mean:.2f} protected "
         f"[{protected.low:.2f}, {protected.high:.2f}]"
     )
     if clean.mean < MIN_CLEAN_MATCH_RATE:
-        return f"On {row.victim}, {row.thief}: {shown}. This thief fails on clean photos already, so nothing is shown."
+        return f"On {row.victim}, {row.thief}: {shown}. Inconclusive: this attacker fails even on clean photos."
     less = [
         name for name, d in ((CLEAN, row.against_clean), (NOISE, row.against_noise)) if d.high < 0
     ]

@@ -56,7 +56,8 @@ def bench(
         raise UserError(f"The report folder {out} is a file; name another folder.")
     workspace = Workspace(store or out / ".cloakwork", device)
     outcome = engine(list(targets(grid)), workspace, tell)
-    found = beside(add_flags(collect(grid, workspace, outcome.reasons()), grid, workspace))
+    failures = outcome.reasons()
+    found = beside(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
     write.write(found, out, grid=grid, workspace=workspace)
     return found
 

@@ -44,6 +44,7 @@ from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.clip import Clip, load_clip
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import refuse_report_among_photos
+from cloakwork.specs import Method
 from cloakwork.state import Progress
 from cloakwork.types import Images, Photos
 
@@ -63,14 +64,22 @@ ArmEstimates = dict[str, Estimate]  # arm -> mean over photo sets and their phot
 
 @dataclass(frozen=True)
 class Watched:
-    """A thief who is looked at while it trains."""
+    """An attacker that is looked at while it trains."""
 
-    thief: ThreatModel
+    threat_model: ThreatModel
     """its purifiers are those of the inspection"""
     every: int
     """training steps between two looks"""
     metrics: tuple[str, ...] = METRICS
     """what its pictures are scored by"""
+
+    def record(self) -> dict[str, Any]:
+        """Return what was watched as it stands in inspection.json."""
+        return {
+            "thief": self.threat_model.record(),
+            "every": self.every,
+            "metrics": self.metrics,
+        }
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def inspect(
     out: Path | str,
     *,
     clean: Path | str | None = None,
-    purifiers: str | Sequence[tuple[str, Any]] = (),
+    purifiers: str | Sequence[Method | tuple[str, Any]] = (),
     clip: str = "tiny",
     texts: tuple[str, str] = TEXTS,
     coders: Sequence[str] = ("tiny", "tiny-b"),
@@ -142,15 +151,15 @@ def inspect(
     """
     out = Path(out)
     refuse_report_among_photos(out, protected, clean)
-    purifiers = specs.purifiers(purifiers, victim, denoiser)
+    chain = specs.purifiers(purifiers, victim, denoiser)
     if watched:
         _check(watched)
     eyes, halves = _load_clip_or_say_why(clip), [autoencoders.load(name, device) for name in coders]
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
-    kinds = {registry.model_kind(name) for name, _ in purifiers}
+    kinds = {method.model_kind for method in chain}
     how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
-    sources = {s.name: _arms(s, purifiers, how) for s in subjects}
+    sources = {s.name: _arms(s, chain, how) for s in subjects}
     photos = {
         arm: {s: compute.photos(of[arm], workspace) for s, of in sources.items()}
         for arm in sources[subjects[0].name]
@@ -164,7 +173,7 @@ def inspect(
         *_seen_by_clip(photos, eyes, texts),
         *_seen_by_halves(squares, halves),
         _seen_by_denoiser(squares, workspace, victim, dtype, texts[0], seed),
-        _along_training(subjects, watched, tuple(purifiers), seed, workspace) if watched else {},
+        _along_training(subjects, watched, chain, seed, workspace) if watched else {},
         [],
     )
     found = replace(found, sentences=_sentences(found, eyes, victim))
@@ -180,8 +189,8 @@ def inspect(
             "pixel_denoiser": {"name": denoiser, "weights": pixel_ddpm.weights(denoiser)}
             if "pixels" in kinds
             else None,
-            "watched": asdict(watched) if watched else None,
-            "purifiers": [[name, asdict(config)] for name, config in purifiers],
+            "watched": watched.record() if watched else None,
+            "purifiers": [method.record() for method in chain],
             "photo_sets": [s.name for s in subjects],
             "surroundings": surroundings(workspace.torch_device),
         },
@@ -191,17 +200,18 @@ def inspect(
 
 
 def _check(watched: Watched) -> None:
-    trains = "cdl" in {f.name for f in fields(watched.thief.config)}
-    if not trains:
+    attacker = watched.threat_model.attacker
+    if not attacker.trains:
         raise UserError(
-            f"'{watched.thief.attacker}' does not train, so there is no training to watch; name a trainer."
+            f"'{attacker.name}' does not train, so there is no training to watch; name a trainer."
         )
-    if not 1 <= watched.every <= watched.thief.config.steps:
-        most = watched.thief.config.steps
+    if not 1 <= watched.every <= (most := attacker.config.steps):
         raise UserError(
             f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}."
         )
-    paired = [m for m in watched.metrics if registry.load("metrics", m).REFERENCE == "originals"]
+    paired = [
+        m for m in watched.metrics if registry.load("metrics", m).METRIC.reference == "originals"
+    ]
     if paired or not watched.metrics:
         why = (
             f"'{paired[0]}' compares with originals, which a thief's pictures have not"
@@ -219,7 +229,7 @@ def _load_clip_or_say_why(name: str) -> Clip:
 
 
 def _arms(
-    subject: Subject, purifiers: Sequence[tuple[str, Any]], how: dict[str, Any]
+    subject: Subject, purifiers: Sequence[Method], how: dict[str, Any]
 ) -> dict[str, Source | Step]:
     """All that is looked at of one photo set."""
     found = arms(subject, how["seed"])
@@ -321,32 +331,32 @@ def _seen_by_denoiser(
 def _along_training(
     subjects: Sequence[Subject],
     watched: Watched,
-    purifiers: tuple[tuple[str, Any], ...],
+    purifiers: tuple[Method, ...],
     seed: int,
     workspace: Workspace,
 ) -> dict[str, dict[str, dict[int, Estimate]]]:
     """Thieves of clean, of protected, of purified photos, and one who decouples the noise as
     well.
     """
-    config = watched.thief.config
-    few = replace(config, sampling=replace(config.sampling, n=PREVIEW))
-    whole = replace(config.cdl, train=True, suffix=True, negative=True)
+    config = watched.threat_model.config
+    sampling = replace(config.sampling, n=PREVIEW)
+    every_part = replace(config.cdl, train=True, suffix=True, negative=True)
+    bare = replace(watched.threat_model, purifiers=())
     plain, decoupled = (
-        replace(watched.thief, config=replace(few, cdl=cdl), purifiers=())
-        for cdl in (NO_CDL, whole)
+        bare.with_config(sampling=sampling, cdl=cdl) for cdl in (NO_CDL, every_part)
     )
-    thieves = {CLEAN: (plain, CLEAN), PROTECTED: (plain, PROTECTED)}
+    attackers = {CLEAN: (plain, CLEAN), PROTECTED: (plain, PROTECTED)}
     if purifiers:
-        thieves[PURIFIED] = replace(plain, purifiers=purifiers), PROTECTED
-    thieves[f"{PURIFIED if purifiers else PROTECTED}, + CDL"] = (
+        attackers[PURIFIED] = replace(plain, purifiers=purifiers), PROTECTED
+    attackers[f"{PURIFIED if purifiers else PROTECTED}, + CDL"] = (
         replace(decoupled, purifiers=purifiers),
         PROTECTED,
     )
     found: dict[str, dict[str, dict[int, Estimate]]] = {m: {} for m in watched.metrics}
-    for label, (thief, arm) in thieves.items():
+    for label, (threat, arm) in attackers.items():
         courses = {
             s.name: training_curve.measure_curve(
-                attack_step(arms(s, seed)[arm], s, thief, seed),
+                attack_step(arms(s, seed)[arm], s, threat, seed),
                 s,
                 watched.every,
                 watched.metrics,

@@ -16,6 +16,7 @@ from torch import Tensor
 from cloakwork import registry
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import UserError
+from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.files import FOLDER, remove, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models import loading
@@ -27,13 +28,13 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
+from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
-from cloakwork.types import Photos
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
     check_config,
-    references,
+    clean_photos,
     refuse_overwriting,
     task_of,
 )
@@ -103,18 +104,13 @@ def protect(
     check_config(config, quality, surrogates if uses_models else None)
     out = Path(out).expanduser().absolute()
     sets, skipped = load_all(find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
-    reference = references(clean, out, sets)
-    models = (
-        [
-            loading.load(name, device, dtype, sample_posterior=sample_posterior)
-            for name in surrogates
-        ]
-        if uses_models
-        else []
-    )
-    job = ProtectJob(
-        protection, module, config, models, seed, reference, suffix, quality, strip_metadata
-    )
+    known = clean_photos(clean, out, sets)
+    models = [
+        loading.load(name, device, dtype, sample_posterior=sample_posterior)
+        for name in (surrogates if uses_models else ())
+    ]
+    method = Method("protections", protection, config)
+    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
     tasks = [
         task_of(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets
     ]
@@ -134,29 +130,30 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     """One photo set from files to files."""
     begun = time.monotonic()
     state = RunState(
-        task.folder / f"state-{job.work_key(task.digests)[:16]}.safetensors",
-        task.name or job.protection,
+        task.folder / f"state-{job.work_key(task.source)[:16]}.safetensors",
+        task.name or job.method.name,
         progress,
     )
     deltas = _perturbations(job, task, state)
-    write_json(
-        task.folder / "saving.json", {"key": task.key}
-    )  # from here on, outputs that exist are this job's own
-    rows, kept, before, after = [], [], [], []
+    # from here on, outputs that exist are this job's own
+    write_json(task.folder / "saving.json", {"key": task.key})
+    rows, kept, thumbnails = [], [], []
     for (file, output), delta in zip(task.photos, deltas, strict=True):
         photo = load_photo(file)
         kept.append(_save(job, photo, output, delta))
-        rows.append(_measure(photo, output, before, after))
-    before_and_after(
-        [r.name for r in rows], before, after, job.config.budget, task.folder / "sheet.png"
-    )
+        row, pair = _measure(photo, output)
+        rows.append(row)
+        thumbnails.append(pair)
+    before, after = (list(column) for column in zip(*thumbnails, strict=True))
+    sheet = task.folder / "sheet.png"
+    before_and_after([r.name for r in rows], before, after, job.config.budget, sheet)
     result = SetRecord(
         name=task.name,
         out=task.photos[0][1].parent,
-        protection=job.protection,
+        protection=job.method.name,
         surrogates=[f"{m.name} (weights {m.weights})" for m in job.surrogates],
         photos=rows,
-        sheet=task.folder / "sheet.png",
+        sheet=sheet,
         record=task.folder / "record.json",
         notes=_losses(job, kept)
         + _unchanged(job, rows)
@@ -182,14 +179,15 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
 
 
 def _perturbations(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Tensor]:
-    """What the protection adds to each working copy, 3 x h x w floats on the CPU."""
-    work = [working_copy(load_photo(f).pixels).to(job.device) for f, _ in task.photos]
-    clean = [x.to(job.device) for _, x in job.clean.values()] or None
-    rng = job.rng(task.digests)
-    protected = job.module.protect(
-        work, job.surrogates, job.config, clean=clean, rng=rng, state=state
+    """Return what the protection adds to each working copy, 3 x h x w floats on the CPU."""
+    return run_protection(
+        job.method,
+        [p.to(job.device) for p in task.source.photos()],
+        job.surrogates,
+        clean=[p.to(job.device) for p in job.clean.photos()] if job.clean else None,
+        rng=job.rng(task.source),
+        state=state,
     )
-    return [(a - b).detach().cpu() for a, b in zip(protected, work, strict=True)]
 
 
 def _save(job: ProtectJob, photo: Photo, output: Path, delta: Tensor) -> float | None:
@@ -273,15 +271,17 @@ def _idle(config: Any) -> list[str]:
     ]
 
 
-def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> PhotoRecord:
-    """The saved file against its original; appends a thumbnail of each."""
+def _measure(photo: Photo, output: Path) -> tuple[PhotoRecord, tuple[Tensor, Tensor]]:
+    """Measure the saved file against its original.
+
+    Returns:
+        The record, and a thumbnail of the original and of the saved file.
+    """
     x0, x = as_float(photo.pixels), as_float(load_photo(output).pixels)
     used, noise, likeness = (
         m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim)
     )
-    before.append(thumbnail(x0))
-    after.append(thumbnail(x))
-    return PhotoRecord(
+    record = PhotoRecord(
         name=photo.path.name,
         original=photo.path.absolute(),
         digest=photo.digest,
@@ -293,6 +293,7 @@ def _measure(photo: Photo, output: Path, before: Photos, after: Photos) -> Photo
         psnr=round(noise, 3),
         ssim=round(likeness, 4),
     )
+    return record, (thumbnail(x0), thumbnail(x))
 
 
 def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
@@ -312,7 +313,8 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
     time.
     """
     return {
-        "version": job.module.VERSION,
+        "version": job.method.version,
+        "seeding": SEEDING,
         "config": asdict(job.config),
         "seed": job.seed,
         "models": [
@@ -324,7 +326,7 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
             }
             for m in job.surrogates
         ],
-        "clean": [str(path.absolute()) for path in job.clean],
+        "clean": [str(path.absolute()) for path in job.clean.files] if job.clean else [],
         "output": {
             "suffix": job.suffix,
             "quality": job.quality,

@@ -6,20 +6,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from cloakwork import registry
 from cloakwork.errors import UserError, faults_of
+from cloakwork.evaluation.run import SEEDING, protection_rng
+from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import hash_of
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
-from cloakwork.photos.budget import WORK_SIDE, working_copy
+from cloakwork.photos.budget import WORK_SIDE
 from cloakwork.photos.photo import check_quality, load_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
+from cloakwork.specs import Method
 from cloakwork.workflows.records import read_result
 
 
@@ -27,13 +27,11 @@ from cloakwork.workflows.records import read_result
 class ProtectJob:
     """Everything that decides a protected photo's bytes, beside the photos."""
 
-    protection: str
-    module: ModuleType
-    config: Any
+    method: Method
     surrogates: list[LDM]
     seed: int
-    clean: dict[Path, tuple[str, Tensor]]
-    """unprotected photos the protection may learn from: file -> digest and working copy"""
+    clean: Source | None
+    """unprotected photos that the protection may learn from"""
     suffix: str
     quality: int
     strip_metadata: bool
@@ -42,39 +40,41 @@ class ProtectJob:
     def device(self) -> torch.device:
         return self.surrogates[0].device if self.surrogates else torch.device("cpu")
 
-    def rng(self, digests: list[str]) -> torch.Generator:
-        """From seed and photos alone, so that two methods, budgets or formats are compared at the
-        same random draws.
-        """
-        return torch.Generator().manual_seed(int(hash_of([self.seed, sorted(digests)])[:15], 16))
+    @property
+    def config(self) -> Any:
+        """The protection's Config."""
+        return self.method.config
 
-    def work_key(self, digests: list[str]) -> str:
-        """Hash of all that decides the perturbation: a checkpoint may be gone on with only by the
-        very same computation.
-        """
-        return hash_of([self._parts(digests), torch.__version__, torch.get_num_threads()])
+    def rng(self, photos: Source) -> torch.Generator:
+        """Return what the protection draws from, the same as in a benchmark."""
+        return protection_rng(self.seed, [s.key for s in (photos, self.clean) if s])
 
-    def key(self, digests: list[str]) -> str:
-        """Hash of the job and of the photos' contents, whatever their names and order: names the
-        result.
-        """
-        return hash_of([self._parts(digests), self.suffix, self.quality, self.strip_metadata])
+    def work_key(self, photos: Source) -> str:
+        """Return the hash of all that decides the perturbation.
 
-    def _parts(self, digests: list[str]) -> dict[str, Any]:
+        A run may go on from a checkpoint only if it would have computed the very same.
+        """
+        return hash_of([self._parts(photos), torch.__version__, torch.get_num_threads()])
+
+    def key(self, photos: Source) -> str:
+        """Return the hash of the job and of the photos' contents: names of files do not matter."""
+        return hash_of([self._parts(photos), self.suffix, self.quality, self.strip_metadata])
+
+    def _parts(self, photos: Source) -> dict[str, Any]:
         return {
-            "protection": self.protection,
-            "version": self.module.VERSION,
-            "config": registry.settings(self.config),
-            "instrument": registry.instrument(self.module, self.config),
+            "protection": self.method.name,
+            "version": self.method.version,
+            "config": self.method.settings,
+            "instrument": self.method.networks,
             "target": targets.digest(self.config),
             "surrogates": [
                 (m.weights, str(m.dtype), m.device.type, m.sample_posterior)
                 for m in self.surrogates
             ],
             "seed": self.seed,
-            "clean": sorted(digest for digest, _ in self.clean.values()),
-            "photos": sorted(digests),
-            "how": [WORK_SIDE, pgd.MICRO_BATCH],
+            "clean": self.clean.digests if self.clean else (),
+            "photos": photos.digests,
+            "how": [WORK_SIDE, pgd.MICRO_BATCH, SEEDING],
         }
 
 
@@ -83,43 +83,41 @@ class PhotoSetTask:
     """One photo set to be protected."""
 
     name: str
-    photos: list[tuple[Path, Path]]
-    """original and output, sorted by the originals' contents, so that the order they were named in
-    does not matter"""
+    source: Source
+    """the originals, in the order of their contents: names and their order do not matter"""
+    outputs: tuple[Path, ...]
+    """in the same order"""
     folder: Path
     """where record, sheet and checkpoint go"""
-    digests: list[str]
     key: str
 
+    @property
+    def photos(self) -> list[tuple[Path, Path]]:
+        """Original and output of each photo."""
+        return list(zip(self.source.files, self.outputs, strict=True))
 
-def references(
-    clean: Path | str | None, out: Path, sets: list[PhotoSet]
-) -> dict[Path, tuple[str, Tensor]]:
-    """The clean photos of the one subject: file -> digest and working copy."""
+
+def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> Source | None:
+    """Return the clean photos of the one subject, if the user named any."""
     if clean is None:
-        return {}
+        return None
     if len(sets) > 1:
         raise UserError(
             f"{len(sets)} photo sets were given with one folder of clean photos; protect one subject at a time."
         )
     found, _ = load_all(find_sets([clean], out), skip_bad=False)
-    photos = [load_photo(f) for s in found for f in s.files]
-    return {
-        p.path: (p.digest, working_copy(p.pixels)) for p in sorted(photos, key=lambda p: p.digest)
-    }
+    return source(f for s in found for f in s.files)
 
 
 def task_of(job: ProtectJob, photos: PhotoSet, folder: Path) -> PhotoSetTask:
-    """A photo set with its key, its photos in the order of their contents; every photo is loaded
-    once.
-    """
-    digests = [
-        load_photo(f).digest for f in photos.files
-    ]  # one photo at a time: a set may be larger than the memory
-    order = sorted(zip(digests, photos.files, photos.outputs, strict=True))
-    return PhotoSetTask(
-        photos.name, [(f, o) for _, f, o in order], folder, digests, job.key(digests)
+    """Return a photo set with its key; every photo is loaded once."""
+    # one photo at a time: a set may be larger than the memory
+    digests = [load_photo(f).digest for f in photos.files]
+    digests, files, outputs = zip(
+        *sorted(zip(digests, photos.files, photos.outputs, strict=True)), strict=True
     )
+    originals = Source(files, digests)
+    return PhotoSetTask(photos.name, originals, outputs, folder, job.key(originals))
 
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:

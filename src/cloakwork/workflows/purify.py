@@ -8,17 +8,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork import registry, specs
+from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
 from cloakwork.evaluation.pairing import Original, originals
-from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json
+from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
+from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json, write_tensors
 from cloakwork.metrics import lpips
 from cloakwork.models import loading, pixel_ddpm
 from cloakwork.models.device import pick_device
@@ -29,6 +31,7 @@ from cloakwork.photos.photo import Photo, check_quality, load_photo, save_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
+from cloakwork.specs import Method
 from cloakwork.state import Progress
 from cloakwork.types import Photos
 
@@ -59,9 +62,9 @@ class Purified:
 
 @dataclass(frozen=True)
 class PurifyJob:
-    """Everything that decides a purified photo's bytes, beside the photo."""
+    """Everything that decides a purified photo's bytes, beside the photos."""
 
-    purifiers: list[tuple[str, ModuleType, Any]]
+    purifiers: tuple[Method, ...]
     models: dict[str, LDM | PixelDDPM]
     """by kind, those that are needed"""
     seed: int
@@ -71,40 +74,75 @@ class PurifyJob:
 
     @cached_property
     def methods_used(self) -> list[dict[str, Any]]:
-        """The purifiers as plain data; once a job, since it hashes the weights of networks that
-        they find by themselves.
+        """The purifiers as plain data.
+
+        Made once a job, since it hashes the weights of networks that they find by themselves.
         """
         return [
             {
-                "name": name,
-                "version": module.VERSION,
-                "config": asdict(config),
-                "instrument": registry.instrument(module, config),
+                "name": method.name,
+                "version": method.version,
+                "config": asdict(method.config),
+                "instrument": method.networks,
             }
-            for name, module, config in self.purifiers
+            for method in self.purifiers
         ]
 
-    @cached_property
-    def key(self) -> str:
-        """Hash of all that."""
+    def key(self, digests: Sequence[str]) -> str:
+        """Return the hash of the job and of a set's photos in the order in which they are taken."""
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
         where = [self.device.type, torch.__version__, torch.get_num_threads()]
-        return hash_of([self.methods_used, weights, self.seed, self.quality, where])
+        parts = [self.methods_used, weights, self.seed, self.quality, where]
+        return hash_of([*parts, SEEDING, list(digests)])
 
-    def purify(self, photo: Photo) -> Tensor:
-        """One photo through all purifiers, each with draws of its own; 3 x H x W, uint8."""
-        x = as_float(photo.pixels).to(self.device)
-        for k, (name, module, config) in enumerate(self.purifiers):
-            rng = torch.Generator().manual_seed(int(hash_of([self.seed, k, photo.digest])[:15], 16))
-            (x,) = module.purify([x], self.models.get(registry.model_kind(name)), config, rng=rng)
-        return x.clamp(0, 1).mul(255).round().byte().cpu()
+    def generators(self) -> list[torch.Generator]:
+        """Return what each purifier draws from, before the first photo of a set."""
+        return [purifier_rng(self.seed, place) for place in range(len(self.purifiers))]
+
+    def purify(self, photo: Photo, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Run one photo through all purifiers.
+
+        Args:
+            photo: of any size.
+            rngs: as `generators` gives them; they have moved on by what the photos before took.
+
+        Returns:
+            3 x H x W, uint8.
+        """
+        pixels = photo.pixels
+        for method, rng in zip(self.purifiers, rngs, strict=True):
+            model = self.models.get(method.model_kind)
+            pixels = run_purifier(method, pixels.to(self.device), model, rng)
+        return pixels
+
+
+@dataclass(frozen=True)
+class PurifyTask:
+    """One photo set to be purified.
+
+    Attributes:
+        photos: the set.
+        order: its photo numbers in the order in which an audit takes them: by the contents of the
+            originals where all are known, else by their own. The photos draw one after the other.
+        folder: where its record and sheet go.
+        key: of job and photos.
+    """
+
+    photos: PhotoSet
+    order: tuple[int, ...]
+    folder: Path
+    key: str
+
+    def draws(self, place: int) -> Path:
+        """The file of the generators' states after the photo at a place of the order."""
+        return self.folder / "draws" / f"{place:04}.safetensors"
 
 
 def purify(
     photos: Path | str,
     out: Path | str,
     *,
-    purifiers: str | Sequence[tuple[str, Any]] = "jpeg",
+    purifiers: str | Sequence[Method | tuple[str, Any]] = "jpeg",
     clean: Path | str | None = None,
     model: str = "tiny",
     denoiser: str = "tiny",
@@ -130,7 +168,8 @@ def purify(
         model: what purifiers that work in latents use: "tiny", "tiny-b", a folder or a hub id.
         denoiser: what purifiers that diffuse pixels use: "tiny", a folder (diffusers' DDPMPipeline)
             or a hub id.
-        seed: with the photo's content it decides everything random.
+        seed: with the photos of a set it decides everything random, as in an audit: photos take
+            their draws one after the other, in the order of the originals' contents.
         device, dtype: where the model runs and what its arithmetic is autocast to.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
         force: overwrite existing outputs (never originals).
@@ -144,10 +183,7 @@ def purify(
         UserError: every fault found in the input, before anything is written.
     """
     out = Path(out).expanduser().absolute()
-    chosen = [
-        (n, registry.load("purifiers", n), config)
-        for n, config in specs.purifiers(purifiers, model, denoiser)
-    ]
+    chosen = specs.purifiers(purifiers, model, denoiser)
     if not chosen:
         raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
     check_quality(quality)
@@ -161,13 +197,13 @@ def purify(
                 for o in mine
             ]
         )
-    kinds = {registry.model_kind(name) for name, _, _ in chosen}
+    kinds = {method.model_kind for method in chosen}
     models: dict[str, LDM | PixelDDPM] = {}
     if "latent" in kinds:
         models["latent"] = loading.load(model, device, dtype)
     if "pixels" in kinds:
         models["pixels"] = pixel_ddpm.load(denoiser, device, dtype)
-    alone = any(hasattr(module, "instrument") for _, module, _ in chosen)
+    alone = any(hasattr(method.module, "instrument") for method in chosen)
     job = PurifyJob(
         chosen,
         models,
@@ -176,7 +212,8 @@ def purify(
         pick_device(device) if models or alone else torch.device("cpu"),
     )
     _check_sizes(job, sets)
-    done = {} if force else {s.name: _done(job, out / FOLDER / s.name) for s in sets}
+    tasks = [_task(job, s, out / FOLDER / s.name, known) for s in sets]
+    done = {} if force else {task.photos.name: _done(task) for task in tasks}
     wrote = {output for rows in done.values() for output in rows}
     there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
     if there:
@@ -187,9 +224,9 @@ def purify(
             ]
         )
     total, rows = sum(len(s.files) for s in sets), []
-    for s in sets:
+    for task in tasks:
         tell = partial(_tell, progress, len(rows), total)
-        rows += _purify_set(job, s, out / FOLDER / s.name, known, done.get(s.name, {}), tell)
+        rows += _purify_set(job, task, known, done.get(task.photos.name, {}), tell)
     rows[0] = replace(rows[0], notes=[*skipped, *rows[0].notes])
     return rows
 
@@ -199,9 +236,7 @@ def _check_sizes(job: PurifyJob, sets: Sequence[PhotoSet]) -> None:
     purifiers puts on it.
     """
     windowed = [
-        registry.model_kind(name)
-        for name, module, _ in job.purifiers
-        if getattr(module, "WINDOWS", False)
+        method.model_kind for method in job.purifiers if getattr(method.module, "WINDOWS", False)
     ]
     if not windowed:
         return
@@ -221,41 +256,63 @@ def _tell(progress: Progress | None, before: int, total: int, done: int) -> None
         progress("purified", before + done, total)
 
 
+def _task(
+    job: PurifyJob, photos: PhotoSet, folder: Path, known: dict[Path, Original]
+) -> PurifyTask:
+    """Return a photo set with its key; every photo is loaded once."""
+    digests = [load_photo(f).digest for f in photos.files]
+    ranks = digests
+    if all(f in known for f in photos.files):
+        ranks = [known[f].digest or load_photo(known[f].file).digest for f in photos.files]
+    order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
+    return PurifyTask(photos, tuple(order), folder, job.key([digests[i] for i in order]))
+
+
 def _purify_set(
     job: PurifyJob,
-    photos: PhotoSet,
-    folder: Path,
+    task: PurifyTask,
     known: dict[Path, Original],
     done: dict[Path, Purified],
     tell: Callable[[int], None],
 ) -> list[Purified]:
-    """One photo set; its record grows with every photo, so that an interrupted job goes on."""
-    rows: list[Purified] = []
-    shown: list[
-        tuple[Tensor, ...]
-    ] = []  # original where it is known, the photo as given, the photo purified
-    for file, output in zip(photos.files, photos.outputs, strict=True):
+    """Purify one photo set; its record grows with every photo, so that a stopped job goes on."""
+    rows, stages, rngs = dict(done), {}, job.generators()
+    outputs = task.photos.outputs
+    for place, number in enumerate(task.order):
+        file, output = task.photos.files[number], outputs[number]
         photo = load_photo(file)
+        if not (output in done and _restore(rngs, task.draws(place))):
+            rows[output] = _purify(job, photo, output, rngs)
+            write_tensors(
+                task.draws(place), {str(k): rng.get_state() for k, rng in enumerate(rngs)}
+            )
         original = _alike(known.get(file), photo)
-        before = done.get(output)
-        row = before if before and before.digest == photo.digest else _purify(job, photo, output)
-        rows.append(_compared(row, photo, original))
-        later = [done[o] for o in photos.outputs[len(rows) :] if o in done]
-        write_json(
-            folder / "purified.json",
-            _settings(job) | {"photos": [asdict(row) for row in [*rows, *later]]},
-        )
-        stages = ([original] if original else []) + [photo, load_photo(output)]
-        shown.append(tuple(thumbnail(as_float(stage.pixels)) for stage in stages))
-        tell(len(rows))
-    count = min(len(stages) for stages in shown)
+        rows[output] = _compared(rows[output], photo, original)
+        listed = [asdict(rows[o]) for o in outputs if o in rows]
+        write_json(task.folder / "purified.json", _settings(job, task) | {"photos": listed})
+        shown = [*([original] if original else []), photo, load_photo(output)]
+        stages[output] = [thumbnail(as_float(stage.pixels)) for stage in shown]
+        tell(place + 1)
+    count = min(len(shown) for shown in stages.values())
     titles = ("original", "as given", "purified")[-count:]
     columns: dict[str, Photos] = {
-        title: [stages[i] for stages in shown]
+        title: [stages[o][i] for o in outputs]
         for i, title in zip(range(-count, 0), titles, strict=True)
     }
-    contact_sheet([row.name for row in rows], columns, GAIN, folder / "sheet.png")
-    return rows
+    sheet = task.folder / "sheet.png"
+    contact_sheet([rows[o].name for o in outputs], columns, GAIN, sheet)
+    return [rows[o] for o in outputs]
+
+
+def _restore(rngs: Sequence[torch.Generator], path: Path) -> bool:
+    """Set generators to where they were after a photo; False where nobody wrote that down."""
+    try:
+        states = load_file(path)
+        for k, rng in enumerate(rngs):
+            rng.set_state(states[str(k)])
+    except (OSError, SafetensorError, KeyError, RuntimeError):
+        return False
+    return True
 
 
 def _alike(known: Original | None, photo: Photo) -> Photo | None:
@@ -268,12 +325,14 @@ def _alike(known: Original | None, photo: Photo) -> Photo | None:
     return original if original.pixels.shape == photo.pixels.shape else None
 
 
-def _purify(job: PurifyJob, photo: Photo, output: Path) -> Purified:
-    """One photo from file to file."""
+def _purify(
+    job: PurifyJob, photo: Photo, output: Path, rngs: Sequence[torch.Generator]
+) -> Purified:
+    """Purify one photo from file to file."""
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
-        pixels = job.purify(photo)
+        pixels = job.purify(photo, rngs)
     save_photo(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
     notes = dict.fromkeys(
@@ -309,10 +368,10 @@ def _apart(photo: Photo, original: Photo) -> float:
     ).item()
 
 
-def _done(job: PurifyJob, folder: Path) -> dict[Path, Purified]:
-    """What the very same job has written into a set already and is still as it was, by output."""
-    kept = read_json(folder / "purified.json")
-    if kept.get("key") != job.key:
+def _done(task: PurifyTask) -> dict[Path, Purified]:
+    """Return what the very same job has written already and is still as it was, by output."""
+    kept = read_json(task.folder / "purified.json")
+    if kept.get("key") != task.key:
         return {}
     rows = [
         Purified(
@@ -325,15 +384,16 @@ def _done(job: PurifyJob, folder: Path) -> dict[Path, Purified]:
     }
 
 
-def _settings(job: PurifyJob) -> dict[str, Any]:
-    """Everything needed to do the same again."""
+def _settings(job: PurifyJob, task: PurifyTask) -> dict[str, Any]:
+    """Return everything needed to do the same again."""
     return {
-        "key": job.key,
+        "key": task.key,
         "purifiers": job.methods_used,
         "models": {
             k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)}
             for k, m in job.models.items()
         },
         "seed": job.seed,
+        "seeding": SEEDING,
         "surroundings": surroundings(job.device),
     }

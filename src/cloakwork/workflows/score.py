@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cloakwork import registry
+from cloakwork import registry, specs
 from cloakwork.errors import UserError
 from cloakwork.files import read_json, write_json
 from cloakwork.metrics._measure import measure
@@ -20,7 +20,7 @@ from cloakwork.types import Photos
 def score(
     pictures: Path | str,
     *,
-    metrics: Sequence[tuple[str, Any]] = (),
+    metrics: Sequence[specs.Method] = (),
     clean: Path | str | None = None,
     prompt: str | None = None,
     out: Path | str | None = None,
@@ -29,7 +29,7 @@ def score(
 
     Args:
         pictures: a folder; its subfolders count too.
-        metrics: names and Configs; none means every metric there is.
+        metrics: as `specs.parse` gives them; none means every metric there is.
         clean: the originals, by the same names, for metrics of change; any clean photos of the
             subject for the others.
         prompt: what all the pictures were asked for.
@@ -50,32 +50,28 @@ def score(
     ):
         raise UserError(f"{out} exists already and holds no scores; name another file.")
     chosen = list(metrics) or [
-        (name, registry.load("metrics", name).Config()) for name, _ in registry.listing("metrics")
+        specs.parse("metrics", name) for name, _ in registry.listing("metrics")
     ]
     files = [f for s in load_sets(pictures) for f in s.files]
     photos = [as_float(load_photo(f).pixels) for f in files]
     subject, originals, fault = _references(files, clean)
     found = {}
-    for name, config in chosen:
-        paired = registry.load("metrics", name).REFERENCE == "originals"
+    for method in chosen:
+        paired = method.module.METRIC.reference == "originals"
         if paired and fault and metrics:
             raise UserError(fault)
-        said = measure(
-            name,
-            photos,
-            originals if paired else subject,
-            [prompt] * len(photos) if prompt else None,
-            config,
-        )
-        scored = [v for v in said.values if not math.isnan(v)]
-        found[name] = {
+        references = originals if paired else subject
+        prompts = [prompt] * len(photos) if prompt else None
+        measured = measure(method.name, photos, references, prompts, method.config)
+        scored = [v for v in measured.values if not math.isnan(v)]
+        found[method.name] = {
             "mean": sum(scored) / len(scored) if scored else None,
             "scored": len(scored),
-            "n": len(said.values),
-            "unit": said.unit,
-            "reason": said.reason,
-            "instrument": said.instrument,
-            "values": said.values,
+            "n": len(measured.values),
+            "unit": measured.unit,
+            "reason": measured.reason,
+            "instrument": measured.instrument,
+            "values": measured.values,
         }
     if out:
         write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": found})

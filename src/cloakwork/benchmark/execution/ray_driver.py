@@ -3,7 +3,7 @@
 Every step is a Ray task to which only the step's name travels. The graph lies in Ray's object
 store, cut into parts, and results in the store of results, which all machines must reach, as they
 must see the photos, under the same paths. Ray starts the task of a lost worker again; the store
-sees to it that no result is torn and that others may work on it. `working` is the workers' side.
+sees to it that no result is torn and that others may work on it. `ray_worker` is the workers' side.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 import torch
 
 from cloakwork.benchmark.execution import ray_worker, resources
+from cloakwork.benchmark.execution.failures import failure_from
 from cloakwork.benchmark.execution.ray_worker import first_line
 from cloakwork.benchmark.execution.ready_queue import Queue, TaskResult
 from cloakwork.benchmark.execution.resources import Resources
@@ -54,8 +55,8 @@ class Parts:
     _there: dict[int, tuple[Any, set[int]]] = field(default_factory=dict)
 
     def of(self, number: int) -> list[Any]:
-        """References for the worker of a step: to the circumstances and to the part that the step
-        is in.
+        """Return references for the worker of a step: to the circumstances and to the part that
+        the step is in.
         """
         which = number // PART
         if which not in self._there:
@@ -67,7 +68,7 @@ class Parts:
         return [self.circumstances, self._there[which][0]]
 
     def release(self, numbers: Iterable[int]) -> None:
-        """Nothing is left to do for these steps."""
+        """Let go of the parts in which these steps were the last ones to do."""
         for number in numbers:
             part = self._there.get(number // PART)
             if part:
@@ -85,8 +86,8 @@ def run(
     workers: int | None = None,
     retries: int = RETRIES,
 ) -> Outcome:
-    """Makes what is missing for the targets on a Ray cluster; bytes and reasons of failures are
-    those of `executors.serial`.
+    """Make what is missing for the targets on a Ray cluster; bytes and failures are those of
+    `serial.serial`.
 
     Every key holds the driver's type of device and number of threads, so workers take these over;
     one whose torch or cloakwork differs fails its steps and says so.
@@ -107,7 +108,8 @@ def run(
     """
     if (workers is not None and workers < 1) or retries < 0:
         raise UserError(
-            f"There cannot be {workers} workers and {retries} retries; allowed are 1 or more, and 0 or more."
+            f"There cannot be {workers} workers and {retries} retries; allowed are 1 or more, and "
+            "0 or more."
         )
     todo = steps.graph(targets, workspace, missing=True)
     if not todo:
@@ -118,8 +120,8 @@ def run(
 
 @contextmanager
 def connected(address: str | None = None, workers: int | None = None) -> Iterator[None]:
-    """A Ray cluster for as long as the block takes: the one at an address, else one of this
-    machine, which ends with the block.
+    """Connect to a Ray cluster for as long as the block takes: the one at an address, else one of
+    this machine, which ends with the block.
 
     Raises:
         UserError: Ray is not installed, or the cluster cannot be reached or started.
@@ -135,8 +137,8 @@ def connected(address: str | None = None, workers: int | None = None) -> Iterato
     if address is not None:
         _check_address(address)
     # The folder is for Ray's sockets, whose paths must be short. It is entered because Ray would
-    # have workers import from the
-    # working folder first, where a file may bear the name of an installed package.
+    # have workers import from the working folder first, where a file may bear the name of an
+    # installed package.
     with tempfile.TemporaryDirectory(
         prefix="cw-", dir=_short_folder(), ignore_cleanup_errors=True
     ) as folder:
@@ -157,16 +159,17 @@ def _init(address: str | None, workers: int | None, folder: str) -> None:
         threads = torch.get_num_threads()
         workers = workers or max(1, (os.cpu_count() or 1) // threads)
         # nothing but the graph will lie in the object store
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
+            "address": "local",
             "num_cpus": workers * threads,
             "object_store_memory": 2**28,
             "include_dashboard": False,
+            "_temp_dir": folder,
         }
-        how |= {"address": "local", "_temp_dir": folder}
     else:
-        how = {"address": address}
+        options = {"address": address}
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, **how)
+        ray.init(log_to_driver=False, logging_level=logging.ERROR, **options)
     except (OSError, RuntimeError, ValueError) as error:
         where = (
             f"The cluster at {address} cannot be used" if address else "Ray cannot be started here"
@@ -178,7 +181,7 @@ def _init(address: str | None, workers: int | None, folder: str) -> None:
 
 @contextmanager
 def _tidy_end() -> Iterator[None]:
-    """Lets SIGTERM, which batch systems send, end the block as Ctrl-C does; Ray would end the
+    """Let SIGTERM, which batch systems send, end the block as Ctrl-C does; Ray would end the
     process on the spot.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -208,12 +211,13 @@ def _environment(**values: str) -> Iterator[None]:
 
 
 def _check_address(address: str) -> None:
-    """Asks first, and in a process of its own, since Ray tries for minutes and then ends the
+    """Ask first, and in a process of its own, since Ray tries for minutes and then ends the
     process that asked.
     """
     if address.startswith("ray://"):
         raise UserError(
-            f"{address} is an address for Ray's client; run this on a machine of the cluster, with the address auto."
+            f"{address} is an address for Ray's client; run this on a machine of the cluster, with "
+            "the address auto."
         )
     probe = (
         "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, logging_level='error')"
@@ -230,8 +234,8 @@ def _check_address(address: str) -> None:
         )
     except (subprocess.SubprocessError, OSError, ValueError):
         raise UserError(
-            f"No Ray cluster answers at '{address}'; on a machine of the cluster give auto, or the host:port that "
-            "`ray start --head` has shown."
+            f"No Ray cluster answers at '{address}'; on a machine of the cluster give auto, or the "
+            "host:port that `ray start --head` has shown."
         ) from None
 
 
@@ -244,13 +248,12 @@ def spread(
     tell: StepProgress | None = None,
     retries: int = RETRIES,
 ) -> Outcome:
-    """Works off a graph (see `steps.graph`) on the cluster that this process is connected to.
+    """Work off a graph (see `steps.graph`) on the cluster that this process is connected to.
 
     Args:
         todo: name -> step, each after those that it rests on.
         workspace: the driver's.
-        work: what a worker does with a name and two references, see `working.make`, which it is by
-            default.
+        work: what a worker does with a name and two references; by default `ray_worker.make`.
         most: tasks at once.
         tell, retries: as in `run`.
 
@@ -275,8 +278,8 @@ def spread(
 
 
 def _before(todo: dict[str, Step], workspace: Workspace) -> list[list[int]]:
-    """Of each step, which ones it rests on, by number; those whose results are there do not
-    count.
+    """Return, for each step, the numbers of those that it rests on and whose results are
+    missing.
     """
     numbers = {name: number for number, name in enumerate(todo)}
     return [
@@ -286,7 +289,7 @@ def _before(todo: dict[str, Step], workspace: Workspace) -> list[list[int]]:
 
 
 def _drive(queue: Queue, tasks: dict[Resources, Any], parts: Parts, most: int | None) -> Outcome:
-    """Keeps as many tasks in flight as there is room for, until nothing is left.
+    """Keep as many tasks in flight as there is room for, until nothing is left.
 
     What is in flight when it raises ends with the connection, or comes to the store later. It is
     not cancelled: Ray's driver may abort over a task that is cancelled as it ends.
@@ -298,9 +301,8 @@ def _drive(queue: Queue, tasks: dict[Resources, Any], parts: Parts, most: int | 
             nodes, looked = _nodes(), time.monotonic()
             room = {need: BACKLOG * max(1, need.slots(nodes)) for need in tasks}
         for number in queue.start(room, most):
-            flying[tasks[queue.pools[number]].remote(queue.names[number], parts.of(number))] = (
-                number
-            )
+            task = tasks[queue.pools[number]]
+            flying[task.remote(queue.names[number], parts.of(number))] = number
         for reference in _landed(flying):
             number = flying.pop(reference)
             parts.release(queue.complete(number, _answer(reference), compute.POLL))
@@ -308,10 +310,10 @@ def _drive(queue: Queue, tasks: dict[Resources, Any], parts: Parts, most: int | 
 
 
 def _landed(flying: dict[Any, int]) -> list[Any]:
-    """Tasks that have ended, after a wait for the first."""
+    """Wait for the first task to end, but not for long, and return all that have ended."""
     import ray
 
-    if not flying:  # others are at all that is left
+    if not flying:  # other processes are at all that is left
         time.sleep(compute.POLL)
         return []
     if not ray.wait(list(flying), timeout=compute.POLL)[0]:
@@ -320,6 +322,7 @@ def _landed(flying: dict[Any, int]) -> list[Any]:
 
 
 def _answer(reference: Any) -> TaskResult:
+    """Return what became of a task that has ended."""
     import ray
     from ray.exceptions import RayError, RayTaskError
 
@@ -328,9 +331,9 @@ def _answer(reference: Any) -> TaskResult:
     except RayTaskError as error:
         if isinstance(error.cause, Unwritable):  # nothing that comes after could be kept either
             raise Unwritable(*error.cause.sentences) from None
-        return True, False, f"{type(error.cause).__name__}: {first_line(error.cause)}"
+        return TaskResult(True, error=failure_from(error.cause, first_line(error.cause)))
     except RayError as error:  # the worker was lost once too often, or cannot import this package
-        return True, False, f"{type(error).__name__}: {first_line(error)}"
+        return TaskResult(True, error=failure_from(error, first_line(error)))
 
 
 def _nodes() -> list[dict[str, float]]:

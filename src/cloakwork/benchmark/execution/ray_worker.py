@@ -16,6 +16,7 @@ import torch
 
 from cloakwork._version import __version__
 from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.execution.failures import failure_from
 from cloakwork.benchmark.execution.ready_queue import TaskResult
 from cloakwork.benchmark.execution.serial import Outcome
 from cloakwork.errors import Unwritable, UserError
@@ -38,41 +39,42 @@ class DriverEnvironment:
 
 
 def make(name: str, references: list[Any]) -> TaskResult:
-    """What a worker does: makes the result of a step whose inputs are in the store.
+    """Make the result of a step whose inputs are in the store.
 
     Args:
         name: of the step's result.
-        references: to the Circumstances, and to a part of the graph (name -> step) that the step is
-            in.
+        references: to the DriverEnvironment, and to a part of the graph (name -> step) that the
+            step is in.
     """
     outcome = Outcome()
     try:
         about = _settled(references[0])
         workspace, graph = _fetched(*references, _device(about.device))
         if steps.name_of(graph[name], workspace) != name:
+            versions = f"cloakwork {__version__}, torch {torch.__version__}"
             raise UserError(
-                f"The machine {platform.node()} (cloakwork {__version__}, torch {torch.__version__}) would make another result "
-                "than the one that this run was started on; install the same versions, models and code on both."
+                f"The machine {platform.node()} ({versions}) would make another result than the "
+                "one that this run was started on; install the same versions, models and code on "
+                "both."
             )
         done = serial.run_step(graph[name], name, workspace, outcome)
     except Unwritable:
         raise
     except Exception as error:
-        return True, False, f"{type(error).__name__}: {first_line(error)}"
-    return done, bool(outcome.made), outcome.failed.get(name)
+        return TaskResult(True, error=failure_from(error, first_line(error)))
+    return TaskResult(done, bool(outcome.made), outcome.failed.get(name))
 
 
 @lru_cache(maxsize=1)
 def _settled(reference: Any) -> DriverEnvironment:
-    """Makes this process resemble the driver, before it reads the graph, in which the user's own
+    """Make this process resemble the driver, before it reads the graph, in which the user's own
     modules may be named.
     """
     import ray
 
     about: DriverEnvironment = ray.get(reference)
-    torch.set_num_threads(
-        about.threads
-    )  # Ray has set a number of its own, and gradients' bytes depend on it
+    # Ray has set a number of its own, and gradients' bytes depend on it
+    torch.set_num_threads(about.threads)
     if Path(about.folder).is_dir():
         os.chdir(about.folder)
     if about.folder not in sys.path:
@@ -82,24 +84,25 @@ def _settled(reference: Any) -> DriverEnvironment:
 
 @lru_cache(maxsize=KEPT)
 def _fetched(reference: Any, part: Any, device: str) -> tuple[Workspace, dict[str, Step]]:
-    """A part of the graph, and the bench with its models, whose memory of keys goes with the
-    part.
+    """Fetch a part of the graph, and the workspace with its models, whose memory of keys goes with
+    the part.
     """
     import ray
 
-    return replace(_bench(_settled(reference).store, device), _keys={}), ray.get(part)
+    return replace(_workspace(_settled(reference).store, device), _keys={}), ray.get(part)
 
 
 @lru_cache(maxsize=1)
-def _bench(store: str, device: str) -> Workspace:
-    _fetched.cache_clear()  # benches that hold models on a GPU that is somebody else's now
+def _workspace(store: str, device: str) -> Workspace:
+    _fetched.cache_clear()  # workspaces that hold models on a GPU that is somebody else's now
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
     return Workspace(store, device)
 
 
 def _device(kind: str) -> str:
-    """The device for this task, of the driver's type: of several GPUs the one that Ray has lent.
+    """Return the device for this task, of the driver's type: of several GPUs the one that Ray has
+    lent.
 
     Ray hides the others by an environment variable, but a process that lives on may be lent another
     one next time, when it is too late for that; so it sees them all, and picks.
@@ -117,5 +120,9 @@ def _device(kind: str) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, without what it adds."""
+    r"""Return what an error says, without what it adds.
+
+    >>> first_line(ValueError("The store is full.\nAt step 3."))
+    'The store is full.'
+    """
     return str(error).strip().partition("\n")[0]

@@ -1,6 +1,4 @@
-"""Steps in line until nothing that they rest on is missing, for an engine that runs many at
-once.
-"""
+"""Steps in line until nothing that they rest on is missing, for engines that run many at once."""
 
 from __future__ import annotations
 
@@ -11,23 +9,33 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Any
 
+from cloakwork.benchmark.execution.failures import Failure, dependency_failure
 from cloakwork.benchmark.execution.serial import Outcome, StepProgress
 
-# whether nothing is left to do for a step, whether its result was made by the one who says so, why
-# it has failed
-TaskResult = tuple[bool, bool, str | None]
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What became of a step's task."""
+
+    finished: bool
+    """nothing is left to do for the step: its result is there, or it has failed"""
+    made: bool = False
+    """the task itself has made the result"""
+    error: Failure | None = None
+    """why the step has failed"""
 
 
 @dataclass
 class Queue:
     """Steps by number, in the order of their graph, as far as that can be kept. Every step and
-    every edge is touched once.
+    every edge is touched once, and steps that failed or are at work elsewhere have their place,
+    which graphlib's sorter does not offer.
 
     Attributes:
         names: of their results.
         before: which ones each rests on, of those in line.
         pools: what each takes room from, such as processors with so much memory.
-        tell: called after every step.
+        tell: called after every step with steps done, their total and the last one's name.
     """
 
     names: Sequence[str]
@@ -54,11 +62,11 @@ class Queue:
 
     @property
     def left(self) -> int:
-        """Steps for which something is left to do."""
+        """Return the number of steps for which something is left to do."""
         return len(self.names) - self.done
 
     def start(self, room: Mapping[Any, int], most: int | None = None) -> Iterator[int]:
-        """Takes out the steps that can run now: of each pool as many as there is room for, together
+        """Take out the steps that can run now: of each pool as many as there is room for, together
         at most `most`.
         """
         while self._resting and self._resting[0][0] <= time.monotonic():
@@ -73,37 +81,36 @@ class Queue:
                 yield heappop(heap)
 
     def complete(self, number: int, answer: TaskResult, again: float) -> list[int]:
-        """Takes note of what became of a step that was started.
+        """Take note of what became of a step that was started.
 
         Args:
             number: of the step.
-            answer: if something is left to do, somebody else is at it: it is in line again after
-                `again` seconds.
+            answer: of its task; where something is left to do, another process is at it, and the
+                step is in line again after `again` seconds.
             again: seconds.
 
         Returns:
             The steps for which nothing is left to do now: itself, and those that cannot be made
                 because it failed.
         """
-        finished, made, failed = answer
         self.flying[self.pools[number]] -= 1
-        if not finished:
+        if not answer.finished:
             heappush(self._resting, (time.monotonic() + again, number))
             return []
-        if made:
+        if answer.made:
             self.outcome.made.append(self.names[number])
-        ended, open_ = [], [(number, failed)]
+        ended, open_ = [], [(number, answer.error)]
         while open_:
-            number, failed = open_.pop()
+            number, error = open_.pop()
             ended.append(number)
-            open_ += self._end(number, failed)
+            open_ += self._end(number, error)
         return ended
 
-    def _end(self, number: int, failed: str | None) -> Iterator[tuple[int, str]]:
-        """Those that fail with it, and why; what is ready now goes in line."""
+    def _end(self, number: int, error: Failure | None) -> Iterator[tuple[int, Failure]]:
+        """Yield the steps that fail with this one, and why; put in line what is ready now."""
         name = self.names[number]
-        if failed:
-            self.outcome.failed[name] = failed
+        if error:
+            self.outcome.failed[name] = error
         self.done += 1
         if self.tell:
             self.tell(self.done, len(self.names), name)
@@ -115,7 +122,7 @@ class Queue:
                 (self.names[b] for b in self.before[later] if self.names[b] in self.outcome.failed),
                 None,
             ):
-                yield later, f"{lost}, which it rests on, failed"
+                yield later, dependency_failure(lost)
             else:
                 self._push(later)
 

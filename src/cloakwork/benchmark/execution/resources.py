@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 import torch
 
-from cloakwork import registry
 from cloakwork.errors import UserError
-from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Step
 from cloakwork.registry import EMBEDDED
+from cloakwork.specs import Method
 
 GPU_SHARE = 0.1  # of one, for steps that ask no model: their tensors are on it all the same
 # of a task, where its method's module says nothing: with embedded models, and how many times as
@@ -35,7 +34,11 @@ class Resources:
     memory: int
 
     def slots(self, nodes: Iterable[dict[str, float]]) -> int:
-        """Tasks of this kind that machines with such resources could run at once."""
+        """Return how many such tasks machines with these resources could run at once.
+
+        >>> Resources(cpus=2, gpus=0, memory=0).slots([{"CPU": 5.0}, {"CPU": 1.0}])
+        2
+        """
         asked = [
             (what, n)
             for what, n in (("CPU", self.cpus), ("GPU", self.gpus), ("memory", self.memory))
@@ -47,7 +50,8 @@ class Resources:
 def resources_for(
     todo: Iterable[Step], device: str, nodes: list[dict[str, float]]
 ) -> list[Resources]:
-    """What the task of each step asks; memory is cut to the largest machine's, since it is a guess.
+    """Return what the task of each step asks; memory is cut to the largest machine's, since it is a
+    guess.
 
     Args:
         todo: steps.
@@ -59,27 +63,26 @@ def resources_for(
     """
     largest = int(max((node.get("memory", 0) for node in nodes), default=0))
     known: dict[tuple[str, str, bool, bool], Resources] = {}
-    found = []
+    needs = []
     for step in todo:
-        of = step.kind, step.name, bool(step.models), set(step.models) <= set(EMBEDDED)
-        if of not in known:
-            known[of] = of_one(step, device, largest)
-        found.append(known[of])
+        group = step.kind, step.name, bool(step.models), set(step.models) <= set(EMBEDDED)
+        if group not in known:
+            known[group] = of_one(step, device, largest)
+        needs.append(known[group])
     for need in known.values():
         if not need.slots(nodes):
-            asked = f"{need.cpus} processor{'s' * (need.cpus > 1)}{f' and {need.gpus:g} GPU' if need.gpus else ''}"
+            asked = f"{need.cpus} processor{'s' * (need.cpus > 1)}"
+            asked += f" and {need.gpus:g} GPU" if need.gpus else ""
             raise UserError(
-                f"A step needs {asked} on one machine, and no machine of the cluster has them; set fewer threads "
-                "(OMP_NUM_THREADS) or another device, or add a machine."
+                f"A step needs {asked} on one machine, and no machine of the cluster has them; set "
+                "fewer threads (OMP_NUM_THREADS) or another device, or add a machine."
             )
-    return found
+    return needs
 
 
 def of_one(step: Step, device: str, largest: int) -> Resources:
-    """What one asks, of machines with at most so many bytes."""
-    module = (
-        registry.load(steps.FOLDERS[step.kind], step.name) if step.kind in steps.FOLDERS else None
-    )
+    """Return what one step's task asks, of machines with at most so many bytes."""
+    module = step.method.module if isinstance(step.method, Method) else None
     factor = 1 if set(step.models) <= set(EMBEDDED) else LARGER
     memory = getattr(module, "MEMORY_GB", MEMORY_GB[step.kind] * factor)
     gpus = (

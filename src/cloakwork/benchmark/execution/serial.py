@@ -7,6 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from statistics import median
 
+from cloakwork.benchmark.execution.failures import (
+    Failure,
+    dependency_failure,
+    failure_from,
+    root_cause,
+)
 from cloakwork.errors import Unwritable
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.steps import Step, Workspace
@@ -20,22 +26,18 @@ class Outcome:
 
     made: list[str] = field(default_factory=list)
     """names of the results that were made here"""
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, Failure] = field(default_factory=dict)
     """name -> why there is no such result: what the step said, or which step before it failed"""
 
-    def reasons(self) -> dict[str, str]:
-        """What failed -> what was said where it began."""
-        return {name: self._first(name) for name in self.failed}
-
-    def _first(self, name: str) -> str:
-        lost, rests, _ = self.failed[name].partition(", which it rests on, failed")
-        return self._first(lost) if rests and lost in self.failed else self.failed[name]
+    def reasons(self) -> dict[str, Failure]:
+        """Return, for every result that is missing, the failure with which that began."""
+        return {name: root_cause(name, self.failed) for name in self.failed}
 
 
 def serial(
     targets: Iterable[Step], workspace: Workspace, tell: StepProgress | None = None
 ) -> Outcome:
-    """Makes what is missing for the targets, in this process.
+    """Make what is missing for the targets, in this process.
 
     Steps that other processes are at are passed over and come again later, if need be after those
     others have died. A step that raises has failed, with all that rests on it; the others go on.
@@ -52,7 +54,7 @@ def serial(
         for name, step in waiting.items():
             before = [steps.name_of(other, workspace) for other in step.dependencies]
             if lost := next((b for b in before if b in outcome.failed), None):
-                outcome.failed[name] = f"{lost}, which it rests on, failed"
+                outcome.failed[name] = dependency_failure(lost)
             elif any(b in later for b in before) or not run_step(step, name, workspace, outcome):
                 later[name] = step
                 continue
@@ -66,7 +68,7 @@ def serial(
 
 
 def run_step(step: Step, name: str, workspace: Workspace, outcome: Outcome) -> bool:
-    """Makes a step whose inputs are there, unless somebody else is at it, and notes in `outcome`
+    """Make a step whose inputs are there, unless another process is at it, and note in `outcome`
     what became of it.
 
     Returns:
@@ -80,10 +82,9 @@ def run_step(step: Step, name: str, workspace: Workspace, outcome: Outcome) -> b
         outcome.made.append(name)
     except Unwritable:  # nothing that comes after could be kept either
         raise
-    except (
-        Exception
-    ) as error:  # a recipe's other steps are worth having whatever went wrong in this one
-        outcome.failed[name] = f"{type(error).__name__}: {error}"
+    except Exception as error:
+        # a recipe's other steps are worth having whatever went wrong in this one
+        outcome.failed[name] = failure_from(error)
     return True
 
 
@@ -100,14 +101,14 @@ class Expected:
 
     @property
     def left(self) -> float | None:
-        """Seconds for those that are not cached."""
+        """Return the seconds for those that are not cached; None where one is not known."""
         todo = self.steps - self.cached
         return 0.0 if not todo else None if self.seconds is None else todo * self.seconds
 
 
 def expect(targets: Iterable[Step], workspace: Workspace) -> list[Expected]:
-    """All steps of a run by kind and method, how many of them are cached, and what the others may
-    take; computes nothing.
+    """Count the steps of a run by kind and method, and estimate what those that are not cached
+    take; compute nothing.
     """
     taken: dict[tuple[str, str], list[float]] = {}
     for record in workspace.results.records():

@@ -217,7 +217,7 @@ def _purified(purifiers: str, *, cdl: bool = False) -> ThreatModel:
 def _adaptive_to(known: str, thieves: tuple[ThreatModel, ...], who: tuple[Subject, ...]) -> Table:
     """A protection that knows one purifier, against those of the thieves who use it."""
     name = known.partition(":")[0]
-    users = tuple(t for t in thieves if any(used == name for used, _ in t.purifiers))
+    users = tuple(t for t in thieves if any(used.name == name for used in t.purifiers))
     return Table(
         f"adaptive to {name}",
         ("advdm", f"adaptive:tiny:purifiers={known}"),

@@ -31,7 +31,7 @@ class Pair:
     """A question: two pictures, of which one is the answer."""
 
     task: str
-    """one of ab.TASKS"""
+    """one of blind_answers.TASKS"""
     protection: str
     left: InlineImage
     right: InlineImage
@@ -42,33 +42,34 @@ class Pair:
 
     @property
     def size(self) -> int:
+        """Return the bytes in the page, about."""
         return sum(len(s.uri) for s in (self.left, self.right, self.reference) if s)
 
 
 def pairs(grid: grids.Grid, workspace: Workspace, room: int) -> list[Pair]:
-    """Questions from what the store holds: at most PAIRS of each task and `room` bytes, protections
-    and photo sets in turns.
+    """Make questions from what the store holds: at most PAIRS of each task and `room` bytes,
+    protections and photo sets in turns.
     """
     rng = torch.Generator().manual_seed(SEED)
-    found: list[Pair] = []
+    questions: list[Pair] = []
     for make in (_seen, _likeness):
-        mine, used, left = [], 0, 0
-        for line, subject, thief, which in _turns(grid):
-            if len(mine) == PAIRS:
+        of_task, used, left = [], 0, 0
+        for line, subject, attacker, which in _turns(grid):
+            if len(of_task) == PAIRS:
                 break
             # sides are drawn for two questions at once: in one the answer is left, in the other
             # right
-            left = 1 - left if len(mine) % 2 else int(torch.randint(0, 2, (), generator=rng))
-            pair = make(line, subject, thief, which, workspace, left == 1, rng)
+            left = 1 - left if len(of_task) % 2 else int(torch.randint(0, 2, (), generator=rng))
+            pair = make(line, subject, attacker, which, workspace, left == 1, rng)
             if pair and used + pair.size <= room // 2:
                 used += pair.size
-                mine.append(pair)
-        found += [mine[i] for i in torch.randperm(len(mine), generator=rng)]
-    return found
+                of_task.append(pair)
+        questions += [of_task[i] for i in torch.randperm(len(of_task), generator=rng)]
+    return questions
 
 
-def page(findings: Results, found: Sequence[Pair]) -> str:
-    """The page; its key stands in it encoded and is read at the end only."""
+def page(findings: Results, asked: Sequence[Pair]) -> str:
+    """Return the page; its key stands in it encoded and is read at the end only."""
     questions = [
         {
             "task": p.task,
@@ -76,12 +77,11 @@ def page(findings: Results, found: Sequence[Pair]) -> str:
             "right": p.right.uri,
             "reference": p.reference.uri if p.reference else "",
         }
-        for p in found
+        for p in asked
     ]
-    digest = hashlib.sha256(
-        json.dumps([questions, [p.answer for p in found]]).encode()
-    ).hexdigest()[:16]
-    key = json.dumps([[p.answer, p.protection] for p in found]).encode()
+    content = json.dumps([questions, [p.answer for p in asked]]).encode()
+    digest = hashlib.sha256(content).hexdigest()[:16]
+    key = json.dumps([[p.answer, p.protection] for p in asked]).encode()
     mask = hashlib.sha256(digest.encode()).digest()
     coded = base64.b64encode(bytes(b ^ mask[i % len(mask)] for i, b in enumerate(key))).decode()
     data = {
@@ -97,7 +97,7 @@ def page(findings: Results, found: Sequence[Pair]) -> str:
         "ab",
         findings=findings,
         data=data,
-        n=len(found),
+        n=len(asked),
         seed=SEED,
         page=digest,
         fastest=blind_answers.FASTEST,
@@ -105,8 +105,8 @@ def page(findings: Results, found: Sequence[Pair]) -> str:
 
 
 def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, ThreatModel, int]]:
-    """Every line that changes photos with every photo set, and which photo or picture of it: first
-    every line with some set, then with the next, then all again with the next photo.
+    """Yield every line that changes photos with every photo set, and which photo or picture of it:
+    first every line with some set, then with the next, then all again with the next photo.
     """
     lines = [
         (line, table.thieves[0])
@@ -116,23 +116,21 @@ def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, ThreatModel,
     ]
     most = max((len(line.subjects) for line, _ in lines), default=0)
     for turn in range(most * PAIRS):
-        for i, (line, thief) in enumerate(lines):
-            yield line, line.subjects[(turn + i) % len(line.subjects)], thief, turn // most
+        for i, (line, attacker) in enumerate(lines):
+            yield line, line.subjects[(turn + i) % len(line.subjects)], attacker, turn // most
 
 
 def _seen(
     line: grids.Line,
     subject: Subject,
-    thief: ThreatModel,
+    attacker: ThreatModel,
     which: int,
     workspace: Workspace,
     left: bool,
     rng: torch.Generator,
 ) -> Pair | None:
-    before, after = (
-        thumbnails.photos(subject.clean, workspace),
-        thumbnails.learned(line, subject, workspace),
-    )
+    before = thumbnails.photos(subject.clean, workspace)
+    after = thumbnails.line_photos(line, subject, workspace)
     if not before or not after or which >= len(before):
         return None
     top, start = thumbnails.crop(before[which], SIDE, rng)
@@ -143,19 +141,24 @@ def _seen(
 def _likeness(
     line: grids.Line,
     subject: Subject,
-    thief: ThreatModel,
+    attacker: ThreatModel,
     which: int,
     workspace: Workspace,
     left: bool,
     rng: torch.Generator,
 ) -> Pair | None:
     clean_line = grids.Line("none", CLEAN, line.subjects)
-    bare, held = (thumbnails.loot(x, subject, thief, workspace) for x in (clean_line, line))
+    from_clean, from_changed = (
+        thumbnails.attack_images(x, subject, attacker, workspace) for x in (clean_line, line)
+    )
     photos = thumbnails.photos(subject.references, workspace)
-    if bare is None or held is None or not photos or which >= min(len(bare), len(held)):
+    if from_clean is None or from_changed is None or not photos:
         return None
-    reference = thumbnails.shot(thumbnail(photos[0]), "", "")
-    return _pair("likeness", line.protection, bare[which], held[which], left, reference)
+    if which >= min(len(from_clean), len(from_changed)):
+        return None
+    answer, other = from_clean[which], from_changed[which]
+    reference = thumbnails.inline_image(thumbnail(photos[0]), "", "")
+    return _pair("likeness", line.protection, answer, other, left, reference)
 
 
 def _pair(
@@ -166,8 +169,6 @@ def _pair(
     left: bool,
     reference: InlineImage | None = None,
 ) -> Pair:
-    one, two = (
-        thumbnails.shot(p, "", "", lossless=True)
-        for p in ((answer, other) if left else (other, answer))
-    )
-    return Pair(task, protection, one, two, "left" if left else "right", reference)
+    pictures = (answer, other) if left else (other, answer)
+    first, second = (thumbnails.inline_image(p, "", "", lossless=True) for p in pictures)
+    return Pair(task, protection, first, second, "left" if left else "right", reference)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from xml.etree import ElementTree
 
 from cloakwork.benchmark.report import leaderboard, wording
 from cloakwork.benchmark.results import TableResults
@@ -15,46 +15,48 @@ from cloakwork.evaluation.intervals import Estimate
 
 WIDTH = 4.8  # inches; a phone shows it at three quarters
 LETTERS = 17  # of a chain of purifiers that stand in a field
+SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
 
 
 def heat(table: TableResults, name: str) -> str:
-    """Protections x purifiers: what the worst thief with each gets; the first column says which was
-    the worst of all.
+    """Draw protections x purifiers: what the worst attacker with each gets; the first column says
+    which was the worst of all.
     """
     cases = leaderboard.worst_cases(table)
     chains = list(cases[0].by_purifiers)
     labels = {chain: chain or "as they are" for chain in chains}
-    values, said = {}, {}
+    values, words = {}, {}
     for case in cases:
         row = {"worst": case.worst} | {labels[chain]: case.by_purifiers[chain] for chain in chains}
         values[case.protection] = {
             column: cell.mean.mean if cell and cell.mean else math.nan
             for column, cell in row.items()
         }
-        said |= {
+        words |= {
             (case.protection, c): wording.number(cell.mean.mean, cell.unit)
             for c, cell in row.items()
             if cell and cell.mean
         }
         if case.worst and case.worst.mean:
-            who = case.worst.purifiers or "as they are"
-            who = who if len(who) <= LETTERS else who[: LETTERS - 1] + "…"
+            chain = case.worst.purifiers or "as they are"
+            chain = chain if len(chain) <= LETTERS else chain[: LETTERS - 1] + "…"
             number = wording.number(case.worst.mean.mean, case.worst.unit)
-            said[case.protection, "worst"] = f"{number}{'' if case.whole else ' or worse'}\n{who}"
+            more = "" if case.whole else " or worse"
+            words[case.protection, "worst"] = f"{number}{more}\n{chain}"
     better = next((c.better for c in table.cells if c.metric == table.metrics[0]), "")
     label = f"{table.metrics[0]} ({wording.safer(better)})"
 
     def draw(path: Path) -> None:
         figures.heat(
-            path, values, title="", label=label, words=said, reverse=better == "lower", rule=1
+            path, values, title="", label=label, words=words, reverse=better == "lower", rule=1
         )
 
     return inline(name, draw)
 
 
 def stealth(table: TableResults, name: str) -> str:
-    """LPIPS against what the table's first thief gets; "" where neither is known of any
-    protection.
+    """Draw LPIPS against what the table's first attacker gets; "" where no protection has both
+    numbers.
     """
     cells = {
         c.protection: c
@@ -63,12 +65,12 @@ def stealth(table: TableResults, name: str) -> str:
     }
     points, controls = {}, {}
     for protection, cell in cells.items():
-        seen = table.stealth.get(protection, {}).get("lpips")
+        lpips = table.stealth.get(protection, {}).get("lpips")
         if cell.mean and leaderboard.known(cell.mean):
             if leaderboard.control(protection):
                 controls[protection] = cell.mean
-            elif seen and leaderboard.known(seen):
-                points[protection] = (seen, cell.mean)
+            elif lpips and leaderboard.known(lpips):
+                points[protection] = (lpips, cell.mean)
     if not points:
         return ""
     better = next(iter(cells.values())).better
@@ -82,17 +84,22 @@ def stealth(table: TableResults, name: str) -> str:
     )
 
 
-def bar(found: Estimate, low: float, high: float) -> dict[str, float]:
-    """Where mean and interval lie between low and high, in per cent."""
+def bar(estimate: Estimate, low: float, high: float) -> dict[str, float]:
+    """Return where mean and interval lie between low and high, in per cent.
+
+    >>> bar(Estimate(0.5, 0.25, 0.75, 6, 2, 96), 0, 1)
+    {'at': 50.0, 'start': 25.0, 'width': 50.0}
+    """
     width = (high - low) or 1.0
     at, start, end = (
-        (min(max(v, low), high) - low) / width * 100 for v in (found.mean, found.low, found.high)
+        (min(max(value, low), high) - low) / width * 100
+        for value in (estimate.mean, estimate.low, estimate.high)
     )
     return {"at": round(at, 1), "start": round(start, 1), "width": round(max(end - start, 0.0), 1)}
 
 
 def inline(name: str, draw: Callable[[Path], None]) -> str:
-    """What `draw` writes to the path it is given (without an ending), as an <svg> element.
+    """Return what `draw` writes to the path it is given (without an ending), as an <svg> element.
 
     Args:
         name: of the figure; its ids begin with it, so that those of several in one page differ.
@@ -100,22 +107,43 @@ def inline(name: str, draw: Callable[[Path], None]) -> str:
     """
     with TemporaryDirectory() as folder:
         draw(Path(folder) / name)
-        svg = (Path(folder) / f"{name}.svg").read_text(encoding="utf-8")
-    svg = svg[svg.index("<svg") :]
-    for what in (
-        r"<metadata>.*?</metadata>",
-        r"<style.*?</style>",
-        r"<!--.*?-->",
-        r' xmlns(:\w+)?="[^"]*"',
-    ):
-        svg = re.sub(what, "", svg, flags=re.S)
-    svg = svg.replace("xlink:href", "href")
-    used = set(re.findall(r'(?:href="|url\()#([^")]+)', svg))
-    svg = re.sub(r' id="([^"]+)"', lambda m: f' id="{name}-{m[1]}"' if m[1] in used else "", svg)
-    svg = re.sub(r'(href="|url\()#', rf"\1#{name}-", svg)
-    # black is what matplotlib writes and draws with: on a page it is the page's own ink
-    svg = re.sub(r"#000000\b", "currentColor", svg)
-    svg = re.sub(r"fill: ?#ffffff", "fill: none", svg)
-    width = float(re.findall(r'width="([\d.]+)pt"', svg)[0]) * 4 / 3
-    head = f'<svg role="presentation" aria-hidden="true" fill="currentColor" style="--wide:{width:.0f}px" '
-    return re.sub(r' (width|height)="[\d.]+pt"', "", svg.replace("<svg ", head, 1), count=2).strip()
+        svg = ElementTree.parse(Path(folder) / f"{name}.svg").getroot()
+    for parent in list(svg.iter()):
+        for child in parent.findall(f"{SVG}metadata") + parent.findall(f"{SVG}style"):
+            parent.remove(child)
+    for element in svg.iter():  # a page needs no namespaces
+        element.tag = element.tag.removeprefix(SVG)
+        plain = {key.removeprefix(XLINK): value for key, value in element.items()}
+        element.attrib.clear()
+        element.attrib.update(plain)
+    _own_ids(svg, name)
+    for element in svg.iter():
+        for key, value in element.items():
+            # black is what matplotlib writes and draws with: on a page it is the page's own ink
+            ink = value.replace("#000000", "currentColor").replace("fill: #ffffff", "fill: none")
+            element.set(key, ink)
+    width = float(svg.attrib.pop("width").removesuffix("pt")) * 4 / 3
+    del svg.attrib["height"]
+    head = {"role": "presentation", "aria-hidden": "true", "fill": "currentColor"}
+    head |= {"style": f"--wide:{width:.0f}px"} | svg.attrib
+    svg.attrib.clear()
+    svg.attrib.update(head)
+    return ElementTree.tostring(svg, encoding="unicode").strip()
+
+
+def _own_ids(svg: ElementTree.Element, name: str) -> None:
+    """Begin every id, and what refers to it, with the figure's name; drop ids that nothing refers
+    to.
+    """
+    used = set()
+    for element in svg.iter():
+        for key, value in element.items():
+            if key == "href":
+                used.add(value.removeprefix("#"))
+                element.set(key, value.replace("#", f"#{name}-", 1))
+            elif "url(#" in value:
+                used.update(part.partition(")")[0] for part in value.split("url(#")[1:])
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+    for element in svg.iter():
+        if old := element.attrib.pop("id", None):
+            element.attrib |= {"id": f"{name}-{old}"} if old in used else {}

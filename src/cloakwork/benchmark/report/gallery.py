@@ -1,4 +1,4 @@
-"""The report's pictures: per photo set what was learned from and what the thief got, as many as
+"""The report's pictures: per photo set what was learned from and what the attacker got, as many as
 fit.
 """
 
@@ -25,16 +25,15 @@ class Strip:
 
     protection: str
     photos: tuple[InlineImage, ...]
-    loot: tuple[InlineImage, ...]
+    attack_images: tuple[InlineImage, ...]
     missing: tuple[str, ...]
     """what the store does not hold"""
 
     @property
     def size(self) -> int:
-        """Bytes in the page, about."""
-        return sum(
-            len(s.uri) + len(s.alt) + len(s.title) + AROUND for s in (*self.photos, *self.loot)
-        )
+        """Return the bytes in the page, about."""
+        shown = (*self.photos, *self.attack_images)
+        return sum(len(i.uri) + len(i.alt) + len(i.title) + AROUND for i in shown)
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,6 @@ class PhotoStrip:
 
     table: str
     name: str
-    thief: str
     strips: tuple[Strip, ...]
 
 
@@ -52,66 +50,54 @@ class Gallery:
     """All that is shown."""
 
     sets: tuple[PhotoStrip, ...] = ()
-    said: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     """what was left out, and why, in sentences"""
 
 
 def gallery(findings: Results, grid: grids.Grid, workspace: Workspace, room: int) -> Gallery:
-    """Photo sets of all tables in turns until the room (bytes) is used up; a set that is begun is
-    shown line by line.
+    """Take photo sets of all tables in turns until the room (bytes) is used up; show a set that is
+    begun line by line.
     """
-    found, used, left = [], 0, []
+    sets, used, left_out = [], 0, []
     lines = {table.name: list(grids.lines(table)) for table in grid.tables}
     for table, index in _turns(grid):
-        strips = []
-        for strip in (
-            _strips(findings, table, lines[table.name], index, workspace) if used < room else ()
-        ):
+        strips, name = [], table.subjects[index].name
+        for line in lines[table.name]:
+            if used >= room:
+                break
+            attackers = _attackers(findings, table, line)
+            strip = _strip(line, line.subjects[index], attackers, workspace)
             if used + strip.size > room:
                 used = room
                 break
             used += strip.size
             strips.append(strip)
-        name = table.subjects[index].name
         if strips:
-            found.append(PhotoStrip(table.name, name, table.thieves[0].name, tuple(strips)))
-        if len(strips) < len(lines[table.name]):
-            left.append(
-                f"{name} ({count(len(lines[table.name]) - len(strips), 'row')} of {table.name})"
-            )
-    said = [f"To keep the file small these are left out: {join_names(left)}."] if left else []
+            sets.append(PhotoStrip(table.name, name, tuple(strips)))
+        if rest := len(lines[table.name]) - len(strips):
+            left_out.append(f"{name} ({count(rest, 'row')} of {table.name})")
+    notes = [f"To keep the file small these are left out: {join_names(left_out)}."]
+    order = [table.name for table in grid.tables]
     return Gallery(
-        tuple(sorted(found, key=lambda s: [t.name for t in grid.tables].index(s.table))),
-        tuple(said),
+        tuple(sorted(sets, key=lambda s: order.index(s.table))),
+        tuple(notes if left_out else ()),
     )
 
 
 def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Table, int]]:
-    """The first photo set of every table, then the second of every table ..."""
+    """Yield the first photo set of every table, then the second of every table, and so on."""
     for turn in zip_longest(
         *([(table, i) for i in range(len(table.subjects))] for table in grid.tables)
     ):
         yield from (pair for pair in turn if pair)
 
 
-def _strips(
-    findings: Results,
-    table: grids.Table,
-    lines: Sequence[grids.Line],
-    index: int,
-    workspace: Workspace,
-) -> Iterator[Strip]:
-    for line in lines:
-        subject = line.subjects[index]
-        yield _strip(line, subject, _thieves(findings, table, line), workspace)
-
-
-def _thieves(findings: Results, table: grids.Table, line: grids.Line) -> Sequence[ThreatModel]:
-    """The table's first, and the one who gets most from this line where that is another."""
-    found = next((t for t in findings.tables if t.name == table.name), None)
+def _attackers(findings: Results, table: grids.Table, line: grids.Line) -> Sequence[ThreatModel]:
+    """Return the table's first, and the one who gets most from this line where that is another."""
+    results = next((t for t in findings.tables if t.name == table.name), None)
     worst = leaderboard.strongest(
         c
-        for c in (found.cells if found else ())
+        for c in (results.cells if results else ())
         if c.protection == line.protection and c.metric == table.metrics[0]
     )
     others = [t for t in table.thieves[1:] if worst and t.name == worst.thief]
@@ -119,22 +105,21 @@ def _thieves(findings: Results, table: grids.Table, line: grids.Line) -> Sequenc
 
 
 def _strip(
-    line: grids.Line, subject: Subject, thieves: Sequence[ThreatModel], workspace: Workspace
+    line: grids.Line, subject: Subject, attackers: Sequence[ThreatModel], workspace: Workspace
 ) -> Strip:
-    before, after = (
-        thumbnails.photos(subject.clean, workspace),
-        thumbnails.learned(line, subject, workspace),
-    )
-    missing, loot = [], []
-    photos = (
-        tuple(thumbnails.photo_shots(line, subject, after[0], before[0]))
-        if before and after
-        else ()
-    )
-    if not photos:
+    before = thumbnails.photos(subject.clean, workspace)
+    after = thumbnails.line_photos(line, subject, workspace)
+    photos: list[InlineImage] = []
+    attack_images: list[InlineImage] = []
+    missing = []
+    if before and after:
+        photos += thumbnails.inline_photos(line, subject, after[0], before[0])
+    else:
         missing.append("the photos")
-    for thief in thieves:
-        stolen = thumbnails.loot(line, subject, thief, workspace)
-        loot += thumbnails.loot_shots(line, subject, thief, stolen) if stolen is not None else []
-        missing += [f"what {thief.name} got"] if stolen is None else []
-    return Strip(line.protection, photos, tuple(loot), tuple(missing))
+    for attacker in attackers:
+        images = thumbnails.attack_images(line, subject, attacker, workspace)
+        if images is None:
+            missing.append(f"what {attacker.name} got")
+        else:
+            attack_images += thumbnails.inline_attack_images(line, subject, attacker, images)
+    return Strip(line.protection, tuple(photos), tuple(attack_images), tuple(missing))

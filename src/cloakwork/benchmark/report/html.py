@@ -26,9 +26,9 @@ LONGEST = 20_000  # letters of one entry of how it was made; all of it is in fin
 class Board:
     """A leaderboard as the page shows it."""
 
-    thief: str
+    attacker: str
     about: str
-    """what the thief does"""
+    """what the attacker does"""
     rows: list[leaderboard.LeaderboardRow]
     low: float
     high: float
@@ -47,7 +47,7 @@ class Part:
     """One table of the grid as the page shows it."""
 
     id: str
-    found: TableResults
+    results: TableResults
     sentences: list[str]
     everywhere: list[str]
     """kinds of flags that all cells have"""
@@ -60,12 +60,12 @@ class Part:
 
 
 def parts(findings: Results) -> list[Part]:
-    """The tables as the page shows them, with their figures, which take a while to draw."""
+    """Return the tables as the page shows them, with their figures, which take a while to draw."""
     return [_part(table, f"table-{i + 1}") for i, table in enumerate(findings.tables)]
 
 
 def page(findings: Results, drawn: Sequence[Part], gallery: Gallery, beside: Sequence[str]) -> str:
-    """The report.
+    """Return the report.
 
     Args:
         findings: of a whole grid.
@@ -73,6 +73,7 @@ def page(findings: Results, drawn: Sequence[Part], gallery: Gallery, beside: Seq
         gallery: pictures.
         beside: names of the files that lie beside it, relative to it.
     """
+    flags = wording.grouped(findings.flags)
     return fill(
         "report.html.j2",
         "report",
@@ -81,18 +82,18 @@ def page(findings: Results, drawn: Sequence[Part], gallery: Gallery, beside: Seq
         gallery=gallery,
         beside=list(beside),
         made=_made(findings.made),
-        flags=wording.grouped(findings.flags),
+        flags=flags,
         victims=wording.victims(findings),
         verdicts=leaderboard.VERDICTS,
         stealth=wording.STEALTH,
         columns=_columns(findings),
-        ids={kind: f"flag-{i + 1}" for i, kind in enumerate(wording.grouped(findings.flags))},
+        ids={kind: f"flag-{i + 1}" for i, kind in enumerate(flags)},
     )
 
 
 def fill(template: str, name: str, **values: Any) -> str:
-    """A template with NAME.css and NAME.js inside it and a policy that lets it run that script and
-    load nothing.
+    """Fill a template, with NAME.css and NAME.js inside it and a policy that lets it run that
+    script and load nothing.
     """
     from markupsafe import Markup
 
@@ -101,8 +102,8 @@ def fill(template: str, name: str, **values: Any) -> str:
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
-        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
-        "base-uri 'none'; form-action 'none'"
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     common = (TEMPLATES / "common.css").read_text(encoding="utf-8")
     template_ = environment().get_template(template)
@@ -112,7 +113,9 @@ def fill(template: str, name: str, **values: Any) -> str:
 
 
 def environment() -> Environment:
-    """Templates whose values are escaped, and in which a name that is not there is an error."""
+    """Return the templates, whose values are escaped and in which a name that is not there is an
+    error.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -162,7 +165,7 @@ def _part(table: TableResults, name: str) -> Part:
         everywhere,
         {m: c.better for m, c in first_of.items()},
         {m: c.unit for m, c in first_of.items()},
-        [_board(table, thief, low, high, everywhere) for thief in table.thieves],
+        [_board(table, attacker, low, high, everywhere) for attacker in table.thieves],
         worst,
         charts.heat(table, f"{name}-heat") if any(w.worst for w in worst) else "",
         charts.stealth(table, f"{name}-stealth"),
@@ -170,17 +173,17 @@ def _part(table: TableResults, name: str) -> Part:
 
 
 def _board(
-    table: TableResults, thief: str, low: float, high: float, everywhere: Sequence[str]
+    table: TableResults, attacker: str, low: float, high: float, everywhere: Sequence[str]
 ) -> Board:
-    cells = [c for c in table.cells if c.thief == thief]
+    cells = [c for c in table.cells if c.thief == attacker]
     reasons = {
         reason: i + 1 for i, reason in enumerate(dict.fromkeys(c.failed for c in cells if c.failed))
     }
     about = _circumstances(cells[0]) if cells else "nothing was measured"
     return Board(
-        thief,
+        attacker,
         about,
-        leaderboard.leaderboard(table, thief),
+        leaderboard.leaderboard(table, attacker),
         low,
         high,
         reasons,
@@ -200,19 +203,21 @@ def _circumstances(cell: Cell) -> str:
 
 
 def _columns(findings: Results) -> dict[str, tuple[str, str]]:
-    """Metric -> what it is, which way is safer; the metrics of tables, then those of stealth."""
+    """Return metric -> what it is, which way is safer; the metrics of tables, then those of
+    stealth.
+    """
     better = {c.metric: c.better for t in findings.tables for c in t.cells}
-    found = {m: (wording.about_metric(m), wording.safer(b)) for m, b in better.items()}
-    seen = dict.fromkeys(m for t in findings.tables for by in t.stealth.values() for m in by)
-    return found | {
+    columns = {m: (wording.about_metric(m), wording.safer(b)) for m, b in better.items()}
+    stealth = dict.fromkeys(m for t in findings.tables for by in t.stealth.values() for m in by)
+    return columns | {
         m: (wording.about_metric(m), f"{wording.STEALTH[m]} is less visible")
-        for m in seen
+        for m in stealth
         if m in wording.STEALTH
     }
 
 
 def _made(made: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str, bool]]:
-    """Name, content, and whether it is long, of everything that is known of how it was made."""
+    """Yield name, content, and whether it is long, of all that is known of how it was made."""
     for name, value in made.items():
         if isinstance(value, Mapping) and any(isinstance(v, Mapping) for v in value.values()):
             yield from _made(value, f"{path}{name} / ")

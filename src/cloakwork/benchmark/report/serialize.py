@@ -1,4 +1,8 @@
-"""Findings as plain data and back."""
+"""Findings as plain data and back.
+
+JSON has no number for NaN and the infinite, which here stand as {"float": "nan"}, so that they come
+back as what they were. `files.write_json` writes null for them, which cannot be told from None.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +21,14 @@ GAPS = ("mean", "against_clean", "against_noise", "against_rival")
 
 
 def dump(findings: Results) -> str:
-    """JSON; what JSON has no number for (NaN, infinite) stands as {"float": "nan"}."""
-    content = {"format": FORMAT, "made_by": __version__, "findings": _named(asdict(findings))}
+    """Return findings as JSON; what JSON has no number for stands as {"float": "nan"}."""
+    plain = encode_floats(asdict(findings))
+    content = {"format": FORMAT, "made_by": __version__, "findings": plain}
     return json.dumps(content, indent=1, default=str, allow_nan=False) + "\n"
 
 
 def load(text: str, where: str = "The text") -> Results:
-    """The findings that `dump` wrote; tuples in `made` come back as lists.
+    """Return the findings that `dump` wrote; tuples in `made` come back as lists.
 
     Args:
         text: JSON.
@@ -33,61 +38,67 @@ def load(text: str, where: str = "The text") -> Results:
         UserError: no findings, or those of a newer version.
     """
     try:
-        content = json.loads(text, object_hook=_number)
+        content = json.loads(text, object_hook=decode_float)
         if content["format"] > FORMAT:
+            given = f"format {content['format']}; this one reads {FORMAT}"
             raise UserError(
-                f"{where} was written by cloakwork {content['made_by']} (format {content['format']}; this one reads {FORMAT}); "
+                f"{where} was written by cloakwork {content['made_by']} ({given}); "
                 "update cloakwork."
             )
         return _findings(content["findings"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
-            f"{where} holds no findings ({type(error).__name__}: {error}); it must be a findings.json."
+            f"{where} holds no findings ({type(error).__name__}: {error}); "
+            "it must be a findings.json."
         ) from None
 
 
-def _findings(kept: dict[str, Any]) -> Results:
-    return Results(
-        **kept
-        | {
-            "tables": tuple(_table(t) for t in kept["tables"]),
-            "flags": tuple(Flag(**f) for f in kept["flags"]),
-            "costs": tuple(Cost(**c) for c in kept["costs"]),
-        }
-    )
+def encode_floats(value: Any) -> Any:
+    """Return plain data in which every number is one that JSON can hold; `decode_float` undoes it.
 
-
-def _table(kept: dict[str, Any]) -> TableResults:
-    read: dict[str, Any] = {
-        name: tuple(kept[name]) for name in ("subjects", "metrics", "thieves", "protections")
-    }
-    read["cells"] = tuple(_cell(c) for c in kept["cells"])
-    read["stealth"] = {
-        p: {m: Estimate(**e) for m, e in by.items()} for p, by in kept["stealth"].items()
-    }
-    return TableResults(**kept | read)
-
-
-def _cell(kept: dict[str, Any]) -> Cell:
-    read: dict[str, Any] = {name: Estimate(**kept[name]) for name in GAPS if kept.get(name)}
-    read |= {
-        "reported": tuple(Reported(**r) for r in kept["reported"]),
-        "flags": tuple(kept["flags"]),
-    }
-    return Cell(**kept | read)
-
-
-def _named(value: Any) -> Any:
+    >>> encode_floats([1.5, math.nan, {"high": math.inf}])
+    [1.5, {'float': 'nan'}, {'high': {'float': 'inf'}}]
+    """
     if isinstance(value, dict):
-        return {str(k): _named(v) for k, v in value.items()}
+        return {str(k): encode_floats(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_named(v) for v in value]
+        return [encode_floats(v) for v in value]
     return {"float": str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(kept: dict[str, Any]) -> Any:
-    return (
-        float(kept["float"])
-        if set(kept) == {"float"} and kept["float"] in ("nan", "inf", "-inf")
-        else kept
-    )
+def decode_float(entry: dict[str, Any]) -> Any:
+    """Return the number that an object of JSON stands for, or the object if it stands for none.
+
+    >>> decode_float({"float": "inf"}), decode_float({"float": "none"})
+    (inf, {'float': 'none'})
+    """
+    if set(entry) == {"float"} and entry["float"] in ("nan", "inf", "-inf"):
+        return float(entry["float"])
+    return entry
+
+
+def _findings(plain: dict[str, Any]) -> Results:
+    read: dict[str, Any] = {
+        "tables": tuple(_table(t) for t in plain["tables"]),
+        "flags": tuple(Flag(**f) for f in plain["flags"]),
+        "costs": tuple(Cost(**c) for c in plain["costs"]),
+    }
+    return Results(**plain | read)
+
+
+def _table(plain: dict[str, Any]) -> TableResults:
+    read: dict[str, Any] = {
+        name: tuple(plain[name]) for name in ("subjects", "metrics", "thieves", "protections")
+    }
+    read["cells"] = tuple(_cell(c) for c in plain["cells"])
+    read["stealth"] = {
+        p: {m: Estimate(**e) for m, e in by.items()} for p, by in plain["stealth"].items()
+    }
+    return TableResults(**plain | read)
+
+
+def _cell(plain: dict[str, Any]) -> Cell:
+    read: dict[str, Any] = {name: Estimate(**plain[name]) for name in GAPS if plain.get(name)}
+    read["reported"] = tuple(Reported(**r) for r in plain["reported"])
+    read["flags"] = tuple(plain["flags"])
+    return Cell(**plain | read)

@@ -7,6 +7,7 @@ import io
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from cloakwork.benchmark.report import leaderboard, wording
@@ -14,6 +15,11 @@ from cloakwork.benchmark.results import Cell, Results, TableResults
 from cloakwork.evaluation.intervals import Estimate
 
 GAPS = ("against_clean", "against_noise", "against_rival")
+# fields of a cell that say what was measured
+CIRCUMSTANCES = (
+    *("table", "protection", "budget", "thief", "attacker", "purifiers", "victim"),
+    *("metric", "better", "unit"),
+)
 REASONS = 3  # of failures, in a caption
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -34,8 +40,8 @@ LATEX = {
 
 
 def files(findings: Results) -> Iterator[tuple[str, str]]:
-    """Name and content of each: NAME.csv and NAME.tex of a table, its stealth and its worst cases,
-    and the cost.
+    """Yield name and content of each file: NAME.csv and NAME.tex of a table, its stealth and its
+    worst cases, and the cost.
     """
     taken: set[str] = {"cost"}
     for table in findings.tables:
@@ -49,35 +55,32 @@ def files(findings: Results) -> Iterator[tuple[str, str]]:
             yield f"{name}-worst.csv", _csv(_worst(cases))
             yield f"{name}-worst.tex", _worst_latex(table, cases, name)
     if findings.costs:
-        yield (
-            "cost.csv",
-            _csv(
-                {
-                    "kind": c.kind,
-                    "name": c.name,
-                    "steps": c.steps,
-                    "seconds": c.seconds,
-                    "cpu_seconds": c.cpu_seconds,
-                    "hosts": c.hosts,
-                }
-                for c in findings.costs
-            ),
-        )
+        yield "cost.csv", _csv(asdict(cost) for cost in findings.costs)
         yield "cost.tex", _cost_latex(findings)
 
 
 def slug(name: str, taken: set[str]) -> str:
-    """A file's name for a table's, different from those taken, their kin (NAME-worst) included."""
+    """Return a file's name for a table's and add it to those taken; no other one, nor its kin
+    (NAME-worst), is the same.
+
+    >>> taken = set()
+    >>> slug("A = 8/255", taken), slug("a (8, 255)", taken), slug("?", taken)
+    ('a_8_255', 'a_8_255_2', 'table')
+    """
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower() or "table"
-    found, n = plain, 1
-    while found in taken:
-        found, n = f"{plain}_{n + 1}", n + 1
-    taken.add(found)
-    return found
+    free, n = plain, 1
+    while free in taken:
+        free, n = f"{plain}_{n + 1}", n + 1
+    taken.add(free)
+    return free
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX."""
+    r"""Return text in which LaTeX finds no command.
+
+    >>> print(escape("50 % of my_lab"))
+    50 \% of my\_lab
+    """
     return "".join(LATEX.get(letter, letter) for letter in text)
 
 
@@ -90,34 +93,19 @@ def _csv(lines: Iterable[dict[str, Any]]) -> str:
 
 
 def _long(table: TableResults) -> Iterator[dict[str, Any]]:
-    """A line a cell, with everything that is known of it; a number that is not there is an empty
-    field, never 0.
+    """Yield a line for each cell, with everything that is known of it; a number that is not there
+    is an empty field, never 0.
     """
     for c in table.cells:
-        line = {
-            name: getattr(c, name)
-            for name in (
-                "table",
-                "protection",
-                "budget",
-                "thief",
-                "attacker",
-                "purifiers",
-                "victim",
-                "metric",
-                "better",
-                "unit",
-            )
-        }
+        line = {name: getattr(c, name) for name in CIRCUMSTANCES}
         line["control"] = "yes" if leaderboard.control(c.protection) else "no"
         line |= _numbers("", c.mean) | {
             k: getattr(c.mean, k, "") for k in ("sets", "seeds", "pictures")
         }
         for gap in GAPS:
-            found = getattr(c, gap)
-            line |= _numbers(f"{gap}_", found) | {
-                f"{gap}_p": "" if found is None or found.p is None else found.p
-            }
+            difference = getattr(c, gap)
+            p = None if difference is None else difference.p
+            line |= _numbers(f"{gap}_", difference) | {f"{gap}_p": "" if p is None else p}
         line["works"] = {True: "yes", False: "no", None: ""}[c.works]
         line["reported"] = "; ".join(
             f"{r.value:g} ({', '.join(filter(None, (r.source, r.model, r.note)))})"
@@ -126,48 +114,41 @@ def _long(table: TableResults) -> Iterator[dict[str, Any]]:
         yield line | {"failed": c.failed, "flags": "; ".join(c.flags)}
 
 
-def _numbers(prefix: str, found: Estimate | None) -> dict[str, Any]:
-    values = {k: getattr(found, k, math.nan) for k in ("mean", "low", "high")}
+def _numbers(prefix: str, estimate: Estimate | None) -> dict[str, Any]:
+    values = {k: getattr(estimate, k, math.nan) for k in ("mean", "low", "high")}
     return {f"{prefix}{k}": "" if math.isnan(v) else v for k, v in values.items()}
 
 
 def _stealth(table: TableResults) -> Iterator[dict[str, Any]]:
-    for protection, metric, e in (
-        (p, m, e) for p, by in table.stealth.items() for m, e in by.items()
-    ):
-        counts = {"sets": e.sets, "pictures": e.pictures}
-        yield (
-            {"table": table.name, "protection": protection, "metric": metric}
-            | _numbers("", e)
-            | counts
-        )
+    for protection, by_metric in table.stealth.items():
+        for metric, e in by_metric.items():
+            line = {"table": table.name, "protection": protection, "metric": metric}
+            yield line | _numbers("", e) | {"sets": e.sets, "pictures": e.pictures}
 
 
 def _worst(cases: Sequence[leaderboard.WorstCase]) -> Iterator[dict[str, Any]]:
     for case in cases:
         for chain, cell in [*case.by_purifiers.items(), ("(worst of all)", case.worst)]:
-            thief = (
-                {"thief": cell.thief, "its purifiers": cell.purifiers}
-                if cell
-                else {"thief": "", "its purifiers": ""}
-            )
-            yield (
-                {"protection": case.protection, "purifiers": chain}
-                | thief
-                | _numbers("", cell.mean if cell else None)
-            )
+            line = {
+                "protection": case.protection,
+                "purifiers": chain,
+                "thief": cell.thief if cell else "",
+                "its purifiers": cell.purifiers if cell else "",
+            }
+            yield line | _numbers("", cell.mean if cell else None)
 
 
 def _leaderboards(table: TableResults, label: str) -> str:
-    """All thieves one below the other: every metric's mean with its interval, and whether both
-    controls are beaten.
+    """Write all attackers one below the other: every metric's mean with its interval, and whether
+    both controls are beaten.
     """
     body: list[list[str] | str] = []
-    for thief in table.thieves:
-        body.append(rf"\multicolumn{{{len(table.metrics) + 2}}}{{l}}{{\emph{{{escape(thief)}}}}}")
+    for attacker in table.thieves:
+        columns = len(table.metrics) + 2
+        body.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{escape(attacker)}}}}}")
         body += [
             [escape(r.protection), *(_value(r.cells.get(m)) for m in table.metrics), r.verdict]
-            for r in leaderboard.leaderboard(table, thief)
+            for r in leaderboard.leaderboard(table, attacker)
         ]
     better = {c.metric: wording.safer(c.better) for c in table.cells}
     head = [
@@ -175,13 +156,16 @@ def _leaderboards(table: TableResults, label: str) -> str:
         *(m + (f" ({better[m]})" if better.get(m) else "") for m in table.metrics),
         "beats both",
     ]
-    about = f"{table.name}: what thieves get. {_basis(table)} {_reasons(table)}"
+    about = f"{table.name}: what attackers get. {_basis(table)} {_reasons(table)}"
     return _latex(about.strip(), label, head, body)
 
 
 def _basis(table: TableResults) -> str:
     models = wording.join_names(sorted({c.victim for c in table.cells}))
-    return f"{wording.sample_size(table)}; means with 95 % intervals; thieves use {models}, and nothing is said of other models."
+    return (
+        f"{wording.sample_size(table)}; means with 95 % intervals; attackers use {models}, "
+        "and nothing is said of other models."
+    )
 
 
 def _reasons(table: TableResults) -> str:
@@ -195,25 +179,23 @@ def _reasons(table: TableResults) -> str:
 
 
 def _value(cell: Cell | None) -> str:
-    """What stands in a field, with what papers report beside it."""
-    if cell is None or cell.mean is None or not leaderboard.known(cell.mean):
-        found = rf"\emph{{{cell.status if cell else 'failed'}}}"
+    """Write what stands in a field, with what papers report beside it."""
+    if cell is None:
+        return r"\emph{failed}"
+    if cell.mean is None or not leaderboard.known(cell.mean):
+        measured = rf"\emph{{{cell.status}}}"
     else:
-        found = f"{_n(cell.mean.mean, cell.unit)} {_interval(cell.mean, cell.unit)}"
-    reported = (
-        "".join(rf" {{\footnotesize (reported {_n(r.value, cell.unit)})}}" for r in cell.reported)
-        if cell
-        else ""
-    )
-    return found + reported
+        measured = f"{_n(cell.mean.mean, cell.unit)} {_interval(cell.mean, cell.unit)}"
+    reported = [_n(r.value, cell.unit) for r in cell.reported]
+    return measured + "".join(rf" {{\footnotesize (reported {n})}}" for n in reported)
 
 
 def _n(value: float, unit: str = "") -> str:
     return escape(wording.number(value, unit))
 
 
-def _interval(found: Estimate, unit: str = "") -> str:
-    return rf"{{\footnotesize {escape(wording.interval(found, unit))}}}"
+def _interval(estimate: Estimate, unit: str = "") -> str:
+    return rf"{{\footnotesize {escape(wording.interval(estimate, unit))}}}"
 
 
 def _stealth_latex(table: TableResults, label: str) -> str:
@@ -229,8 +211,8 @@ def _stealth_latex(table: TableResults, label: str) -> str:
         for p, by in table.stealth.items()
     ]
     head = ["protection", *(f"{m} ({wording.STEALTH[m]} is less visible)" for m in metrics)]
-    about = f"{table.name}: how visible protections are, protected photos against their originals. {_basis(table)}"
-    return _latex(about, f"{label}-stealth", head, list(body))
+    about = f"{table.name}: how visible protections are, protected photos against their originals."
+    return _latex(f"{about} {_basis(table)}", f"{label}-stealth", head, list(body))
 
 
 def _worst_latex(table: TableResults, cases: Sequence[leaderboard.WorstCase], label: str) -> str:
@@ -243,21 +225,17 @@ def _worst_latex(table: TableResults, cases: Sequence[leaderboard.WorstCase], la
         ]
         for c in cases
     ]
-    about = f"{table.name}: the most that a thief gets ({table.metrics[0]}), by what it runs photos through. {_basis(table)}"
-    return _latex(
-        about,
-        f"{label}-worst",
-        ["protection", *(c or "as they are" for c in chains), "worst"],
-        list(body),
-    )
+    about = f"{table.name}: the most that an attacker gets ({table.metrics[0]}), "
+    about += f"by what it runs photos through. {_basis(table)}"
+    head = ["protection", *(c or "as they are" for c in chains), "worst"]
+    return _latex(about, f"{label}-worst", head, list(body))
 
 
 def _who(case: leaderboard.WorstCase) -> str:
     if case.worst is None:
         return ""
-    return escape(
-        f" ({case.worst.purifiers or case.worst.thief}{'' if case.whole else ', or worse: some failed'})"
-    )
+    more = "" if case.whole else ", or worse: some failed"
+    return escape(f" ({case.worst.purifiers or case.worst.thief}{more})")
 
 
 def _cost_latex(findings: Results) -> str:
@@ -277,7 +255,7 @@ def _cost_latex(findings: Results) -> str:
 
 
 def _latex(caption: str, label: str, head: Sequence[str], body: Sequence[list[str] | str]) -> str:
-    """A table environment; a line of the body that is one text spans the table and starts a
+    """Write a table environment; a line of the body that is one text spans the table and starts a
     group.
     """
     lines = []

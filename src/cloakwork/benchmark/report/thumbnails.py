@@ -23,7 +23,7 @@ from cloakwork.photos.tensors import to_pil
 from cloakwork.types import Images, Photos
 
 QUALITY = 82  # of WebP
-SEED = 0  # of the thief and of the noise that are shown
+SEED = 0  # of the attack and of the noise that are shown
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class InlineImage:
     height: int
 
 
-def shot(picture: Tensor, title: str, alt: str, *, lossless: bool = False) -> InlineImage:
-    """A picture (3 x H x W in [0, 1]) as a data URI."""
+def inline_image(picture: Tensor, title: str, alt: str, *, lossless: bool = False) -> InlineImage:
+    """Return a picture (3 x H x W in [0, 1]) as a data URI."""
     buffer = io.BytesIO()
     image = to_pil(picture)
     image.save(buffer, "WEBP", quality=QUALITY, lossless=lossless, method=4)
@@ -46,66 +46,65 @@ def shot(picture: Tensor, title: str, alt: str, *, lossless: bool = False) -> In
     return InlineImage(uri, alt, title, image.width, image.height)
 
 
-def photos(what: Source | Step, workspace: Workspace) -> Photos | None:
-    """Photos from the disk or the store; None where they are not there, or cannot be read."""
+def photos(origin: Source | Step, workspace: Workspace) -> Photos | None:
+    """Read photos from the disk or the store; None where they are not there, or cannot be read."""
     try:
-        return (
-            compute.photos(what, workspace)
-            if isinstance(what, Source) or _sound(what, workspace)
-            else None
-        )
+        if isinstance(origin, Source) or _sound(origin, workspace):
+            return compute.photos(origin, workspace)
     except (UserError, OSError):
-        return None
+        pass
+    return None
 
 
-def loot(
-    line: grids.Line, subject: Subject, thief: ThreatModel, workspace: Workspace
+def attack_images(
+    line: grids.Line, subject: Subject, attacker: ThreatModel, workspace: Workspace
 ) -> Images | None:
-    """What the thief got from a line's photos; None where the store does not hold it."""
+    """Read what the attacker gets from a line's photos; None where the store does not hold it."""
     try:
-        attack = attack_step(arms(subject, SEED)[line.arm], subject, thief, SEED)
+        attack = attack_step(arms(subject, SEED)[line.arm], subject, attacker, SEED)
         return compute.pictures(attack, workspace) if _sound(attack, workspace) else None
     except (UserError, OSError):
         return None
 
 
-def learned(line: grids.Line, subject: Subject, workspace: Workspace) -> Photos | None:
-    """A line's photos: clean, with noise, or protected."""
+def line_photos(line: grids.Line, subject: Subject, workspace: Workspace) -> Photos | None:
+    """Read a line's photos, which the attacker learns from: clean, with noise, or protected."""
     return photos(arms(subject, SEED)[line.arm], workspace)
 
 
-def photo_shots(
+def inline_photos(
     line: grids.Line, subject: Subject, after: Tensor, before: Tensor
 ) -> Iterator[InlineImage]:
-    """A photo as the thief finds it, and what was done to it."""
-    small, was = thumbnail(after), thumbnail(before)
+    """Yield a photo as the attacker finds it, and what was done to it."""
+    small, original = thumbnail(after), thumbnail(before)
     if line.arm == CLEAN:
-        yield shot(small, "photo", f"A photo of {subject.name}, as it is")
+        yield inline_image(small, "photo", f"A photo of {subject.name}, as it is")
         return
-    yield shot(small, "photo", f"The same photo of {subject.name} with {line.protection}")
+    yield inline_image(small, "photo", f"The same photo of {subject.name} with {line.protection}")
     gain = gain_for(line.budget)
-    yield shot(
-        amplified(small, was, gain),
+    yield inline_image(
+        amplified(small, original, gain),
         f"change × {gain:.0f}",
         f"What {line.protection} changed in it, amplified {gain:.0f} times around grey",
     )
 
 
-def loot_shots(
-    line: grids.Line, subject: Subject, thief: ThreatModel, found: Images
+def inline_attack_images(
+    line: grids.Line, subject: Subject, attacker: ThreatModel, images: Images
 ) -> Iterator[InlineImage]:
-    """The first picture of each prompt."""
-    each = max(1, len(found) // max(1, len(thief.prompts)))
-    for i, prompt in enumerate(thief.prompts[: len(found) // each]):
+    """Yield the first picture of each prompt."""
+    each = max(1, len(images) // max(1, len(attacker.prompts)))
+    for i, prompt in enumerate(attacker.prompts[: len(images) // each]):
         asked = prompt.replace("person", subject.noun)
         by = "clean photos" if line.arm == CLEAN else f"photos with {line.protection}"
-        alt = f"What the thief {thief.name} gets from {by} of {subject.name}, asked for “{asked}”"
-        yield shot(found[i * each], f"{thief.name}: “{asked}”", alt)
+        alt = f"What the attacker {attacker.name} gets from {by} of {subject.name}, "
+        alt += f"asked for “{asked}”"
+        yield inline_image(images[i * each], f"{attacker.name}: “{asked}”", alt)
 
 
 def _sound(step: Step, workspace: Workspace) -> bool:
-    """Whether the store holds a result that can be trusted: reading any other would begin to
-    compute it.
+    """Return whether the store holds a result that can be trusted: reading any other would begin
+    to compute it.
     """
     return (
         steps.cached(step, workspace)
@@ -114,7 +113,7 @@ def _sound(step: Step, workspace: Workspace) -> bool:
 
 
 def crop(photo: Tensor, side: int, rng: torch.Generator) -> tuple[int, int]:
-    """Top and left of a square of that side, anywhere in a photo; 0 along what is smaller."""
+    """Draw top and left of a square of that side, anywhere in a photo; 0 along what is smaller."""
     spare = [max(0, length - side) for length in photo.shape[-2:]]
     top, left = (int(torch.randint(0, s + 1, (), generator=rng)) for s in spare)
     return top, left

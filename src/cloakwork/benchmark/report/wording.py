@@ -7,15 +7,22 @@ from collections.abc import Iterable, Iterator
 
 from cloakwork import registry
 from cloakwork.benchmark.report import leaderboard
-from cloakwork.benchmark.results import Cell, Flag, Results, TableResults
+from cloakwork.benchmark.results import Flag, Results, TableResults
+from cloakwork.evaluation import design
 from cloakwork.evaluation.intervals import Estimate
 
-STEALTH = {"linf": "lower", "psnr": "higher", "ssim": "higher", "lpips": "lower"}
+# metric of how visible a protection is -> which way is less visible
+STEALTH = {name: registry.load("metrics", name).METRIC.better for name in design.STEALTH}
 
 
 def number(value: float, unit: str = "", *, signed: bool = False) -> str:
-    """As many digits as mean something: two for shares and what is above 1, three for small
-    numbers.
+    """Write a number with as many digits as mean something: two for shares and what is above 1,
+    three for small numbers.
+
+    >>> number(0.4567, "share"), number(0.4567), number(123.4)
+    ('0.46', '0.457', '123')
+    >>> number(-0.25, signed=True), number(math.nan)
+    ('−0.250', 'unscored')
     """
     if math.isnan(value):
         return "unscored"
@@ -30,90 +37,118 @@ def number(value: float, unit: str = "", *, signed: bool = False) -> str:
 
 
 def seconds(value: float) -> str:
-    """Two digits after the point, and none that are not there."""
+    """Write seconds with two digits after the point, and none that are not there.
+
+    >>> seconds(0.001), seconds(0.5)
+    ('< 0.01', '0.50')
+    """
     return "< 0.01" if value < 0.01 else number(value, "share")
 
 
 def interval(estimate: Estimate, unit: str = "", *, signed: bool = False) -> str:
-    """[low, high]."""
-    return f"[{number(estimate.low, unit, signed=signed)}, {number(estimate.high, unit, signed=signed)}]"
+    """Write an interval as [low, high].
+
+    >>> interval(Estimate(0.5, 0.1, 0.75, 6, 2, 96), "share")
+    '[0.10, 0.75]'
+    """
+    low, high = (number(end, unit, signed=signed) for end in (estimate.low, estimate.high))
+    return f"[{low}, {high}]"
 
 
 def p_value(p: float | None) -> str:
-    """p = 0.03; nothing for none."""
-    return "" if p is None or math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+    """Write a p value; nothing for none.
+
+    >>> p_value(0.034), p_value(0.0001), p_value(None)
+    ('p = 0.034', 'p < 0.001', '')
+    """
+    if p is None or math.isnan(p):
+        return ""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
 
 
 def safer(better: str) -> str:
-    """Which way a metric goes when a protection works."""
+    """Say which way a metric goes when a protection works, given which way is better for the
+    attacker.
+
+    >>> safer("higher"), safer("")
+    ('lower is safer', '')
+    """
     return {"higher": "lower is safer", "lower": "higher is safer"}.get(better, "")
 
 
 def count(n: int, thing: str) -> str:
-    """2 photo sets."""
+    """Write a number of things.
+
+    >>> count(1, "photo set"), count(12000, "picture")
+    ('1 photo set', '12 000 pictures')
+    """
     return f"{n:,} {thing}{'s' * (n != 1)}".replace(",", " ")
 
 
 def join_names(names: Iterable[str]) -> str:
-    """a, b and c."""
+    """Join names for a sentence.
+
+    >>> join_names(["a", "b", "c"]), join_names([])
+    ('a, b and c', 'none')
+    """
     *others, last = list(names) or ["none"]
     return f"{', '.join(others)} and {last}" if others else last
 
 
 def victims(findings: Results) -> list[str]:
-    """The models that thieves used."""
+    """Return the models that attackers used."""
     return sorted({c.victim for t in findings.tables for c in t.cells})
 
 
 def about_metric(name: str) -> str:
-    """The first line of a metric's help; nothing where it is anybody's own."""
+    """Return the first line of a metric's help; nothing for one from outside the package."""
     return dict(registry.listing("metrics")).get(name, "")
 
 
 def sample_size(table: TableResults) -> str:
-    """6 photo sets, 2 seeds, 96 pictures a cell."""
-    pictures = sorted({c.mean.pictures for c in table.cells if c.mean and c.mean.pictures})
-    shown = (
-        f", {' to '.join(str(p) for p in dict.fromkeys((pictures[0], pictures[-1])))} pictures a cell"
-        if pictures
-        else ""
-    )
-    return f"{count(len(table.subjects), 'photo set')}, {count(table.seeds, 'seed')}{shown}"
+    """Say what a table rests on, such as "6 photo sets, 2 seeds, 96 pictures a cell"."""
+    size = f"{count(len(table.subjects), 'photo set')}, {count(table.seeds, 'seed')}"
+    pictures = {c.mean.pictures for c in table.cells if c.mean and c.mean.pictures}
+    if not pictures:
+        return size
+    ends = dict.fromkeys((min(pictures), max(pictures)))
+    return f"{size}, {' to '.join(map(str, ends))} pictures a cell"
 
 
 def grouped(flags: Iterable[Flag]) -> dict[str, list[Flag]]:
-    """Flags by kind, the most frequent kind first."""
-    found: dict[str, list[Flag]] = {}
+    """Return flags by kind, the most frequent kind first."""
+    by_kind: dict[str, list[Flag]] = {}
     for flag in flags:
-        found.setdefault(flag.kind, []).append(flag)
-    return dict(sorted(found.items(), key=lambda kind: -len(kind[1])))
+        by_kind.setdefault(flag.kind, []).append(flag)
+    return dict(sorted(by_kind.items(), key=lambda item: -len(item[1])))
 
 
 def verdicts(table: TableResults) -> Iterator[str]:
-    """What a table shows, in sentences."""
+    """Yield what a table shows, in sentences."""
     first, metric = table.thieves[0], table.metrics[0]
     judged = [r for r in leaderboard.leaderboard(table, first) if not r.control]
     good = [r.protection for r in judged if r.verdict == "yes"]
     scored = [r for r in judged if r.verdict in ("yes", "no")]
     if scored:
-        most = f"{len(good)} of {count(len(judged), 'protection')} {'leaves' if len(good) == 1 else 'leave'}"
+        share = f"{len(good)} of {count(len(judged), 'protection')}"
+        verb = "leaves" if len(good) == 1 else "leave"
         named = f": {join_names(good)}" if good else ""
-        yield f"Under {first}, {most} the thief less than clean photos and than noise do, by {metric}{named}."
+        yield (
+            f"Under {first}, {share} {verb} the attacker less than clean photos and than noise do, "
+            f"by {metric}{named}."
+        )
     elif judged:
         yield f"Under {first}, no protection can be judged by {metric}."
     if len(table.thieves) > 1 and scored:
         all_over = leaderboard.winners(table, table.thieves)
-        yield f"Less under every one of {len(table.thieves)} thieves: {join_names(all_over)}."
-    if lost := sum(_lost(c) for c in table.cells):
-        yield f"{count(lost, 'cell')} of {len(table.cells)} {'have' if lost > 1 else 'has'} no number."
-
-
-def _lost(cell: Cell) -> bool:
-    return not leaderboard.known(cell.mean)
+        yield f"Less under every one of {len(table.thieves)} attackers: {join_names(all_over)}."
+    if lost := sum(not leaderboard.known(cell.mean) for cell in table.cells):
+        verb = "have" if lost > 1 else "has"
+        yield f"{count(lost, 'cell')} of {len(table.cells)} {verb} no number."
 
 
 def flag_meaning(kind: str) -> str:
-    """What a kind of flag means, as the checks say it; "" for one that they do not know."""
+    """Return what a kind of flag means, as the checks say it; "" for one that they do not know."""
     from cloakwork.benchmark.flags import FLAG_KINDS
 
     text = FLAG_KINDS.get(kind, "")

@@ -24,15 +24,18 @@ MARGIN = 300_000  # bytes: what stands round the pictures
 def write(
     findings: Results, out: Path, *, grid: Grid | None = None, workspace: Workspace | None = None
 ) -> list[Path]:
-    """Writes report.html, ab.html, findings.json and tables/*.csv and *.tex; each appears whole or
+    """Write report.html, ab.html, findings.json and tables/*.csv and *.tex; each appears whole or
     not at all.
 
     Args:
         findings: of a whole grid.
         out: folder.
-        grid: what the findings are of; with it and `bench` the pages show pictures, as far as the
-            store holds them.
+        grid: what the findings are of; with it and `workspace` the pages show pictures, as far as
+            the store holds them.
         workspace: with the store; nothing is computed.
+
+    Returns:
+        The files.
 
     Raises:
         UserError: the folder cannot be written.
@@ -40,31 +43,28 @@ def write(
     from cloakwork.benchmark.report import blind_page, gallery, html
 
     out = Path(out)
-    kept = {f"tables/{name}": text for name, text in tables.files(findings)} | {
-        "findings.json": serialize.dump(findings)
-    }
-    beside = [*(["ab.html"] if grid else []), *kept]
+    texts = {f"tables/{name}": text for name, text in tables.files(findings)}
+    texts["findings.json"] = serialize.dump(findings)
+    beside = [*(["ab.html"] if grid else []), *texts]
     drawn = html.parts(findings)
-    bare = len(html.page(findings, drawn, gallery.Gallery(), beside).encode())
-    room = min(PICTURES, LIMIT - MARGIN - bare)
-    shown = (
-        gallery.gallery(findings, grid, workspace, max(0, room))
-        if grid and workspace
-        else gallery.Gallery()
-    )
-    pairs = blind_page.pairs(grid, workspace, PICTURES) if grid and workspace else []
-    kept |= {
+    shown, pairs = gallery.Gallery(), []
+    if grid and workspace:
+        without_pictures = len(html.page(findings, drawn, shown, beside).encode())
+        room = min(PICTURES, LIMIT - MARGIN - without_pictures)
+        shown = gallery.gallery(findings, grid, workspace, max(0, room))
+        pairs = blind_page.pairs(grid, workspace, PICTURES)
+    texts |= {
         "report.html": html.page(findings, drawn, shown, beside),
         "ab.html": blind_page.page(findings, pairs),
     }
-    for name, text in kept.items():
+    for name, text in texts.items():
         with atomic_write(out / name) as part:
             part.write_text(text, encoding="utf-8")
-    return [out / name for name in kept]
+    return [out / name for name in texts]
 
 
 def read(path: Path) -> Results:
-    """The findings that a findings.json holds.
+    """Read the findings that a findings.json holds.
 
     Raises:
         UserError: it cannot be read, holds none, or a newer version has written it.

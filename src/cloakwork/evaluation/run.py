@@ -1,0 +1,107 @@
+"""The one way in which a protection, a purifier and an attacker are run, and what they draw from.
+
+`protect` and `purify` run methods here, and so do the steps of an audit or a benchmark: the same
+photos, method and seed give the same bytes whoever asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cloakwork.files import hash_of
+from cloakwork.photos.tensors import as_float
+from cloakwork.specs import Method
+from cloakwork.state import RunState
+from cloakwork.types import Photos
+
+# part of the keys of what `protect` and `purify` have written: raised whenever these generators change
+SEEDING = 2
+
+
+def _generator(parts: object) -> torch.Generator:
+    return torch.Generator().manual_seed(int(hash_of(parts)[:15], 16))
+
+
+def protection_rng(seed: int, inputs: Sequence[str]) -> torch.Generator:
+    """Return what a protection draws from: seed and photos decide it, and nothing else.
+
+    So two methods, budgets or formats are compared at the same random draws.
+
+    Args:
+        seed: of the run.
+        inputs: the key of the photos, then that of the clean photos it may learn from, if any
+            (`Source.key`).
+    """
+    return _generator([seed, list(inputs)])
+
+
+def purifier_rng(seed: int, purifiers_before: int) -> torch.Generator:
+    """Return what a purifier draws from: the seed, and its place in a chain.
+
+    So clean, noisy and protected photos meet the same draws. The photos of a set take from it one
+    after the other.
+    """
+    return _generator(["purify", seed, purifiers_before])
+
+
+def attacker_rng(seed: int) -> torch.Generator:
+    """Return what an attacker draws from: the seed alone.
+
+    So attackers of clean and of protected photos meet the same batches, noise and sampling.
+    """
+    return _generator(["attack", seed])
+
+
+def run_protection(
+    method: Method,
+    photos: Photos,
+    models: Sequence[Any],
+    *,
+    clean: Photos | None,
+    rng: torch.Generator,
+    state: RunState,
+) -> list[Tensor]:
+    """Return what a protection adds to each photo, floats on the CPU, of the photos' sizes.
+
+    Args:
+        method: the protection.
+        photos: working copies, each 3 x H x W in [0, 1], on the models' device.
+        models: the surrogates.
+        clean: unprotected photos that it may learn from (set A).
+        rng: as `protection_rng` gives it.
+        state: of this run.
+    """
+    protected = method.module.protect(
+        photos, list(models), method.config, clean=clean, rng=rng, state=state
+    )
+    return [(a - b).detach().cpu() for a, b in zip(protected, photos, strict=True)]
+
+
+def run_purifier(method: Method, photo: Tensor, model: Any, rng: torch.Generator) -> Tensor:
+    """Return a photo after a purifier, at 8 bits as a file would hold it.
+
+    Args:
+        method: the purifier.
+        photo: 3 x H x W, uint8.
+        model: of the kind that it asks for, or None.
+        rng: as `purifier_rng` gives it; it has moved on by what the photos before took from it.
+
+    Returns:
+        3 x H x W, uint8, on the CPU.
+    """
+    x = as_float(photo)
+    (pure,) = method.module.purify([x], model, method.config, rng=rng)
+    return to_bytes(pure)
+
+
+def to_bytes(photo: Tensor) -> Tensor:
+    """Round a photo in [0, 1] to uint8 on the CPU.
+
+    >>> to_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    return photo.mul(255).round().byte().cpu()

@@ -1,0 +1,2 @@
+"""Methods of somebody's own, quick and plain: attackers, protections, purifiers and metrics, some
+of them faulty."""

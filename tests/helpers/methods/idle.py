@@ -1,0 +1,19 @@
+"""A protection that does nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Config:
+    budget: float = 8
+
+
+USES_SURROGATES = False
+
+
+def protect(photos, surrogates, cfg, *, clean, rng, state):
+    return photos
