@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 
 from cloakwork import registry
-from cloakwork.evaluation.intervals import difference, estimate
+from cloakwork.evaluation.statistics import difference, estimate
 from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.finetuning.prior import class_pictures
 from cloakwork.finetuning.training import Training, train_steps
 from cloakwork.models import ldm, loading
-from cloakwork.photos.budget import round_within, working_copy
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.rounding import round_within, working_copy
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import RunState
 from cloakwork.types import Photos

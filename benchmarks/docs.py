@@ -25,7 +25,7 @@ from finding_tables import head, line
 
 from cloakwork.benchmark.report import leaderboard, serialize, write
 from cloakwork.benchmark.results import Cell, Results, TableResults
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 from cloakwork.files import atomic_write
 
 RESULTS = Path("results/tiny")

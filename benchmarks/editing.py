@@ -17,7 +17,7 @@ import torch
 
 from cloakwork import registry
 from cloakwork.environment import surroundings
-from cloakwork.evaluation.intervals import estimate
+from cloakwork.evaluation.statistics import estimate
 from cloakwork.files import write_json
 from cloakwork.metrics import lpips
 from cloakwork.models import loading

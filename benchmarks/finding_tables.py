@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from cloakwork.evaluation.intervals import estimate
+from cloakwork.evaluation.statistics import estimate
 
 
 def line(columns: Iterable[str]) -> str:

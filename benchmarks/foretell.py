@@ -23,7 +23,7 @@ from cloakwork.benchmark.recipes.tiny import EVERY, OURS, THREE
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject, score_step
-from cloakwork.evaluation.intervals import DRAWS
+from cloakwork.evaluation.statistics import DRAWS
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import write_json
 from cloakwork.metrics import identity, lpips

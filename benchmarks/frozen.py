@@ -55,7 +55,7 @@ def rows(person: Subject, args: argparse.Namespace, workspace: Workspace) -> lis
     where that has been computed."""
     step = person.protected
     assert isinstance(step, Step)
-    cfg, theta = step.config, workspace.models(step)[0].copy()
+    cfg, theta = step.config, workspace.models_of(step)[0].copy()
     # an arm that keeps its weights in bf16 begins with rounded ones, which is no learning
     base = {
         k: p.clone().to(getattr(torch, cfg.training.weights)).float()

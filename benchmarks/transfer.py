@@ -26,7 +26,7 @@ from cloakwork.benchmark.grids import Table, lines
 from cloakwork.benchmark.grids import people as people_in
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import bottleneck, compute
-from cloakwork.evaluation.intervals import difference, estimate
+from cloakwork.evaluation.statistics import difference, estimate
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import ASSETS, write_json
 from cloakwork.models import autoencoders

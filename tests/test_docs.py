@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from cloakwork.benchmark.results import Cell, TableResults
-from cloakwork.evaluation.intervals import estimate
+from cloakwork.evaluation.statistics import estimate
 
 ROOT = Path(__file__).parents[1]
 

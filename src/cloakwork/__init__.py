@@ -49,10 +49,12 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
+    """Import one of the package's functions on first use."""
     if name in _HOME:
         return getattr(import_module(_HOME[name]), name)
     raise AttributeError(f"module 'cloakwork' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
+    """Return the names of the package, those not yet imported included."""
     return sorted([*globals(), *_HOME])

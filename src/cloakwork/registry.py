@@ -26,10 +26,10 @@ FUNCTIONS = {
     "metrics": "score",
 }
 KINDS = tuple(FUNCTIONS)
-DEFAULT_PROTECTION = "cloakwork"  # what docs/protections.md has at the top, over all thieves tried
-QUICK_PROTECTION = (
-    "pid"  # a thirteenth of its time; leaves more to thieves who compress, and to plain ones
-)
+# what docs/protections.md has at the top, over all attackers tried
+DEFAULT_PROTECTION = "cloakwork"
+# a thirteenth of its time; leaves more to attackers who compress, and to plain ones
+QUICK_PROTECTION = "pid"
 # of a Config's field that came after results had been kept under the others: where it is at its
 # default they stay valid
 OMIT_FROM_KEY_AT_DEFAULT = {"late": True}
@@ -61,16 +61,22 @@ class MetricInfo:
 
 
 def listing(kind: str) -> list[tuple[str, str]]:
-    """Return name and summary (its docstring's first paragraph) of every method of a kind, by name. Imports none of them."""
+    """Return name and summary of every method of a kind, sorted by name; import none of them.
+
+    A summary is the first paragraph of a docstring.
+    """
     return [(file.stem, _help(file)) for file in _files(kind)]
 
 
 def load(kind: str, name: str) -> ModuleType:
-    """The module of a method: `kind` is one of KINDS, `name` one of `listing(kind)` or a module of
-    anybody's (`my_lab.mine`).
+    """Import the module of a method.
 
-    Raises UserError for an unknown name, with a suggestion, and for a module that lacks what a
-    method needs.
+    Args:
+        kind: one of KINDS.
+        name: one of `listing(kind)`, or a module of the user's (`my_lab.mine`).
+
+    Raises:
+        UserError: an unknown name, or a module that lacks what a method needs.
     """
     if "." in name:
         return _foreign(kind, name)
@@ -86,47 +92,74 @@ def load(kind: str, name: str) -> ModuleType:
 
 
 def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[str] = ()) -> Any:
-    """The method's Config as a preset has it. Without a preset: `tiny` where all surrogates are
-    embedded models, else `paper`.
+    """Return the method's Config as a preset has it.
 
-    Raises UserError for a preset that the method does not have.
+    Args:
+        module: of the method.
+        preset: None: `tiny` where all surrogates are embedded models, else `paper`.
+        surrogates: names of the models that the method will be given.
+
+    Raises:
+        UserError: the method does not have the preset.
     """
     presets: dict[str, Any] = getattr(module, "PRESETS", {})
     if preset is None:
         return presets.get("tiny" if set(surrogates) <= set(EMBEDDED) else "paper", module.Config())
     if preset not in presets:
         name = module.__name__
-        raise unknown(
-            f"{name.rpartition('.')[2] if name.startswith('cloakwork.') else name} preset",
-            preset,
-            sorted(presets),
-        )
+        short = name.rpartition(".")[2] if name.startswith("cloakwork.") else name
+        raise unknown(f"{short} preset", preset, sorted(presets))
     return presets[preset]
 
 
 def model_kind(purifier: str) -> str:
-    """The kind of model that a purifier asks for: "latent" (an LDM), "pixels" (a PixelDDPM) or ""
-    (none).
+    """Return the kind of model that a purifier asks for.
+
+    Returns:
+        "latent" (an LDM), "pixels" (a PixelDDPM) or "" (none).
+
+    >>> model_kind("gridpure"), model_kind("jpeg")
+    ('pixels', '')
     """
     return getattr(load("purifiers", purifier), "USES_MODEL", "")
 
 
 def model_names(purifier: str, model: str, denoiser: str) -> tuple[str, ...]:
-    """Which of two models a purifier asks for, if any: a latent diffusion model, or a denoiser of
-    pixels.
+    """Return which of two models a purifier asks for, if any.
+
+    Args:
+        purifier: its name.
+        model: name of a latent diffusion model.
+        denoiser: name of a denoiser of pixels.
+
+    >>> model_names("gridpure", "tiny", "adm"), model_names("jpeg", "tiny", "adm")
+    (('adm',), ())
     """
     return {"latent": (model,), "pixels": (denoiser,)}.get(model_kind(purifier), ())
 
 
 def instrument(module: ModuleType | None, config: Any) -> str:
-    """The network beside the models it is given that a method asks, with its weights; "" for
-    none.
+    """Return the network that a method asks beside the models it is given, with its weights.
+
+    Returns:
+        A text for a key; "" for none.
     """
     return module.instrument(config) if hasattr(module, "instrument") else ""  # type: ignore[union-attr]
 
 
 def settings(config: Any) -> dict[str, Any]:
-    """A Config as plain data for a key: without what came later (`LATE`) and is at its default."""
+    """Return a Config as plain data for a key.
+
+    Fields marked by `OMIT_FROM_KEY_AT_DEFAULT` are left out where they are at their default.
+
+    >>> from dataclasses import field
+    >>> @dataclass(frozen=True)
+    ... class Config:
+    ...     steps: int = 100
+    ...     momentum: float = field(default=0.0, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    >>> settings(Config()), settings(Config(momentum=0.9))
+    ({'steps': 100}, {'steps': 100, 'momentum': 0.9})
+    """
     later = {
         f.name
         for f in fields(config)
@@ -141,7 +174,11 @@ def settings(config: Any) -> dict[str, Any]:
 
 
 def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:
-    """The error for a mistyped name: what is nearest, what there is, further advice."""
+    """Return the error for a mistyped name: what is nearest, what there is, further advice.
+
+    >>> str(unknown("metric", "psnrr", ["psnr", "ssim"]))
+    "There is no metric 'psnrr'; did you mean 'psnr'? Known: psnr, ssim."
+    """
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"; did you mean '{near[0]}'?" if near else "."
     choice = f"Known: {', '.join(known)}." if known else "There is none."
@@ -149,36 +186,44 @@ def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:
 
 
 def _files(kind: str) -> list[Path]:
+    """Return the files of a kind's methods, or those of the recipes, sorted by name."""
     folder = "benchmark/recipes" if kind == "recipes" else kind
     return sorted((Path(__file__).parent / folder).glob("[!_]*.py"))
 
 
 def summary(docstring: str | None) -> str:
-    """Return the first paragraph of a docstring, on one line."""
+    r"""Return the first paragraph of a docstring, on one line.
+
+    >>> summary("Compresses photos\nas JPEG.\n\nDepartures: none.")
+    'Compresses photos as JPEG.'
+    """
     return " ".join((docstring or "").strip().partition("\n\n")[0].split())
 
 
 def _help(file: Path) -> str:
+    """Return the summary of a file, read without importing it."""
     return summary(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
 
 
 def _foreign(kind: str, name: str) -> ModuleType:
+    """Import a user's module, and check that it has what a method of its kind needs."""
     module = find_module(name)
-    if lacks := _missing_parts(module, kind):
+    if missing := _missing_parts(module, kind):
         raise UserError(
-            f"The module '{name}' is not one of the {kind}: it lacks {', '.join(lacks)}."
+            f"The module '{name}' is not one of the {kind}: it lacks {', '.join(missing)}."
         )
     return module
 
 
 def find_module(name: str) -> ModuleType:
-    """Anybody's module, by its dotted name.
+    """Import any module by its dotted name; the working folder is searched too.
 
-    Raises UserError when it, or what it imports, is not there.
+    Raises:
+        UserError: the module, or what it imports, is not there.
     """
     if not all(part.isidentifier() for part in name.split(".")):
         raise UserError(
-            f"'{name}' is not the name of a module: give it as in an import, such as my_lab.mine."
+            f"'{name}' is not the name of a module. Give it as in an import, such as my_lab.mine."
         )
     # the working folder comes last, so that no file in it takes the place of an installed package
     if str(Path.cwd()) not in sys.path:
@@ -196,17 +241,17 @@ def find_module(name: str) -> ModuleType:
 
 
 def _missing_parts(module: ModuleType, kind: str) -> list[str]:
-    """What a method of this kind needs and the module does not have."""
-    lacks = []
+    """Return what a method of this kind needs and the module does not have."""
+    missing = []
     if not isinstance(getattr(module, "VERSION", None), int):
-        lacks.append("VERSION (a whole number)")
+        missing.append("VERSION (a whole number)")
     config = getattr(module, "Config", None)
     if not (is_dataclass(config) and getattr(config, "__dataclass_params__").frozen):  # noqa: B009 - unknown to typing
-        lacks.append("Config (a frozen dataclass)")
+        missing.append("Config (a frozen dataclass)")
     elif kind == "protections" and "budget" not in {field.name for field in fields(config)}:
-        lacks.append("Config.budget (largest change of a pixel, 1/255)")
+        missing.append("Config.budget (largest change of a pixel, 1/255)")
     if kind == "metrics" and not isinstance(getattr(module, "METRIC", None), MetricInfo):
-        lacks.append("METRIC (a MetricInfo, as in cloakwork.metrics.psnr)")
+        missing.append("METRIC (a MetricInfo, as in cloakwork.metrics.psnr)")
     if not callable(getattr(module, FUNCTIONS[kind], None)):
-        lacks.append(f"{FUNCTIONS[kind]}() (a function)")
-    return lacks
+        missing.append(f"{FUNCTIONS[kind]}() (a function)")
+    return missing

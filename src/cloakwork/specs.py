@@ -29,7 +29,7 @@ class Method:
 
     Attributes:
         kind: "protections", "attackers", "purifiers" or "metrics".
-        name: as in `cloakwork list`, or anybody's module such as "my_lab.mine".
+        name: as in `cloakwork list`, or a module of the user's such as "my_lab.mine".
         config: an instance of the module's Config.
     """
 
@@ -75,21 +75,25 @@ class Method:
 def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> Method:
     """Parse `NAME[:PRESET][:FIELD=VALUE,...]`; nested fields are dotted, as in `sampling.n=4`.
 
-    >>> parse("purifiers", "jpeg:quality=40").config.quality
-    40
+    Args:
+        kind: "protections", "attackers", "purifiers" or "metrics".
+        text: as above.
+        models: those that the method will be given; they decide the preset where none is named.
 
     Raises:
         UserError: unknown name, preset or field, or a value that the field cannot have.
+
+    >>> parse("purifiers", "jpeg:quality=40").config.quality
+    40
     """
     name, _, rest = text.partition(":")
     first, _, others = rest.partition(":")
-    preset, settings = (
-        (first, others) if first and "=" not in first else (None, rest)
-    )  # a value may hold colons
+    # a value may hold colons
+    preset, settings = (first, others) if first and "=" not in first else (None, rest)
     module = registry.load(kind, name)
     if preset in {f.name for f in fields(module.Config)} - set(getattr(module, "PRESETS", {})):
         raise UserError(
-            f"'{preset}' is a field of {name}, not a preset; write {name}:{preset}=VALUE."
+            f"'{preset}' is a field of {name}, not a preset. Write {name}:{preset}=VALUE."
         )
     config = registry.config(module, preset, models)
     pairs = [setting.partition("=") for setting in split(settings, ",") if setting.strip()]
@@ -98,33 +102,36 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> Method:
         for field, _, value in pairs
     ]
     counts = Counter(field.replace("-", "_") for field, _ in given)
-    if twice := [field for field, n in counts.items() if n > 1]:
-        raise UserError(
-            *[
-                f"The field {field} of {name} is given more than once; give it once."
-                for field in twice
-            ]
-        )
+    if repeated := [field for field, n in counts.items() if n > 1]:
+        sentence = "The field {} of {} is given more than once. Give it once."
+        raise UserError(*[sentence.format(field, name) for field in repeated])
     try:
         return Method(kind, name, _set(config, given))
     except UserError as error:
         raise UserError(*[f"{name}: {sentence}" for sentence in error.sentences]) from None
     except SystemExit:
-        raise UserError(
-            *[_fault(name, config, *pair) for pair in given if not _fits(config, *pair)]
-        ) from None
+        faults = [_fault(name, config, *pair) for pair in given if not _fits(config, *pair)]
+        raise UserError(*faults) from None
 
 
 def split(text: str, mark: str) -> list[str]:
-    """The parts of a text between marks (a blank stands for any number of them), but for marks in
-    double quotes.
+    """Split a text at marks, except at those in double quotes.
+
+    Args:
+        text: with an even number of double quotes.
+        mark: one character; a blank stands for any number of them.
+
+    >>> split('steps=3,prompt="a face, clear"', ",")
+    ['steps=3', 'prompt="a face, clear"']
+    >>> split("jpeg  resize", " ")
+    ['jpeg', 'resize']
     """
-    where = r"\s+" if mark == " " else re.escape(mark)
-    return re.split(rf'{where}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
+    pattern = r"\s+" if mark == " " else re.escape(mark)
+    return re.split(rf'{pattern}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
 
 
 def _set(config: Any, given: list[tuple[str, str]]) -> Any:
-    """The Config with some fields set from text; SystemExit where tyro refuses one."""
+    """Return a Config with some fields set from text; SystemExit where tyro refuses one."""
     if not given:
         return config
     flags = [f"--{field.replace('_', '-')}={value}" for field, value in given]
@@ -139,8 +146,9 @@ def _set(config: Any, given: list[tuple[str, str]]) -> Any:
 
 
 def _fits(config: Any, field: str, value: str) -> bool:
-    """Whether tyro takes the setting; bounds, which others given beside it may move, are no matter
-    of one alone.
+    """Return whether tyro takes a setting.
+
+    Bounds do not count: other settings that are given with this one may move them.
     """
     try:
         with suppress(UserError):
@@ -151,20 +159,25 @@ def _fits(config: Any, field: str, value: str) -> bool:
 
 
 def _fault(name: str, config: Any, field: str, value: str) -> str:
-    """What is wrong with a setting that tyro refuses."""
+    """Return a sentence on what is wrong with a setting that tyro refuses."""
     *outer, last = field.split(".")
     for part in outer:
         config = getattr(config, part, None)
     known = get_type_hints(type(config)) if is_dataclass(config) else {}
     if last not in known:
-        return str(
-            registry.unknown(f"field of {name}", field, [".".join([*outer, k]) for k in known])
-        )
-    return f"The field {field} of {name} is '{value}'; allowed: {_allowed(known[last])}."
+        dotted = [".".join([*outer, k]) for k in known]
+        return str(registry.unknown(f"field of {name}", field, dotted))
+    return f"The field {field} of {name} is '{value}'. Allowed: {_allowed(known[last])}."
 
 
 def _allowed(hint: Any) -> str:
-    """A type in the user's words."""
+    """Return a type in the user's words.
+
+    >>> _allowed(int)
+    'a whole number'
+    >>> _allowed(float | None)
+    'a number or None'
+    """
     if choices := get_args(hint):
         return " or ".join(
             choice if isinstance(choice, str) else _allowed(choice) for choice in choices
@@ -180,7 +193,11 @@ def _allowed(hint: Any) -> str:
 
 
 def module(kind: str, text: str) -> ModuleType:
-    """Return the module of a method that is written with its settings."""
+    """Return the module of a method that is written with its settings.
+
+    >>> module("purifiers", "jpeg:quality=40").__name__
+    'cloakwork.purifiers.jpeg'
+    """
     return registry.load(kind, text.partition(":")[0])
 
 
@@ -200,6 +217,11 @@ def purifiers(
 
     Raises:
         UserError: as of `parse`.
+
+    >>> [method.name for method in purifiers("jpeg:quality=75+resize")]
+    ['jpeg', 'resize']
+    >>> purifiers("")
+    ()
     """
 
     def models(name: str) -> tuple[str, ...]:

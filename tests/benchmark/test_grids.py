@@ -24,8 +24,8 @@ from cloakwork.cli import main
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.design import Subject, ThreatModel
-from cloakwork.evaluation.intervals import Estimate
 from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.workflows.bench import only
 
@@ -330,7 +330,7 @@ def empty():
         ),
         (
             ["--recipe", "bench_mine.wrong"],
-            "The recipe 'wrong' returned int; it must return a cloakwork.benchmark.grids.Grid.",
+            "The recipe 'wrong' returned int. It must return a cloakwork.benchmark.grids.Grid.",
         ),
         (["--recipe", "bench_mine.absent"], "The module 'bench_mine' has no function 'absent'"),
         (["--recipe", "nowhere.grid"], "There is no module 'nowhere'"),

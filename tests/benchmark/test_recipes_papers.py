@@ -86,7 +86,7 @@ def table(grid: Grid, name: str) -> Table:
 
 
 def labels(of: Table) -> list[str]:
-    return [who.name for who in of.thieves]
+    return [threat.name for threat in of.thieves]
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -273,9 +273,9 @@ def test_diff_protect_is_the_papers(built: dict[str, Grid]) -> None:
         assert {w.prompts for w in edited.thieves} == {(prompt,)} and {
             w.victim for w in edited.thieves
         } == {SD14}
-        configs = [
-            s.protected.config for w in edited.protections for s in grids.protected(edited, w)[:1]
-        ]  # pyright: ignore
+        firsts = [grids.protected(edited, w)[0].protected for w in edited.protections]
+        configs = [step.config for step in firsts if isinstance(step, Step)]
+        assert len(configs) == len(edited.protections)
         assert {(c.steps, c.step, c.budget, c.prompt) for c in configs} == {(100, 1, 16, prompt)}
         assert [len(s.clean.files) for s in edited.subjects] == [1, 1]
     steps_of = [s.protected for w in edited.protections for s in grids.protected(edited, w)[:1]]
@@ -405,22 +405,24 @@ def test_a_replacement_that_would_be_read_as_settings_is_refused(data: Path) -> 
 
 
 def cells(grid: Grid) -> dict[tuple[str, str, str, str], float]:
-    """Table, protection, thief and metric -> budget of every cell, protected photos themselves
-    under the thief ""."""
-    found = {}
+    """Return the budget of every cell by table, protection, attacker and metric.
+
+    Protected photos themselves stand under the attacker "".
+    """
+    budgets = {}
     for t in grid.tables:
         for line in grids.lines(t):
             for metric in t.metrics:
-                found |= {
-                    (t.name, line.protection, who.name, metric.partition(":")[0]): line.budget
-                    for who in t.thieves
+                budgets |= {
+                    (t.name, line.protection, threat.name, metric.partition(":")[0]): line.budget
+                    for threat in t.thieves
                 }
-            found |= {
+            budgets |= {
                 (t.name, line.protection, "", metric): line.budget
                 for metric in STEALTH
                 if line.arm == "protected"
             }
-    return found
+    return budgets
 
 
 def test_every_reported_number_finds_its_cell(built: dict[str, Grid]) -> None:
@@ -533,25 +535,27 @@ def test_numbers_come_beside_the_cells_of_their_recipe(built: dict[str, Grid]) -
 
 
 def test_a_slice_of_a_recipe_runs(data: Path, tmp_path: Path) -> None:
-    """A person, two protections and the controls, a thief of two steps after JPEG, on the embedded
-    models."""
+    """A person, two protections and the controls, an attacker of two steps after JPEG, on the
+    embedded models."""
     (recipe,) = recipes.find(["paper_metacloak"]).values()
     whole = table(recipes.build("paper_metacloak", recipe, data, TINY), "purification, VGGFace2")
-    who = next(w for w in whole.thieves if w.name == "transformed + JPEG 75")
-    sampling = replace(who.config.sampling, n=1, steps=5)
-    who = who.with_config(steps=2, class_images=1, sampling=sampling)
-    who = replace(who, dtype="float32")
+    threat = next(w for w in whole.thieves if w.name == "transformed + JPEG 75")
+    sampling = replace(threat.config.sampling, n=1, steps=5)
+    threat = threat.with_config(steps=2, class_images=1, sampling=sampling)
+    threat = replace(threat, dtype="float32")
     words = ("aspl:paper:outer=1,class_images=1", "photoguard:paper:steps=2")
     metrics = tuple(m for m in whole.metrics if m.startswith(("ims_clip", "clip_iqac")))
     cut = replace(
-        whole, protections=words, thieves=(who,), metrics=metrics, subjects=whole.subjects[:1]
+        whole, protections=words, thieves=(threat,), metrics=metrics, subjects=whole.subjects[:1]
     )
     grid, bench = Grid("cut", "a test", (cut,)), Workspace(tmp_path, "cpu")
     outcome = serial.serial(grids.targets(grid), bench)
     assert not outcome.failed, outcome.failed
     for line in grids.lines(cut):
         for metric in metrics:
-            measured = compute.score(score_step(line.arm, line.subjects[0], who, 0, metric), bench)
+            measured = compute.score(
+                score_step(line.arm, line.subjects[0], threat, 0, metric), bench
+            )
             assert len(measured.values) == 2 and not any(
                 map(math.isnan, measured.values)
             )  # a picture for each prompt

@@ -29,7 +29,7 @@ from cloakwork.benchmark.report import (
 )
 from cloakwork.benchmark.results import Flag, Reported, Results
 from cloakwork.errors import UserError
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import SAMPLE_PHOTOS
 

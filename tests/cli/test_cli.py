@@ -129,7 +129,8 @@ def test_list_shows_what_can_be_set_of_one_method(capsys: pytest.CaptureFixture[
     assert "presets: cdl, jpeg, paper, tiny, transformed" in said and "sampling.steps=25" in said
     assert '  cdl.noise="bhj noisy pattern"                 name of the noise' in said
     assert (
-        specs.parse("attackers", said.splitlines()[-1].removeprefix("written ")).name == "dreambooth"
+        specs.parse("attackers", said.splitlines()[-1].removeprefix("written ")).name
+        == "dreambooth"
     )
     for kind in registry.KINDS:
         for name, _ in registry.listing(kind):
@@ -250,7 +251,10 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
 
 
 def test_every_flag_arrives(jobs: Jobs) -> None:
-    words = "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 --sample-posterior --each"
+    words = (
+        "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 "
+        "--sample-posterior --each"
+    )
     words += " --format jpg --quality 80 --strip-metadata --force --skip-bad"
     assert cli.main(mine(*words.split())) == 0
     jobs.asked.pop("progress")
@@ -382,7 +386,7 @@ def test_the_demo_overwrites_what_a_demo_wrote_and_nothing_else(
     photo = min((place / "shown").glob("*.png"))
     photo.write_bytes(b"a photo of mine")
     assert cli.main(words) == 2
-    assert f"{photo} was written by no demo" in capsys.readouterr().err
+    assert f"{photo} was not written by `cloakwork demo`" in capsys.readouterr().err
     assert photo.read_bytes() == b"a photo of mine"
 
 
@@ -429,7 +433,7 @@ def test_the_end_says_what_was_done_and_what_it_does_not_mean(
         assert part in said
     assert (
         said.count(
-            "Computed against tiny (weights 1a2b3c4d5e6f). Not shown to protect against any other model."
+            "Computed against tiny (weights 1a2b3c4d5e6f). This says nothing about other models."
         )
         == 2
     )
@@ -441,7 +445,7 @@ def test_a_baseline_claims_nothing(jobs: Jobs, capsys: pytest.CaptureFixture[str
     jobs.answer = [record(protection="noise", surrogates=[])]
     assert cli.main(mine()) == 0
     assert (
-        "noise is computed against no model. Not shown to protect against any model."
+        "noise is computed against no model. This says nothing about any model."
         in capsys.readouterr().out
     )
 
@@ -462,7 +466,7 @@ def test_photos_treated_alone_share_a_table(jobs: Jobs, capsys: pytest.CaptureFi
     assert (
         said.count("budget used")
         == said.count("c.png was left out.")
-        == said.count("Not shown to protect")
+        == said.count("This says nothing about other models.")
         == 1
     )
     assert f"a folder for each photo in {Path('safe/.cloakwork')}" in said

@@ -32,15 +32,15 @@ def files(tmp_path: Path) -> list[Path]:
 def test_purifiers_draw_the_same_for_every_arm_and_anew_in_a_chain(
     files: list[Path], tmp_path: Path
 ) -> None:
-    bench, cfg = Workspace(tmp_path / "store", "cpu"), noise.Config(sigma=0.05)
+    workspace, cfg = Workspace(tmp_path / "store", "cpu"), noise.Config(sigma=0.05)
     dark, bright = (Step(Method("purifiers", "noise", cfg), (source([f]),)) for f in files)
     once = [
-        (compute.photos(s, bench)[0] - compute.photos(s.inputs[0], bench)[0]) * 255
+        (compute.photos(s, workspace)[0] - compute.photos(s.inputs[0], workspace)[0]) * 255
         for s in (dark, bright)
     ]
     assert torch.allclose(*once, atol=1e-3) and once[0].abs().mean() > 5
     twice = Step(Method("purifiers", "noise", cfg), (dark,))
-    more = (compute.photos(twice, bench)[0] - compute.photos(dark, bench)[0]) * 255
+    more = (compute.photos(twice, workspace)[0] - compute.photos(dark, workspace)[0]) * 255
     assert (more - once[0]).abs().mean() > 5, "the second one adds noise of its own"
 
 
@@ -54,8 +54,8 @@ def test_photos_are_read_no_larger_than_the_source_says(
         assert little.shape[-1] / little.shape[-2] == pytest.approx(
             big.shape[-1] / big.shape[-2], abs=0.02
         )
-    bench = Workspace(tmp_path, "cpu")
-    assert steps.key(whole, bench) != steps.key(small, bench)
+    workspace = Workspace(tmp_path, "cpu")
+    assert steps.key(whole, workspace) != steps.key(small, workspace)
     assert min(source(files[:1], 640).photos()[0].shape[-2:]) == 72, "none is made larger"
 
 
@@ -72,13 +72,10 @@ def test_people_may_publish_small_photos(sample_files: list[Path], tmp_path: Pat
 
 
 def test_a_tables_precision_is_its_surrogates(files: list[Path], tmp_path: Path) -> None:
-    who, bench, keys = (
-        tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in files),
-        Workspace(tmp_path, "cpu"),
-        set(),
-    )
+    subjects = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in files)
+    workspace, keys = Workspace(tmp_path, "cpu"), set()
     for dtype in ("float32", "bfloat16"):
-        table = Table("lab", ("advdm",), (threat_model("plain"),), who[:1], dtype=dtype)
+        table = Table("lab", ("advdm",), (threat_model("plain"),), subjects[:1], dtype=dtype)
         (protect,) = {
             s
             for step in targets(Grid("lab", "", (table,)))
@@ -86,7 +83,7 @@ def test_a_tables_precision_is_its_surrogates(files: list[Path], tmp_path: Path)
             if s.name == "advdm"
         }
         assert protect.dtype == dtype
-        keys.add(steps.key(protect, bench))
+        keys.add(steps.key(protect, workspace))
     assert len(keys) == 2
 
 

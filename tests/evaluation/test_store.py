@@ -100,7 +100,8 @@ def test_a_dead_owners_claim_is_taken_over(tmp_path: Path) -> None:
     place = open_store(tmp_path)
     code = (
         "import os, sys; from cloakwork.evaluation.store import open_store\n"
-        f"with open_store({str(tmp_path)!r}).claimed({NAME!r}) as ours: print(ours, flush=True); os._exit(9)"
+        f"with open_store({str(tmp_path)!r}).claimed({NAME!r}) as ours:\n"
+        "    print(ours, flush=True); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     claim = tmp_path / "attack/0123.claim"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cloakwork.benchmark.results import Cell, Cost, Flag, Results, TableResults
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 
 LEFT = {"none": 0.9, "noise": 0.88, "pid": 0.34, "cloakwork": 0.21, "glaze": 0.86}
 THIEVES = {"plain": "", "recoder": "jpeg:quality=75", "cleaner": "gridpure+jpeg"}

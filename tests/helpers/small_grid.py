@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step
 from cloakwork.metrics import lpips, psnr
@@ -36,7 +35,7 @@ def contents(store: Path) -> dict[str, bytes]:
     """All that lies in the store but records and claims."""
     found = (
         p
-        for kind in steps.FOLDERS
+        for kind in ("protect", "purify", "attack", "score")
         for p in (store / kind).rglob("*")
         if not p.name.endswith((".record.json", ".claim"))
     )

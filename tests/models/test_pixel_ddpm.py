@@ -145,7 +145,8 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     [
         (
             {"num_class_embeds": 3},
-            "works on pictures of the size 16 and asks for their class; one of squares without a class",
+            "works on pictures of the size 16 and asks for their class; "
+            "one of squares without a class",
         ),
         ({"sample_size": (16, 32)}, r"works on pictures of the size \[16, 32\]; one of squares"),
         ({"sample_size": None}, "works on pictures of the size None"),

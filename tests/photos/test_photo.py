@@ -26,12 +26,15 @@ from PIL.PngImagePlugin import PngInfo
 
 from cloakwork.errors import UserError
 from cloakwork.photos import decoding
-from cloakwork.photos.budget import round_within
 from cloakwork.photos.photo import FORMATS, Photo, check_target, load_photo, save_photo
+from cloakwork.photos.rounding import round_within
 from cloakwork.photos.tensors import as_float
 
 W, H = 80, 66
-XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:creator="Ada" xmpGImg:image="/9j/4AAQ"/></x:xmpmeta>'
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:creator="Ada" '
+    b'xmpGImg:image="/9j/4AAQ"/></x:xmpmeta>'
+)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LOSSLESS = sorted(set(FORMATS) - {".jpg", ".jpeg"})
 
@@ -116,7 +119,7 @@ WHITE_ONLY_CMYK = profile(  # turns every ink into white: nothing that a naive c
 
 
 # --- loading
-# ---------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff", ".webp"])
@@ -299,7 +302,7 @@ def test_the_first_picture_of_a_phone_jpeg_is_the_photo(tmp_path: Path) -> None:
 
 
 # --- faults
-# ----------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".bmp", ".avif", ".heic"])
@@ -425,7 +428,7 @@ def test_heic_without_its_plug_in_names_the_plug_in(
 
 
 # --- metadata
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 def rich_exif() -> Image.Exif:
@@ -557,7 +560,7 @@ def test_the_digest_tells_pictures_apart_and_nothing_else(tmp_path: Path) -> Non
 
 
 # --- rounding
-# --------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 BUDGETS = st.one_of(st.sampled_from([0, 0.5, 6.6, 8, 11.0, 12.75, 255, 300]), st.floats(0, 40))
 PIXELS = arrays(np.float32, (3, 4, 4), elements=st.floats(-0.5, 1.5, width=32))
@@ -611,7 +614,7 @@ def test_rounding_never_hides_a_failed_computation() -> None:
 
 
 # --- saving
-# ----------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", LOSSLESS)

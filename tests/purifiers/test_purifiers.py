@@ -403,20 +403,20 @@ def test_a_photo_smaller_than_the_model_is_refused(name: str) -> None:
             "tvm: The field weight is -1.0; allowed are 0 to 100.\n"
             "tvm: The field steps is 0; allowed are 1 to 100000.",
         ),
-        ("jpeg:quality=x", "The field quality of jpeg is 'x'; allowed: a whole number."),
+        ("jpeg:quality=x", "The field quality of jpeg is 'x'. Allowed: a whole number."),
         (
             "resize:down=lanczoss",
-            "The field down of resize is 'lanczoss'; allowed: nearest or box or",
+            "The field down of resize is 'lanczoss'. Allowed: nearest or box or",
         ),
         (
             "jpeg:qualty=9,subsampling=x",
             "There is no field of jpeg 'qualty'; did you mean 'quality'? "
             "Known: quality, subsampling."
-            "\nThe field subsampling of jpeg is 'x'; allowed: 4:4:4 or",
+            "\nThe field subsampling of jpeg is 'x'. Allowed: 4:4:4 or",
         ),
         (
             "diffpure:t=10,steps=5,range=z",
-            "The field range of diffpure is 'z'; allowed: model or released.",
+            "The field range of diffpure is 'z'. Allowed: model or released.",
         ),
         (
             "diffpure:t=10",

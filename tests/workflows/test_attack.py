@@ -1,5 +1,7 @@
-"""`attack` and `score`: one thief on one folder, and measures of any pictures; through the command
-as a user calls it."""
+"""`attack` and `score`, called as a user calls the commands.
+
+One attacker works on one folder; any pictures are measured.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ QUICK = "dreambooth:tiny:steps=2,class-images=2,sampling.n=2,sampling.steps=2"
 def test_attack_and_score_from_the_command_line(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, model = tmp_path / "loot", tmp_path / "model"
+    out, model = tmp_path / "attacked", tmp_path / "model"
     words = [
         "attack",
         str(folder),
@@ -155,13 +157,14 @@ def test_mistyped_specs_get_a_suggestion(spec: str) -> None:
     ("setting", "says"),
     [
         ("stepps=3", "There is no field of dreambooth 'stepps'; did you mean 'steps'"),
-        ("steps=many", "The field steps of dreambooth is 'many'; allowed: a whole number"),
+        ("steps=many", "The field steps of dreambooth is 'many'. Allowed: a whole number"),
         ("sampling.m=3", "no field of dreambooth 'sampling.m'; did you mean 'sampling.n'"),
-        ("lr=1,lr=2", "The field lr of dreambooth is given more than once; give it once."),
-        ("lr", "'lr' is a field of dreambooth, not a preset; write dreambooth:lr=VALUE."),
+        ("lr=1,lr=2", "The field lr of dreambooth is given more than once. Give it once."),
+        ("lr", "'lr' is a field of dreambooth, not a preset. Write dreambooth:lr=VALUE."),
         (
             "sampling=3",
-            "The field sampling of dreambooth is '3'; allowed: its own fields, such as n, after a dot",
+            "The field sampling of dreambooth is '3'. "
+            "Allowed: its own fields, such as n, after a dot",
         ),
     ],
 )
@@ -179,12 +182,12 @@ def test_a_chain_names_the_purifier_that_is_wrong() -> None:
 
 
 def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Path) -> None:
-    out, photo = tmp_path / "loot", next(folder.iterdir()).read_bytes()
+    out, photo = tmp_path / "attacked", next(folder.iterdir()).read_bytes()
     more = specs.parse("attackers", QUICK).config
     fewer = specs.parse("attackers", QUICK.replace("sampling.n=2", "sampling.n=1")).config
     out.mkdir()
     (out / "001.png").write_bytes(photo)
-    with pytest.raises(UserError, match=r"001\.png was made by no attack"):
+    with pytest.raises(UserError, match=r"001\.png was not written by `cloakwork attack`"):
         attack.attack(folder, out, config=fewer, device="cpu")
     assert (out / "001.png").read_bytes() == photo and len(list(out.iterdir())) == 1
     (out / "001.png").rename(out / "mine.png")
@@ -197,14 +200,17 @@ def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("asked", "says"),
-    [({"keep_model": "m"}, "learns nothing"), ({"sample_every": -1}, "0 for never")],
+    [
+        ({"keep_model": "m"}, "trains nothing, so there is no model to keep"),
+        ({"sample_every": -1}, "0 for never"),
+    ],
 )
 def test_an_attack_that_could_not_do_it_is_refused(
     asked: dict, says: str, folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match=says):
-        attack.attack(folder, tmp_path / "loot", attacker="sdedit", **asked)
-    assert not (tmp_path / "loot").exists()
+        attack.attack(folder, tmp_path / "attacked", attacker="sdedit", **asked)
+    assert not (tmp_path / "attacked").exists()
 
 
 def test_scores_replace_scores_alone(folder: Path, tmp_path: Path) -> None:
@@ -240,12 +246,16 @@ def test_several_sets_are_refused(folder: Path, tmp_path: Path) -> None:
     file = next(f for f in folder.iterdir() if f.is_file())
     (folder / "more" / "x.png").write_bytes(file.read_bytes())
     with pytest.raises(UserError, match="attack one at a time"):
-        attack.attack(folder, tmp_path / "loot")
+        attack.attack(folder, tmp_path / "attacked")
 
 
 def test_a_mask_of_another_size_is_refused(folder: Path, tmp_path: Path) -> None:
     Image.new("L", (70, 80), 255).save(tmp_path / "mask.png")
     with pytest.raises(UserError, match="70 x 80"):
         attack.attack(
-            folder, tmp_path / "loot", attacker="inpaint", mask=tmp_path / "mask.png", device="cpu"
+            folder,
+            tmp_path / "attacked",
+            attacker="inpaint",
+            mask=tmp_path / "mask.png",
+            device="cpu",
         )

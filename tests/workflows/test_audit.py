@@ -1,4 +1,4 @@
-"""Steps, pairing and the audit's arithmetic, with a thief and a metric that are quick: both are
+"""Steps, pairing and the audit's arithmetic, with an attacker and a metric that are quick: both are
 modules of a user's."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, ThreatModel, arms, attack_step
-from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.steps import Mix, Step, Workspace
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.specs import Method
@@ -26,7 +26,7 @@ from cloakwork.workflows import audit
 from cloakwork.workflows.audit_results import Audit, _row, _sentence, compare_all, conclusions
 from cloakwork.workflows.inspect import inspect
 
-THIEF = '''"""A thief that copies: what it gets are the photos as the victim sees them, and a little noise of its own."""
+ATTACKER = '''"""Copy the photos as the victim sees them, and add a little noise."""
 from dataclasses import dataclass, field
 import torch
 from cloakwork.photos.preprocessing import preprocess
@@ -64,7 +64,11 @@ def score(images, reference, prompts, cfg):
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "modules" / "auditlab"
     package.mkdir(parents=True)
-    for name, source in (("__init__", ""), ("audit_copycat", THIEF), ("audit_brightness", METRIC)):
+    for name, source in (
+        ("__init__", ""),
+        ("audit_copycat", ATTACKER),
+        ("audit_brightness", METRIC),
+    ):
         (package / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(str(package.parent))
 
@@ -84,7 +88,7 @@ def folders(tmp_path: Path, sample_files: list[Path]) -> tuple[Path, Path]:
     return protected, clean
 
 
-def thief(**circumstances: object) -> ThreatModel:
+def threat_model(**circumstances: object) -> ThreatModel:
     module = registry.load("attackers", "auditlab.audit_copycat")
     return ThreatModel(
         Method("attackers", "auditlab.audit_copycat", module.Config()), **circumstances
@@ -99,7 +103,7 @@ def test_an_audit_from_folder_to_report(
     folders: tuple[Path, Path], modules: None, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
-    named = replace(thief(), label="lab/one:steps=2 after jpeg")
+    named = replace(threat_model(), label="lab/one:steps=2 after jpeg")
     found = audit.audit(
         *folders[:1],
         out,
@@ -141,7 +145,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         folders[0],
         tmp_path / "a",
         clean=folders[1],
-        threat_models=[thief()],
+        threat_models=[threat_model()],
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 3
@@ -149,7 +153,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         folders[0],
         tmp_path / "a",
         clean=folders[1],
-        threat_models=[thief()],
+        threat_models=[threat_model()],
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 3 and again == first
@@ -157,7 +161,7 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         folders[0],
         tmp_path / "b",
         clean=folders[1],
-        threat_models=[thief()],
+        threat_models=[threat_model()],
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 6 and elsewhere == first
@@ -171,19 +175,19 @@ def test_nothing_protects_by_nothing(
         folders[1],
         tmp_path / "r",
         clean=folders[1],
-        threat_models=[thief()],
+        threat_models=[threat_model()],
         metrics=["auditlab.audit_brightness"],
     )
     against = found.rows[0].against_clean
     assert (against.mean, against.low, against.high, against.p) == (0, 0, 0, 1)
 
 
-def test_a_thief_draws_the_same_noise_whatever_it_learns_from(
+def test_an_attacker_draws_the_same_noise_whatever_it_learns_from(
     folders: tuple[Path, Path], modules: None, tmp_path: Path
 ) -> None:
     bench, subject = Workspace(tmp_path / "store"), one(folders)
     got = {
-        arm: compute.pictures(attack_step(arms(subject, 0)[arm], subject, thief(), 0), bench)
+        arm: compute.pictures(attack_step(arms(subject, 0)[arm], subject, threat_model(), 0), bench)
         for arm in (CLEAN, PROTECTED)
     }
     shift = got[CLEAN] - got[PROTECTED]
@@ -198,13 +202,13 @@ def test_seeds_and_circumstances_have_keys_of_their_own(
     photos = arms(subject, 0)[PROTECTED]
 
     def key(seed: int = 0, **circumstances: object) -> str:
-        return steps.key(attack_step(photos, subject, thief(**circumstances), seed), bench)
+        return steps.key(attack_step(photos, subject, threat_model(**circumstances), seed), bench)
 
     keys = [key(), key(1), key(prompts=("a cup",)), key(clean_share=0.4)]
     assert len(set(keys)) == 4 and key() == keys[0]
 
 
-def test_a_thief_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None:
+def test_an_attacker_calls_a_subject_by_its_noun(folders: tuple[Path, Path]) -> None:
     subject = replace(one(folders), noun="cat")
     config = registry.config(registry.load("attackers", "dreambooth"), "tiny")
     who = ThreatModel(
@@ -245,7 +249,7 @@ def test_a_protection_step_keeps_the_budget_on_eight_bits(
 def test_a_finished_step_leaves_no_checkpoint(
     folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thief's is larger than its model; an audit has dozens."""
+    """An attacker's is larger than its model; an audit has dozens."""
     kept = []
     state = type(
         "Impatient",
@@ -267,9 +271,9 @@ def test_a_finished_step_leaves_no_checkpoint(
     assert not list((tmp_path / "store").rglob("*.part.safetensors"))
 
 
-def test_a_failing_thief_shows_nothing(folders: tuple[Path, Path]) -> None:
+def test_a_failing_attacker_shows_nothing(folders: tuple[Path, Path]) -> None:
     flat = {"a": {0: [0.0, 0.0, 1.0, 0.0]}}
-    row = _row(thief_of_nobody(), "match", {"clean": flat, "noise": flat, "protected": flat}, None)
+    row = _row(threat_of_nobody(), "match", {"clean": flat, "noise": flat, "protected": flat}, None)
     said = _sentence(row)
     assert "Inconclusive: this attacker fails even on clean photos" in said
 
@@ -281,11 +285,11 @@ def test_the_sentence_says_what_was_beaten() -> None:
         }
 
     tables = {"clean": match(0.875), "noise": match(0.75), "protected": match(0.25)}
-    said = _sentence(_row(thief_of_nobody(), "match", tables, None))
+    said = _sentence(_row(threat_of_nobody(), "match", tables, None))
     assert "match rate 0.88 clean, 0.75 noise, 0.25 protected" in said
     assert said.endswith("less than from clean photos and than from noise of the same budget.")
     tables["protected"] = match(0.75)
-    said = _sentence(_row(thief_of_nobody(), "match", tables, None))
+    said = _sentence(_row(threat_of_nobody(), "match", tables, None))
     assert said.endswith("less than from clean alone.")
 
 
@@ -295,7 +299,7 @@ def test_unscored_identity_is_said_once() -> None:
         {"clean": nothing, "noise": nothing, "protected": nothing},
         "No face was found in the clean photos.",
     )
-    rows = [_row(thief_of_nobody(), name, tables, why) for name in ("match", "identity")]
+    rows = [_row(threat_of_nobody(), name, tables, why) for name in ("match", "identity")]
     said = list(conclusions(Audit(rows, {}, [], ["a"], 1)))
     assert said[0] == f"match and identity are unscored: {why}" and " ".join(said).count(why) == 1
     assert any("unscored" in s for s in said[1:]) and all(
@@ -303,7 +307,7 @@ def test_unscored_identity_is_said_once() -> None:
     )
 
 
-def thief_of_nobody() -> ThreatModel:
+def threat_of_nobody() -> ThreatModel:
     return ThreatModel(Method("attackers", "dreambooth", None))
 
 
@@ -365,7 +369,7 @@ def test_a_mistyped_metric_is_told_before_the_first_training(
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("flag", ["seeds", "thieves"])
+@pytest.mark.parametrize("flag", ["seeds", "threat_models"])
 def test_an_audit_of_nothing_is_refused(
     folders: tuple[Path, Path], tmp_path: Path, flag: str
 ) -> None:
@@ -373,8 +377,8 @@ def test_an_audit_of_nothing_is_refused(
     with pytest.raises(UserError, match="at least one seed"):
         compare_all(
             [one(folders)],
-            [] if flag == "thieves" else [thief_of_nobody()],
+            [] if flag == "threat_models" else [threat_of_nobody()],
             [],
-            int(flag == "thieves"),
+            int(flag == "threat_models"),
             bench,
         )

@@ -1,4 +1,4 @@
-"""`cloakwork inspect`: what CLIP, encoders, the denoiser and a thief in training make of a
+"""`cloakwork inspect`: what CLIP, encoders, the denoiser and an attacker in training make of a
 protection."""
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from cloakwork import cli
 from cloakwork.attackers import dreambooth, sdedit
 from cloakwork.errors import UserError
-from cloakwork.evaluation import bottleneck, compute, intervals, training_curve
+from cloakwork.evaluation import bottleneck, compute, statistics, training_curve
 from cloakwork.evaluation.design import ThreatModel, attack_step
-from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.models import autoencoders, loading
@@ -63,7 +63,7 @@ def quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cloakwork.workflows.inspect.SHARES", (0.1, 0.8))
         patch.setattr(bottleneck, "attack_denoiser", short)
-        patch.setattr(intervals, "DRAWS", 50)
+        patch.setattr(statistics, "DRAWS", 50)
         yield
 
 
@@ -264,15 +264,15 @@ class TestInspection:
             tmp_path / "b" / "encoders.svg"
         ).read_bytes()
 
-    def test_thieves_are_watched(self, safe: Path, tmp_path: Path) -> None:
+    def test_attackers_are_watched(self, safe: Path, tmp_path: Path) -> None:
         watched = Watched(
             ThreatModel(Method("attackers", "dreambooth", SHORT)), every=2, metrics=("clip_i",)
         )
         found = inspect(
             safe, tmp_path / "a", coders=[], purifiers=[("jpeg", jpeg.Config())], watched=watched
         )
-        thieves = ["clean", "protected", "protected, purified", "protected, purified, + CDL"]
-        assert list(found.training) == ["clip_i"] and list(found.training["clip_i"]) == thieves
+        attackers = ["clean", "protected", "protected, purified", "protected, purified, + CDL"]
+        assert list(found.training) == ["clip_i"] and list(found.training["clip_i"]) == attackers
         for course in found.training["clip_i"].values():
             assert list(course) == [2, 4] and course[4].pictures == 4
         assert found.training["clip_i"]["clean"] != found.training["clip_i"]["protected"]
@@ -280,13 +280,13 @@ class TestInspection:
             "scores nothing" in s for s in found.sentences
         )
         blank = {
-            "clip_i": {arm: {2: intervals.estimate({"one": {0: [math.nan]}})} for arm in thieves}
+            "clip_i": {arm: {2: statistics.estimate({"one": {0: [math.nan]}})} for arm in attackers}
         }
         assert "clip_i scores nothing along the training" in " ".join(
             _sentences(replace(found, training=blank), load_clip(), "tiny")
         )
 
-    def test_only_the_last_thief_decouples_and_by_the_users_words(
+    def test_only_the_last_attacker_decouples_and_by_the_users_words(
         self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         asked, course = [], training_curve.measure_curve
@@ -295,11 +295,11 @@ class TestInspection:
             "measure_curve",
             lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest),
         )
-        thief = ThreatModel(
+        threat = ThreatModel(
             Method("attackers", "dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
         )
         inspect(
-            safe, tmp_path / "a", coders=[], watched=Watched(thief, every=4, metrics=("clip_i",))
+            safe, tmp_path / "a", coders=[], watched=Watched(threat, every=4, metrics=("clip_i",))
         )
         assert asked == [CDL(), CDL(), CDL(True, True, True, noise="xyz")]
         told = json.loads((tmp_path / "a" / "inspection.json").read_text())
@@ -326,7 +326,7 @@ class TestInspection:
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.parametrize(
-        ("thief", "every", "says"),
+        ("threat", "every", "says"),
         [
             (
                 ThreatModel(Method("attackers", "dreambooth", SHORT)),
@@ -342,10 +342,10 @@ class TestInspection:
         ],
     )
     def test_what_cannot_be_watched(
-        self, safe: Path, tmp_path: Path, thief: ThreatModel, every: int, says: str
+        self, safe: Path, tmp_path: Path, threat: ThreatModel, every: int, says: str
     ) -> None:
         with pytest.raises(UserError, match=says):
-            inspect(safe, tmp_path / "out", watched=Watched(thief, every))
+            inspect(safe, tmp_path / "out", watched=Watched(threat, every))
         assert not (tmp_path / "out").exists()
 
     def test_dollars_are_dollars(self, safe: Path, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.models.ldm import LDM
-from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.photo import load_photo
+from cloakwork.photos.rounding import WORK_SIDE, working_copy
 from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import aspl, noise, photoguard, pid

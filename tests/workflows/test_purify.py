@@ -15,7 +15,7 @@ from PIL import Image
 from cloakwork import cli, specs
 from cloakwork.errors import UserError
 from cloakwork.evaluation.compute import photos
-from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.steps import Workspace, purify_steps
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float

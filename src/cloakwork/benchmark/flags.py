@@ -15,7 +15,7 @@ from cloakwork.benchmark.grids import Grid, Line, Table, lines
 from cloakwork.benchmark.results import Cell, Flag, Missing, Results, TableResults, scores_of
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import MIN_CLEAN_MATCH_RATE, PROTECTED, ThreatModel
-from cloakwork.evaluation.intervals import FEWEST_SETS, Estimate, difference
+from cloakwork.evaluation.statistics import FEWEST_SETS, Estimate, difference
 from cloakwork.evaluation.steps import Step, Workspace
 
 FLAG_KINDS = {

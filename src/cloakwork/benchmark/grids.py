@@ -1,5 +1,5 @@
-"""What a benchmark compares: tables of protections and thieves over photo sets, and the steps that
-they rest on.
+"""What a benchmark compares: tables of protections and attackers over photo sets, and the steps
+that they rest on.
 
 A recipe (see recipes/) is a plain function that returns a `Grid`. Here is what grids are made of;
 `findings` says what came out.
@@ -28,21 +28,19 @@ from cloakwork.evaluation.design import (
 )
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step
-from cloakwork.photos.budget import WORK_SIDE
+from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import photo_files
 
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
 PROMPTS = ("a photo of sks person", "a dslr portrait of sks person")
-CONTROLS = (
-    "none",
-    "noise",
-)  # arms of every comparison: clean photos, and random sign noise of the same budget
+# arms of every comparison: clean photos, and random sign noise of the same budget
+CONTROLS = ("none", "noise")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Protections under thieves, over the same photo sets."""
+    """Protections under attackers, over the same photo sets."""
 
     name: str
     protections: tuple[str, ...]
@@ -89,16 +87,16 @@ def threat_model(
     pictures: int = 8,
     dtype: str = "bfloat16",
 ) -> ThreatModel:
-    """A thief by what it does.
+    """Return a threat model by what its attacker does.
 
     Args:
         label: what tables call it.
         attacker: `NAME[:PRESET][:FIELD=VALUE,...]`.
         victim: the model it uses.
         purifiers: what it runs the photos through first, joined by +.
-        clean_share: of the photos that it got hold of unprotected.
+        clean_share: of the photos that it has unprotected, 0 to 1.
         prompts: what it asks for.
-        pictures: for each prompt, of thieves that sample.
+        pictures: for each prompt, of attackers that sample.
         dtype: what its model computes in.
     """
     method = specs.parse("attackers", attacker, [victim])
@@ -110,73 +108,72 @@ def threat_model(
 
 
 def people(folder: Path | str, side: int = WORK_SIDE) -> tuple[Subject, ...]:
-    """A folder with a folder for each person: thieves learn from its set_B, pictures are compared
-    with set_B and set_A, clean (the protocol of Anti-DreamBooth).
+    """Return the photo sets of people, by the protocol of Anti-DreamBooth.
+
+    Attackers learn from a person's set_B; pictures are compared with set_B and set_A, clean.
 
     Args:
-        folder: as above.
+        folder: has a folder for each person, with the folders set_A and set_B in it.
         side: photos are published no larger than with so many pixels on the shorter side; pictures
             are compared with the files.
 
     Raises:
         UserError: no such folders.
     """
-    found = [
-        _subject(
-            person.name,
-            photo_files(person / "set_B"),
-            photo_files(person / "set_A"),
-            "person",
-            side,
-        )
-        for person in _within(Path(folder))
-        if (person / "set_A").is_dir() and (person / "set_B").is_dir()
-    ]
-    if not found:
+    subjects = []
+    for person in _within(Path(folder)):
+        set_a, set_b = person / "set_A", person / "set_B"
+        if set_a.is_dir() and set_b.is_dir():
+            learned, others = photo_files(set_b), photo_files(set_a)
+            subjects.append(_subject(person.name, learned, others, "person", side))
+    if not subjects:
         raise UserError(
-            f"{folder} holds no photos of people; it needs a folder for each, with the folders set_A and set_B in it."
+            f"{folder} holds no photos of people. "
+            "It needs a folder for each person, with the folders set_A and set_B in it."
         )
-    return tuple(found)
+    return tuple(subjects)
 
 
 def things(folder: Path | str, only: Iterable[str] = ()) -> tuple[Subject, ...]:
-    """A folder with a folder of photos for each thing: thieves learn from the first half, pictures
-    are compared with all.
+    """Return the photo sets of things: attackers learn from the first half of each.
+
+    Pictures are compared with all photos of a thing.
+
+    Args:
+        folder: has a folder of photos for each thing.
+        only: names of things; empty: all.
 
     Raises:
         UserError: no such folders.
     """
-    found, wanted = [], list(only)
+    subjects, wanted = [], list(only)
     for thing in _within(Path(folder)):
         photos = photo_files(thing)
         if photos and (not wanted or thing.name in wanted):
             middle = (len(photos) + 1) // 2
             noun = thing.name.rstrip("0123456789").replace("_", " ")
-            found.append(_subject(thing.name, photos[:middle], photos[middle:], noun))
-    if not found:
-        which = f", among them {', '.join(wanted)}" if wanted else ""
-        raise UserError(f"{folder} holds no photos of things; it needs a folder for each{which}.")
-    return tuple(found)
+            subjects.append(_subject(thing.name, photos[:middle], photos[middle:], noun))
+    if not subjects:
+        among = f", among them {', '.join(wanted)}" if wanted else ""
+        raise UserError(f"{folder} holds no photos of things. It needs a folder for each{among}.")
+    return tuple(subjects)
 
 
 def sets(folder: Path | str) -> tuple[Subject, ...]:
-    """The photo sets in a folder: those of people where there are any with set_A and set_B, else
-    those of things.
+    """Return the photo sets in a folder: of people where one has a set_B, else of things.
 
     Raises:
         UserError: neither.
     """
-    return (
-        people(folder)
-        if any((f / "set_B").is_dir() for f in _within(Path(folder)))
-        else things(folder)
-    )
+    of_people = any((f / "set_B").is_dir() for f in _within(Path(folder)))
+    return people(folder) if of_people else things(folder)
 
 
 def _within(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted by name."""
     if not folder.is_dir():
         raise UserError(
-            f"There is no folder {folder}; name the folder of the photo sets with --data."
+            f"There is no folder {folder}. Name the folder of the photo sets with --data."
         )
     return sorted(p for p in folder.iterdir() if p.is_dir())
 
@@ -184,13 +181,15 @@ def _within(folder: Path) -> list[Path]:
 def _subject(
     name: str, learned: Sequence[Path], others: Sequence[Path], noun: str, side: int = WORK_SIDE
 ) -> Subject:
+    """Return a photo set that is not yet protected; pictures are compared with all its photos."""
     clean = source(learned, side)
     return Subject(name, clean, clean, 0, source([*learned, *others]), noun)
 
 
 def protected(table: Table, protection: str) -> tuple[Subject, ...]:
-    """The table's photo sets under a protection, which is computed with seed 0; `none` and `noise`
-    leave them as they are.
+    """Return the table's photo sets under a protection, which is computed with seed 0.
+
+    `none` and `noise` leave them as they are.
 
     Raises:
         UserError: an unknown protection, or settings that it does not have.
@@ -214,7 +213,7 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
 
 @dataclass(frozen=True)
 class Line:
-    """What a table has one line a thief for: photos under a protection, or one of the controls."""
+    """Photos under a protection, or one of the controls: one line of a table for each attacker."""
 
     protection: str
     """as the recipe writes it; "none"; "noise", or "noise 8" where the table has several budgets"""
@@ -224,16 +223,21 @@ class Line:
 
     @property
     def budget(self) -> float:
+        """Largest change of a pixel, 1/255; 0 for clean photos."""
         return 0.0 if self.arm == CLEAN else self.subjects[0].budget
 
     def photo_sets(self, seed: int = 0) -> Iterator[tuple[Subject, Source | Step]]:
-        """Each photo set, and what a thief finds of it; the seed is that of the noise."""
+        """Yield each photo set with the photos of it that an attacker has.
+
+        Args:
+            seed: of the noise, if this is its line.
+        """
         for subject in self.subjects:
             yield subject, arms(subject, seed)[self.arm]
 
 
 def lines(table: Table) -> Iterator[Line]:
-    """The controls first, noise of each budget that there is, then every protection."""
+    """Yield a table's lines: the controls, with noise of each budget, then every protection."""
     under = {p: protected(table, p) for p in table.protections if p not in CONTROLS}
     like = {subjects[0].budget: subjects for subjects in under.values()} or {
         0.0: protected(table, "none")
@@ -246,15 +250,16 @@ def lines(table: Table) -> Iterator[Line]:
 
 
 def targets(grid: Grid) -> Iterator[Step]:
-    """The scores that a grid rests on: clean photos and noise first, then a protection after the
-    other.
+    """Yield the scores that a grid rests on.
+
+    Those of clean photos and noise come first, then those of a protection after the other.
     """
     for table in grid.tables:
         for line in lines(table):
-            for who, subject, seed, metric in product(
+            for threat, subject, seed, metric in product(
                 table.thieves, line.subjects, range(table.seeds), table.metrics
             ):
-                yield score_step(line.arm, subject, who, seed, metric)
+                yield score_step(line.arm, subject, threat, seed, metric)
             if line.arm == PROTECTED:
                 yield from (
                     stealth_step(subject, metric)
@@ -263,37 +268,31 @@ def targets(grid: Grid) -> Iterator[Step]:
 
 
 def check_grid(grid: Grid) -> Grid:
-    """The grid itself.
+    """Check a grid, and return it.
 
     Raises:
-        UserError: it has no table, two of one name, or a table lacks photo sets, thieves, seeds or
-            metrics.
+        UserError: it has no table, two of one name, or a table lacks photo sets, attackers, seeds
+            or metrics.
     """
-    faults = (
-        []
-        if grid.tables
-        else [f"The recipe '{grid.name}' has no table; a grid needs at least one."]
-    )
-    for what, names in (
-        ("tables", [t.name for t in grid.tables]),
-        *((f"thieves of '{t.name}'", [w.name for w in t.thieves]) for t in grid.tables),
-    ):
-        twice = sorted({n for n in names if names.count(n) > 1})
+    faults = []
+    if not grid.tables:
+        faults.append(f"The recipe '{grid.name}' has no table. A grid needs at least one.")
+    named = [("tables", [table.name for table in grid.tables])]
+    for table in grid.tables:
+        named.append((f"attackers of '{table.name}'", [threat.name for threat in table.thieves]))
+    for what, names in named:
         faults += [
-            f"Two {what} of the recipe '{grid.name}' are called '{n}'; call them differently."
-            for n in twice
+            f"Two {what} of the recipe '{grid.name}' are called '{name}'. Call them differently."
+            for name in sorted({n for n in names if names.count(n) > 1})
         ]
     for table in grid.tables:
-        lacks = [
-            what for what in ("subjects", "thieves", "metrics", "seeds") if not getattr(table, what)
-        ]
-        faults += (
-            [
-                f"The table '{table.name}' of the recipe '{grid.name}' has no {' and no '.join(lacks)}; add some."
-            ]
-            if lacks
-            else []
-        )
+        # fields of the table, since that is what the recipe's author must fill
+        fields = ("subjects", "thieves", "metrics", "seeds")
+        if missing := [field for field in fields if not getattr(table, field)]:
+            faults.append(
+                f"The table '{table.name}' of the recipe '{grid.name}' "
+                f"has no {' and no '.join(missing)}. Add some."
+            )
     if faults:
         raise UserError(*faults)
     return grid

@@ -23,7 +23,7 @@ from cloakwork.evaluation.design import (
     score_step,
     stealth_step,
 )
-from cloakwork.evaluation.intervals import Estimate, Scores, difference, estimate
+from cloakwork.evaluation.statistics import Estimate, Scores, difference, estimate
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.models import loading
 

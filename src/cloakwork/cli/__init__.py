@@ -29,9 +29,9 @@ commands:
   audit     how well a protection holds:  cloakwork audit safe/ -o report/
   purify    try to remove a protection:  cloakwork purify safe/ -o pure/ --purifier jpeg+resize
   inspect   see it from inside:  cloakwork inspect safe/ -o inside/
-  attack    what a thief gets from photos:  cloakwork attack safe/ -o loot/
-  bench     protections against thieves, as a grid:  cloakwork bench quick
-  score     measure pictures:  cloakwork score loot/ --clean photos/
+  attack    what an attacker gets from photos:  cloakwork attack safe/ -o attacked/
+  bench     protections against attackers, as a grid:  cloakwork bench quick
+  score     measure pictures:  cloakwork score attacked/ --clean photos/
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    """Run the command that the words name and return its exit status."""
     commands = {
         "protect": protect_command,
         "demo": demo_command,

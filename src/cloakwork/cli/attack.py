@@ -4,28 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from cloakwork import specs
-from cloakwork.cli.progress import progress_bars
-
-if TYPE_CHECKING:
-    pass
 from cloakwork.cli.common import SPEC, parse_flags, read_prompts
+from cloakwork.cli.progress import progress_bars
 
 
 @dataclass(frozen=True)
 class AttackFlags:
-    """Which photos, which thief."""
+    """Which photos, which attacker."""
 
     photos: Annotated[Positional[Path], arg(metavar="PHOTOS")]
     """folder of photos, one subject"""
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")]
-    """folder for what the thief gets"""
+    """folder for the attacker's pictures"""
     attacker: Annotated[str, arg(metavar=SPEC)] = "dreambooth"
-    """thief, with its preset and fields"""
+    """attacker, with its preset and fields"""
     seed: int = 0
     """same seed, same machine, same bytes"""
     mask: Annotated[Path | None, arg(metavar="FILE")] = None
@@ -38,29 +35,32 @@ class AttackFlags:
 
 
 def attack_command(words: list[str]) -> None:
-    """`cloakwork attack`."""
+    """Run `cloakwork attack`."""
+    flags, threat = parse_flags(
+        "attack", "Do to photos what an attacker would do.", AttackFlags, words
+    )
+
+    # after the parser, so that --help does not load torch
     from cloakwork.workflows.attack import attack
 
-    flags, how = parse_flags("attack", "Do to photos what a thief would do.", AttackFlags, words)
-    method = specs.parse("attackers", flags.attacker, [how.victim])
+    method = specs.parse("attackers", flags.attacker, [threat.victim])
     with progress_bars() as progress:
         files = attack(
             flags.photos,
             flags.out,
             attacker=method.name,
             config=method.config,
-            victim=how.victim,
-            prompts=read_prompts(how),
-            purifiers=how.purifier,
-            denoiser=how.denoiser,
+            victim=threat.victim,
+            prompts=read_prompts(threat),
+            purifiers=threat.purifier,
+            denoiser=threat.denoiser,
             seed=flags.seed,
             mask=flags.mask,
             keep_model=flags.keep_model,
             sample_every=flags.sample_every,
-            device=how.device,
-            dtype=how.dtype,
+            device=threat.device,
+            dtype=threat.dtype,
             progress=progress,
         )
-    print(
-        f"{len(files)} pictures in {flags.out}; all at a glance: {flags.out / '.cloakwork' / 'sheet.png'}"
-    )
+    sheet = flags.out / ".cloakwork" / "sheet.png"
+    print(f"{len(files)} pictures in {flags.out}; all at a glance: {sheet}")

@@ -1,4 +1,4 @@
-"""`audit`, `attack` and `score`."""
+"""`cloakwork audit`."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from cloakwork.cli.common import (
 )
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
+from cloakwork.workflows.defaults import AUDIT_METRICS
 
 if TYPE_CHECKING:
     from cloakwork.evaluation.design import ThreatModel
-    from cloakwork.evaluation.intervals import Estimate
+    from cloakwork.evaluation.statistics import Estimate
     from cloakwork.workflows.audit_results import Audit
 
-MEASURED = "(default: match, identity, face_missing, clip_i, clip_t)"
+MEASURED = f"(default: {', '.join(AUDIT_METRICS)})"
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,14 @@ class AuditFlags:
         UseAppendAction[tuple[str, ...]],
         arg(metavar=SPEC, help_behavior_hint="(repeatable, default: dreambooth)"),
     ] = ()
-    """thief, with its preset and fields; several may be joined by commas when they have no
+    """attacker, with its preset and fields; several may be joined by commas when they have no
     fields"""
     metrics: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=MEASURED)] = ""
     """what the pictures are scored by"""
     seeds: int = 1
-    """trainings of each thief, with seeds 0, 1, 2 ..."""
+    """trainings of each attacker, with seeds 0, 1, 2 ..."""
     clean_share: float = 0.0
-    """share of the photos that the thief has unprotected, 0 to 1"""
+    """share of the photos that the attacker has unprotected, 0 to 1"""
     store: Annotated[
         str | None,
         arg(
@@ -66,52 +67,55 @@ class AuditFlags:
 
 
 def audit_command(words: list[str]) -> None:
-    """`cloakwork audit`."""
-    from cloakwork.workflows.audit import METRICS, audit
-
-    flags, how = parse_flags(
+    """Run `cloakwork audit`."""
+    flags, threat = parse_flags(
         "audit",
-        "Train thieves on clean, noisy and protected photos alike, and compare.",
+        "Train attackers on clean, noisy and protected photos alike, and compare.",
         AuditFlags,
         words,
     )
+
+    # after the parser, so that --help does not load torch
+    from cloakwork.workflows.audit import audit
+
     if not 0 <= flags.clean_share <= 1:
         raise UserError(
             f"The clean share {flags.clean_share:g} is out of range; allowed are 0 to 1."
         )
-    metrics = tuple(m for m in flags.metrics.split(",") if m) or METRICS
+    metrics = tuple(m for m in flags.metrics.split(",") if m) or AUDIT_METRICS
     with progress_bars() as progress:
-        found = audit(
+        results = audit(
             flags.protected,
             flags.out,
             clean=flags.clean,
             reference=flags.reference,
-            threat_models=_threat_models(flags, how),
+            threat_models=_threat_models(flags, threat),
             metrics=metrics,
             seeds=flags.seeds,
-            device=how.device,
+            device=threat.device,
             store=flags.store,
             progress=progress,
         )
-    _report(found, flags.out)
+    _report(results, flags.out)
 
 
-def _threat_models(flags: AuditFlags, how: ThreatFlags) -> list[ThreatModel]:
+def _threat_models(flags: AuditFlags, threat: ThreatFlags) -> list[ThreatModel]:
+    """Return one threat model for each attacker of the flags."""
     from cloakwork.evaluation.design import ThreatModel
 
-    purifiers = specs.purifiers(how.purifier, how.victim, how.denoiser)
+    purifiers = specs.purifiers(threat.purifier, threat.victim, threat.denoiser)
     threat_models = []
     for spec in metric_words(flags.attacker or ("dreambooth",)):
-        label = f"{spec} after {how.purifier}" if purifiers else spec
+        label = f"{spec} after {threat.purifier}" if purifiers else spec
         threat_models.append(
             ThreatModel(
-                specs.parse("attackers", spec, [how.victim]),
-                how.victim,
-                read_prompts(how),
+                specs.parse("attackers", spec, [threat.victim]),
+                threat.victim,
+                read_prompts(threat),
                 flags.clean_share,
                 purifiers,
-                how.denoiser,
-                how.dtype,
+                threat.denoiser,
+                threat.dtype,
                 label,
             )
         )
@@ -119,13 +123,13 @@ def _threat_models(flags: AuditFlags, how: ThreatFlags) -> list[ThreatModel]:
 
 
 def _report(found: Audit, out: Path) -> None:
-    """The table and what it means."""
+    """Print the table and what it means."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    for thief, rows in groupby(found.rows, key=lambda row: row.thief):
-        table = Table(title=thief, title_justify="left")
+    for threat_model, rows in groupby(found.rows, key=lambda row: row.thief):
+        table = Table(title=threat_model, title_justify="left")
         for name in (
             "metric",
             "clean",
@@ -146,15 +150,18 @@ def _report(found: Audit, out: Path) -> None:
     for sentence in found.sentences:
         console.print(sentence)
     console.print(
-        f"Report: {out / 'audit.json'}; pictures: a sheet for each photo set and thief beside it."
+        f"Report: {out / 'audit.json'}; "
+        "pictures: a sheet for each photo set and threat model beside it."
     )
 
 
 def _mean(value: Estimate) -> str:
+    """Return a mean as text."""
     return "unscored" if math.isnan(value.mean) else f"{value.mean:.3g}"
 
 
 def _span(value: Estimate) -> str:
+    """Return a mean and its interval as text."""
     return (
         "unscored"
         if math.isnan(value.mean)

@@ -1,4 +1,4 @@
-"""`bench`."""
+"""`cloakwork bench`."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class BenchFlags:
 
 
 def bench_command(words: list[str]) -> None:
-    """`cloakwork bench`."""
+    """Run `cloakwork bench`."""
     import torch
 
     from cloakwork.benchmark import recipes
@@ -90,7 +90,7 @@ def bench_command(words: list[str]) -> None:
     flags = tyro.cli(
         BenchFlags,
         prog="cloakwork bench",
-        description="Protections against thieves, as a grid.",
+        description="Protections against attackers, as a grid.",
         args=words,
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
@@ -128,11 +128,13 @@ def bench_command(words: list[str]) -> None:
         failed += _summary(result, flags.out / name)
     if failed:
         raise UserError(
-            f"{failed} cells have no number; the report says why. Run the same command to try again."
+            f"{failed} cells have no number; the report says why. "
+            "Run the same command to try again."
         )
 
 
 def _models(given: tuple[str, ...]) -> dict[str, str]:
+    """Return what each model of a recipe is replaced by, from NAME=OTHER."""
     pairs = [text.partition("=") for text in given]
     if wrong := [name for name, sign, other in pairs if not (name and sign and other)]:
         raise UserError(f"'{wrong[0]}' does not say what to use instead; write --model NAME=OTHER.")
@@ -140,29 +142,29 @@ def _models(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _engine(flags: BenchFlags) -> Engine:
+    """Return the engine that the flags name."""
     from cloakwork.benchmark.execution import ray_driver, serial
 
     if flags.engine == "ray":
         return partial(ray_driver.run, address=flags.address, workers=flags.workers)
     if flags.address or flags.workers:
         raise UserError(
-            "The engine serial has neither an address nor workers; add --engine ray, or leave them out."
+            "The engine serial has neither an address nor workers. "
+            "Add --engine ray, or leave them out."
         )
     return serial.serial
 
 
 def _expectation(grid: Grid, store: Path | str, device: str) -> None:
-    """A table of what there is to do."""
+    """Print a table of the steps that are left."""
     from rich.console import Console
     from rich.table import Table
 
     from cloakwork.workflows.bench import expect
 
     rows = sorted(expect(grid, store, device), key=lambda e: (e.kind, e.name))
-    table = Table(
-        title=f"{grid.name}: {sum(e.steps for e in rows)} steps, {sum(e.cached for e in rows)} cached",
-        title_justify="left",
-    )
+    total, cached = sum(e.steps for e in rows), sum(e.cached for e in rows)
+    table = Table(title=f"{grid.name}: {total} steps, {cached} cached", title_justify="left")
     for name in ("step", "method", "steps", "cached", "seconds each", "left"):
         table.add_column(name, justify="left" if name in ("step", "method") else "right")
     for e in rows:
@@ -174,7 +176,7 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
 
 
 def _sum(rows: list[Expected]) -> str:
-    """The whole in a sentence, and what it leaves out."""
+    """Return how long the rest takes, and for how many steps nobody knows."""
     unknown = sum(e.steps - e.cached for e in rows if e.left is None)
     never = (
         f"{unknown} steps have never been run with this store, so nothing is known of their time"
@@ -184,10 +186,12 @@ def _sum(rows: list[Expected]) -> str:
     if unknown == sum(e.steps - e.cached for e in rows) and unknown:
         return f"{never}."
     known = _time(sum(e.left or 0 for e in rows))
-    return f"What is left takes about {known} of one process, as earlier runs have it{'; ' if never else ''}{never}."
+    rest = f"What is left takes about {known} of one process, as earlier runs have it"
+    return f"{rest}; {never}." if never else f"{rest}."
 
 
 def _time(seconds: float | None) -> str:
+    """Return a time as text, in seconds, minutes or hours."""
     if seconds is None:
         return "unknown"
     return (
@@ -200,17 +204,17 @@ def _time(seconds: float | None) -> str:
 
 
 def _summary(found: Results, out: Path) -> int:
-    """What is worth knowing at once; how many cells have no number because a step failed."""
+    """Print what is worth knowing at once.
+
+    Returns:
+        How many cells have no number because a step failed.
+    """
     from rich.console import Console
 
-    console, cells = (
-        Console(markup=False, highlight=False, soft_wrap=True),
-        [c for t in found.tables for c in t.cells],
-    )
-    without, failed = (
-        sum(bool(c.failed) for c in cells),
-        sum(bool(c.failed) and not c.unscored for c in cells),
-    )
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    cells = [c for t in found.tables for c in t.cells]
+    without = sum(bool(c.failed) for c in cells)
+    failed = sum(bool(c.failed) and not c.unscored for c in cells)
     where = f"{len(found.tables)} table{'s' * (len(found.tables) > 1)}"
     console.print(
         f"{found.name}: {len(cells)} cells in {where}, {without} without a number. {found.about}"

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
 from cloakwork.errors import UserError
 
-if TYPE_CHECKING:
-    pass
-
-
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...]"
-
-
 PROMPT = "a photo of sks person"
-
-
 FROM_RECORDS = "(default: those that the records beside the photos name)"
 
 
@@ -30,16 +22,17 @@ class ThreatFlags:
     """Who attacks, and with what."""
 
     victim: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """model the thief uses: tiny, tiny-b, a diffusers folder or a hub id (which is then fetched)"""
+    """model the attacker uses: tiny, tiny-b, a diffusers folder or a hub id (which is then
+    fetched)"""
     prompt: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(metavar="TEXT", help_behavior_hint=f"(repeatable, default: {PROMPT})"),
     ] = ()
-    """what the thief asks for"""
+    """what the attacker asks for"""
     prompts: Annotated[Path | None, arg(metavar="FILE")] = None
     """text file with a prompt a line; blank lines are passed over"""
     purifier: Annotated[str, arg(metavar="SPEC+...")] = ""
-    """what the thief runs the photos through first, in order"""
+    """what the attacker runs the photos through first, in order"""
     denoiser: Annotated[str, arg(metavar="MODEL")] = "tiny"
     """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub id;
     others use the victim"""
@@ -49,40 +42,52 @@ class ThreatFlags:
     """what the models compute in"""
 
 
-def parse_flags(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, ThreatFlags]:
-    """A command's own flags, and who attacks; `what` is the command's help."""
+def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tuple[Any, ThreatFlags]:
+    """Parse a command's own flags, and who attacks.
+
+    Args:
+        command: its name.
+        about: its help.
+        flags: dataclass of its own flags.
+        words: the command line after its name.
+    """
     parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", ThreatFlags)]
     parsed = tyro.cli(
         make_dataclass("Flags", parts, frozen=True),
         prog=f"cloakwork {command}",
-        description=what,
+        description=about,
         args=words,
         config=(OmitArgPrefixes,),
     )
     return parsed.files, parsed.how
 
 
-def read_prompts(how: ThreatFlags) -> tuple[str, ...]:
-    """Prompts of the flags and of the file, without blank lines and repetitions.
+def read_prompts(flags: ThreatFlags) -> tuple[str, ...]:
+    """Return the prompts of the flags and of the file, without blank lines and repetitions.
 
     Raises:
         UserError: the file cannot be read, or holds no prompt.
     """
-    lines = list(how.prompt)
-    if how.prompts:
+    lines = list(flags.prompt)
+    if flags.prompts:
         try:
-            text = how.prompts.read_text(encoding="utf-8")
+            text = flags.prompts.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
-                f"The prompts file {how.prompts} cannot be read ({error}); give a text file in UTF-8."
+                f"The prompts file {flags.prompts} cannot be read ({error}). "
+                "Give a text file in UTF-8."
             ) from None
         found = [line.strip() for line in text.splitlines() if line.strip()]
         if not found:
-            raise UserError(f"The prompts file {how.prompts} holds no prompt; write one a line.")
+            raise UserError(f"The prompts file {flags.prompts} holds no prompt. Write one a line.")
         lines += found
     return tuple(dict.fromkeys(lines)) or (PROMPT,)
 
 
 def metric_words(given: Sequence[str]) -> list[str]:
-    """Methods that were named one by one or, without fields, joined by commas."""
+    """Return methods that were named one by one or, without fields, joined by commas.
+
+    >>> metric_words(["match,clip_i", "identity:size=64,model=x"])
+    ['match', 'clip_i', 'identity:size=64,model=x']
+    """
     return [spec for text in given for spec in (text.split(",") if "=" not in text else [text])]

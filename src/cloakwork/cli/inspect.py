@@ -1,4 +1,4 @@
-"""`inspect`."""
+"""`cloakwork inspect`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from tyro.conf import Positional, UseAppendAction, arg
 from cloakwork import specs
 from cloakwork.cli.common import FROM_RECORDS, SPEC, parse_flags, read_prompts
 from cloakwork.cli.progress import progress_bars
+from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
 
-SEEN, NOISY = "a photo of a person", "a noisy photo of a person"
+CODERS = f"(repeatable, default: {' and '.join(AUTOENCODERS)})"
 
 
 @dataclass(frozen=True)
@@ -22,26 +23,26 @@ class InspectFlags:
     protected: Annotated[Positional[Path], arg(metavar="PROTECTED")]
     """folder of protected photos"""
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")]
-    """folder for what is found"""
+    """folder for numbers and figures"""
     clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
     """folder of the originals, by the same names"""
     clip: Annotated[str, arg(metavar="MODEL")] = "tiny"
     """the CLIP that looks: tiny, a folder or a hub id"""
-    seen: Annotated[str, arg(metavar="TEXT")] = SEEN
+    seen: Annotated[str, arg(metavar="TEXT")] = TEXTS[0]
     """what the photos show"""
-    taken_for: Annotated[str, arg(metavar="TEXT")] = NOISY
+    taken_for: Annotated[str, arg(metavar="TEXT")] = TEXTS[1]
     """what they show if they are taken for noise"""
     autoencoder: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar="MODEL", help_behavior_hint="(repeatable, default: tiny and tiny-b)"),
+        arg(metavar="MODEL", help_behavior_hint=CODERS),
     ] = ()
     """whose latents are looked at: tiny, tiny-b, a folder (an autoencoder's, TAESD's, a pipeline's)
     or a hub id"""
     sample_every: int = 0
-    """training steps between two looks at a thief's pictures (0: no thief is trained)"""
+    """training steps between two looks at an attacker's pictures (0: none is trained)"""
     attacker: Annotated[str, arg(metavar=SPEC)] = "dreambooth"
-    """the thief, if one is trained"""
-    metrics: Annotated[str, arg(metavar="NAME,...")] = "match,clip_i,clip_iqa"
+    """the attacker, if one is trained"""
+    metrics: Annotated[str, arg(metavar="NAME,...")] = ",".join(INSPECT_METRICS)
     """what its pictures are scored by"""
     seed: int = 0
     """same seed, same machine, same numbers"""
@@ -53,47 +54,49 @@ class InspectFlags:
 
 
 def inspect_command(words: list[str]) -> None:
-    """`cloakwork inspect`."""
-    from cloakwork.evaluation.design import ThreatModel
-    from cloakwork.workflows.inspect import Watched, inspect
-
-    flags, how = parse_flags(
+    """Run `cloakwork inspect`."""
+    flags, threat = parse_flags(
         "inspect",
         "See a protection from inside: CLIP, encoders, the denoiser, a training.",
         InspectFlags,
         words,
     )
+
+    # after the parser, so that --help does not load torch
+    from cloakwork.evaluation.design import ThreatModel
+    from cloakwork.workflows.inspect import Watched, inspect
+
     watched = None
     if flags.sample_every:
-        threat = ThreatModel(
-            specs.parse("attackers", flags.attacker, [how.victim]),
-            how.victim,
-            read_prompts(how),
-            denoiser=how.denoiser,
-            dtype=how.dtype,
+        threat_model = ThreatModel(
+            specs.parse("attackers", flags.attacker, [threat.victim]),
+            threat.victim,
+            read_prompts(threat),
+            denoiser=threat.denoiser,
+            dtype=threat.dtype,
             label=flags.attacker,
         )
         watched = Watched(
-            threat, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m)
+            threat_model, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m)
         )
     with progress_bars() as progress:
-        found = inspect(
+        inspection = inspect(
             flags.protected,
             flags.out,
             clean=flags.clean,
-            purifiers=how.purifier,
+            purifiers=threat.purifier,
             clip=flags.clip,
             texts=(flags.seen, flags.taken_for),
-            coders=flags.autoencoder or ("tiny", "tiny-b"),
-            victim=how.victim,
-            denoiser=how.denoiser,
+            coders=flags.autoencoder or AUTOENCODERS,
+            victim=threat.victim,
+            denoiser=threat.denoiser,
             watched=watched,
             seed=flags.seed,
-            device=how.device,
-            dtype=how.dtype,
+            device=threat.device,
+            dtype=threat.dtype,
             store=flags.store,
             progress=progress,
         )
-    for sentence in found.sentences:
+    for sentence in inspection.sentences:
         print(sentence)
     print(f"Numbers: {flags.out / 'inspection.json'}; figures beside it.")

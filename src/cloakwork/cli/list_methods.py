@@ -1,4 +1,4 @@
-"""`list`: the methods there are, and what can be set of one."""
+"""`cloakwork list`: the methods there are, and what can be set of one."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ WIDEST = 44  # characters of the left column
 USAGE = f"""\
 usage: cloakwork list [KIND [NAME]]
 
-The methods there are, one line each; of one method its presets and fields. KIND: {", ".join(LISTED)}."""
+The methods there are, one line each; of one method its presets and fields.
+KIND: {", ".join(LISTED)}."""
 
 
 def list_command(words: list[str]) -> None:
-    """`cloakwork list`."""
+    """Run `cloakwork list`."""
     match words:
         case ["-h" | "--help", *_]:
             print(USAGE)
@@ -36,23 +37,26 @@ def list_command(words: list[str]) -> None:
             _describe(kind, name)
         case [kind, *_]:
             raise UserError(
-                f"Give a kind, and at most one of the methods ({', '.join(registry.KINDS)}), not {len(words)} words."
+                f"Give a kind, and at most one of the methods ({', '.join(registry.KINDS)}), "
+                f"not {len(words)} words."
             )
 
 
 def _list(kinds: tuple[str, ...]) -> None:
+    """Print the methods of some kinds."""
     for kind in kinds:
         if rows := registry.listing(kind):
             _columns(kind, rows)
 
 
 def _columns(title: str, rows: list[tuple[str, str]]) -> None:
+    """Print a title and two columns."""
     width = min(WIDEST, max(16, *(len(name) for name, _ in rows)))
     print("\n".join([title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)]))
 
 
 def _describe(kind: str, name: str) -> None:
-    """What a method is, which presets it has, what can be set."""
+    """Print what a method is, which presets it has, what can be set."""
     module = registry.load(kind, name)
     config = registry.config(module, None, ("tiny",))
     presets = getattr(module, "PRESETS", {})
@@ -67,7 +71,7 @@ def _describe(kind: str, name: str) -> None:
 
 
 def _fields(config: Any, outer: str = "") -> Iterator[tuple[str, Any, str]]:
-    """Name, value and documentation of each field; those of nested Configs are dotted."""
+    """Yield name, value and documentation of each field; those of nested Configs are dotted."""
     docs = _documented(type(config))
     for f in fields(config):
         value = getattr(config, f.name)
@@ -82,9 +86,9 @@ def _fields(config: Any, outer: str = "") -> Iterator[tuple[str, Any, str]]:
 
 
 def _documented(kind: type) -> dict[str, str]:
-    """The text below each field of a class."""
-    (found,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    body = getattr(found, "body", [])
+    """Return the text below each field of a class."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    body = getattr(tree, "body", [])
     return {
         field.target.id: " ".join(str(below.value.value).split())
         for field, below in pairwise(body)

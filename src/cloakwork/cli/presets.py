@@ -18,9 +18,7 @@ COSTS = Path(registry.__file__).parent / "protections" / "costs.json"
 
 
 def list_presets(protection: str | None) -> None:
-    """Every preset (of one protection, or of all) with budget, steps and what it cost where it was
-    measured.
-    """
+    """Print every preset of one protection, or of all, with budget, steps and measured cost."""
     from rich.console import Console
     from rich.table import Table
 
@@ -47,14 +45,21 @@ def list_presets(protection: str | None) -> None:
 
 
 def _number(value: float | None) -> str:
+    """Return a number as text, with a dash for none."""
     return "-" if value is None else f"{value:,.0f}"
 
 
 def dry_run(
     protection: str, config: Any, photos: Sequence[int], surrogates: int, clean: int
 ) -> None:
-    """Counts what `protection` would compute for photo sets of so many photos each; touches neither
-    photos nor models.
+    """Print what `protection` would compute, without loading photos or models.
+
+    Args:
+        protection: its name.
+        config: its Config.
+        photos: number of photos in each photo set.
+        surrogates: number of models to protect against.
+        clean: number of unprotected photos.
     """
     from cloakwork.cli.progress import progress_bars
     from cloakwork.workflows.dry_run import count
@@ -65,8 +70,7 @@ def dry_run(
             count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress)
             for n in photos
         ]
-    print(
-        f"{protection} would do, for {len(photos)} photo set{'s' * (len(photos) != 1)} of {', '.join(map(str, photos))} photos:"
-    )
+    sets = f"{len(photos)} photo set{'s' * (len(photos) != 1)}"
+    print(f"{protection} would do, for {sets} of {', '.join(map(str, photos))} photos:")
     for name in asdict(counted[0]):
         print(f"  {name.replace('_', ' '):<22}{sum(getattr(c, name) for c in counted):>12,}")

@@ -8,7 +8,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Progress bars with the time left on stderr, one a loop that is under way."""
+    """Show progress bars with the time left on stderr, one for each loop.
+
+    Yields:
+        A function of a label, steps done and their total.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,7 @@
-"""`protect` and `demo`: flags and help come from dataclasses, a method's own from its Config."""
+"""`cloakwork protect` and `cloakwork demo`.
+
+Flags and help come from dataclasses, a method's own from its Config.
+"""
 
 from __future__ import annotations
 
@@ -96,13 +99,14 @@ class How:
 
 
 def protect_command(words: list[str]) -> None:
-    """`cloakwork protect`."""
+    """Run `cloakwork protect`."""
     if "--list-presets" in words:
         return presets.list_presets(_scan(words).protection if "--protection" in words else None)
     files, how, config = _parse("protect", "Protect photos.", Files, words)
     if not files.photos:
         raise UserError(
-            "No photos were given: name photos, folders or globs, as in cloakwork protect photos/ -o safe/."
+            "No photos were given. Name photos, folders or globs, "
+            "as in cloakwork protect photos/ -o safe/."
         )
     if files.dry_run:
         return _dry_run(files, how, config)
@@ -110,7 +114,7 @@ def protect_command(words: list[str]) -> None:
 
 
 def demo_command(words: list[str]) -> None:
-    """`cloakwork demo`; by the quick protection, since nobody waits half an hour for a demo."""
+    """Run `cloakwork demo` with the quick protection: nobody waits half an hour for a demo."""
     about = "Protect the sample photos that come with cloakwork."
     sample, how, config = _parse("demo", about, Sample, words, registry.QUICK_PROTECTION)
     _refuse_strangers(sample.out)
@@ -120,7 +124,7 @@ def demo_command(words: list[str]) -> None:
 
 
 def _refuse_strangers(out: Path) -> None:
-    """What is in the way and was not written by an earlier demo is the user's own."""
+    """Refuse to overwrite photos that no earlier demo wrote: they are the user's own."""
     from cloakwork.photos.sets import find_sets
     from cloakwork.workflows.records import written
 
@@ -129,7 +133,8 @@ def _refuse_strangers(out: Path) -> None:
     if strange := [o for o in outputs if o.exists() and o not in ours]:
         raise UserError(
             *[
-                f"{o} was written by no demo, and may not be overwritten; name another folder with -o."
+                f"{o} was not written by `cloakwork demo`, so it will not be overwritten. "
+                "Name another folder with -o."
                 for o in strange
             ]
         )
@@ -138,8 +143,12 @@ def _refuse_strangers(out: Path) -> None:
 def _parse(
     command: str, what: str, flags: type, words: list[str], usual: str = registry.DEFAULT_PROTECTION
 ) -> tuple[Any, How, Any]:
-    """One flat parser of the command's flags, the common ones and those of the chosen method, which
-    start from its preset.
+    """Parse the command's flags, the common ones and those of the chosen method.
+
+    The method's own flags start from its preset.
+
+    Returns:
+        The command's flags, the common ones, and the method's Config.
     """
     chosen = _scan(words, usual)
     module = registry.load("protections", chosen.protection)
@@ -155,7 +164,8 @@ def _parse(
         ),
     ]
     known = ", ".join(sorted(getattr(module, "PRESETS", {})))
-    about = f"{what}\n\n{chosen.protection}: {registry.summary(module.__doc__)} Presets: {known or 'none'}."
+    method = f"{chosen.protection}: {registry.summary(module.__doc__)}"
+    about = f"{what}\n\n{method} Presets: {known or 'none'}."
     parsed = tyro.cli(
         make_dataclass("Flags", parts, frozen=True),
         prog=f"cloakwork {command}",
@@ -167,8 +177,9 @@ def _parse(
 
 
 def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argparse.Namespace:
-    """The flags that decide which parser to build. Everything else, mistakes included, is left to
-    that parser.
+    """Parse the flags that decide which parser to build.
+
+    Everything else, mistakes included, is left to that parser.
     """
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     scan.add_argument("--protection", nargs="?", const=usual, default=usual)
@@ -180,14 +191,17 @@ def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argpars
 
 
 def _refuse_clashes(module: ModuleType, *common: type) -> None:
+    """Refuse a method whose fields have the names of common flags."""
     taken = {flag.name for flags in common for flag in fields(flags)}
     if clash := ", ".join(sorted(taken & {flag.name for flag in fields(module.Config)})):
         raise UserError(
-            f"The Config of '{module.__name__}' has fields that are flags of the command already: {clash}."
+            f"The Config of '{module.__name__}' has fields that are flags of the command already: "
+            f"{clash}. Rename them."
         )
 
 
 def _dry_run(files: Files, how: How, config: Any) -> None:
+    """Print what a job would compute."""
     from cloakwork.photos.sets import find_sets
 
     def sets(photos: Sequence[str | Path]) -> list[int]:
@@ -198,6 +212,7 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
 
 
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
+    """Protect photos and print a report."""
     from rich.console import Console
 
     from cloakwork.files import FOLDER
@@ -224,17 +239,17 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             progress=progress,
         )
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    for _, group in groupby(
-        records, key=lambda record: record.name
-    ):  # with --each, a folder's sets share its name
+    # with --each, a folder's sets share its name
+    for _, group in groupby(records, key=lambda record: record.name):
         _report(console, list(group))
     if len(records) > 1:
         console.print(f"All at a glance: {files.out / FOLDER / 'overview.png'}")
 
 
 def _report(console: Console, records: list[SetRecord]) -> None:
-    """What was done to one photo set (or, with --each, to each photo of a folder), and what that
-    does not mean.
+    """Print what was done to one photo set, and what that does not mean.
+
+    With --each the records are those of a folder's photos.
     """
     from rich.table import Table
 
@@ -256,15 +271,14 @@ def _report(console: Console, records: list[SetRecord]) -> None:
         console.print(note)
     if first.surrogates:
         console.print(
-            f"Computed against {', '.join(first.surrogates)}. Not shown to protect against any other model."
+            f"Computed against {', '.join(first.surrogates)}. This says nothing about other models."
         )
     else:
         console.print(
-            f"{first.protection} is computed against no model. Not shown to protect against any model."
+            f"{first.protection} is computed against no model. This says nothing about any model."
         )
     if len(records) == 1:
         console.print(f"Before and after: {first.sheet}\nRecord: {first.record}")
     else:
-        console.print(
-            f"Before and after, and records: a folder for each photo in {first.record.parent.parent}"
-        )
+        folder = first.record.parent.parent
+        console.print(f"Before and after, and records: a folder for each photo in {folder}")

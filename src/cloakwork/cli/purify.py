@@ -1,4 +1,4 @@
-"""`purify`."""
+"""`cloakwork purify`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PurifyFlags:
 
 
 def purify_command(words: list[str]) -> None:
-    """`cloakwork purify`."""
+    """Run `cloakwork purify`."""
     from rich.console import Console
     from rich.table import Table
 
@@ -65,7 +65,7 @@ def purify_command(words: list[str]) -> None:
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
     with progress_bars() as progress:
-        found = purify(
+        rows = purify(
             flags.photos,
             flags.out,
             purifiers=flags.purifier,
@@ -85,19 +85,21 @@ def purify_command(words: list[str]) -> None:
     table.add_column("photo", overflow="fold")
     for name in ("size", "LPIPS to the original before", "after", "seconds"):
         table.add_column(name, justify="right")
-    for row in found:
+    for row in rows:
         distances = (
             "" if value is None else f"{value:.3f}" for value in (row.lpips_before, row.lpips_after)
         )
         table.add_row(row.name, f"{row.width} x {row.height}", *distances, f"{row.seconds:.1f}")
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
-    for note in dict.fromkeys(note for row in found for note in row.notes):
+    for note in dict.fromkeys(note for row in rows for note in row.notes):
         console.print(note)
-    if any(row.lpips_after is None for row in found):
+    if any(row.lpips_after is None for row in rows):
         console.print(
-            "LPIPS is blank where no original is known, or it has changed since; name the originals' folder with --clean."
+            "LPIPS is blank where no original is known, or it has changed since. "
+            "Name the originals' folder with --clean."
         )
     console.print(
-        f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, for each photo set."
+        f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, "
+        "for each photo set."
     )

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from cloakwork import specs
-
-if TYPE_CHECKING:
-    pass
 from cloakwork.cli.common import SPEC, metric_words
 
 
@@ -37,7 +34,7 @@ class ScoreFlags:
 
 
 def score_command(words: list[str]) -> None:
-    """`cloakwork score`."""
+    """Run `cloakwork score`."""
     from rich.console import Console
     from rich.table import Table
 
@@ -51,7 +48,7 @@ def score_command(words: list[str]) -> None:
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
     chosen = [specs.parse("metrics", spec) for spec in metric_words(flags.metric)]
-    found = score(
+    scores = score(
         flags.pictures,
         metrics=chosen,
         clean=flags.clean,
@@ -61,7 +58,7 @@ def score_command(words: list[str]) -> None:
     table = Table()
     for name in ("metric", "mean", "unit", "scored", "why not"):
         table.add_column(name)
-    for name, row in found.items():
+    for name, row in scores.items():
         mean = "unscored" if row["mean"] is None else f"{row['mean']:.4g}"
         table.add_row(
             name, mean, row["unit"], f"{row['scored']} of {row['n']}", row["reason"] or ""

@@ -4,8 +4,8 @@ given.
 Xue et al., "Toward effective protection against diffusion based mimicry through score
 distillation", arXiv 2311.12832, call the encoder the bottleneck: a small change in the photo moves
 its latent far, while the denoiser, attacked on its own in the space of latents, hardly errs.
-Changes are said in shares of the *spread* of the clean thing, the deviation of its elements from
-their mean, so that pixels and latents of any autoencoder compare. A half *amplifies* when its
+Changes are in shares of the *spread* of the clean picture or latent, the deviation of its elements
+from their mean, so that pixels and latents of any autoencoder compare. A half *amplifies* when its
 answer moves by a larger share than what it was given.
 """
 
@@ -42,8 +42,12 @@ class EncoderShift:
 def encoder_shift(
     coder: Autoencoder, clean: Images, others: Mapping[str, Images]
 ) -> dict[str, EncoderShift]:
-    """Of photos as a model sees them (each n x 3 x S x S in [0, 1]) beside the clean ones, pair by
-    pair.
+    """Measure how far an autoencoder carries changes of photos, pair by pair.
+
+    Args:
+        coder: the autoencoder.
+        clean: photos as the model sees them, n x 3 x S x S in [0, 1].
+        others: changed ones by name, of the same shape.
     """
     z = coder.encode(clean)
     return {
@@ -53,21 +57,43 @@ def encoder_shift(
 
 
 def change(clean: Tensor, other: Tensor) -> Tensor:
-    """Root mean square of other - clean in shares of the clean one's spread; n values from n x c x
-    h x w.
+    """Compute the root mean square of other - clean in shares of the clean one's spread.
+
+    Args:
+        clean: n x c x h x w.
+        other: of the same shape.
+
+    Returns:
+        n values.
+
+    >>> clean = torch.tensor([[[[0.0, 2.0]]]])
+    >>> change(clean, clean + 0.5).tolist()
+    [0.5]
     """
     return rms(other - clean) / spread(clean)
 
 
 def spread(x: Tensor) -> Tensor:
-    """Deviation of the elements from their channel's mean over places; n values from n x c x h x
-    w.
+    """Compute the deviation of the elements from their channel's mean over places.
+
+    Args:
+        x: n x c x h x w.
+
+    Returns:
+        n values.
+
+    >>> spread(torch.tensor([[[[0.0, 2.0]]]])).tolist()
+    [1.0]
     """
     return rms(x - x.mean((2, 3), keepdim=True))
 
 
 def rms(x: Tensor) -> Tensor:
-    """Root mean square of each of n."""
+    """Compute the root mean square of each of n tensors: n values from n x ...
+
+    >>> rms(torch.tensor([[3.0, -3.0], [0.0, 0.0]])).tolist()
+    [3.0, 0.0]
+    """
     return x.flatten(1).square().mean(1).sqrt()
 
 
@@ -89,8 +115,16 @@ class DenoiserShift:
 def denoiser_shift(
     ldm: LDM, c: Tensor, clean: Tensor, others: Mapping[str, Tensor], rng: torch.Generator
 ) -> dict[str, DenoiserShift]:
-    """Of latents (each n x c x h x w) beside the clean ones, under the same timesteps and noises; c
-    is the text, 1 x L x d.
+    """Measure how far moved latents move the denoiser's answers and its error.
+
+    All latents meet the same timesteps and noises.
+
+    Args:
+        ldm: whose denoiser it is.
+        c: the text it is given, 1 x L x d.
+        clean: latents, n x c x h x w.
+        others: moved ones by name, of the same shape.
+        rng: for timesteps and noises.
     """
     errors: dict[str, list[Tensor]] = {name: [] for name in others}
     answers: dict[str, list[Tensor]] = {name: [] for name in others}
@@ -103,7 +137,7 @@ def denoiser_shift(
             errors[name].append((after - target).square().flatten(1).mean(1))
             answers[name].append(change(before, after))
     means = {
-        name: [torch.stack(found[name]).mean(0).tolist() for found in (errors, answers)]
+        name: [torch.stack(drawn[name]).mean(0).tolist() for drawn in (errors, answers)]
         for name in others
     }
     return {
@@ -115,8 +149,7 @@ def denoiser_shift(
 def attack_denoiser(
     ldm: LDM, c: Tensor, z: Tensor, share: float, rng: torch.Generator, *, steps: int = 40
 ) -> Tensor:
-    """Latents near z that the denoiser errs on most: an attack on this half alone, no encoder
-    between.
+    """Return latents near z that the denoiser errs on most: an attack on this half alone.
 
     Gradient ascent on the denoising error in a ball around each latent, whose radius is `share` of
     the latent's spread (root mean square), with normalised steps of an eighth of it. Latents have
@@ -141,12 +174,16 @@ def attack_denoiser(
 
 
 def scatter(z: Tensor, share: float, rng: torch.Generator) -> Tensor:
-    """Latents moved by as much in a random direction: the control of `attack_denoiser`."""
+    """Move latents by as much in a random direction: the control of `attack_denoiser`."""
     return z + (share * spread(z))[:, None, None, None] * normalized(
         torch.randn(z.shape, generator=rng).to(z)
     )
 
 
 def normalized(x: Tensor) -> Tensor:
-    """Each of n at a root mean square of 1."""
+    """Scale each of n tensors (n x c x h x w) to a root mean square of 1.
+
+    >>> normalized(torch.tensor([[[[3.0, -3.0]]]])).flatten().tolist()
+    [1.0, -1.0]
+    """
     return x / rms(x).clamp(min=1e-12)[:, None, None, None]

@@ -25,7 +25,7 @@ from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Mix, Step, Workspace, key, name_of
 from cloakwork.files import remove, save_json, save_tensors
 from cloakwork.metrics._measure import Measurement, measure
-from cloakwork.photos.budget import apply_perturbation
+from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import RunState
@@ -35,12 +35,13 @@ POLL = 0.5  # seconds between two looks whether somebody else has finished a ste
 
 
 def make(step: Step, workspace: Workspace) -> Path:
-    """The file of a step's result. Where there is none, all that it rests on is made first; what
-    others are at is waited for.
+    """Return the file of a step's result, and make it where there is none.
+
+    All that the step rests on is made first. What other processes are making is waited for.
     """
     while True:
-        if found := workspace.results.find(name_of(step, workspace)):
-            return found
+        if path := workspace.results.find(name_of(step, workspace)):
+            return path
         for before in step.dependencies:
             make(before, workspace)
         if made := attempt(step, workspace):
@@ -49,51 +50,49 @@ def make(step: Step, workspace: Workspace) -> Path:
 
 
 def attempt(step: Step, workspace: Workspace) -> Path | None:
-    """The file of a step's result, made here unless somebody else is at it: then None."""
+    """Return the file of a step's result, made here; None while another process is making it."""
     name = name_of(step, workspace)
     with workspace.results.claimed(name) as ours:
         return (workspace.results.find(name) or _compute(step, workspace, name)) if ours else None
 
 
 def _compute(step: Step, workspace: Workspace, name: str) -> Path:
+    """Compute a step's result and put it into the store, with what it cost."""
     checkpoint = (workspace.results.folder / name).with_suffix(".part.safetensors")
-    wall, cpu, state = (
-        time.monotonic(),
-        time.process_time(),
-        RunState(checkpoint, step.name, workspace.progress),
-    )
+    wall, cpu = time.monotonic(), time.process_time()
+    state = RunState(checkpoint, step.name, workspace.progress)
     if step.kind == "score":
         content = asdict(_measure(step, workspace))
-        write = partial(
-            save_json, content=content | {"values": [str(v) for v in content["values"]]}
-        )  # JSON has no NaN
+        content["values"] = _encode_scores(content["values"])
+        write = partial(save_json, content=content)
     else:
         if step.kind == "attack":
-            made = {"pictures": run_attack(step, workspace, state)}
+            images = {"pictures": run_attack(step, workspace, state)}
         else:
-            made = {f"{i:04}": p for i, p in enumerate(_make_photos(step, workspace, state))}
-        write = partial(
-            save_tensors, tensors={k: x.mul(255).round().byte() for k, x in made.items()}
-        )
-    taken = {
+            images = {f"{i:04}": p for i, p in enumerate(_make_photos(step, workspace, state))}
+        tensors = {k: x.mul(255).round().byte() for k, x in images.items()}
+        write = partial(save_tensors, tensors=tensors)
+    cost = {
         "seconds": round(time.monotonic() - wall, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),
     }
-    what = {
+    about = {
         "kind": step.kind,
         "name": step.name,
         "config": registry.settings(step.config),
         "seed": step.seed,
     }
-    what |= {"dead_steps": state.dead_steps} if state.dead_steps else {}
-    path = workspace.results.keep(name, write, what | taken)
+    about |= {"dead_steps": state.dead_steps} if state.dead_steps else {}
+    path = workspace.results.keep(name, write, about | cost)
     remove(checkpoint)  # it is larger than a model
     return path
 
 
 def photos(step: Step | Source, workspace: Workspace) -> Photos:
-    """The photos that a source, a protection, a purifier or a mix gives, each 3 x H x W in [0, 1],
-    of any size.
+    """Return the photos that a source, a protection, a purifier or a mix gives.
+
+    Returns:
+        Each 3 x H x W in [0, 1], of any size.
     """
     if isinstance(step, Source):
         return step.photos()
@@ -101,14 +100,34 @@ def photos(step: Step | Source, workspace: Workspace) -> Photos:
 
 
 def pictures(step: Step, workspace: Workspace) -> Images:
-    """What a thief gets, n x 3 x S x S in [0, 1]."""
+    """Return the pictures of an attacker, n x 3 x S x S in [0, 1]."""
     return load_file(make(step, workspace))["pictures"].float() / 255
 
 
 def score(step: Step, workspace: Workspace) -> Measurement:
-    """One metric of a thief's pictures, or of photos, against the references."""
-    kept = json.loads(make(step, workspace).read_text())
-    return Measurement(**kept | {"values": [float(v) for v in kept["values"]]})
+    """Return one metric of an attacker's pictures, or of photos, against the references."""
+    content = json.loads(make(step, workspace).read_text())
+    return Measurement(**content | {"values": _decode_scores(content["values"])})
+
+
+# JSON has no NaN: scores are kept as texts, an unscored picture's as "nan". The files of training
+# curves spell it null (see training_curve.py); stored files keep their spelling.
+def _encode_scores(values: list[float]) -> list[str]:
+    """Return scores as a score's file has them.
+
+    >>> _encode_scores([0.5, float("nan")])
+    ['0.5', 'nan']
+    """
+    return [str(value) for value in values]
+
+
+def _decode_scores(values: list[str]) -> list[float]:
+    """Return the scores that `_encode_scores` wrote.
+
+    >>> _decode_scores(["0.5", "nan"])
+    [0.5, nan]
+    """
+    return [float(value) for value in values]
 
 
 def run_attack(
@@ -144,28 +163,30 @@ def run_attack(
 
 
 def _measure(step: Step, workspace: Workspace) -> Measurement:
-    shown = [
+    """Compute the metric of a score's step."""
+    images = [
         pictures(i, workspace)
         if isinstance(i, Step) and i.kind == "attack"
         else photos(i, workspace)
         for i in step.inputs
     ]
-    asked = [p for p in step.prompts for _ in range(len(shown[0]) // len(step.prompts))]
-    references = list(shown[1]) if shown[1:] else None
-    return measure(step.name, shown[0], references, asked or None, step.config)
+    prompts = [p for p in step.prompts for _ in range(len(images[0]) // len(step.prompts))]
+    references = list(images[1]) if images[1:] else None
+    return measure(step.name, images[0], references, prompts or None, step.config)
 
 
 def _make_photos(step: Step, workspace: Workspace, state: RunState) -> Photos:
+    """Compute the photos of a mix, a purifier or a protection, each 3 x H x W in [0, 1]."""
     method, (first, *rest) = step.method, [photos(i, workspace) for i in step.inputs]
     if isinstance(method, Mix):
         n = round(method.share * len(first))
         return rest[0][:n] + first[n:]
-    models = workspace.models(step)
+    models = workspace.models_of(step)
     originals = [to_bytes(p) for p in first]
     if step.kind == "purify":
         rng, model = purifier_rng(step.seed, step.purifiers_before), models[0] if models else None
-        given = [p.to(workspace.torch_device) for p in originals]
-        return [as_float(run_purifier(method, p, model, rng)) for p in given]
+        on_device = [p.to(workspace.torch_device) for p in originals]
+        return [as_float(run_purifier(method, p, model, rng)) for p in on_device]
     deltas = run_protection(
         method,
         [p.to(workspace.torch_device) for p in first],

@@ -3,7 +3,7 @@ budget, one of protected photos.
 
 A protection works when an attacker gets measurably less from protected photos than from clean ones
 *and* than from photos with random sign noise of the same budget. The three draw the same batches
-and the same sampling noise, so their pictures pair up; see intervals.py for what the intervals
+and the same sampling noise, so their pictures pair up; see statistics.py for what the intervals
 mean.
 """
 
@@ -121,10 +121,11 @@ def with_noun(method: Method, noun: str) -> Method:
 
 
 def score_step(arm: str, subject: Subject, threat: ThreatModel, seed: int, metric: str) -> Step:
-    """Return one metric of what an attacker gets from an arm, against the subject's clean photos.
+    """Return the step of one metric of an attacker's pictures, from one arm.
 
-    A metric that compares with originals, such as LPIPS, compares with what the same attacker gets
-    from clean photos with the same noise: edits of a photo have no other original.
+    Pictures are compared with the subject's clean photos. A metric that compares with originals,
+    such as LPIPS, compares with the same attacker's pictures from clean photos with the same noise:
+    edits of a photo have no other original.
     """
     method, photos = parse_metric(metric), arms(subject, seed)
     attack = attack_step(photos[arm], subject, threat, seed)
@@ -135,11 +136,11 @@ def score_step(arm: str, subject: Subject, threat: ThreatModel, seed: int, metri
 
 @cache
 def parse_metric(word: str) -> Method:
-    """Parse a metric as `specs.parse` does; kept, since grids ask for the same thousands of times."""
+    """Parse a metric as `specs.parse` does; cached, since grids ask for it thousands of times."""
     return specs.parse("metrics", word)
 
 
 def stealth_step(subject: Subject, metric: str) -> Step:
-    """Return how visible the protection is: protected photos against originals, at their own size."""
+    """Return the step that scores protected photos against originals, at their own size."""
     method = Method("metrics", metric, registry.load("metrics", metric).Config())
     return Step(method, (subject.protected, subject.clean))

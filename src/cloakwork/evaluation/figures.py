@@ -10,7 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 from cloakwork.files import atomic_write
 
 Curve = Mapping[Any, Estimate]  # a number -> estimate

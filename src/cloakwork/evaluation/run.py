@@ -18,11 +18,13 @@ from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-# part of the keys of what `protect` and `purify` have written: raised whenever these generators change
+# part of the keys of what `protect` and `purify` have written: raised whenever these generators
+# change
 SEEDING = 2
 
 
 def _generator(parts: object) -> torch.Generator:
+    """Return a generator seeded by a hash of the parts."""
     return torch.Generator().manual_seed(int(hash_of(parts)[:15], 16))
 
 

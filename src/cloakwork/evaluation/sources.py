@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import Tensor
 
 from cloakwork.files import hash_of
-from cloakwork.photos.budget import WORK_SIDE, working_copy
 from cloakwork.photos.photo import load_photo
+from cloakwork.photos.rounding import WORK_SIDE, working_copy
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 
@@ -51,6 +51,6 @@ def eight_bits(photo: Tensor) -> Tensor:
 
 
 def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:
-    """Files as a source, in the order of their contents, so that names do not matter."""
+    """Return files as a source, in the order of their contents, so that names do not matter."""
     digests, sorted_files = zip(*sorted((load_photo(f).digest, f) for f in files), strict=True)
     return Source(sorted_files, digests, side)

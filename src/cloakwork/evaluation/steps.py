@@ -4,7 +4,7 @@ again.
 A step's key is the hash of all that decides its result: its method, VERSION and config, its seed,
 the keys of what goes in and the weights of the models it asks. A result is a file in the store,
 named by that key (see store.py): a killed step leaves nothing, processes may share the work, and a
-second protection's audit finds the thieves of clean photos and of noise there.
+second protection's audit finds the attackers of clean photos and of noise there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import targets
-from cloakwork.photos.budget import WORK_SIDE
+from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.specs import Method
 from cloakwork.state import Progress
 
@@ -74,10 +74,12 @@ class Step:
 
     @property
     def name(self) -> str:
+        """The method's name, or "mix"."""
         return "mix" if isinstance(self.method, Mix) else self.method.name
 
     @property
     def config(self) -> Any:
+        """The method's Config; a mix is its own."""
         return self.method if isinstance(self.method, Mix) else self.method.config
 
     @property
@@ -94,7 +96,7 @@ class Step:
         return 0
 
     @property
-    def denoises_pixels(self) -> bool:
+    def uses_pixel_ddpm(self) -> bool:
         """Whether its model is a PixelDDPM, not an LDM."""
         return isinstance(self.method, Method) and self.method.model_kind == "pixels"
 
@@ -117,8 +119,12 @@ def purify_steps(
 
 @dataclass
 class Workspace:
-    """Where steps run: the store of results (a folder or an fsspec URL), the models kept warm, the
-    device.
+    """Where steps run.
+
+    Attributes:
+        store: of results, a folder or an fsspec URL.
+        device: "cpu", "cuda", ..., or "auto".
+        progress: shows how far a step has come, if anybody wants to see it.
     """
 
     store: Path | str
@@ -129,37 +135,35 @@ class Workspace:
     _denoisers: dict[tuple[str, str], PixelDDPM] = field(default_factory=dict, repr=False)
 
     def model(self, name: str, dtype: str = "float32") -> LDM:
-        """A model by name, loaded once."""
+        """Return a latent diffusion model by name, loaded once."""
         if (name, dtype) not in self._models:
             self._models[name, dtype] = loading.load(name, self.device, dtype)
         return self._models[name, dtype]
 
     def denoiser(self, name: str, dtype: str = "float32") -> PixelDDPM:
-        """A denoiser of pixels by name, loaded once."""
+        """Return a denoiser of pixels by name, loaded once."""
         if (name, dtype) not in self._denoisers:
             self._denoisers[name, dtype] = pixel_ddpm.load(name, self.device, dtype)
         return self._denoisers[name, dtype]
 
-    def models(self, step: Step) -> list[Any]:
-        """Those that a step asks, of the kind that it needs."""
-        return [
-            (self.denoiser if step.denoises_pixels else self.model)(name, step.dtype)
-            for name in step.models
-        ]
+    def models_of(self, step: Step) -> list[Any]:
+        """Return the models that a step asks, of the kind that it needs (LDM or PixelDDPM)."""
+        load = self.denoiser if step.uses_pixel_ddpm else self.model
+        return [load(name, step.dtype) for name in step.models]
 
-    def weights(self, step: Step) -> list[tuple[str, str]]:
-        """Hashes of the weights of the models that a step asks, and their dtype; nothing is loaded
-        for it.
-        """
-        of = pixel_ddpm.weights if step.denoises_pixels else loading.weights
-        return [(of(name), str(DTYPES[step.dtype])) for name in step.models]
+    def weight_hashes(self, step: Step) -> list[tuple[str, str]]:
+        """Return the hash of the weights and the dtype of each model of a step; none is loaded."""
+        weights_hash = pixel_ddpm.weights if step.uses_pixel_ddpm else loading.weights
+        return [(weights_hash(name), str(DTYPES[step.dtype])) for name in step.models]
 
     @cached_property
     def results(self) -> Store:
+        """The store, opened on first use."""
         return open_store(self.store)
 
     @cached_property
     def torch_device(self) -> torch.device:
+        """The device that "auto" stands for, or the one that is named."""
         return pick_device(self.device)
 
 
@@ -167,12 +171,13 @@ def key(step: Step | Source, workspace: Workspace) -> str:
     """Return the sha256, hex, over everything that decides the step's result."""
     # by identity, since a Config of somebody's may hold what cannot be hashed
     if id(step) not in workspace._keys:
-        found = step.key if isinstance(step, Source) else hash_of(_parts(step, workspace))
-        workspace._keys[id(step)] = step, found
+        computed = step.key if isinstance(step, Source) else hash_of(_key_parts(step, workspace))
+        workspace._keys[id(step)] = step, computed
     return workspace._keys[id(step)][1]
 
 
-def _parts(step: Step, workspace: Workspace) -> dict[str, Any]:
+def _key_parts(step: Step, workspace: Workspace) -> dict[str, Any]:
+    """Return what decides a step's result, as data for a hash."""
     method = step.method
     if isinstance(method, Mix):
         version, networks = 1, ""
@@ -184,7 +189,7 @@ def _parts(step: Step, workspace: Workspace) -> dict[str, Any]:
     parts = {
         "step": [*decided, step.seed, step.prompts],
         "inputs": [key(i, workspace) for i in step.inputs],
-        "weights": workspace.weights(step),
+        "weights": workspace.weight_hashes(step),
         "instrument": networks,
     }
     if step.kind == "purify":
@@ -197,34 +202,40 @@ def _parts(step: Step, workspace: Workspace) -> dict[str, Any]:
 
 
 def name_of(step: Step, workspace: Workspace) -> str:
-    """Return what the store calls the step's result."""
+    """Return what the store calls the step's result, such as "attack/1f0c....safetensors"."""
     ending = "json" if step.kind == "score" else "safetensors"
     return f"{step.kind}/{key(step, workspace)[:32]}.{ending}"
 
 
 def cached(step: Step, workspace: Workspace) -> bool:
-    """Whether the result is there already."""
+    """Return whether the result is in the store, without a look inside."""
     return workspace.results.has(name_of(step, workspace))
 
 
 def graph(
     targets: Iterable[Step], workspace: Workspace, *, missing: bool = False
 ) -> dict[str, Step]:
-    """Targets and all that they rest on: name -> step, each once, what a step rests on before it.
+    """Collect targets and all that they rest on.
 
-    With `missing` only what has to be made for the targets' sake: what a result rests on is not
-    needed once it is there.
+    Args:
+        targets: the steps that are wanted.
+        workspace: where they run.
+        missing: only what has to be made for the targets' sake; what a result rests on is not
+            needed once the result is in the store.
+
+    Returns:
+        name -> step, each once; what a step rests on comes before it.
     """
-    found: dict[str, Step] = {}
+    steps_by_name: dict[str, Step] = {}
 
     def visit(step: Step) -> None:
         name = name_of(step, workspace)
-        if name in found or (missing and workspace.results.has(name)):
+        if name in steps_by_name or (missing and workspace.results.has(name)):
             return
         for before in step.dependencies:
             visit(before)
-        found[name] = step
+        steps_by_name[name] = step
 
     for target in targets:
         visit(target)
-    return found
+    return steps_by_name

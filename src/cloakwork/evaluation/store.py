@@ -34,9 +34,8 @@ from cloakwork.files import atomic_write, cache_folder, sha256, write_json
 
 FORMAT = 1
 BEAT = 10.0  # seconds between two signs of life
-LOST = (
-    6 * BEAT
-)  # without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less
+# without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less
+LOST = 6 * BEAT
 
 
 @dataclass(frozen=True)
@@ -59,32 +58,42 @@ class Store:
         return url_to_fs(self.url or str(self.folder))
 
     def find(self, name: str) -> Path | None:
-        """The local file of a result, checked against its record; None when there is none, or none
-        that can be trusted.
+        """Return the local file of a result, checked against its record.
+
+        Returns:
+            None when there is none, or none that can be trusted; that is removed, with a warning.
         """
         path = self.folder / name
         if path.is_file() and _sound(path):
             return path
-        if self.url and self._fetch(
-            name
-        ):  # the mirror has nothing yet, or nothing that can be trusted
+        # the mirror has nothing yet, or nothing that can be trusted
+        if self.url and self._fetch(name):
             self._fetch(_record(path).relative_to(self.folder).as_posix())
             if _sound(path):
                 return path
         if path.is_file():
-            warnings.warn(f"{path} is not what its record says, so it is made again.", stacklevel=2)
+            warnings.warn(f"{path} is not what its record says. It is made again.", stacklevel=2)
             self.drop(name)
         return None
 
     def has(self, name: str) -> bool:
-        """Whether a result is there, without a look inside."""
+        """Return whether a result is there, without a look inside."""
         return (self.folder / name).is_file() or bool(
             self.url and self._place[0].exists(f"{self._place[1]}/{name}")
         )
 
     def keep(self, name: str, write: Callable[[Path], None], about: dict[str, Any]) -> Path:
-        """Makes a result visible, which must have been claimed: `write` is given a path; a record
-        with `about` comes first.
+        """Write a result, which must have been claimed, and its record.
+
+        The record comes first, so that no result is ever seen without it.
+
+        Args:
+            name: of the result.
+            write: writes its content to a path that it is given.
+            about: what the record says of it, beside its hash, host, version and time.
+
+        Returns:
+            The result's local file.
 
         Raises:
             UserError: the disk is full, or the like.
@@ -95,16 +104,16 @@ class Store:
             "made_by": __version__,
             "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
-        with atomic_write(path) as made:
-            write(made)
-            write_json(_record(path), {"sha256": sha256(made)} | about | host)
+        with atomic_write(path) as part:
+            write(part)
+            write_json(_record(path), {"sha256": sha256(part)} | about | host)
             if self.url:
                 self._send(_record(path), _record(path).relative_to(self.folder).as_posix())
-                self._send(made, name)
+                self._send(part, name)
         return path
 
     def drop(self, name: str) -> None:
-        """Takes a result and its record away."""
+        """Remove a result and its record."""
         for path in (self.folder / name, _record(self.folder / name)):
             path.unlink(missing_ok=True)
             if self.url:
@@ -114,20 +123,24 @@ class Store:
                     )
 
     def record(self, name: str) -> dict[str, Any]:
-        """What is known of how a result was made; empty when nothing is."""
+        """Return a result's record; empty when there is none."""
         path = _record(self.folder / name)
         if self.url and not path.is_file():
             self._fetch(path.relative_to(self.folder).as_posix())
         return json.loads(path.read_text()) if path.is_file() else {}
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Of all results here."""
+        """Yield the records of all results in the local folder."""
         for path in sorted(self.folder.glob("*/*.record.json")):
             yield json.loads(path.read_text())
 
     @contextmanager
     def claimed(self, name: str) -> Iterator[bool]:
-        """Inside, a result is ours to make (True), or somebody else is making it (False)."""
+        """Claim a result for as long as the context lasts.
+
+        Yields:
+            True: it is ours to make. False: somebody else is making it.
+        """
         token = json.dumps({"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex})
         claim = _Claim(self, Path(name).with_suffix(".claim").as_posix(), token)
         if not claim.take():
@@ -144,6 +157,7 @@ class Store:
             claim.release()
 
     def _fetch(self, name: str) -> bool:
+        """Copy a file from the remote store to the mirror; return whether it was there."""
         fs, root = self._place
         if not fs.exists(f"{root}/{name}"):
             return False
@@ -152,6 +166,7 @@ class Store:
         return True
 
     def _send(self, path: Path, name: str) -> None:
+        """Copy a file to the remote store, where it appears whole."""
         fs, root = self._place
         target = f"{root}/{name}"
         fs.makedirs(target.rpartition("/")[0], exist_ok=True)
@@ -161,7 +176,9 @@ class Store:
 
 
 def open_store(where: Path | str) -> Store:
-    """A store in a folder, or at an fsspec URL such as s3://bucket/folder; made if it is not there.
+    """Open a store in a folder, or at an fsspec URL such as s3://bucket/folder.
+
+    It is made if it is not there.
 
     Raises:
         UserError: a newer version has written it, or it cannot be reached.
@@ -175,34 +192,36 @@ def open_store(where: Path | str) -> Store:
     store, name = Store(folder, url.rstrip("/")), "store.json"
     path = folder / name
     try:
-        there = store._fetch(name) if url else path.is_file()
-        if not there:
+        exists = store._fetch(name) if url else path.is_file()
+        if not exists:
             write_json(path, {"format": FORMAT, "made_by": __version__}, shared=True)
             if url:
                 store._send(path, name)
-        said = json.loads(path.read_text())
+        header = json.loads(path.read_text())
     except (ImportError, ValueError, OSError) as error:
         raise UserError(
-            f"The store {where} cannot be reached ({error}); check the spelling and what you may write."
+            f"The store {where} cannot be reached ({error}). "
+            "Check the spelling, and whether you may write there."
         ) from error
-    if said["format"] > FORMAT:
+    if header["format"] > FORMAT:
         raise UserError(
-            f"The store {where} was written by cloakwork {said['made_by']} (format {said['format']}; this one reads {FORMAT}); "
-            "update cloakwork, or name another store."
+            f"The store {where} was written by cloakwork {header['made_by']} "
+            f"(format {header['format']}; this one reads {FORMAT}). "
+            "Update cloakwork, or name another store."
         )
     return store
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """Somebody's word that a result is being made: a file that holds a token of theirs."""
+    """A file that says that a result is being made, and by whom: it holds its owner's token."""
 
     store: Store
     name: str
     token: str
 
     def take(self) -> bool:
-        """Whether it is ours; a dead owner's is taken over."""
+        """Try to take the claim, a dead owner's too; return whether it is ours."""
         for _ in range(2):
             if self._create():
                 return self._read() == self.token  # of two who came at once, only one wrote last
@@ -212,20 +231,23 @@ class _Claim:
         return False
 
     def release(self) -> None:
+        """Give the claim up, if it is still ours."""
         if self._read() == self.token:
             self._remove()
 
     def beat(self) -> None:
-        """A sign of life."""
+        """Give a sign of life: the file's time is that of the last one."""
         if self._read() == self.token:
             fs, path = self._at()
             fs.pipe_file(path, self.token.encode())
 
     def _at(self) -> tuple[Any, str]:
+        """Return the file system and the claim's path on it."""
         fs, root = self.store._place
         return fs, f"{root}/{self.name}"
 
     def _create(self) -> bool:
+        """Create the file; return False if there is one."""
         fs, path = self._at()
         try:
             fs.makedirs(path.rpartition("/")[0], exist_ok=True)
@@ -239,22 +261,23 @@ class _Claim:
         return True
 
     def _read(self) -> str | None:
+        """Return the token in the file, None without a file."""
         fs, path = self._at()
         with suppress(FileNotFoundError):
             return fs.cat_file(path).decode()
         return None
 
     def _lost(self) -> bool:
-        """Whether the owner is dead, as far as can be told."""
+        """Return whether the owner is dead, as far as can be seen from here."""
         fs, path = self._at()
         fs.invalidate_cache()
         try:
-            said, age = fs.cat_file(path).decode(), time.time() - fs.modified(path).timestamp()
+            token, age = fs.cat_file(path).decode(), time.time() - fs.modified(path).timestamp()
         except FileNotFoundError:
             return True
-        if age > LOST or not said:  # an empty one is being written, or its writer died over it
+        if age > LOST or not token:  # an empty one is being written, or its writer died over it
             return age > LOST
-        owner = json.loads(said)
+        owner = json.loads(token)
         return owner["host"] == platform.node() and not _alive(owner["pid"])
 
     def _remove(self) -> None:
@@ -264,14 +287,17 @@ class _Claim:
 
 
 def _beat(claim: _Claim, stop: threading.Event) -> None:
+    """Give signs of life until `stop` is set."""
     while not stop.wait(BEAT):
         with suppress(OSError):
             claim.beat()
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process of this machine runs; yes where that cannot be asked (on Windows asking
-    would end it).
+    """Return whether a process of this machine runs.
+
+    Returns:
+        True where that cannot be asked too: on Windows asking would end the process.
     """
     if os.name == "nt":
         return True
@@ -285,7 +311,7 @@ def _alive(pid: int) -> bool:
 
 
 def _sound(path: Path) -> bool:
-    """Whether a result is what its record says; one without a record is taken as it is."""
+    """Return whether a result is what its record says; one without a record is taken as it is."""
     record = _record(path)
     try:
         return not record.is_file() or json.loads(record.read_text())["sha256"] == sha256(path)
@@ -294,4 +320,9 @@ def _sound(path: Path) -> bool:
 
 
 def _record(path: Path) -> Path:
+    """Return where the record of a result is.
+
+    >>> _record(Path("attack/1f0c.safetensors")).as_posix()
+    'attack/1f0c.record.json'
+    """
     return path.with_suffix(".record.json")

@@ -1,6 +1,4 @@
-"""A thief's training, looked at along the way: what its pictures score after every so many
-steps.
-"""
+"""Training curves: what an attacker's pictures score after every so many of its training steps."""
 
 from __future__ import annotations
 
@@ -13,79 +11,107 @@ from torch import Tensor
 from cloakwork import registry
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject
-from cloakwork.evaluation.intervals import Estimate, estimate
+from cloakwork.evaluation.statistics import Estimate, estimate
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import hash_of, read_json, remove, write_json
 from cloakwork.metrics._measure import measure, metric_instrument
 from cloakwork.state import RunState
 
-TrainingCurve = dict[
-    int, dict[str, list[float]]
-]  # training steps -> metric -> one score a picture (NaN: unscored)
+# training steps -> metric -> one score a picture (NaN: unscored)
+TrainingCurve = dict[int, dict[str, list[float]]]
 
 
 def measure_curve(
     attack: Step, subject: Subject, every: int, metrics: Sequence[str], workspace: Workspace
 ) -> TrainingCurve:
-    """Scores of a few pictures a prompt (`personalize.PREVIEW`) after every `every` steps of a
-    trainer's attack.
+    """Score a few pictures a prompt (`personalize.PREVIEW`) after every so many steps of an attack.
 
-    All looks draw from the same noise. What is found is kept in the store at once: a training that
-    was stopped goes on, and one that is done is not done again.
+    All previews draw from the same noise. Scores go into the store at once: a training that was
+    stopped goes on, and one that is done is not done again.
 
     Args:
-        attack: of a trainer.
+        attack: of an attacker that trains.
         subject: whose clean photos pictures are compared with.
-        every: training steps between two looks, at least 1.
+        every: training steps between two previews, at least 1.
         metrics: names of metrics that score pictures.
         workspace: where it runs.
     """
     decided = hash_of([steps.key(attack, workspace), steps.key(subject.references, workspace)])
     path = workspace.results.folder / "course" / f"{decided[:32]}-{every}.json"
-    exact = {
+    # metric -> what its scores are kept under, so that another version's are not taken for its own
+    columns = {
         m: f"{m} {registry.load('metrics', m).VERSION} {metric_instrument(m)}" for m in metrics
-    }  # what is kept under it
-    looks = range(every, attack.config.steps + 1, every)
-    kept = _read(path)
-    if not all(name in kept.get(k, {}) for k in looks for name in exact.values()):
-        references, checkpoint = (
-            compute.photos(subject.references, workspace),
-            path.with_suffix(".part.safetensors"),
-        )
+    }
+    previews = range(every, attack.config.steps + 1, every)
+    stored = _read(path)
+    if not all(column in stored.get(k, {}) for k in previews for column in columns.values()):
+        references = compute.photos(subject.references, workspace)
+        checkpoint = path.with_suffix(".part.safetensors")
 
-        def look(done: int, pictures: Tensor) -> None:
-            prompts = [
-                p for p in attack.prompts for _ in range(len(pictures) // len(attack.prompts))
-            ]
-            found = {
-                name: measure(m, pictures, references, prompts).values for m, name in exact.items()
+        def watch(done: int, pictures: Tensor) -> None:
+            a_prompt = len(pictures) // len(attack.prompts)
+            prompts = [p for p in attack.prompts for _ in range(a_prompt)]
+            scores = {
+                column: measure(m, pictures, references, prompts).values
+                for m, column in columns.items()
             }
-            kept[done] = kept.get(done, {}) | found
-            write_json(path, {"looks": {str(k): found for k, found in kept.items()}})
+            stored[done] = stored.get(done, {}) | scores
+            _write(path, stored)
 
         compute.run_attack(
             attack,
             workspace,
-            RunState(checkpoint, subject.name, workspace.progress, sample_every=every, watch=look),
+            RunState(checkpoint, subject.name, workspace.progress, sample_every=every, watch=watch),
         )
         remove(checkpoint)
-    return {k: {m: kept[k][name] for m, name in exact.items()} for k in looks}
+    return {k: {m: stored[k][column] for m, column in columns.items()} for k in previews}
+
+
+# JSON has no NaN: `write_json` spells an unscored picture null. The files of scores have "nan" (see
+# compute.py); stored files keep their spelling.
+def _write(path: Path, curve: TrainingCurve) -> None:
+    """Write a training curve; NaN becomes null."""
+    write_json(path, {"looks": {str(k): scores for k, scores in curve.items()}})
 
 
 def _read(path: Path) -> TrainingCurve:
-    looks = read_json(path).get("looks", {})
+    """Read a training curve that `_write` wrote, an empty one where there is no file."""
     return {
-        int(k): {m: [math.nan if v is None else v for v in vs] for m, vs in at.items()}
-        for k, at in looks.items()
+        int(k): {column: _decode_scores(values) for column, values in scores.items()}
+        for k, scores in read_json(path).get("looks", {}).items()
     }
 
 
-def estimates(courses: dict[str, TrainingCurve], metric: str) -> dict[int, Estimate]:
-    """Training steps -> the mean of a metric over photo sets; `courses` has one for each set."""
-    looks = next(iter(courses.values()))
-    return {k: estimate({name: {0: at[k][metric]} for name, at in courses.items()}) for k in looks}
+def _decode_scores(values: list[float | None]) -> list[float]:
+    """Return scores as they were before `write_json` spelt NaN null.
+
+    >>> _decode_scores([0.5, None])
+    [0.5, nan]
+    """
+    return [math.nan if value is None else value for value in values]
 
 
-def unscored(courses: Mapping[str, Mapping[int, Estimate]]) -> bool:
-    """Whether a metric could score none of the pictures: thief -> training steps -> mean."""
-    return all(math.isnan(mean.mean) for course in courses.values() for mean in course.values())
+def estimates(curves: dict[str, TrainingCurve], metric: str) -> dict[int, Estimate]:
+    """Compute the mean of a metric over photo sets, with its interval, after each preview.
+
+    Args:
+        curves: photo set -> its training curve.
+        metric: one that all curves have.
+
+    Returns:
+        training steps -> mean.
+    """
+    previews = next(iter(curves.values()))
+    return {
+        k: estimate({name: {0: scores[k][metric]} for name, scores in curves.items()})
+        for k in previews
+    }
+
+
+def unscored(curves: Mapping[str, Mapping[int, Estimate]]) -> bool:
+    """Return whether a metric could score no picture at all.
+
+    Args:
+        curves: attacker -> training steps -> mean.
+    """
+    return all(math.isnan(mean.mean) for curve in curves.values() for mean in curve.values())

@@ -20,7 +20,7 @@ from cloakwork.errors import Unscored
 from cloakwork.files import hash_files
 from cloakwork.models import hub
 from cloakwork.models.clip import square, standardise
-from cloakwork.models.reading import read_part
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 

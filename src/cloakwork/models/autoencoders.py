@@ -21,7 +21,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import hash_files
 from cloakwork.models import hub, ldm
 from cloakwork.models.device import pick_device
-from cloakwork.models.reading import read_part
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
 from cloakwork.types import Images
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from cloakwork.errors import Unscored
 from cloakwork.files import ASSETS, hash_files
 from cloakwork.models import hub
-from cloakwork.models.reading import read_part
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.types import Images, Photos
 
 EMBEDDED = ASSETS / "tiny-clip"

@@ -20,7 +20,7 @@ from cloakwork.files import hash_files
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
-from cloakwork.models.reading import read_part
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")

@@ -19,7 +19,7 @@ from cloakwork.errors import UserError
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.loading import UNWANTED, hash_weights
-from cloakwork.models.reading import read_part
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.types import Images
 
 EMBEDDED = {"tiny": "tiny-pixels"}  # name -> folder under assets/

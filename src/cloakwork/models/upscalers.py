@@ -24,7 +24,7 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.models import hub
-from cloakwork.models.reading import read_part
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.photos.tensors import from_pil, to_pil
 
 # photo (3 x h x w in [0, 1]), generator -> the photo, 3 x 4h x 4w in [0, 1]

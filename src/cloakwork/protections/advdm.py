@@ -65,8 +65,8 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Return photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is higher
-    (g "-": lower).
+    """Return photos (each 3 x H x W in [0, 1]) whose denoising error under every surrogate is
+    higher (g "-": lower).
     """
     sign = 1 if cfg.g == "+" else -1
 

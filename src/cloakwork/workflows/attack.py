@@ -40,7 +40,7 @@ def attack(
     dtype: str = "float32",
     progress: Progress | None = None,
 ) -> list[Path]:
-    """What a thief gets from one folder of photos: PNG files in `out`, a sheet and a record in
+    """Attack one folder of photos: write pictures to `out`, a sheet and a record to
     `out/.cloakwork`.
 
     Args:
@@ -72,7 +72,8 @@ def attack(
     sets, _ = load_all(find_sets([photos], out), skip_bad=False)
     if len(sets) > 1:
         raise UserError(
-            f"{photos} holds {len(sets)} photo sets ({', '.join(s.name or '.' for s in sets)}); attack one at a time."
+            f"{photos} holds {len(sets)} photo sets: {', '.join(s.name or '.' for s in sets)}. "
+            "An attack takes one photo set, so attack one at a time."
         )
     if config is None:
         config = registry.config(registry.load("attackers", attacker), None, [victim])
@@ -82,8 +83,10 @@ def attack(
     earlier = _earlier(out)
     workspace = Workspace(out / FOLDER, device, progress)
     originals = source(sets[0].files)
-    given = purify_steps(originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype)
-    step = Step(method, (given,), seed, (victim,), tuple(prompts), dtype)
+    purified = purify_steps(
+        originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
+    )
+    step = Step(method, (purified,), seed, (victim,), tuple(prompts), dtype)
     grids = out / FOLDER / "training"
     state = RunState(
         out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
@@ -123,26 +126,31 @@ def attack(
 
 
 def _check_learning(method: specs.Method, keep_model: Path | str | None, sample_every: int) -> None:
+    """Refuse to keep or watch a training that the attacker does not do."""
     if sample_every < 0:
         raise UserError(
-            f"The training is looked at every {sample_every} steps; allowed are 1 or more, or 0 for never."
+            f"The training is looked at every {sample_every} steps. "
+            "Allowed are 1 or more, or 0 for never."
         )
     if (keep_model or sample_every) and not method.trains:
         raise UserError(
-            f"'{method.name}' trains nothing, so there is no model to keep and no training to look at. "
+            f"'{method.name}' trains nothing, so there is no model to keep and no training "
+            "to look at. "
             "Leave --keep-model and --sample-every out."
         )
 
 
 def _earlier(out: Path) -> set[Path]:
-    """The pictures of an earlier attack that are still there. Those of somebody else that would be
-    replaced are a fault.
+    """Return the pictures of an earlier attack that still exist.
+
+    Raises:
+        UserError: a picture that would be replaced was not written by an attack.
     """
     listed = {
         Path(name).name for name in read_json(out / FOLDER / "attack.json").get("pictures", [])
     }
-    there = {f for f in out.glob("*.png") if f.stem.isdecimal() and len(f.stem) >= 3}
-    if strange := sorted(f for f in there if f.name not in listed):
+    existing = {f for f in out.glob("*.png") if f.stem.isdecimal() and len(f.stem) >= 3}
+    if strange := sorted(f for f in existing if f.name not in listed):
         raise UserError(
             *[
                 f"{f} was not written by `cloakwork attack`, so it will not be overwritten. "
@@ -150,4 +158,4 @@ def _earlier(out: Path) -> set[Path]:
                 for f in strange
             ]
         )
-    return there
+    return existing

@@ -18,7 +18,7 @@ from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import ARMS, Subject, ThreatModel, arms, attack_step
-from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import atomic_write, write_json
@@ -26,10 +26,8 @@ from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.photos.tensors import side_by_side
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_results import Audit, compare_all
+from cloakwork.workflows.defaults import AUDIT_METRICS
 
-# identity where there are faces, the embedded CLIP's likeness where there are none, and whether the
-# prompt was followed
-METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
 SHOWN = 4  # pictures of each prompt on a sheet
 
 
@@ -40,48 +38,46 @@ def audit(
     clean: Path | str | None = None,
     reference: Path | str | None = None,
     threat_models: Sequence[ThreatModel] = (),
-    metrics: Sequence[str] = METRICS,
+    metrics: Sequence[str] = AUDIT_METRICS,
     seeds: int = 1,
     device: str = "auto",
     store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
-    """Trains thieves on clean, noisy and protected photos alike and says, with intervals, what the
-    protection bought.
+    """Train attackers on clean, noisy and protected photos alike, and compare what they get.
 
     Args:
         protected: a folder of protected photos.
-        out: folder for the report: audit.json and a sheet for each photo set and thief.
+        out: folder for the report: audit.json and a sheet for each photo set and threat model.
         clean: folder of the originals; None takes those that the records beside the protected
             photos name.
         reference: further clean photos of the subject, to compare pictures with; None takes the
             originals.
         threat_models: attackers, what they know and have; none means DreamBooth on `tiny`.
         metrics: names of metrics.
-        seeds: how many of 0, 1, 2 ...; each trains every thief anew.
+        seeds: how many of 0, 1, 2 ...; each trains every attacker anew.
         device: where the models run.
         store: folder or fsspec URL of finished steps, to share between audits; None keeps them in
             `out`.
         progress: called with a label, steps done and their total.
 
     Raises:
-        UserError: photos that do not pair up, an output folder in theirs, unknown methods, no
-            thief.
+        UserError: photos that do not pair up, an output folder in theirs, unknown methods.
     """
     out = Path(out)
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     threat_models = threat_models or (default_threat_model(),)
-    found = compare_all(subjects, threat_models, metrics, seeds, workspace)
+    results = compare_all(subjects, threat_models, metrics, seeds, workspace)
     for threat, subject in product(threat_models, subjects):
         sheet(subject, threat, workspace, out / f"{_plain(subject.name)}-{_plain(threat.name)}.png")
-    write_json(out / "audit.json", report(found, subjects, threat_models, workspace))
-    return found
+    write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
+    return results
 
 
 def _plain(name: str) -> str:
-    """A name without what file names cannot hold everywhere."""
+    """Return a name without the characters that some file systems forbid."""
     return re.sub(r'[\s:/\\"*?<>|]+', "-", name)
 
 
@@ -91,13 +87,13 @@ def default_threat_model() -> ThreatModel:
 
 
 def report(
-    found: Audit,
+    results: Audit,
     subjects: Sequence[Subject],
     threat_models: Sequence[ThreatModel],
     workspace: Workspace,
 ) -> dict[str, Any]:
-    """The audit as plain data: what was found, and all that is needed to do it again."""
-    return asdict(found) | {
+    """Return the audit as plain data: its results, and all that is needed to do it again."""
+    return asdict(results) | {
         "thieves": [
             t.record() | {"weights": workspace.model(t.victim).weights} for t in threat_models
         ],
@@ -117,8 +113,9 @@ def report(
 
 
 def sheet(subject: Subject, threat: ThreatModel, workspace: Workspace, path: Path) -> None:
-    """A PNG of what the thief got with seed 0: a row for clean, noise and protected, the prompts'
-    first pictures side by side.
+    """Write a PNG of the attacker's pictures with seed 0.
+
+    It has a row for clean, noise and protected, with the prompts' first pictures side by side.
     """
     rows = []
     for arm in ARMS:

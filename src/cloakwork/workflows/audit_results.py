@@ -9,7 +9,7 @@ from itertools import product
 
 from cloakwork import specs
 from cloakwork.errors import UserError
-from cloakwork.evaluation import compute, intervals
+from cloakwork.evaluation import compute, statistics
 from cloakwork.evaluation.design import (
     ARMS,
     CLEAN,
@@ -25,21 +25,21 @@ from cloakwork.evaluation.design import (
     score_step,
     stealth_step,
 )
-from cloakwork.evaluation.intervals import Estimate, Scores
+from cloakwork.evaluation.statistics import Estimate, Scores
 from cloakwork.evaluation.steps import Workspace
 
 
 @dataclass(frozen=True)
 class AuditRow:
-    """One metric under one thief: the three arms, and what the protection changed against
-    either.
+    """One metric under one threat model: the three arms, and what the protection changed against
+    clean photos and against noise.
     """
 
     thief: str
     victim: str
     metric: str
     better: str
-    """which way the pictures are better for the thief: "higher", "lower" or "" """
+    """which way the pictures are better for the attacker: "higher", "lower" or "" """
     unit: str
     arms: dict[str, Estimate]
     against_clean: Estimate
@@ -52,12 +52,12 @@ class AuditRow:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found."""
+    """The results of an audit."""
 
     rows: list[AuditRow]
     stealth: dict[str, Estimate]
     sentences: list[str]
-    """what it means, in words; the honest ones included"""
+    """what the numbers show, and what they do not show"""
     subjects: list[str]
     seeds: int
 
@@ -69,7 +69,7 @@ def compare_all(
     seeds: int,
     workspace: Workspace,
 ) -> Audit:
-    """Trains every thief on every arm of every subject with every seed, scores, compares.
+    """Train every attacker on every arm, subject and seed, score the pictures and compare.
 
     Args:
         subjects: photo sets.
@@ -79,7 +79,7 @@ def compare_all(
         workspace: where the steps run; what its store holds is not computed again.
 
     Raises:
-        UserError: no subject, thief or seed.
+        UserError: no subject, threat model or seed.
     """
     if not subjects or not threat_models or seeds < 1:
         raise UserError(
@@ -99,14 +99,18 @@ def compare_all(
         for threat in threat_models
         for metric in metrics
     ]
-    found = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
-    return replace(found, sentences=list(conclusions(found)))
+    results = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
+    return replace(results, sentences=list(conclusions(results)))
 
 
 def scores(
     subjects: Sequence[Subject], threat: ThreatModel, metric: str, seeds: int, workspace: Workspace
 ) -> tuple[Mapping[str, Scores], str | None]:
-    """Of one thief's pictures by one metric: arm -> scores, and why some could not be scored."""
+    """Return one attacker's scores by one metric.
+
+    Returns:
+        Arm -> scores, and the reason why some are unscored, if some are.
+    """
     tables: dict[str, dict[str, dict[int, list[float]]]] = {arm: {} for arm in ARMS}
     reasons = []
     for subject, seed, arm in product(subjects, range(seeds), ARMS):
@@ -119,7 +123,7 @@ def scores(
 def _row(
     threat: ThreatModel, metric: str, tables: Mapping[str, Scores], reason: str | None
 ) -> AuditRow:
-    """One row of the audit's table."""
+    """Return one row of the audit's table."""
     module = specs.module("metrics", metric)
     return AuditRow(
         threat.name,
@@ -127,17 +131,18 @@ def _row(
         metric,
         module.METRIC.better,
         module.METRIC.unit,
-        {arm: intervals.estimate(table) for arm, table in tables.items()},
-        intervals.difference(tables[PROTECTED], tables[CLEAN]),
-        intervals.difference(tables[PROTECTED], tables[NOISE]),
-        intervals.difference(tables[NOISE], tables[CLEAN]),
+        {arm: statistics.estimate(table) for arm, table in tables.items()},
+        statistics.difference(tables[PROTECTED], tables[CLEAN]),
+        statistics.difference(tables[PROTECTED], tables[NOISE]),
+        statistics.difference(tables[NOISE], tables[CLEAN]),
         reason,
     )
 
 
 def _stealth(subjects: Sequence[Subject], workspace: Workspace) -> dict[str, Estimate]:
+    """Return how far the protected photos are from their originals, by metric."""
     return {
-        metric: intervals.estimate(
+        metric: statistics.estimate(
             {
                 s.name: {0: compute.score(stealth_step(s, metric), workspace).values}
                 for s in subjects
@@ -148,8 +153,9 @@ def _stealth(subjects: Sequence[Subject], workspace: Workspace) -> dict[str, Est
 
 
 def conclusions(found: Audit) -> Iterator[str]:
-    """The audit in words: what could not be measured, what each thief got, what that shows, and
-    what it does not.
+    """Yield the audit in sentences.
+
+    They name what could not be measured, what each attacker got, and what that does not show.
     """
     for reason in dict.fromkeys(row.reason for row in found.rows if row.reason):
         names = dict.fromkeys(row.metric for row in found.rows if row.reason == reason)
@@ -158,22 +164,25 @@ def conclusions(found: Audit) -> Iterator[str]:
         if row.metric == "match":
             yield _sentence(row)
     sets, seeds = len(found.subjects), found.seeds
-    if sets < intervals.FEWEST_SETS or seeds < 2:
-        yield f"Indicative only: {sets} photo set{'s' * (sets > 1)}, {seeds} seed{'s' * (seeds > 1)}."
-    victims = sorted({row.victim for row in found.rows})
-    yield f"Measured on {', '.join(victims)}. This says nothing about other models, attackers or editing."
+    if sets < statistics.FEWEST_SETS or seeds < 2:
+        counted = f"{sets} photo set{'s' * (sets > 1)}, {seeds} seed{'s' * (seeds > 1)}"
+        yield f"Indicative only: {counted}."
+    victims = ", ".join(sorted({row.victim for row in found.rows}))
+    yield (f"Measured on {victims}. This says nothing about other models, attackers or editing.")
 
 
 def _sentence(row: AuditRow) -> str:
+    """Return what the match rates of one threat model show."""
+    where = f"On {row.victim}, {row.thief}"
     clean, noise, protected = (row.arms[a] for a in ARMS)
     if math.isnan(clean.mean):
-        return f"On {row.victim}, {row.thief}: no face could be looked for, so the match rate is unscored."
+        return f"{where}: no face could be looked for, so the match rate is unscored."
     shown = (
-        f"match rate {clean.mean:.2f} clean, {noise.mean:.2f} noise, {protected.mean:.2f} protected "
-        f"[{protected.low:.2f}, {protected.high:.2f}]"
+        f"match rate {clean.mean:.2f} clean, {noise.mean:.2f} noise, "
+        f"{protected.mean:.2f} protected [{protected.low:.2f}, {protected.high:.2f}]"
     )
     if clean.mean < MIN_CLEAN_MATCH_RATE:
-        return f"On {row.victim}, {row.thief}: {shown}. Inconclusive: this attacker fails even on clean photos."
+        return f"{where}: {shown}. Inconclusive: this attacker fails even on clean photos."
     less = [
         name for name, d in ((CLEAN, row.against_clean), (NOISE, row.against_noise)) if d.high < 0
     ]
@@ -182,4 +191,4 @@ def _sentence(row: AuditRow) -> str:
         1: f"less than from {less[0] if less else ''} alone",
         0: "no less, as far as can be told",
     }[len(less)]
-    return f"On {row.victim}, {row.thief}: {shown}: {verdict}."
+    return f"{where}: {shown}: {verdict}."

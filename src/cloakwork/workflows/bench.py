@@ -31,7 +31,7 @@ def bench(
     engine: Engine = serial.serial,
     tell: StepProgress | None = None,
 ) -> Results:
-    """Runs what is missing of a grid, distrusts it, and writes the report.
+    """Run the missing steps of a grid, flag doubtful results, and write the report.
 
     Results depend on the number of torch's threads; with one, a machine's cores are used by as many
     processes on one store.
@@ -57,20 +57,18 @@ def bench(
     workspace = Workspace(store or out / ".cloakwork", device)
     outcome = engine(list(targets(grid)), workspace, tell)
     failures = outcome.reasons()
-    found = beside(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
-    write.write(found, out, grid=grid, workspace=workspace)
-    return found
+    results = beside(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
+    write.write(results, out, grid=grid, workspace=workspace)
+    return results
 
 
 def expect(grid: Grid, store: Path | str, device: str = "auto") -> list[Expected]:
-    """What a grid's steps are, how many are cached, and what the rest may take; computes
-    nothing.
-    """
+    """Return a grid's steps, how many are cached and what the rest may take; compute nothing."""
     return serial.expect(targets(grid), Workspace(store, device))
 
 
 def only(grid: Grid, names: Iterable[str]) -> Grid:
-    """A grid cut down to some of its tables; all where none is named.
+    """Return a grid cut down to some of its tables; all where none is named.
 
     Raises:
         UserError: no such table.

@@ -51,12 +51,19 @@ def count(
     clean: int = 0,
     progress: Progress | None = None,
 ) -> Counts:
-    """What `module.protect` would do to a set of `photos` photos with a config, against so many
-    surrogates and `clean` others.
+    """Count what `module.protect` would do with a config.
+
+    Args:
+        module: a protection.
+        config: its Config.
+        photos: photos in the set.
+        surrogates: models to protect against.
+        clean: unprotected photos that the protection may learn from.
+        progress: called with a label, steps done and their total.
     """
     counts = Counts()
     models = [_stub(counts, f"hollow {i}") for i in range(surrogates)]
-    some = [
+    images = [
         torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i))
         for i in range(photos + clean)
     ]
@@ -69,7 +76,7 @@ def count(
     try:
         with _no_cache():
             module.protect(
-                some[:photos], models, config, clean=some[photos:] or None, rng=rng, state=state
+                images[:photos], models, config, clean=images[photos:] or None, rng=rng, state=state
             )
     finally:
         hook.remove()
@@ -79,7 +86,7 @@ def count(
 
 @contextmanager
 def _no_cache() -> Iterator[None]:
-    """What a hollow model draws is kept nowhere."""
+    """Send what a hollow model would cache to a temporary folder."""
     before = os.environ.get("CLOAKWORK_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CLOAKWORK_CACHE"] = folder
@@ -92,7 +99,7 @@ def _no_cache() -> Iterator[None]:
 
 
 class _Autoencoder(nn.Module):
-    """Pooling and a repetition, with the interface of AutoencoderKL."""
+    """Pool and repeat, with the interface of AutoencoderKL."""
 
     def __init__(self, counts: Counts) -> None:
         super().__init__()
@@ -121,7 +128,7 @@ class _Autoencoder(nn.Module):
 
 
 class _Tokenizer:
-    """Every prompt is two tokens."""
+    """A tokenizer that makes two tokens of every prompt."""
 
     model_max_length = 2
 
@@ -133,7 +140,10 @@ class _Tokenizer:
 
 
 def _stub(counts: Counts, weights: str) -> LDM:
-    """`weights` tells it from others, which train surrogates of their own."""
+    """Return a hollow model that counts its calls.
+
+    `weights` tells it from others, which train surrogates of their own.
+    """
     from diffusers import DDPMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -174,4 +184,5 @@ def _stub(counts: Counts, weights: str) -> LDM:
 
 
 def _add(counts: Counts, name: str) -> None:
+    """Add one to a count."""
     setattr(counts, name, getattr(counts, name) + 1)

@@ -4,8 +4,8 @@ model carries it.
 Liu et al., "Rethinking and Defending Protective Perturbation in Personalized Diffusion Models",
 arXiv 2406.18944, explain protections by a shortcut: to CLIP a protected portrait is rather noise
 than a person, and a trainer learns this noise in place of the person. `inspect` asks the same of
-any photos and any CLIP, follows thieves along their training, and measures both halves of the model
-(see bottleneck.py).
+any photos and any CLIP, follows attackers along their training, and measures both halves of the
+model (see bottleneck.py).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from cloakwork.evaluation.design import (
     arms,
     attack_step,
 )
-from cloakwork.evaluation.intervals import Estimate, estimate
-from cloakwork.evaluation.pairing import find_subjects
+from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.statistics import Estimate, estimate
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.finetuning.cdl import NO_CDL
@@ -47,17 +47,11 @@ from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.specs import Method
 from cloakwork.state import Progress
 from cloakwork.types import Images, Photos
+from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
 
-TEXTS = ("a photo of a person", "a noisy photo of a person")
-SHARES = (
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-    0.8,
-)  # of the latents' spread, by which the denoiser's latents are moved
+# of the latents' spread, by which the denoiser's latents are moved
+SHARES = (0.05, 0.1, 0.2, 0.4, 0.8)
 CLEAN_PURIFIED, PURIFIED = "clean, purified", "protected, purified"
-METRICS = ("match", "clip_i", "clip_iqa")
 
 ArmEstimates = dict[str, Estimate]  # arm -> mean over photo sets and their photos
 
@@ -70,7 +64,7 @@ class Watched:
     """its purifiers are those of the inspection"""
     every: int
     """training steps between two looks"""
-    metrics: tuple[str, ...] = METRICS
+    metrics: tuple[str, ...] = INSPECT_METRICS
     """what its pictures are scored by"""
 
     def record(self) -> dict[str, Any]:
@@ -84,7 +78,10 @@ class Watched:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found. Arms: clean, noise, protected, and with purifiers both purified."""
+    """The results of an inspection.
+
+    Arms are clean, noise and protected; with purifiers, also both purified.
+    """
 
     texts: tuple[str, str]
     zero_shot: ArmEstimates
@@ -102,7 +99,7 @@ class Inspection:
     """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in
     `bottleneck.Erred`"""
     training: dict[str, dict[str, dict[int, Estimate]]]
-    """metric -> thief -> training steps -> score; empty where none was watched"""
+    """metric -> attacker -> training steps -> score; empty where none was watched"""
     sentences: list[str]
 
 
@@ -114,7 +111,7 @@ def inspect(
     purifiers: str | Sequence[Method | tuple[str, Any]] = (),
     clip: str = "tiny",
     texts: tuple[str, str] = TEXTS,
-    coders: Sequence[str] = ("tiny", "tiny-b"),
+    coders: Sequence[str] = AUTOENCODERS,
     victim: str = "tiny",
     denoiser: str = "tiny",
     watched: Watched | None = None,
@@ -124,8 +121,9 @@ def inspect(
     store: Path | str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
-    """Clean, noisy, protected and purified photos as CLIP, autoencoders, a denoiser and a thief in
-    training see them.
+    """Measure how CLIP, autoencoders, a denoiser and an attacker in training see photos.
+
+    The photos are clean, noisy, protected and, with purifiers, purified.
 
     Args:
         protected: a folder of protected photos.
@@ -139,7 +137,7 @@ def inspect(
         victim: the model at whose size photos are seen, and whose denoiser is attacked in the space
             of its latents.
         denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
-        watched: a thief in training, who doubles the time many times over; None: nobody.
+        watched: an attacker in training, which takes many times longer; None: no training.
         seed: decides everything random.
         device, dtype: where models run and what the victim's arithmetic is autocast to.
         store: folder or fsspec URL of finished steps; None keeps them in `out`.
@@ -147,7 +145,7 @@ def inspect(
 
     Raises:
         UserError: photos that do not pair up, an output folder in theirs, unknown models or
-            methods, a thief that does not train.
+            methods, an attacker that does not train.
     """
     out = Path(out)
     refuse_report_among_photos(out, protected, clean)
@@ -158,17 +156,17 @@ def inspect(
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
     kinds = {method.model_kind for method in chain}
-    how = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
-    sources = {s.name: _arms(s, chain, how) for s in subjects}
+    settings = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
+    sources = {s.name: _arms(s, chain, settings) for s in subjects}
     photos = {
         arm: {s: compute.photos(of[arm], workspace) for s, of in sources.items()}
         for arm in sources[subjects[0].name]
     }
     size = workspace.model(victim, dtype).size
     squares = {
-        arm: {s: preprocess(some, size) for s, some in of.items()} for arm, of in photos.items()
+        arm: {s: preprocess(images, size) for s, images in of.items()} for arm, of in photos.items()
     }
-    found = Inspection(
+    inspection = Inspection(
         texts,
         *_seen_by_clip(photos, eyes, texts),
         *_seen_by_halves(squares, halves),
@@ -176,10 +174,10 @@ def inspect(
         _along_training(subjects, watched, chain, seed, workspace) if watched else {},
         [],
     )
-    found = replace(found, sentences=_sentences(found, eyes, victim))
+    inspection = replace(inspection, sentences=_sentences(inspection, eyes, victim))
     write_json(
         out / "inspection.json",
-        asdict(found)
+        asdict(inspection)
         | {
             "clip": str(eyes),
             "autoencoders": {half.name: half.weights for half in halves},
@@ -195,33 +193,36 @@ def inspect(
             "surroundings": surroundings(workspace.torch_device),
         },
     )
-    draw(found, out)
-    return found
+    draw(inspection, out)
+    return inspection
 
 
 def _check(watched: Watched) -> None:
+    """Refuse an attacker, an interval or metrics with which no training can be watched."""
     attacker = watched.threat_model.attacker
     if not attacker.trains:
         raise UserError(
-            f"'{attacker.name}' does not train, so there is no training to watch; name a trainer."
+            f"'{attacker.name}' does not train, so there is no training to watch. Name a trainer."
         )
     if not 1 <= watched.every <= (most := attacker.config.steps):
         raise UserError(
-            f"The training has {most} steps and is looked at every {watched.every}; allowed are 1 to {most}."
+            f"The training has {most} steps and is looked at every {watched.every}. "
+            f"Allowed are 1 to {most}."
         )
     paired = [
         m for m in watched.metrics if registry.load("metrics", m).METRIC.reference == "originals"
     ]
     if paired or not watched.metrics:
         why = (
-            f"'{paired[0]}' compares with originals, which a thief's pictures have not"
+            f"'{paired[0]}' compares with originals, which an attacker's pictures do not have"
             if paired
             else "No metric was named"
         )
-        raise UserError(f"{why}; name metrics such as {', '.join(METRICS)}.")
+        raise UserError(f"{why}. Name metrics such as {', '.join(INSPECT_METRICS)}.")
 
 
 def _load_clip_or_say_why(name: str) -> Clip:
+    """Load a CLIP; raise UserError with the reason where that fails."""
     try:
         return load_clip(name)
     except Unscored as error:
@@ -229,23 +230,23 @@ def _load_clip_or_say_why(name: str) -> Clip:
 
 
 def _arms(
-    subject: Subject, purifiers: Sequence[Method], how: dict[str, Any]
+    subject: Subject, purifiers: Sequence[Method], settings: dict[str, Any]
 ) -> dict[str, Source | Step]:
-    """All that is looked at of one photo set."""
-    found = arms(subject, how["seed"])
+    """Return the photos of one photo set that are inspected, by arm."""
+    by_arm = arms(subject, settings["seed"])
     if purifiers:
-        found[CLEAN_PURIFIED] = steps.purify_steps(subject.clean, purifiers, **how)
-        found[PURIFIED] = steps.purify_steps(subject.protected, purifiers, **how)
-    return found
+        by_arm[CLEAN_PURIFIED] = steps.purify_steps(subject.clean, purifiers, **settings)
+        by_arm[PURIFIED] = steps.purify_steps(subject.protected, purifiers, **settings)
+    return by_arm
 
 
 def _seen_by_clip(
     photos: Mapping[str, Mapping[str, Photos]], eyes: Clip, texts: tuple[str, str]
 ) -> tuple[ArmEstimates, dict[str, list[list[float]]]]:
-    """Of each arm how likely the first text is, and its points in a plane."""
+    """Return for each arm how likely the first text is, and its points in a plane."""
     c = F.normalize(eyes.texts(texts), dim=-1)
     seen = {
-        arm: {s: F.normalize(eyes.pictures(some), dim=-1) for s, some in of.items()}
+        arm: {s: F.normalize(eyes.pictures(images), dim=-1) for s, images in of.items()}
         for arm, of in photos.items()
     }
     likely = {
@@ -267,7 +268,11 @@ def _seen_by_clip(
 def _seen_by_halves(
     squares: Mapping[str, Mapping[str, Images]], halves: Sequence[Autoencoder]
 ) -> tuple[ArmEstimates, dict[str, ArmEstimates], dict[str, ArmEstimates]]:
-    """How far pixels were moved, and for each autoencoder how far latents were, and the ratio."""
+    """Measure how far pixels and latents were moved.
+
+    Returns:
+        The pixels' shift; for each autoencoder the latents' shift, and the ratio of the two.
+    """
     pixels: ArmEstimates = {}
     latents: dict[str, ArmEstimates] = {}
     amplified: dict[str, ArmEstimates] = {}
@@ -277,19 +282,20 @@ def _seen_by_halves(
             s: bottleneck.encoder_shift(half, x, {arm: squares[arm][s] for arm in others})
             for s, x in squares[CLEAN].items()
         }
-        found = {arm: {s: moved[arm] for s, moved in of.items()} for arm in others}
-        pixels = _means(found, lambda m: m.pixels)
+        shifts = {arm: {s: moved[arm] for s, moved in of.items()} for arm in others}
+        pixels = _means(shifts, lambda m: m.pixels)
         latents[half.name], amplified[half.name] = (
-            _means(found, lambda m: m.latents),
-            _means(found, lambda m: m.amplified),
+            _means(shifts, lambda m: m.latents),
+            _means(shifts, lambda m: m.amplified),
         )
     return pixels, latents, amplified
 
 
 def _means(
-    found: Mapping[str, Mapping[str, EncoderShift]], what: Callable[[EncoderShift], list[float]]
+    shifts: Mapping[str, Mapping[str, EncoderShift]], values: Callable[[EncoderShift], list[float]]
 ) -> ArmEstimates:
-    return {arm: estimate({s: {0: what(m)} for s, m in of.items()}) for arm, of in found.items()}
+    """Return the mean of one of the shifts' values, by arm."""
+    return {arm: estimate({s: {0: values(m)} for s, m in of.items()}) for arm, of in shifts.items()}
 
 
 def _seen_by_denoiser(
@@ -300,28 +306,28 @@ def _seen_by_denoiser(
     text: str,
     seed: int,
 ) -> dict[str, dict[str, Estimate]]:
-    """Every arm's latents, and clean latents that were moved for the denoiser alone, met by the
-    same noises.
+    """Measure the denoiser on every arm's latents and on clean latents moved for it alone.
+
+    All of them meet the same noises.
     """
     ldm = workspace.model(victim, dtype)
-    c, asked = ldm.embed([text]), {}
+    c, shifts = ldm.embed([text]), {}
     for subject in squares[CLEAN]:
         with torch.no_grad():
             latents = {arm: ldm.encode(of[subject].to(ldm.device)) for arm, of in squares.items()}
         z = latents[CLEAN]
         for share in SHARES:
-            rng = torch.Generator().manual_seed(
-                seed + 1
-            )  # other noises than they are met under afterwards
+            # other noises than they are met under afterwards
+            rng = torch.Generator().manual_seed(seed + 1)
             latents[f"attacked by {share:g}"] = bottleneck.attack_denoiser(ldm, c, z, share, rng)
             latents[f"scattered by {share:g}"] = bottleneck.scatter(z, share, rng)
-        asked[subject] = bottleneck.denoiser_shift(
+        shifts[subject] = bottleneck.denoiser_shift(
             ldm, c, z, latents, torch.Generator().manual_seed(seed)
         )
-    labels = next(iter(asked.values()))
+    labels = next(iter(shifts.values()))
     return {
         label: {
-            f.name: estimate({s: {0: getattr(e[label], f.name)} for s, e in asked.items()})
+            f.name: estimate({s: {0: getattr(e[label], f.name)} for s, e in shifts.items()})
             for f in fields(bottleneck.DenoiserShift)
         }
         for label in labels
@@ -335,8 +341,9 @@ def _along_training(
     seed: int,
     workspace: Workspace,
 ) -> dict[str, dict[str, dict[int, Estimate]]]:
-    """Thieves of clean, of protected, of purified photos, and one who decouples the noise as
-    well.
+    """Score attackers along their training.
+
+    They train on clean, protected and purified photos; the last one also decouples the noise.
     """
     config = watched.threat_model.config
     sampling = replace(config.sampling, n=PREVIEW)
@@ -352,7 +359,7 @@ def _along_training(
         replace(decoupled, purifiers=purifiers),
         PROTECTED,
     )
-    found: dict[str, dict[str, dict[int, Estimate]]] = {m: {} for m in watched.metrics}
+    curves: dict[str, dict[str, dict[int, Estimate]]] = {m: {} for m in watched.metrics}
     for label, (threat, arm) in attackers.items():
         courses = {
             s.name: training_curve.measure_curve(
@@ -365,40 +372,42 @@ def _along_training(
             for s in subjects
         }
         for metric in watched.metrics:
-            found[metric][label] = training_curve.estimates(courses, metric)
-    return found
+            curves[metric][label] = training_curve.estimates(courses, metric)
+    return curves
 
 
 def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
-    """What it means, in words."""
-    said = ", ".join(f"{arm} {e.mean:.2f}" for arm, e in found.zero_shot.items())
+    """Return what the numbers mean, in words."""
+    likely = ", ".join(f"{arm} {e.mean:.2f}" for arm, e in found.zero_shot.items())
     sentences = [
-        f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' with this probability: {said}."
+        f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' with this probability: "
+        f"{likely}."
     ]
     for half, arms_found in found.amplified.items():
         ours, noise = arms_found[PROTECTED], arms_found[NOISE]
         sentences.append(
-            f"The encoder of {half} carries the protection {ours.mean:.1f} times as far as it is in the photo "
-            f"[{ours.low:.1f}, {ours.high:.1f}], random noise {noise.mean:.1f} times."
+            f"The encoder of {half} carries the protection {ours.mean:.1f} times as far "
+            f"as it is in the photo [{ours.low:.1f}, {ours.high:.1f}], "
+            f"random noise {noise.mean:.1f} times."
         )
-    clean, share = found.denoiser[CLEAN]["error"].mean, max(SHARES)
-    attacked, scattered = (
-        found.denoiser[f"{how} by {share:g}"]["error"].mean for how in ("attacked", "scattered")
-    )
+    share = max(SHARES)
+    labels = (CLEAN, PROTECTED, f"attacked by {share:g}", f"scattered by {share:g}")
+    clean, protected, attacked, scattered = (found.denoiser[x]["error"].mean for x in labels)
     sentences.append(
-        f"The denoiser of {victim}, attacked alone by {share:g} of the latents' spread, errs {attacked / clean:.1f} times as "
-        f"much as on clean latents ({scattered / clean:.1f} times if they are moved as far at random); "
-        f"on protected photos {found.denoiser[PROTECTED]['error'].mean / clean:.1f} times."
+        f"The denoiser of {victim}, attacked alone by {share:g} of the latents' spread, "
+        f"errs {attacked / clean:.1f} times as much as on clean latents "
+        f"({scattered / clean:.1f} times if they are moved as far at random). "
+        f"On protected photos it errs {protected / clean:.1f} times as much."
     )
     blank = [m for m, courses in found.training.items() if training_curve.unscored(courses)]
     sentences += [
         f"{m} scores nothing along the training; `cloakwork score` with it says why." for m in blank
     ]
-    return [*sentences, "None of this says what a thief gets; an audit does."]
+    return [*sentences, "None of this says what an attacker gets; an audit does."]
 
 
 def draw(found: Inspection, out: Path) -> None:
-    """The figures of an inspection; an arm has the same colour in all of them."""
+    """Draw the figures of an inspection; an arm has the same colour in all of them."""
     (seen, taken_for), order = found.texts, list(found.zero_shot)
     figures.dots(
         out / "zero-shot",
@@ -435,8 +444,8 @@ def draw(found: Inspection, out: Path) -> None:
         arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order
     }
     courses |= {
-        how: {s: found.denoiser[f"{how} by {s:g}"]["error"] for s in SHARES}
-        for how in ("attacked", "scattered")
+        manner: {s: found.denoiser[f"{manner} by {s:g}"]["error"] for s in SHARES}
+        for manner in ("attacked", "scattered")
     }
     figures.lines(
         out / "denoiser",
@@ -450,5 +459,5 @@ def draw(found: Inspection, out: Path) -> None:
             found.training,
             order=order,
             axis="training steps",
-            title="What the thief's pictures score, along its training",
+            title="What the attacker's pictures score, along its training",
         )

@@ -22,9 +22,9 @@ from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
-from cloakwork.photos.budget import apply_perturbation, working_copy
 from cloakwork.photos.photo import Photo, after_encoding, load_photo, save_photo
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.rounding import apply_perturbation, working_copy
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
@@ -40,9 +40,8 @@ from cloakwork.workflows.protect_job import (
 )
 from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json
 
-MOVES_BF16 = (
-    1e-5  # learning rate below which an update is lost when most weights are rounded to bf16
-)
+# learning rate below which an update is lost when most weights are rounded to bf16
+MOVES_BF16 = 1e-5
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
@@ -67,8 +66,9 @@ def protect(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> list[SetRecord]:
-    """Protects files, folders and globs of photos into the folder `out`; see README for the sets
-    they form.
+    """Protect files, folders and globs of photos into the folder `out`.
+
+    README says which photo sets they form.
 
     Args:
         photos: files, folders, globs.
@@ -127,7 +127,7 @@ def protect(
 
 
 def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None) -> SetRecord:
-    """One photo set from files to files."""
+    """Protect one photo set from files to files."""
     begun = time.monotonic()
     state = RunState(
         task.folder / f"state-{job.work_key(task.source)[:16]}.safetensors",
@@ -137,10 +137,10 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     deltas = _perturbations(job, task, state)
     # from here on, outputs that exist are this job's own
     write_json(task.folder / "saving.json", {"key": task.key})
-    rows, kept, thumbnails = [], [], []
+    rows, shares, thumbnails = [], [], []
     for (file, output), delta in zip(task.photos, deltas, strict=True):
         photo = load_photo(file)
-        kept.append(_save(job, photo, output, delta))
+        shares.append(_save(job, photo, output, delta))
         row, pair = _measure(photo, output)
         rows.append(row)
         thumbnails.append(pair)
@@ -155,7 +155,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         photos=rows,
         sheet=sheet,
         record=task.folder / "record.json",
-        notes=_losses(job, kept)
+        notes=_losses(job, shares)
         + _unchanged(job, rows)
         + _visible(job.config.budget)
         + _idle(job.config),
@@ -191,8 +191,10 @@ def _perturbations(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list
 
 
 def _save(job: ProtectJob, photo: Photo, output: Path, delta: Tensor) -> float | None:
-    """Writes one protected photo; None when the format is lossless, else the share of the
-    protection that it kept.
+    """Write one protected photo.
+
+    Returns:
+        The share of the protection that the file keeps; None when the format is lossless.
     """
     pixels = apply_perturbation(photo.pixels, delta, job.config.budget)
     save_photo(
@@ -216,8 +218,7 @@ def _save(job: ProtectJob, photo: Photo, output: Path, delta: Tensor) -> float |
 def _kept(
     model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor
 ) -> float:
-    """How much of the latents' way from clean to protected is left between the two after the same
-    lossy encoding.
+    """Return the share of the latents' way from clean to protected that a lossy encoding leaves.
 
     All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
     """
@@ -232,42 +233,52 @@ def _kept(
 
 
 def _losses(job: ProtectJob, shares: Sequence[float | None]) -> list[str]:
-    """What the user is told when the output format is not lossless."""
+    """Return the note on an output format that is not lossless."""
     lossy = [s for s in shares if s is not None]
     if not lossy:
         return []
-    note = f"{job.suffix[1:].upper()} is lossy: pixels may differ from the original by more than the budget. PNG loses nothing."
+    note = (
+        f"{job.suffix[1:].upper()} is lossy: pixels may differ from the original by more than the "
+        "budget. PNG loses nothing."
+    )
     if job.surrogates:
         share = 100 * sum(lossy) / len(lossy)
-        note += f" Measured again after encoding, {share:.0f} % of the latents' shift on {job.surrogates[0].name} is left."
+        note += (
+            f" Measured again after encoding, {share:.0f} % of the latents' shift on "
+            f"{job.surrogates[0].name} is left."
+        )
     return [note]
 
 
 def _unchanged(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
-    """Nobody is to take an unchanged photo for a protected one."""
+    """Return the note on unchanged photos, which are not to be taken for protected ones."""
     same = [r.name for r in rows if r.budget_used == 0]
     if not same or not job.surrogates or not job.config.budget:
         return []
     return [
-        f"NOT protected, since nothing changed: {', '.join(same)}; check the number of steps, the step and the dtype."
+        f"NOT protected, since nothing changed: {', '.join(same)}. "
+        "Check the number of steps, the step and the dtype."
     ]
 
 
 def _visible(budget: float) -> list[str]:
+    """Return the note on a budget that nobody can overlook."""
     if budget <= VISIBLE:
         return []
     return [
-        f"A budget of {budget:g} is plainly visible in the photos; usual are 4 to 16 (1/255 of the pixel range)."
+        f"A budget of {budget:g} is plainly visible in the photos. "
+        "Usual are 4 to 16 (1/255 of the pixel range)."
     ]
 
 
 def _idle(config: Any) -> list[str]:
-    """Surrogates that cannot learn."""
-    how = getattr(config, "training", config)
-    if getattr(how, "weights", "") != "bfloat16" or how.lr >= MOVES_BF16:
+    """Return the note on surrogates that cannot learn."""
+    training = getattr(config, "training", config)
+    if getattr(training, "weights", "") != "bfloat16" or training.lr >= MOVES_BF16:
         return []
     return [
-        f"At a learning rate of {how.lr:g} hardly a bf16 weight of a surrogate moves; keep weights in float32, or raise it."
+        f"At a learning rate of {training.lr:g} hardly a bf16 weight of a surrogate moves. "
+        "Keep weights in float32, or raise the learning rate."
     ]
 
 
@@ -297,7 +308,7 @@ def _measure(photo: Photo, output: Path) -> tuple[PhotoRecord, tuple[Tensor, Ten
 
 
 def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
-    """One contact sheet over many sets: the first photo of each."""
+    """Write one contact sheet over many sets: the first photo of each."""
     first = [r.photos[0] for r in results[:ROWS]]
     before, after = (
         [thumbnail(as_float(load_photo(f).pixels)) for f in files]
@@ -309,8 +320,9 @@ def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
 
 
 def _settings(job: ProtectJob) -> dict[str, Any]:
-    """Everything needed to do the same again; timings are kept apart, for they differ every
-    time.
+    """Return everything needed to do the same again.
+
+    Timings are kept apart, for they differ every time.
     """
     return {
         "version": job.method.version,

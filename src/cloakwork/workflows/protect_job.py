@@ -16,8 +16,8 @@ from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import hash_of
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
-from cloakwork.photos.budget import WORK_SIDE
 from cloakwork.photos.photo import check_quality, load_photo
+from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.specs import Method
 from cloakwork.workflows.records import read_result
@@ -38,6 +38,7 @@ class ProtectJob:
 
     @property
     def device(self) -> torch.device:
+        """The surrogates' device, or the CPU without any."""
         return self.surrogates[0].device if self.surrogates else torch.device("cpu")
 
     @property
@@ -103,10 +104,11 @@ def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> S
         return None
     if len(sets) > 1:
         raise UserError(
-            f"{len(sets)} photo sets were given with one folder of clean photos; protect one subject at a time."
+            f"{len(sets)} photo sets were given with one folder of clean photos. "
+            "Protect one subject at a time."
         )
-    found, _ = load_all(find_sets([clean], out), skip_bad=False)
-    return source(f for s in found for f in s.files)
+    clean_sets, _ = load_all(find_sets([clean], out), skip_bad=False)
+    return source(f for s in clean_sets for f in s.files)
 
 
 def task_of(job: ProtectJob, photos: PhotoSet, folder: Path) -> PhotoSetTask:
@@ -121,21 +123,19 @@ def task_of(job: ProtectJob, photos: PhotoSet, folder: Path) -> PhotoSetTask:
 
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:
-    """Existing outputs stop the job before it computes anything, unless this very job wrote
-    them.
-    """
-    there = [o for t in tasks if not _wrote(t) for _, o in t.photos if o.exists()]
-    if there:
+    """Refuse to overwrite existing outputs, unless this very job wrote them."""
+    existing = [o for t in tasks if not _wrote(t) for _, o in t.photos if o.exists()]
+    if existing:
         raise UserError(
             *[
                 f"{o} exists already; give --force to overwrite it, or another output folder."
-                for o in there
+                for o in existing
             ]
         )
 
 
 def _wrote(task: PhotoSetTask) -> bool:
-    """Whether the same job has finished this set before, or was stopped while it saved it."""
+    """Return whether the same job has finished this set before, or was stopped while saving it."""
     saving = task.folder / "saving.json"
     stopped = saving.is_file() and task.key in saving.read_text()
     return stopped or read_result(task.folder, task.key) is not None
@@ -144,7 +144,7 @@ def _wrote(task: PhotoSetTask) -> bool:
 def check_config(
     config: Any, quality: int = 95, surrogates: Sequence[str] | None = ("tiny",)
 ) -> None:
-    """Bounds that hold for every protection, all faults together.
+    """Check bounds that hold for every protection.
 
     Raises:
         UserError: one sentence a fault.
@@ -152,12 +152,13 @@ def check_config(
     faults = [*faults_of(check_quality, quality)]
     if not 0 <= config.budget <= 255:
         faults.append(
-            f"The budget {config.budget:g} is out of range; allowed are 0 to 255 (1/255 of the pixel range), usual are 4 to 16."
+            f"The budget {config.budget:g} is out of range; allowed are 0 to 255 "
+            "(1/255 of the pixel range), usual are 4 to 16."
         )
     elif 0 < config.budget < 1:
         faults.append(
-            f"The budget {config.budget:g} changes no pixel of an 8-bit file; budgets are in 1/255 of the pixel range, so the "
-            f"papers' .05 on [-1, 1] is 6.4 here."
+            f"The budget {config.budget:g} changes no pixel of an 8-bit file. "
+            "Budgets are in 1/255 of the pixel range. The papers' .05 on [-1, 1] is 6.4 here."
         )
     if surrogates is not None and not surrogates:
         faults.append("No surrogate was named; name a model to protect against, such as tiny.")

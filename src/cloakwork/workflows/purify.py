@@ -18,7 +18,7 @@ from torch import Tensor
 from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
-from cloakwork.evaluation.pairing import Original, originals
+from cloakwork.evaluation.photo_pairs import Original, originals
 from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
 from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json, write_tensors
 from cloakwork.metrics import lpips
@@ -134,7 +134,7 @@ class PurifyTask:
     key: str
 
     def draws(self, place: int) -> Path:
-        """The file of the generators' states after the photo at a place of the order."""
+        """Return the file of the generators' states after the photo at a place of the order."""
         return self.folder / "draws" / f"{place:04}.safetensors"
 
 
@@ -155,8 +155,7 @@ def purify(
     skip_bad: bool = False,
     progress: Progress | None = None,
 ) -> list[Purified]:
-    """Runs photos of any size through purifiers, one photo after the other, at the photos' own
-    size.
+    """Run photos of any size through purifiers, one after the other, at the photos' own size.
 
     Args:
         photos: a folder (subfolders are mirrored), a file or a pattern.
@@ -185,16 +184,16 @@ def purify(
     out = Path(out).expanduser().absolute()
     chosen = specs.purifiers(purifiers, model, denoiser)
     if not chosen:
-        raise UserError("No purifier was named; `cloakwork list purifiers` shows them.")
+        raise UserError("No purifier was named. `cloakwork list purifiers` shows them.")
     check_quality(quality)
     sets, skipped = load_all(find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, clean)
-    kept = {original.file.resolve() for original in known.values()}
-    if mine := [o for s in sets for o in s.outputs if o.resolve() in kept]:
+    protected = {original.file.resolve() for original in known.values()}
+    if overwritten := [o for s in sets for o in s.outputs if o.resolve() in protected]:
         raise UserError(
             *[
                 f"{o} is an original, which is never overwritten; choose another output folder."
-                for o in mine
+                for o in overwritten
             ]
         )
     kinds = {method.model_kind for method in chosen}
@@ -215,12 +214,12 @@ def purify(
     tasks = [_task(job, s, out / FOLDER / s.name, known) for s in sets]
     done = {} if force else {task.photos.name: _done(task) for task in tasks}
     wrote = {output for rows in done.values() for output in rows}
-    there = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
-    if there:
+    existing = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
+    if existing:
         raise UserError(
             *[
                 f"{o} exists already; give --force to overwrite it, or another output folder."
-                for o in there
+                for o in existing
             ]
         )
     total, rows = sum(len(s.files) for s in sets), []
@@ -232,8 +231,10 @@ def purify(
 
 
 def _check_sizes(job: PurifyJob, sets: Sequence[PhotoSet]) -> None:
-    """Raises UserError for every photo that is smaller than the largest window which one of the
-    purifiers puts on it.
+    """Refuse photos that are smaller than the largest window of the purifiers.
+
+    Raises:
+        UserError: one sentence a photo.
     """
     windowed = [
         method.model_kind for method in job.purifiers if getattr(method.module, "WINDOWS", False)
@@ -252,6 +253,7 @@ def _check_sizes(job: PurifyJob, sets: Sequence[PhotoSet]) -> None:
 
 
 def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:
+    """Report photos done, over all photo sets."""
     if progress:
         progress("purified", before + done, total)
 
@@ -316,8 +318,10 @@ def _restore(rngs: Sequence[torch.Generator], path: Path) -> bool:
 
 
 def _alike(known: Original | None, photo: Photo) -> Photo | None:
-    """The original, where it is known, what it was when the photo was made from it, and of the
-    photo's size.
+    """Load a photo's original.
+
+    Returns:
+        None where it is unknown, has changed since the photo was made from it, or differs in size.
     """
     original = load_photo(known.file) if known else None
     if known is None or original is None or known.changed(original.digest):
@@ -330,13 +334,13 @@ def _purify(
 ) -> Purified:
     """Purify one photo from file to file."""
     begun = time.monotonic()
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         pixels = job.purify(photo, rngs)
     save_photo(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
     notes = dict.fromkeys(
-        f"{photo.path.name}: {w.message}" for w in said if w.category is UserWarning
+        f"{photo.path.name}: {w.message}" for w in caught if w.category is UserWarning
     )
     return Purified(
         photo.path.name,
@@ -354,7 +358,10 @@ def _purify(
 
 
 def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
-    """The row with distances to the original, where that is known; what is in it already stays."""
+    """Return the row with distances to the original, where that is known.
+
+    Distances that the row has already stay as they are.
+    """
     if original is None or row.original == original.path:
         return row
     before, after = (_apart(x, original) for x in (photo, load_photo(row.output)))
@@ -362,7 +369,7 @@ def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
 
 
 def _apart(photo: Photo, original: Photo) -> float:
-    """LPIPS."""
+    """Return the LPIPS distance of a photo and its original."""
     return lpips.score(
         [as_float(photo.pixels)], [as_float(original.pixels)], None, lpips.Config()
     ).item()
@@ -370,14 +377,14 @@ def _apart(photo: Photo, original: Photo) -> float:
 
 def _done(task: PurifyTask) -> dict[Path, Purified]:
     """Return what the very same job has written already and is still as it was, by output."""
-    kept = read_json(task.folder / "purified.json")
-    if kept.get("key") != task.key:
+    record = read_json(task.folder / "purified.json")
+    if record.get("key") != task.key:
         return {}
     rows = [
         Purified(
             **r | {"output": Path(r["output"]), "original": r["original"] and Path(r["original"])}
         )
-        for r in kept["photos"]
+        for r in record["photos"]
     ]
     return {
         row.output: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256

@@ -48,17 +48,19 @@ class SetRecord:
 
 
 def result_json(result: SetRecord) -> dict[str, Any]:
-    """A result as it stands in the record; paths as text, numbers as they are."""
+    """Return the fields of a result that the record holds."""
     return {k: v for k, v in asdict(result).items() if k not in ("seconds", "fresh")}
 
 
 def read_result(folder: Path, key: str) -> SetRecord | None:
-    """What an earlier run of the very same job left in `folder`, if all its photos are still as
-    they were written.
+    """Return what an earlier run of the same job left in `folder`.
+
+    Returns:
+        None where there is none, or one of its photos has changed since.
     """
     path = folder / "record.json"
-    kept = read_json(path)
-    if kept.get("key") != key:
+    record = read_json(path)
+    if record.get("key") != key:
         return None
     photos = [
         PhotoRecord(
@@ -69,28 +71,26 @@ def read_result(folder: Path, key: str) -> SetRecord | None:
                 "psnr": p["psnr"] or math.inf,
             }
         )
-        for p in kept["photos"]
+        for p in record["photos"]
     ]
     if not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in photos):
         return None
     return SetRecord(
-        kept["name"],
-        Path(kept["out"]),
-        kept["protection"],
-        kept["surrogates"],
+        record["name"],
+        Path(record["out"]),
+        record["protection"],
+        record["surrogates"],
         photos,
         folder / "sheet.png",
         path,
-        kept["notes"],
+        record["notes"],
         seconds=0.0,
         fresh=False,
     )
 
 
 def written(out: Path) -> set[Path]:
-    """The protected photos in a folder that the records in it name, and that are still as they were
-    written.
-    """
+    """Return the protected photos that a folder's records name and that have not changed since."""
     rows = [
         row
         for path in (out / FOLDER).rglob("record.json")

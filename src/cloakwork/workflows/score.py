@@ -25,7 +25,7 @@ def score(
     prompt: str | None = None,
     out: Path | str | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Measures a folder of pictures.
+    """Measure a folder of pictures.
 
     Args:
         pictures: a folder; its subfolders count too.
@@ -48,14 +48,14 @@ def score(
         and Path(out).exists()
         and not {"pictures", "metrics"} <= read_json(Path(out)).keys()
     ):
-        raise UserError(f"{out} exists already and holds no scores; name another file.")
+        raise UserError(f"{out} exists already and holds no scores. Name another file.")
     chosen = list(metrics) or [
         specs.parse("metrics", name) for name, _ in registry.listing("metrics")
     ]
     files = [f for s in load_sets(pictures) for f in s.files]
     photos = [as_float(load_photo(f).pixels) for f in files]
     subject, originals, fault = _references(files, clean)
-    found = {}
+    results = {}
     for method in chosen:
         paired = method.module.METRIC.reference == "originals"
         if paired and fault and metrics:
@@ -64,7 +64,7 @@ def score(
         prompts = [prompt] * len(photos) if prompt else None
         measured = measure(method.name, photos, references, prompts, method.config)
         scored = [v for v in measured.values if not math.isnan(v)]
-        found[method.name] = {
+        results[method.name] = {
             "mean": sum(scored) / len(scored) if scored else None,
             "scored": len(scored),
             "n": len(measured.values),
@@ -74,26 +74,28 @@ def score(
             "values": measured.values,
         }
     if out:
-        write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": found})
-    return found
+        write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": results})
+    return results
 
 
 def _references(
     files: Sequence[Path], clean: Path | str | None
 ) -> tuple[Photos | None, Photos | None, str | None]:
-    """Clean photos of the subject; the same in the pictures' order where names and sizes pair up;
-    why they do not.
+    """Load clean photos of the subject.
+
+    Returns:
+        The photos; the same in the pictures' order, where names pair up; why they do not.
     """
     if clean is None:
         return None, None, None
-    found = [f for s in load_sets(clean) for f in s.files]
-    subject = [as_float(load_photo(f).pixels) for f in found]
-    by_stem = {f.stem.casefold(): photo for f, photo in zip(found, subject, strict=True)}
+    clean_files = [f for s in load_sets(clean) for f in s.files]
+    subject = [as_float(load_photo(f).pixels) for f in clean_files]
+    by_stem = {f.stem.casefold(): photo for f, photo in zip(clean_files, subject, strict=True)}
     lost = [f.name for f in files if f.stem.casefold() not in by_stem]
     if lost:
         return (
             subject,
             None,
-            f"{clean} has no original for {', '.join(lost)}; name originals and pictures alike.",
+            f"{clean} has no original for {', '.join(lost)}. Name originals and pictures alike.",
         )
     return subject, [by_stem[f.stem.casefold()] for f in files], None

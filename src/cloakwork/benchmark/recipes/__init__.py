@@ -22,30 +22,31 @@ Recipe = Callable[..., Grid]
 
 
 def find(names: Iterable[str]) -> dict[str, Recipe]:
-    """Recipes by name: those of this package, and anybody's as MODULE.FUNCTION.
+    """Return recipes by name: those of this package, and anybody's as MODULE.FUNCTION.
 
     Raises:
         UserError: unknown, no function, or two of the same name.
     """
     given = list(dict.fromkeys(names))
-    found: dict[str, Recipe] = {}
+    recipes: dict[str, Recipe] = {}
     for name in given:
         short = name.rpartition(".")[2]
-        if short in found or (short != name and short in _known()):
+        if short in recipes or (short != name and short in _known()):
             others = [
                 other for other in given if other.rpartition(".")[2] == short and other != name
             ] or ["one of this package's"]
             raise UserError(
-                f"Two recipes are called '{short}': {name} and {', '.join(others)}; call the function differently."
+                f"Two recipes are called '{short}': {name} and {', '.join(others)}. "
+                "Call the function differently."
             )
-        found[short] = _function(name)
-    return found
+        recipes[short] = _function(name)
+    return recipes
 
 
 def build(
     name: str, recipe: Recipe, data: Path | None = None, models: Mapping[str, str] | None = None
 ) -> Grid:
-    """A recipe's grid.
+    """Build a recipe's grid, and check it.
 
     Raises:
         UserError: the recipe raises, or gives no grid, or one that lacks something.
@@ -60,20 +61,24 @@ def build(
         at = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(at.filename).name}, line {at.lineno}"
         raise UserError(
-            f"The recipe '{name}' raised {type(error).__name__}: {error} ({where}); mend it, nothing was run."
+            f"The recipe '{name}' raised {type(error).__name__}: {error} ({where}). "
+            "Nothing was run. Correct the recipe."
         ) from error
     if not isinstance(grid, Grid):
         raise UserError(
-            f"The recipe '{name}' returned {type(grid).__name__}; it must return a cloakwork.benchmark.grids.Grid."
+            f"The recipe '{name}' returned {type(grid).__name__}. "
+            "It must return a cloakwork.benchmark.grids.Grid."
         )
     return check_grid(grid)
 
 
 def _known() -> list[str]:
+    """Return the names of this package's recipes."""
     return [name for name, _ in registry.listing("recipes")]
 
 
 def _function(name: str) -> Recipe:
+    """Import a recipe by its name, or by MODULE.FUNCTION."""
     if "." not in name:
         if name not in _known():
             raise registry.unknown(
@@ -85,9 +90,10 @@ def _function(name: str) -> Recipe:
         return getattr(importlib.import_module(f"cloakwork.benchmark.recipes.{name}"), name)
     place, _, function = name.rpartition(".")
     module = registry.find_module(place)
-    found: Recipe | None = getattr(module, function, None)
-    if not callable(found):
+    recipe: Recipe | None = getattr(module, function, None)
+    if not callable(recipe):
         raise UserError(
-            f"The module '{place}' has no function '{function}'; a recipe is a function that returns a Grid."
+            f"The module '{place}' has no function '{function}'. "
+            "A recipe is a function that returns a Grid."
         )
-    return found
+    return recipe

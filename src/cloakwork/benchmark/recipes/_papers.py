@@ -26,28 +26,31 @@ UPSCALER = "stabilityai/stable-diffusion-x4-upscaler"
 # to diffusers' format
 PIXELS = "lukasz-staniszewski/adm-imagenet-256x256-unconditional"
 # these are not on a hub in a form that is read here (CLIP's publisher has pickled weights alone):
-# name a folder with converted
-# weights, insightface's pack or the file in `models`; without them the metrics that ask for them
-# are unscored
+# name a folder with converted weights, insightface's pack or the file in `models`; without them the
+# metrics that ask for them are unscored
 CLIP = "openai/clip-vit-base-patch32"
 FACES, LIQE, CODEFORMER = "antelopev2", "LIQE", "CodeFormer"
-ARCFACE_PAIR = (
-    0.68  # cosine distance below which two photos show one person, as deepface has it for ArcFace
-)
+# cosine distance below which two photos show one person, as deepface has it for ArcFace
+ARCFACE_PAIR = 0.68
 
 SETS = ("VGGFace2", "CelebA-HQ")
 Name = Callable[[str], str]
 
 
 def names(models: Mapping[str, str]) -> Name:
-    """What to use for a model or instrument that a paper names: what `models` says, else the name
-    itself.
+    """Return what to use for a model or instrument that a paper names.
+
+    Args:
+        models: name -> what to use in its place; a name that is not in it stands for itself.
 
     Raises:
         UserError: one of the replacements has a character that separates settings from each other.
     """
+    # names stand in the texts of protections, purifiers and metrics, which are also their labels in
+    # results; a separator in a name would be read as one
     faults = [
-        f"'{given}' cannot stand for {name} here: it has one of : , + @ in it; give a path without them (a link will do)."
+        f"'{given}' cannot stand for {name}: it has one of : , + @ in it. "
+        "Give a path without them; a link will do."
         for name, given in models.items()
         if set(given) & set(":,+@")
     ]
@@ -59,7 +62,7 @@ def names(models: Mapping[str, str]) -> Name:
 def portraits(
     data: Path | None, most: int, *, compared: str = "", set_a: bool = True
 ) -> dict[str, tuple[Subject, ...]]:
-    """Photo sets of people: data set -> its first `most` people, by name.
+    """Return photo sets of people: data set -> its first `most` people, by name.
 
     Args:
         data: a folder with a folder for each person, holding set_A, set_B and perhaps set_C (as
@@ -75,17 +78,19 @@ def portraits(
     """
     if data is None:
         raise UserError(
-            "This recipe needs photos of people: name with --data a folder with a folder for each (set_A, set_B in it)."
+            "This recipe needs photos of people. Name a folder with --data. "
+            "It needs a folder for each person, with the folders set_A and set_B in it."
         )
     data = Path(data)
-    found = {name: data / name for name in SETS if (data / name).is_dir()} or {"": data}
+    folders = {name: data / name for name in SETS if (data / name).is_dir()} or {"": data}
     return {
-        name: tuple(_as_said(folder, s, compared, set_a) for s in people(folder)[:most])
-        for name, folder in found.items()
+        name: tuple(_with_sets(folder, s, compared, set_a) for s in people(folder)[:most])
+        for name, folder in folders.items()
     }
 
 
-def _as_said(folder: Path, subject: Subject, compared: str, set_a: bool) -> Subject:
+def _with_sets(folder: Path, subject: Subject, compared: str, set_a: bool) -> Subject:
+    """Return a person with set_A for the protector and another set to compare pictures with."""
     known = photo_files(folder / subject.name / "set_A") if set_a else []
     others = photo_files(folder / subject.name / compared) if compared else []
     return replace(
@@ -96,12 +101,16 @@ def _as_said(folder: Path, subject: Subject, compared: str, set_a: bool) -> Subj
 
 
 def titled(table: str, dataset: str) -> str:
-    """What a table is called, where there may be one for each data set."""
+    """Return a table's name, where there may be a table for each data set.
+
+    >>> titled("budgets", "VGGFace2"), titled("budgets", "")
+    ('budgets, VGGFace2', 'budgets')
+    """
     return f"{table}, {dataset}" if dataset else table
 
 
 def ims_vgg(name: Name) -> str:
-    """The metric with the embedder at hand; dlib has a limit of its own."""
+    """Return the metric with the embedder at hand; dlib has a limit of its own."""
     faces = name(FACES)
     return (
         "ims_vgg:embedder=dlib"

@@ -4,19 +4,17 @@ units.
 The file is a list of blocks, each a table of a paper or a part of one:
 
     recipe, table, dataset   where the numbers belong: a recipe's table; the data set, where there
-        are several
+                             are several
     paper, where             where they are from
     model                    what they were measured on
     provenance               where they were read, and how sure that is
     note                     how their circumstances differ from the recipe's
     columns                  what the paper calls a measure; `metric`, ours (null: there is none
-    here, and the column is kept for
-                             the record alone); our number = offset + scale * theirs (0 and 1 where
-                             they are left out)
-    rows                     protection as the recipe writes it, the thief's label ("" for the
-    protected photos themselves, before
-                             any thief), budget in 1/255, and the numbers, as printed (null: not
-                             known)
+                             here, and the column is kept for the record alone); our number =
+                             offset + scale * theirs (0 and 1 where they are left out)
+    rows                     protection as the recipe writes it, the attacker's label ("" for the
+                             protected photos themselves, before any attacker), budget in 1/255,
+                             and the numbers, as printed (null: not known)
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ class Entry:
     """"" where the paper has one alone"""
     protection: str
     thief: str
-    """"" for the protected photos themselves"""
+    """the attacker's label; "" for the protected photos themselves"""
     metric: str
     budget: float
     """1/255"""
@@ -51,38 +49,40 @@ class Entry:
 
 
 def reported(
-    recipe: str, table: str, protection: str, thief: str, metric: str
+    recipe: str, table: str, protection: str, attacker: str, metric: str
 ) -> tuple[Reported, ...]:
-    """What papers report for a cell; of all data sets that the paper has, where the table is not
-    called after one of them.
+    """Return what papers report for a cell.
+
+    Numbers are of all data sets that the paper has, where the table is not called after one.
 
     Args:
         recipe: name of the grid.
         table: its table's name.
         protection: as the recipe writes it. Which models stand behind an @ does not matter, but how
             many.
-        thief: its label; "" for how protected photos differ from their originals.
+        attacker: its label; "" for how protected photos differ from their originals.
         metric: with or without settings.
     """
-    wanted = recipe, _plain(protection), thief, metric.partition(":")[0]
+    wanted = recipe, _plain(protection), attacker, metric.partition(":")[0]
     return tuple(
         e.number for e in _cells().get(wanted, ()) if table in (e.table, f"{e.table}, {e.dataset}")
     )
 
 
 def beside(findings: Results) -> Results:
-    """The findings with what papers report beside every cell of theirs; those of other recipes as
-    they are.
+    """Return the findings with what papers report beside every cell of theirs.
+
+    Findings of other recipes stay as they are.
     """
 
-    def known(cell: Cell) -> Cell:
+    def with_reported(cell: Cell) -> Cell:
         return replace(
             cell,
             reported=reported(findings.name, cell.table, cell.protection, cell.thief, cell.metric),
         )
 
     tables = (
-        replace(table, cells=tuple(known(cell) for cell in table.cells))
+        replace(table, cells=tuple(with_reported(cell) for cell in table.cells))
         for table in findings.tables
     )
     return replace(findings, tables=tuple(tables))
@@ -90,7 +90,7 @@ def beside(findings: Results) -> Results:
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """All numbers that there is a metric for."""
+    """Return all numbers that there is a metric for."""
     return tuple(
         e for block in json.loads(FILE.read_text(encoding="utf-8")) for e in _entries(block)
     )
@@ -98,13 +98,15 @@ def entries() -> tuple[Entry, ...]:
 
 @cache
 def _cells() -> dict[tuple[str, str, str, str], list[Entry]]:
-    found: dict[tuple[str, str, str, str], list[Entry]] = {}
+    """Return the entries by recipe, protection without names of models, attacker and metric."""
+    cells: dict[tuple[str, str, str, str], list[Entry]] = {}
     for e in entries():
-        found.setdefault((e.recipe, _plain(e.protection), e.thief, e.metric), []).append(e)
-    return found
+        cells.setdefault((e.recipe, _plain(e.protection), e.thief, e.metric), []).append(e)
+    return cells
 
 
 def _entries(block: dict[str, Any]) -> list[Entry]:
+    """Return the entries of a block, in this package's units."""
     source = ", ".join(part for part in (block["paper"], block["where"], block["dataset"]) if part)
     note = " ".join(part for part in (block["note"], block["provenance"]) if part)
     return [
@@ -113,22 +115,33 @@ def _entries(block: dict[str, Any]) -> list[Entry]:
             block["table"],
             block["dataset"],
             protection,
-            thief,
+            attacker,
             column["metric"],
             budget,
-            Reported(_ours(value, column), f"{source} ({column['called']})", block["model"], note),
+            Reported(
+                _in_our_unit(value, column), f"{source} ({column['called']})", block["model"], note
+            ),
         )
-        for protection, thief, budget, values in block["rows"]
+        for protection, attacker, budget, values in block["rows"]
         for column, value in zip(block["columns"], values, strict=True)
         if column["metric"] and value is not None
     ]
 
 
-def _ours(value: float, column: dict[str, Any]) -> float:
+def _in_our_unit(value: float, column: dict[str, Any]) -> float:
+    """Convert a paper's number to this package's unit.
+
+    >>> _in_our_unit(0.33, {"offset": 1, "scale": -1})
+    0.67
+    """
     return round(column.get("offset", 0) + column.get("scale", 1) * value, 6)
 
 
 def _plain(protection: str) -> str:
-    """Without the names of models, which may be anybody's folders."""
+    """Return a protection without the names of its models, which may be the user's folders.
+
+    >>> _plain("aspl:paper@a+b"), _plain("aspl:paper")
+    ('aspl:paper@2', 'aspl:paper')
+    """
     word, at, models = protection.partition("@")
     return f"{word}@{models.count('+') + 1}" if at else word

@@ -4,13 +4,13 @@ weakens them.
 Van Le et al., "Anti-DreamBooth: Protecting users from personalized text-to-image synthesis", arXiv
 2303.15433, by its release (VinAIResearch/Anti-DreamBooth at c97e891): Stable Diffusion 2.1-base is
 surrogate and victim, 50 people a data set, the protector learns from set A and protects set B, the
-thief trains DreamBooth on B for 1000 steps and draws 16 pictures for each of two prompts. Budget
-.05 on [-1, 1] = 6.4/255.
+attacker trains DreamBooth on B for 1000 steps and draws 16 pictures for each of two prompts.
+Budget .05 on [-1, 1] = 6.4/255.
 
-Tables: protections (a thief for each prompt, as the paper has a column block for each), budgets,
-ensemble (noise of one model or of three, thieves with 2.1-base and 2.0-base), mismatch (another
-word than sks, another prompt), processed (JPEG, blur, Adverse Cleaner), uncontrolled (one to three
-of the thief's four photos are clean).
+Tables: protections (an attacker for each prompt, as the paper has a column block for each),
+budgets, ensemble (noise of one model or of three, attackers with 2.1-base and 2.0-base), mismatch
+(another word than sks, another prompt), processed (JPEG, blur, Adverse Cleaner), uncontrolled (one
+to three of the attacker's four photos are clean).
 
 What is not the paper's:
 - the budgets beside 6.4 are ours, half and twice of it: the paper's own could not be checked; so is
@@ -44,9 +44,8 @@ from cloakwork.benchmark.recipes._papers import (
 )
 from cloakwork.evaluation.design import Subject, ThreatModel
 
-Parts = tuple[
-    str, tuple[str, ...], tuple[ThreatModel, ...], str
-]  # of a table: title, protections, thieves, about
+# of a table: title, protections, threat models, about
+Parts = tuple[str, tuple[str, ...], tuple[ThreatModel, ...], str]
 PEOPLE, PICTURES, BUDGET = 50, 16, 6.4
 PHOTO, PORTRAIT = PROMPTS
 TRAINER = "dreambooth:paper"
@@ -61,31 +60,36 @@ TARGETED = "target=pattern"
 
 
 def paper_anti_dreambooth(data: Path | None, models: Mapping[str, str] = {}) -> Grid:
-    """The grid; `data` as `_papers.portraits` takes it, `models` says what to use instead of a
-    model that the paper names.
+    """Build the grid.
+
+    Args:
+        data: as `_papers.portraits` takes it.
+        models: what to use instead of a model that the paper names.
     """
     name = names(models)
-    found = portraits(data, PEOPLE).items()
+    people = portraits(data, PEOPLE).items()
     about = (
-        "Anti-DreamBooth, arXiv 2303.15433: DreamBooth's thief of people's photos. Pictures without a face, and faces unlike the "
-        "person, are what it is after. It says nothing of editors, nor of thieves who purify well."
+        "Anti-DreamBooth, arXiv 2303.15433: DreamBooth's thief of people's photos. Pictures "
+        "without a face, and faces unlike the person, are what it is after. It says nothing of "
+        "editors, nor of thieves who purify well."
     )
     return Grid(
         "paper_anti_dreambooth",
         about,
-        tuple(table for dataset, who in found for table in _tables(dataset, who, name)),
+        tuple(table for dataset, subjects in people for table in _tables(dataset, subjects, name)),
     )
 
 
 def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> Iterator[Table]:
+    """Yield the tables of a data set."""
     faces = name(FACES)
     metrics = (f"face_missing:embedder={faces}", f"identity:embedder={faces}", "brisque")
-    for title, protections, thieves, about in (*_main(name), *_adverse(name)):
+    for title, protections, threats, about in (*_main(name), *_adverse(name)):
         budget = None if title == "budgets" else BUDGET
         yield Table(
             titled(title, dataset),
             protections,
-            thieves,
+            threats,
             subjects,
             metrics,
             1,
@@ -96,6 +100,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> Iterator
 
 
 def _main(name: Name) -> tuple[Parts, ...]:
+    """Return the parts of the tables in which the protector's assumptions hold."""
     three = "+".join(name(m) for m in (SD14, SD15, SD21))
     forms = (
         "fsmg:paper",
@@ -107,10 +112,10 @@ def _main(name: Name) -> tuple[Parts, ...]:
     budgets = ("aspl:paper:budget=3.2,step=None", "aspl:paper", "aspl:paper:budget=12.8,step=None")
     of_one = (f"aspl:paper@{name(SD14)}", f"aspl:paper@{name(SD15)}", "aspl:paper")
     by_prompt = (
-        _thief("photo", name, prompts=(PHOTO,)),
-        _thief("dslr portrait", name, prompts=(PORTRAIT,)),
+        _threat("photo", name, prompts=(PHOTO,)),
+        _threat("dslr portrait", name, prompts=(PORTRAIT,)),
     )
-    by_model = (_thief("2.1-base", name), _thief("2.0-base", name, model=SD20))
+    by_model = (_threat("2.1-base", name), _threat("2.0-base", name, model=SD20))
     return (
         (
             "protections",
@@ -121,7 +126,7 @@ def _main(name: Name) -> tuple[Parts, ...]:
         (
             "budgets",
             budgets,
-            (_thief("DreamBooth", name),),
+            (_threat("DreamBooth", name),),
             "ASPL at half and twice its budget, a tenth of which is a step.",
         ),
         (
@@ -134,16 +139,18 @@ def _main(name: Name) -> tuple[Parts, ...]:
 
 
 def _adverse(name: Name) -> tuple[Parts, ...]:
+    """Return the parts of the tables in which they do not."""
     both = ("fsmg:paper", "aspl:paper")
     mismatched = (
-        _thief("as expected", name),
-        _thief("another word", name, trainer=f"{TRAINER}:token=t@t"),
-        _thief("another prompt", name, trainer=f"{TRAINER}:{MISMATCHED}"),
+        _threat("as expected", name),
+        _threat("another word", name, trainer=f"{TRAINER}:token=t@t"),
+        _threat("another prompt", name, trainer=f"{TRAINER}:{MISMATCHED}"),
     )
     processed = tuple(
-        _thief(label, name, prompts=(PHOTO,), purifiers=chain) for label, chain in PROCESSES.items()
+        _threat(label, name, prompts=(PHOTO,), purifiers=chain)
+        for label, chain in PROCESSES.items()
     )
-    shares = tuple(_thief(f"{n} of 4 clean", name, clean_share=n / 4) for n in range(4))
+    shares = tuple(_threat(f"{n} of 4 clean", name, clean_share=n / 4) for n in range(4))
     return (
         (
             "mismatch",
@@ -161,7 +168,7 @@ def _adverse(name: Name) -> tuple[Parts, ...]:
     )
 
 
-def _thief(
+def _threat(
     label: str,
     name: Name,
     *,
@@ -171,6 +178,7 @@ def _thief(
     purifiers: str = "",
     clean_share: float = 0.0,
 ) -> ThreatModel:
+    """Return an attacker of the paper; `label` is its name in tables."""
     victim = name(model)
     return threat_model(
         label,

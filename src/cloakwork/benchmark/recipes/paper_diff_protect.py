@@ -63,7 +63,7 @@ PROTECTIONS = (
 
 
 def paper_diff_protect(data: Path | None, models: Mapping[str, str] = {}) -> Grid:
-    """The grid.
+    """Build the grid.
 
     Args:
         data: as above.
@@ -79,35 +79,39 @@ def paper_diff_protect(data: Path | None, models: Mapping[str, str] = {}) -> Gri
     if data and (Path(data) / "inversion").is_dir():
         tables.append(_inversion(things(Path(data) / "inversion"), name))
     if not tables:
-        where = (
-            f"{data} has none of the folders"
+        given = (
+            f"{data} has none of the folders that this recipe needs."
             if data
-            else "No folder was named with --data; this recipe needs one with"
+            else "No folder was named with --data."
         )
         raise UserError(
-            f"{where} {', '.join(PROMPTS)} (pictures) or inversion (a folder for each photo set)."
+            f"{given} Name a folder with one or more of the folders {', '.join(PROMPTS)} "
+            "(pictures) or inversion (a folder for each photo set)."
         )
     about = (
-        "Diff-Protect, arXiv 2311.12832: editors of single pictures, and textual inversion. Unlikeness to the edit of the clean "
-        "picture is what a protection is after; whether the edit is a worse picture, only eyes can tell."
+        "Diff-Protect, arXiv 2311.12832: editors of single pictures, and textual inversion. "
+        "Unlikeness to the edit of the clean picture is what a protection is after; whether the "
+        "edit is a worse picture, only eyes can tell."
     )
     return Grid("paper_diff_protect", about, tuple(tables))
 
 
 def _each(folder: Path) -> tuple[Subject, ...]:
-    """Every picture of a folder is a photo set of its own."""
+    """Return every picture of a folder as a photo set of its own."""
     alone = [(f, source([f])) for f in photo_files(folder)[:MOST]]
     return tuple(Subject(f.name, photo, photo, 0, photo, noun="picture") for f, photo in alone)
 
 
 def _under(prompt: str) -> tuple[str, ...]:
-    """The protections, computed under a prompt."""
+    """Return the protections, computed under a prompt."""
+    # texts and not Methods: a protection's text is its label in results
     return tuple(f"{word}{',' if '=' in word else ':'}prompt={prompt}" for word in PROTECTIONS)
 
 
 def _sdedit(kind: str, subjects: tuple[Subject, ...], name: Name) -> Table:
+    """Return the table of SDEdit for a kind of pictures."""
     prompt = PROMPTS[kind]
-    thieves = tuple(
+    threats = tuple(
         threat_model(
             f"SDEdit {s:g}",
             f"sdedit:paper:strengths={s}",
@@ -120,7 +124,7 @@ def _sdedit(kind: str, subjects: tuple[Subject, ...], name: Name) -> Table:
     return Table(
         f"SDEdit, {kind}",
         _under(prompt),
-        thieves,
+        threats,
         subjects,
         _metrics(name),
         1,
@@ -131,16 +135,14 @@ def _sdedit(kind: str, subjects: tuple[Subject, ...], name: Name) -> Table:
 
 
 def _inpainting(subjects: tuple[Subject, ...], name: Name) -> Table:
+    """Return the table of inpainting."""
     painter = threat_model(
         "inpainting", "inpaint:paper", victim=name(INPAINTING), prompts=(PARTY,), dtype="float16"
     )
-    words, about = (
-        _under(PROMPTS["portrait"]),
-        f'The middle painted anew under "{PARTY}", by another model than the protector\'s.',
-    )
+    about = f'The middle painted anew under "{PARTY}", by another model than the protector\'s.'
     return Table(
         "inpainting, portrait",
-        words,
+        _under(PROMPTS["portrait"]),
         (painter,),
         subjects,
         _metrics(name),
@@ -152,6 +154,7 @@ def _inpainting(subjects: tuple[Subject, ...], name: Name) -> Table:
 
 
 def _inversion(subjects: tuple[Subject, ...], name: Name) -> Table:
+    """Return the table of textual inversion."""
     inverter = threat_model(
         "textual inversion",
         "textual_inversion:paper",
@@ -175,4 +178,5 @@ def _inversion(subjects: tuple[Subject, ...], name: Name) -> Table:
 
 
 def _metrics(name: Name) -> tuple[str, ...]:
+    """Return the metrics of edits, with the models at hand."""
     return ("lpips", "ssim", "l2", f"clip_i:clip={name(CLIP)}")

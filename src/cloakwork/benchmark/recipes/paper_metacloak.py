@@ -4,9 +4,9 @@ that transforms too.
 Liu et al., "MetaCloak: Preventing Unauthorized Subject-driven Text-to-image Diffusion-based
 Synthesis via Meta-learning", arXiv 2311.13127, by its project page and release
 (liuyixin-louis/MetaCloak at 67bcf70): Stable Diffusion 2.1-base is surrogate and victim, the budget
-11/255; the thief trains DreamBooth for 1000 steps of 1 + 1 pictures, either as it is ("standard")
-or with blurs and flips of the photos ("transformed"), and draws 16 pictures for each of two
-prompts; numbers are means over all.
+11/255; the attacker trains DreamBooth for 1000 steps of 1 + 1 pictures, either as it is
+("standard") or with blurs and flips of the photos ("transformed"), and draws 16 pictures for each
+of two prompts; numbers are means over all.
 
 Tables: protections (the paper's Table 1, transformed, and the same under standard training),
 purification (its Table 4: JPEG 75, super-resolution, total variation, under both trainings),
@@ -36,7 +36,6 @@ What is not the papers':
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from cloakwork.benchmark.grids import PROMPTS, Grid, Table, threat_model
@@ -75,23 +74,27 @@ BENCH_PROMPTS = ("a photo of sks person", "a dslr photo of sks person")
 
 
 def paper_metacloak(data: Path | None, models: Mapping[str, str] = {}) -> Grid:
-    """The grid; `data` as `_papers.portraits` takes it, `models` says what to use instead of a
-    model that the paper names.
+    """Build the grid.
+
+    Args:
+        data: as `_papers.portraits` takes it.
+        models: what to use instead of a model that the paper names.
     """
     name = names(models)
-    found = portraits(data, PEOPLE, compared="set_C", set_a=False).items()
+    people = portraits(data, PEOPLE, compared="set_C", set_a=False).items()
     about = (
-        "MetaCloak, arXiv 2311.13127: DreamBooth's thief of people's photos, whose trainer may blur and flip them, which it is "
-        "said to survive. It says nothing of editors."
+        "MetaCloak, arXiv 2311.13127: DreamBooth's thief of people's photos, whose trainer may "
+        "blur and flip them, which it is said to survive. It says nothing of editors."
     )
     return Grid(
         "paper_metacloak",
         about,
-        tuple(table for dataset, who in found for table in _tables(dataset, who, name)),
+        tuple(table for dataset, subjects in people for table in _tables(dataset, subjects, name)),
     )
 
 
 def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Table, ...]:
+    """Return the tables of a data set."""
     three = "+".join(name(m) for m in (SD14, SD15, SD21))
     others = (
         "aspl:paper",
@@ -102,22 +105,23 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
         "photoguard:paper",
     )
     ours = ("metacloak:paper", "metacloak:release")
-    trained = (_thief("standard", name), _thief("transformed", name, TRANSFORMED))
+    trained = (_threat("standard", name), _threat("transformed", name, TRANSFORMED))
+    # texts and not Methods: a protection's text is its label in results and in reported.json
     radii = tuple(
         f"{word}{',' if '=' in word else ':'}budget={r},step=None"
         for r in RADII
         for word in BENCHED
     )
-    benched = _thief("standard", name, prompts=BENCH_PROMPTS)
+    benched = _threat("standard", name, prompts=BENCH_PROMPTS)
     elsewhere = tuple(
-        _thief(v, name, TRANSFORMED, model=m)
-        for v, m in (("2.1-base", SD21), ("1.5", SD15), ("1.4", SD14))
+        _threat(label, name, TRANSFORMED, model=model)
+        for label, model in (("2.1-base", SD21), ("1.5", SD15), ("1.4", SD14))
     )
     return tuple(
         Table(
             titled(title, dataset),
             protections,
-            thieves,
+            threats,
             subjects,
             _metrics(name),
             1,
@@ -125,7 +129,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
             (name(SD21),),
             about=about,
         )
-        for title, protections, thieves, budget, about in (
+        for title, protections, threats, budget, about in (
             (
                 "protections",
                 (*others, *ours),
@@ -159,6 +163,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
 
 
 def _metrics(name: Name) -> tuple[str, ...]:
+    """Return the metrics, with the models at hand."""
     faces, clip, liqe = name(FACES), name(CLIP), name(LIQE)
     return (
         f"subject_detection:embedder={faces}",
@@ -171,17 +176,18 @@ def _metrics(name: Name) -> tuple[str, ...]:
 
 
 def _purifying(name: Name) -> tuple[ThreatModel, ...]:
+    """Return the attackers who purify, under both trainings."""
     larger = f"codesr:paper:upscaler={name(UPSCALER)}"
     chains = {"": "", " + SR": larger, " + TVM": f"tvm+{larger}", " + JPEG 75": "jpeg:quality=75"}
     trainings = {"standard": CENTRE, "transformed": TRANSFORMED}
     return tuple(
-        _thief(f"{how}{what}", name, loader, purifiers=chain)
-        for how, loader in trainings.items()
-        for what, chain in chains.items()
+        _threat(f"{training}{purifier}", name, loader, purifiers=chain)
+        for training, loader in trainings.items()
+        for purifier, chain in chains.items()
     )
 
 
-def _thief(
+def _threat(
     label: str,
     name: Name,
     loader: Preprocessing = CENTRE,
@@ -190,7 +196,8 @@ def _thief(
     prompts: tuple[str, ...] = PROMPTS,
     purifiers: str = "",
 ) -> ThreatModel:
-    found = threat_model(
+    """Return an attacker of the paper; `label` is its name in tables."""
+    threat = threat_model(
         label, TRAINER, victim=name(model), purifiers=purifiers, prompts=prompts, pictures=PICTURES
     )
-    return replace(found, config=replace(found.config, loader=loader))
+    return threat.with_config(loader=loader)

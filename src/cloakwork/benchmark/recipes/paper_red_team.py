@@ -16,10 +16,10 @@ What is not the paper's:
   half LIQE's quality brought to [-1, 1] and half CLIP-IQAC. Here their parts stand for themselves
   (`identity`, `ims_vgg` by antelopev2 too, `liqe_quality`, `clip_iqac`), so that the paper's
   numbers, kept in reported.json as IMS, Q and Avg, have no cell;
-- DDSPure is not here; LatentDiffPure takes the thief's model (theirs: 1.4); TVM works at the
+- DDSPure is not here; LatentDiffPure takes the attacker's model (theirs: 1.4); TVM works at the
   photo's own size, without super-resolution after it; the diffusion purifiers get pictures in the
   range they were trained on (theirs do not);
-- the thief's words at sampling and the negative prompt come with CDL only (the release adds the
+- the attacker's words at sampling and the negative prompt come with CDL only (the release adds the
   former always);
 - which four of the eight photos are learned is not said: set_B here, and pictures are compared with
   set_C, where there is one; surrogates learn from the photos themselves;
@@ -70,23 +70,27 @@ DIFFUSING = {
 
 
 def paper_red_team(data: Path | None, models: Mapping[str, str] = {}) -> Grid:
-    """The grid; `data` as `_papers.portraits` takes it, `models` says what to use instead of a
-    model that the paper names.
+    """Build the grid.
+
+    Args:
+        data: as `_papers.portraits` takes it.
+        models: what to use instead of a model that the paper names.
     """
     name = names(models)
-    found = portraits(data, PEOPLE, compared="set_C", set_a=False).items()
+    people = portraits(data, PEOPLE, compared="set_C", set_a=False).items()
     about = (
-        "CodeSR and CDL, arXiv 2406.18944: a thief who cleans photos before learning them, and has a name for the noise that is "
-        "left. Four people: indicative only, as in the paper."
+        "CodeSR and CDL, arXiv 2406.18944: a thief who cleans photos before learning them, and "
+        "has a name for the noise that is left. Four people: indicative only, as in the paper."
     )
     return Grid(
         "paper_red_team",
         about,
-        tuple(table for dataset, who in found for table in _tables(dataset, who, name)),
+        tuple(table for dataset, subjects in people for table in _tables(dataset, subjects, name)),
     )
 
 
 def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Table, ...]:
+    """Return the tables of a data set."""
     three = "+".join(name(m) for m in (SD14, SD15, SD21))
     seven = (
         "fsmg:paper",
@@ -105,16 +109,16 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
     )
     purifiers = {"nothing": "", **SIMPLE, **DIFFUSING, "CodeSR": _codesr(name)}
     plain = tuple(
-        _thief(label, name, chain) for label, chain in purifiers.items() if label != "CodeSR"
+        _threat(label, name, chain) for label, chain in purifiers.items() if label != "CodeSR"
     )
     decoupled = tuple(
-        _thief(f"{label} + CDL", name, chain, FULL_CDL) for label, chain in purifiers.items()
+        _threat(f"{label} + CDL", name, chain, FULL_CDL) for label, chain in purifiers.items()
     )
     return tuple(
         Table(
             titled(title, dataset),
             protections,
-            thieves,
+            threats,
             subjects,
             metrics,
             1,
@@ -122,7 +126,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
             (name(SD21),),
             about=about,
         )
-        for title, protections, thieves, budget, about in (
+        for title, protections, threats, budget, about in (
             (
                 "purifiers",
                 seven,
@@ -156,34 +160,38 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
 
 
 def _ablation(name: Name) -> tuple[ThreatModel, ...]:
+    """Return the attackers with parts of CodeSR and of CDL."""
     whole, enlarged = _codesr(name), f"codesr:paper:upscaler={name(UPSCALER)}"
     return (
-        _thief("nothing", name),
-        _thief("CDL", name, cdl=FULL_CDL),
-        _thief("SR", name, enlarged),
-        _thief("SR + CDL", name, enlarged, FULL_CDL),
-        _thief("CodeFormer + SR", name, whole),
-        _thief("CodeFormer + SR + CDL", name, whole, FULL_CDL),
-        _thief("CDL, training only", name, cdl=CDL(train=True)),
-        _thief("CDL, words at sampling only", name, cdl=CDL(suffix=True)),
-        _thief("CDL, negative prompt only", name, cdl=CDL(negative=True)),
+        _threat("nothing", name),
+        _threat("CDL", name, cdl=FULL_CDL),
+        _threat("SR", name, enlarged),
+        _threat("SR + CDL", name, enlarged, FULL_CDL),
+        _threat("CodeFormer + SR", name, whole),
+        _threat("CodeFormer + SR + CDL", name, whole, FULL_CDL),
+        _threat("CDL, training only", name, cdl=CDL(train=True)),
+        _threat("CDL, words at sampling only", name, cdl=CDL(suffix=True)),
+        _threat("CDL, negative prompt only", name, cdl=CDL(negative=True)),
     )
 
 
 def _adaptive(name: Name) -> tuple[ThreatModel, ...]:
+    """Return the attackers that the adaptive protection meets."""
     return (
-        _thief("nothing", name),
-        _thief("CodeSR", name, _codesr(name)),
-        _thief("CodeSR + CDL", name, _codesr(name), FULL_CDL),
+        _threat("nothing", name),
+        _threat("CodeSR", name, _codesr(name)),
+        _threat("CodeSR + CDL", name, _codesr(name), FULL_CDL),
     )
 
 
 def _codesr(name: Name) -> str:
+    """Return CodeSR's spec, with the models at hand."""
     return f"codesr:paper:upscaler={name(UPSCALER)},codeformer={name(CODEFORMER)}"
 
 
-def _thief(label: str, name: Name, purifiers: str = "", cdl: CDL = PLAIN) -> ThreatModel:
-    found = threat_model(
+def _threat(label: str, name: Name, purifiers: str = "", cdl: CDL = PLAIN) -> ThreatModel:
+    """Return an attacker of the paper; `label` is its name in tables."""
+    threat = threat_model(
         label, TRAINER, victim=name(SD21), purifiers=purifiers, prompts=PROMPTS, pictures=PICTURES
     )
-    return replace(found, config=replace(found.config, cdl=cdl), denoiser=name(PIXELS))
+    return replace(threat.with_config(cdl=cdl), denoiser=name(PIXELS))

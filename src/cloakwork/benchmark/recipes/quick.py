@@ -2,7 +2,7 @@
 nothing.
 
 Two protections and the controls, on two sample photos (or the first two of the photo sets in
-`data`), against a DreamBooth thief of sixty steps, the same after JPEG, and SDEdit; and a
+`data`), against a DreamBooth attacker of sixty steps, the same after JPEG, and SDEdit; and a
 protection with a budget of 0, which must change nothing.
 """
 
@@ -19,12 +19,12 @@ LEAN = "dreambooth:tiny:steps=60,class_images=8"
 
 
 def quick(data: Path | None) -> Grid:
-    """The grid; `data` as `grids.sets` takes it."""
+    """Build the grid; `data` as `grids.sets` takes it."""
     subjects = (
         sets(data)[:2] if data else (_sample("chelsea.png", "cat"), _sample("coffee.png", "cup"))
     )
     photo = ("a photo of sks person",)
-    thieves = (
+    threats = (
         threat_model("DreamBooth", LEAN, prompts=photo, pictures=4),
         threat_model("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
     )
@@ -34,12 +34,13 @@ def quick(data: Path | None) -> Grid:
     protections = ("photoguard", "pid")
     return Grid(
         "quick",
-        "A smoke grid: that everything runs, and how a report looks. Two photo sets, lean thieves: its numbers say nothing.",
+        "A smoke grid: that everything runs, and how a report looks. Two photo sets, lean thieves: "
+        "its numbers say nothing.",
         (
             Table(
                 "Thieves",
                 protections,
-                thieves,
+                threats,
                 subjects,
                 THINGS,
                 about="Likeness to the photos, and to the prompt.",
@@ -55,7 +56,7 @@ def quick(data: Path | None) -> Grid:
             Table(
                 "Budget 0",
                 ("photoguard",),
-                thieves[:1],
+                threats[:1],
                 subjects,
                 THINGS,
                 budget=0,
@@ -66,5 +67,6 @@ def quick(data: Path | None) -> Grid:
 
 
 def _sample(name: str, noun: str) -> Subject:
+    """Return a photo set of one sample photo."""
     photos = source([SAMPLE_PHOTOS / name])
     return Subject(noun, photos, photos, 0, photos, noun)

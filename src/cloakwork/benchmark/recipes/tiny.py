@@ -33,24 +33,26 @@ EVERY = (
     "sds:tiny-plus",
 )
 # MetaCloak's released loop at a tenth of its schedule (and with four pictures of the person and
-# four of the class a step, where
-# the release has one and one): surrogates that stay as they are; that move as little as the
-# released ones do, by their rate and
-# their bf16 weights; that learn at the rate of the plain thief
+# four of the class a step, where the release has one and one): surrogates that stay as they are;
+# that move as little as the released ones do, by their rate and their bf16 weights; that learn at
+# the rate of the plain attacker. Protections are texts here and not `Method`s, since the text is
+# also the label that results know a protection by.
 FROZEN = tuple(
-    f"metacloak:tiny-release:training.batch=4,training.{how}"
-    for how in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
+    f"metacloak:tiny-release:training.batch=4,training.{rate}"
+    for rate in ("lr=0", "lr=5e-7,training.weights=bfloat16", "lr=3e-4")
 )
 # the release's whole schedule, a picture of the person and one of the class a step
-RELEASED = "metacloak:tiny-release:interval=200,surrogate_steps=1000,class_images=200,training.lr=5e-7,training.weights=bfloat16"
+RELEASED = (
+    "metacloak:tiny-release:interval=200,surrogate_steps=1000,class_images=200,"
+    "training.lr=5e-7,training.weights=bfloat16"
+)
 OURS = "cloakwork"
 BEST = (OURS, "pid", "simac", "fsmg")
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
 ATTACKED = ("fsmg", "aspl", "aspl@tiny+tiny-b", "metacloak", "advdm", "photoguard", "glaze", OURS)
 # the red team's photos are as large as the model's own pictures, as in the papers, whose purifiers
-# see 512 of 512 px: what is
-# done to larger ones mostly goes when they are made small for the thief, purification and
-# perturbation alike
+# see 512 of 512 px: what is done to larger ones mostly goes when they are made small for the
+# attacker, purification and perturbation alike
 SIDE = 128
 DIFFUSION = "gridpure"  # the purifier that stands for those by diffusion
 MAIN = ("", "jpeg", "codesr", DIFFUSION)  # what every protection is tried against
@@ -77,9 +79,8 @@ ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
 SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
 EDITS = ("a photo of a person", "a photo of a sunflower")
 
-# the red team's thief: of clean photos .86 of its pictures match (six people, 16 pictures each; the
-# plain one's .91), for 33 CPU
-# seconds in place of 55; with half its learning rate .73
+# the red team's attacker: of clean photos .86 of its pictures match (six people, 16 pictures each;
+# the plain one's .91), for 33 CPU seconds in place of 55; with half its learning rate .73
 LEAN = "dreambooth:tiny:steps=150,lr=0.001,final_lr=0.05"
 CDL = ("train", "suffix", "negative")
 
@@ -90,26 +91,28 @@ THREE = (PLAIN, TRANSFORMED, JPEG)
 
 
 def tiny(data: Path | None) -> Grid:
-    """The grid.
+    """Build the grid.
 
     Raises:
         UserError: no data, or not as described above.
     """
     if data is None:
         raise UserError(
-            "The recipe 'tiny' needs photo sets: name with --data a folder that holds the folders identities and subjects."
+            "The recipe 'tiny' needs photo sets. "
+            "Name a folder with --data that holds the folders identities and subjects."
         )
     return Grid(
         "tiny",
-        "Protections and purifiers on tiny, a model of a few million weights at 128 x 128 pixels. None of it says anything about "
-        "Stable Diffusion.",
+        "Protections and purifiers on tiny, a model of a few million weights at 128 x 128 pixels. "
+        "None of it says anything about Stable Diffusion.",
         (*_protections(data), *_red_team(data)),
     )
 
 
 def _protections(data: Path) -> tuple[Table, ...]:
-    who = people(data / "identities")
-    few = who[:3]
+    """Return the tables of protections."""
+    everybody = people(data / "identities")
+    few = everybody[:3]
     mismatch = (
         PLAIN,
         threat_model("other victim", victim="tiny-b"),
@@ -119,7 +122,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
         threat_model("three quarters clean", clean_share=0.75),
         threat_model("service", "lora:service", victim="tiny-b"),
     )
-    asked = (threat_model("lean", LEAN), TRANSFORMED)
+    threats = (threat_model("lean", LEAN), TRANSFORMED)
     others = (threat_model("LoRA", "lora"), threat_model("textual inversion", "textual_inversion"))
     edits = (
         *(
@@ -129,28 +132,28 @@ def _protections(data: Path) -> tuple[Table, ...]:
         threat_model("inpainting", "inpaint:tiny:strengths=1.0", prompts=EDITS),
     )
     return (
-        Table("methods", (*EVERY, OURS), (TRANSFORMED,), who, rival=OURS),
-        Table("first", ("photoguard", "aspl"), THREE[:2], who, seeds=2),
-        Table("best", BEST, THREE, who, seeds=2, rival=OURS),
-        Table("small budget", BEST, THREE, who, budget=6.4, rival=OURS),
-        Table("mismatch", ("aspl", OURS), mismatch, who, rival=OURS),
-        Table("edits", (*EVERY, OURS), edits, who, ("lpips", "ssim")),
-        Table("other attackers", BEST, others, who, rival=OURS),
+        Table("methods", (*EVERY, OURS), (TRANSFORMED,), everybody, rival=OURS),
+        Table("first", ("photoguard", "aspl"), THREE[:2], everybody, seeds=2),
+        Table("best", BEST, THREE, everybody, seeds=2, rival=OURS),
+        Table("small budget", BEST, THREE, everybody, budget=6.4, rival=OURS),
+        Table("mismatch", ("aspl", OURS), mismatch, everybody, rival=OURS),
+        Table("edits", (*EVERY, OURS), edits, everybody, ("lpips", "ssim")),
+        Table("other attackers", BEST, others, everybody, rival=OURS),
         Table("things", BEST, (PLAIN,), things(data / "subjects", SUBJECTS), THINGS, rival=OURS),
-        # at 11 so many PGD steps leave a lean thief nothing, whatever the surrogates do, and at 4
-        # everything
-        Table("frozen", FROZEN, asked, few, budget=6.4, dtype="bfloat16", rival=FROZEN[0]),
+        # at 11 so many PGD steps leave a lean attacker nothing, whatever the surrogates do, and at
+        # 4 everything
+        Table("frozen", FROZEN, threats, few, budget=6.4, dtype="bfloat16", rival=FROZEN[0]),
         Table(
             "whole schedule",
             (RELEASED, FROZEN[1]),
-            asked,
-            who[:1],
+            threats,
+            everybody[:1],
             budget=6.4,
             dtype="bfloat16",
             rival=FROZEN[1],
         ),
-        Table("many steps", FROZEN[:1], THREE, who, seeds=2),
-        Table("learning", (FROZEN[0], FROZEN[2]), (PLAIN,), who, seeds=2, rival=FROZEN[0]),
+        Table("many steps", FROZEN[:1], THREE, everybody, seeds=2),
+        Table("learning", (FROZEN[0], FROZEN[2]), (PLAIN,), everybody, seeds=2, rival=FROZEN[0]),
         Table(
             "ablation",
             ("metacloak", *(f"metacloak:tiny:{change}" for change in ABLATION)),
@@ -167,8 +170,9 @@ def _protections(data: Path) -> tuple[Table, ...]:
 
 
 def _red_team(data: Path) -> tuple[Table, ...]:
-    who = people(data / "identities", SIDE)
-    few = who[:3]
+    """Return the tables of purifiers and of contrastive decoupling learning."""
+    everybody = people(data / "identities", SIDE)
+    few = everybody[:3]
     others = (p for p in PURIFIERS if p not in MAIN)
     switches = tuple(
         threat_model("+".join(on) or "no CDL", _lean(on))
@@ -185,11 +189,15 @@ def _red_team(data: Path) -> tuple[Table, ...]:
         *(_purified(p, cdl=True) for p in ("", "codesr")),
     )
     return (
-        Table("purifiers", ATTACKED, _with_and_without_cdl(*MAIN), who, dtype="bfloat16"),
+        Table("purifiers", ATTACKED, _with_and_without_cdl(*MAIN), everybody, dtype="bfloat16"),
         Table(
-            "other purifiers", ("aspl",), _with_and_without_cdl("", *others), who, dtype="bfloat16"
+            "other purifiers",
+            ("aspl",),
+            _with_and_without_cdl("", *others),
+            everybody,
+            dtype="bfloat16",
         ),
-        Table("switches", ("aspl",), (*switches, unknown), who, dtype="bfloat16"),
+        Table("switches", ("aspl",), (*switches, unknown), everybody, dtype="bfloat16"),
         Table(
             "adaptive",
             ("advdm", "adaptive", OURS, f"{OURS}:adaptive"),
@@ -203,30 +211,36 @@ def _red_team(data: Path) -> tuple[Table, ...]:
 
 
 def _with_and_without_cdl(*purifiers: str) -> tuple[ThreatModel, ...]:
-    """Thieves who use each purifier ("": none), without contrastive decoupling learning and with
-    it.
+    """Return threat models without contrastive decoupling learning and with it, for each purifier.
+
+    Args:
+        purifiers: chains, joined by +; "" for none.
     """
     return tuple(_purified(p, cdl=cdl) for p in purifiers for cdl in (False, True))
 
 
 def _purified(purifiers: str, *, cdl: bool = False) -> ThreatModel:
+    """Return the lean attacker behind purifiers, with or without CDL."""
     label = ", ".join([purifiers] * bool(purifiers) + ["CDL"] * cdl) or "lean"
     return threat_model(label, _lean(CDL if cdl else ()), purifiers=purifiers)
 
 
-def _adaptive_to(known: str, thieves: tuple[ThreatModel, ...], who: tuple[Subject, ...]) -> Table:
-    """A protection that knows one purifier, against those of the thieves who use it."""
+def _adaptive_to(
+    known: str, threats: tuple[ThreatModel, ...], subjects: tuple[Subject, ...]
+) -> Table:
+    """Return the table of a protection that knows one purifier, against attackers who use it."""
     name = known.partition(":")[0]
-    users = tuple(t for t in thieves if any(used.name == name for used in t.purifiers))
+    users = tuple(t for t in threats if any(used.name == name for used in t.purifiers))
     return Table(
         f"adaptive to {name}",
         ("advdm", f"adaptive:tiny:purifiers={known}"),
         users,
-        who,
+        subjects,
         budget=16,
         dtype="bfloat16",
     )
 
 
 def _lean(switches: tuple[str, ...]) -> str:
+    """Return the lean attacker's spec with some parts of CDL switched on."""
     return ",".join([LEAN, *(f"cdl.{s}=True" for s in switches)])

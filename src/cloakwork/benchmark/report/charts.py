@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 from cloakwork.benchmark.report import leaderboard, wording
 from cloakwork.benchmark.results import TableResults
 from cloakwork.evaluation import figures
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 
 WIDTH = 4.8  # inches; a phone shows it at three quarters
 LETTERS = 17  # of a chain of purifiers that stand in a field

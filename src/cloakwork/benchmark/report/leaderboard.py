@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cloakwork.benchmark.grids import CONTROLS
 from cloakwork.benchmark.results import Cell, TableResults
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 
 
 @dataclass(frozen=True)

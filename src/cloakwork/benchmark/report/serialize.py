@@ -14,7 +14,7 @@ from typing import Any
 from cloakwork._version import __version__
 from cloakwork.benchmark.results import Cell, Cost, Flag, Reported, Results, TableResults
 from cloakwork.errors import UserError
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 
 FORMAT = 1
 GAPS = ("mean", "against_clean", "against_noise", "against_rival")

@@ -12,7 +12,7 @@ from typing import Any
 
 from cloakwork.benchmark.report import leaderboard, wording
 from cloakwork.benchmark.results import Cell, Results, TableResults
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 
 GAPS = ("against_clean", "against_noise", "against_rival")
 # fields of a cell that say what was measured

@@ -9,7 +9,7 @@ from cloakwork import registry
 from cloakwork.benchmark.report import leaderboard
 from cloakwork.benchmark.results import Flag, Results, TableResults
 from cloakwork.evaluation import design
-from cloakwork.evaluation.intervals import Estimate
+from cloakwork.evaluation.statistics import Estimate
 
 # metric of how visible a protection is -> which way is less visible
 STEALTH = {name: registry.load("metrics", name).METRIC.better for name in design.STEALTH}

@@ -22,11 +22,12 @@ class Original(NamedTuple):
 
     file: Path
     digest: str = ""
-    """sha256 of its pixels when the photo was made from it; "" where nobody wrote it down"""
+    """sha256 of its pixels when the photo was made from it; "" where no record has it"""
     budget: float = 0
+    """of the protection, 1/255; 0 where no record has it"""
 
     def changed(self, digest: str) -> bool:
-        """Whether it is another picture by now."""
+        """Return whether the file holds another picture by now, by the sha256 of its pixels."""
         return bool(self.digest) and self.digest != digest
 
 
@@ -44,7 +45,7 @@ class Couple(NamedTuple):
 def find_subjects(
     protected: Path | str, clean: Path | str | None = None, reference: Path | str | None = None
 ) -> list[Subject]:
-    """The photo sets of a folder of protected photos, each paired with its originals.
+    """Return the photo sets of a folder of protected photos, each paired with its originals.
 
     Args:
         protected: a folder that `protect` wrote, or any folder of protected photos.
@@ -60,13 +61,14 @@ def find_subjects(
     sets = load_sets(protected)
     pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, Path(protected))
     faults, subjects = [], []
-    more = {s.name: s.files for s in load_sets(reference)} if reference else {}
+    references = {s.name: s.files for s in load_sets(reference)} if reference else {}
     for photo_set in sets:
         couples = [_couple(*pair) for pair in pairs[photo_set.name]]
         faults += [couple for couple in couples if isinstance(couple, str)]
-        if reference and photo_set.name not in more and len(more) > 1:
+        if reference and photo_set.name not in references and len(references) > 1:
             faults.append(
-                f"{reference} has no subfolder '{photo_set.name}' with clean photos of that set; add one."
+                f"{reference} has no subfolder '{photo_set.name}'. "
+                "Add one with clean photos of that set."
             )
         if not faults:
             subjects.append(
@@ -74,7 +76,7 @@ def find_subjects(
                     photo_set.name or Path(protected).name,
                     [couple for couple in couples if isinstance(couple, Couple)],
                     budgets.get(photo_set.name),
-                    more.get(photo_set.name, next(iter(more.values()), None)),
+                    references.get(photo_set.name, next(iter(references.values()), None)),
                 )
             )
     if faults:
@@ -83,55 +85,73 @@ def find_subjects(
 
 
 def _couple(protected: Path, original: Original) -> Couple | str:
-    """A pair, each file decoded once; a sentence if the original has changed or the two have other
-    sizes.
+    """Return a photo and its original, each file decoded once.
+
+    Returns:
+        The couple, or a sentence for the user if the original has changed or the sizes differ.
     """
     clean = original.file
     a, b = load_photo(protected), load_photo(clean)
     if original.changed(b.digest):
-        return f"{clean} has changed since {protected} was made from it; name the folder of the originals with --clean."
+        return (
+            f"{clean} has changed since {protected} was made from it. "
+            "Name the folder of the originals with --clean."
+        )
     if a.pixels.shape != b.pixels.shape:
         sizes = [f"{p.pixels.shape[2]} x {p.pixels.shape[1]}" for p in (a, b)]
-        return f"{protected} is {sizes[0]} and its original {clean} {sizes[1]}; they must have the same size."
-    return Couple(
-        b.digest, clean, a.digest, protected, int((a.pixels.int() - b.pixels.int()).abs().max())
-    )
+        return (
+            f"{protected} is {sizes[0]} and its original {clean} {sizes[1]}. "
+            "They must have the same size."
+        )
+    change = int((a.pixels.int() - b.pixels.int()).abs().max())
+    return Couple(b.digest, clean, a.digest, protected, change)
 
 
 def _subject(
-    name: str, couples: list[Couple], budget: float | None, more: tuple[Path, ...] | None
+    name: str, couples: list[Couple], budget: float | None, references: tuple[Path, ...] | None
 ) -> Subject:
-    """Pairs in the order of the originals' contents, so that names do not matter."""
+    """Return a subject, its pairs in the order of the originals' contents: names do not matter.
+
+    Args:
+        name: of the photo set.
+        couples: its pairs.
+        budget: 1/255; None: the largest change that there is, but at least 1.
+        references: photos that pictures are compared with; None: the originals.
+    """
     couples = sorted(couples)
     clean = Source(tuple(c.clean for c in couples), tuple(c.clean_digest for c in couples))
     protected = Source(
         tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples)
     )
     used = float(max(c.change for c in couples)) if budget is None else budget
-    return Subject(name, clean, protected, max(1.0, used), source(more) if more else clean)
+    compared = source(references) if references else clean
+    return Subject(name, clean, protected, max(1.0, used), compared)
 
 
 def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Original]]]:
-    """Pairs of the same set and stem."""
+    """Return pairs of the same set and stem: set -> pairs of a photo and its original."""
     originals = {s.name: {f.stem.casefold(): f for f in s.files} for s in load_sets(clean)}
     if len(sets) == len(originals) == 1:  # the two folders may be called what they like
         originals = {sets[0].name: next(iter(originals.values()))}
     faults, pairs = [], {}
     for s in sets:
-        known, mine = originals.pop(s.name, {}), {f.stem.casefold(): f for f in s.files}
+        clean_files = originals.pop(s.name, {})
+        files = {f.stem.casefold(): f for f in s.files}
         faults += [
-            f"{f} has no original in {clean}; name the two alike."
-            for k, f in mine.items()
-            if k not in known
+            f"{f} has no original in {clean}. Name the two alike."
+            for k, f in files.items()
+            if k not in clean_files
         ]
         faults += [
-            f"{f} has no protected counterpart; name the two alike, or take it away."
-            for k, f in known.items()
-            if k not in mine
+            f"{f} has no protected counterpart. Name the two alike, or take it away."
+            for k, f in clean_files.items()
+            if k not in files
         ]
-        pairs[s.name] = [(f, Original(known[k])) for k, f in mine.items() if k in known]
+        pairs[s.name] = [
+            (f, Original(clean_files[k])) for k, f in files.items() if k in clean_files
+        ]
     faults += [
-        f"The clean set '{name}' has no protected counterpart; name the two folders alike."
+        f"The clean set '{name}' has no protected counterpart. Name the two folders alike."
         for name in originals
     ]
     if faults:
@@ -142,8 +162,12 @@ def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Pa
 def _by_record(
     sets: list[PhotoSet], root: Path
 ) -> tuple[dict[str, list[tuple[Path, Original]]], dict[str, float]]:
-    """Pairs and budgets as the records beside the photos have them; the folder may have been moved
-    since.
+    """Return pairs and budgets as the records beside the photos have them.
+
+    The folder may have been moved since, so photos are known by set and file name.
+
+    Returns:
+        set -> pairs of a photo and its original, and set -> largest budget, 1/255.
     """
     known = _records(root)
     faults, pairs, budgets = [], {}, {}
@@ -151,12 +175,12 @@ def _by_record(
         for file in s.files:
             original = known.get((s.name, file.name))
             if original is None or not original.file.is_file():
-                gone = (
+                reason = (
                     f"its original {original.file} is gone"
                     if original
                     else "no record says what its original is"
                 )
-                faults.append(f"{file}: {gone}; name the folder of the originals with --clean.")
+                faults.append(f"{file}: {reason}. Name the folder of the originals with --clean.")
                 continue
             pairs.setdefault(s.name, []).append((file, original))
             budgets[s.name] = max(original.budget, budgets.get(s.name, 0))
@@ -166,7 +190,7 @@ def _by_record(
 
 
 def _records(root: Path) -> dict[tuple[str, str], Original]:
-    """What the records in a folder know: photo set and file name -> original."""
+    """Read the records of a folder: photo set and file name -> original."""
     known = {}
     for path in sorted((root / FOLDER).rglob("record.json")):
         try:
@@ -178,19 +202,21 @@ def _records(root: Path) -> dict[tuple[str, str], Original]:
                 known[record["name"], Path(photo["output"]).name] = original
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
-                f"The record {path} is damaged; take it away, and name the folder of the originals with --clean."
+                f"The record {path} is damaged. Take it away, "
+                "and name the folder of the originals with --clean."
             ) from None
     return known
 
 
 def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Original]:
-    """The originals of photos as far as they are known: photo -> original.
+    """Return the originals of photos as far as they are known: photo -> original.
+
+    Whether an original has changed is not checked here.
 
     Args:
         sets: of one folder.
         clean: folder of the originals, by the same names; None: the records beside the photos, or
             in a folder over theirs, say where originals are, and what they do not know is left out.
-            Whether an original has changed is not asked here.
 
     Raises:
         UserError: photos and those of `clean` do not pair up, or a record is damaged.
@@ -205,9 +231,9 @@ def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Orig
         for root in file.parents:
             if (root / FOLDER).is_dir():
                 name = file.parent.relative_to(root).as_posix()
-                if found := records(root).get(("" if name == "." else name, file.name)):
-                    return found
+                if known := records(root).get(("" if name == "." else name, file.name)):
+                    return known
         return None
 
-    found = {file: original(file) for s in sets for file in s.files}
-    return {photo: known for photo, known in found.items() if known and known.file.is_file()}
+    candidates = {file: original(file) for s in sets for file in s.files}
+    return {photo: known for photo, known in candidates.items() if known and known.file.is_file()}

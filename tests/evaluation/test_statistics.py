@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from cloakwork.evaluation import intervals
-from cloakwork.evaluation.intervals import difference, estimate, sign_flip
+from cloakwork.evaluation import statistics
+from cloakwork.evaluation.statistics import difference, estimate, sign_flip
 
 
 def table(
@@ -93,7 +93,7 @@ def test_the_quick_way_draws_what_the_slow_one_draws(
     shape: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = np.random.default_rng(1).normal(0, 1, shape)
-    slow = intervals._means([list(seeds) for seeds in cells])
-    assert np.allclose(intervals._even_means(cells), slow, rtol=0, atol=1e-12)
-    monkeypatch.setattr(intervals, "MOST", 1000)
-    assert np.allclose(intervals._even_means(cells), slow, rtol=0, atol=1e-12), "in parts"
+    slow = statistics._means([list(seeds) for seeds in cells])
+    assert np.allclose(statistics._even_means(cells), slow, rtol=0, atol=1e-12)
+    monkeypatch.setattr(statistics, "MOST", 1000)
+    assert np.allclose(statistics._even_means(cells), slow, rtol=0, atol=1e-12), "in parts"

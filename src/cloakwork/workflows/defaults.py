@@ -1,0 +1,12 @@
+"""Defaults that workflows and their commands share; importing them loads no model and no torch."""
+
+# identity where there are faces, the embedded CLIP's likeness where there are none, and whether the
+# prompt was followed
+AUDIT_METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
+
+INSPECT_METRICS = ("match", "clip_i", "clip_iqa")
+"""what the pictures of a watched attacker are scored by"""
+TEXTS = ("a photo of a person", "a noisy photo of a person")
+"""what a photo shows, and what it shows if it is taken for noise"""
+AUTOENCODERS = ("tiny", "tiny-b")
+"""whose latents are inspected"""
