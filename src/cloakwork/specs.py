@@ -130,6 +130,7 @@ def split(text: str, mark: str) -> list[str]:
     return re.split(rf'{pattern}(?=(?:[^"]*"[^"]*")*[^"]*$)', text)
 
 
+# by tyro, as flags are: `--field VALUE` and `FIELD=VALUE` accept the very same texts
 def _set(config: Any, given: list[tuple[str, str]]) -> Any:
     """Return a Config with some fields set from text; SystemExit where tyro refuses one."""
     if not given:

@@ -521,14 +521,14 @@ def test_numbers_come_beside_the_cells_of_their_recipe(built: dict[str, Grid]) -
     )
     seen = {
         (c.protection, c.thief, c.metric.partition(":")[0]): c.reported
-        for c in _reported.beside(found).tables[0].cells
+        for c in _reported.add_reported(found).tables[0].cells
     }
     assert {place for place, numbers in seen.items() if numbers} == {
         (protection, "photo", metric)
         for protection in ("none", "aspl:paper")
         for metric in ("face_missing", "identity", "brisque")
     }
-    assert _reported.beside(replace(found, name="my_grid")) == replace(found, name="my_grid")
+    assert _reported.add_reported(replace(found, name="my_grid")) == replace(found, name="my_grid")
 
 
 # -- one slice for real

@@ -30,7 +30,7 @@ from cloakwork.metrics import (
 )
 from cloakwork.metrics._measure import measure
 from cloakwork.models import hub, liqe
-from cloakwork.models.clip import EMBEDDED, MEAN, STD, load_clip, square
+from cloakwork.models.clip import EMBEDDED_CLIP, MEAN, STD, load_clip, square
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
@@ -46,7 +46,7 @@ def reference_clip(x: Tensor) -> Tensor:
     processor prepares a picture."""
     from transformers import CLIPModel
 
-    model = CLIPModel.from_pretrained(EMBEDDED)
+    model = CLIPModel.from_pretrained(EMBEDDED_CLIP)
     picture = Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy())
     k = model.config.vision_config.image_size / min(picture.size)
     picture = picture.resize(
@@ -344,7 +344,7 @@ def test_pickled_weights_are_not_read(tmp_path: Path) -> None:
 
 def test_a_folder_of_something_else_is_unscored(photos: Photos) -> None:
     found = measure(
-        "clip_i", photos, photos, cfg=clip_i.Config(str(EMBEDDED.parent / "tiny" / "unet"))
+        "clip_i", photos, photos, cfg=clip_i.Config(str(EMBEDDED_CLIP.parent / "tiny" / "unet"))
     )
     assert found.reason and "The CLIP model" in found.reason and "could not be read" in found.reason
 

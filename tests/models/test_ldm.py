@@ -268,7 +268,7 @@ def test_noise_on_the_way_is_each_pictures_own(
 
     whole = draw("ddpm")
     assert not torch.allclose(whole, draw("ddim"), atol=0.05)
-    monkeypatch.setattr(ldm, "MICRO_BATCH", 2)
+    monkeypatch.setattr(ldm, "SAMPLING_MICRO_BATCH", 2)
     assert torch.allclose(draw("ddpm"), whole, atol=2e-3)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
-from cloakwork.models.ldm import LDM, MICRO_BATCH
+from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
 from cloakwork.state import RunState
 from cloakwork.types import Images
 
@@ -72,7 +72,9 @@ def draw(
 
 def encode(victim: LDM, x: Images, rng: torch.Generator) -> Tensor:
     """Encode any number of pictures (n x 3 x S x S in [0, 1]) to scaled latents."""
-    return torch.cat([victim.encode(part.to(victim.device), rng) for part in x.split(MICRO_BATCH)])
+    return torch.cat(
+        [victim.encode(part.to(victim.device), rng) for part in x.split(SAMPLING_MICRO_BATCH)]
+    )
 
 
 def each(
@@ -95,7 +97,11 @@ def each(
         Pictures for each prompt, for each strength, for each photo, in this order, on the CPU.
     """
     n = len(rows.photo)
-    jobs = [(which.tolist(), s) for s in strengths for which in torch.arange(n).split(MICRO_BATCH)]
+    jobs = [
+        (which.tolist(), s)
+        for s in strengths
+        for which in torch.arange(n).split(SAMPLING_MICRO_BATCH)
+    ]
     done, saved = state.resume(rng)
     pictures = [saved[str(i)] for i in range(done)]
     for i in range(done, len(jobs)):

@@ -94,7 +94,7 @@ def attack(
         UserError: masks that do not fit, no prompt, an unknown scheduler, steps or strengths out of
             range.
     """
-    schedulers.check(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
+    schedulers.check_scheduler(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
     x = preprocess(photos, victim.size).to(victim.device)
     m = preprocess_masks(masks, photos, victim.size, cfg.centre).to(x)
     rows = _editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)

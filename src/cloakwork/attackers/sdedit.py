@@ -86,7 +86,7 @@ def attack(
         UserError: no prompt, an unknown scheduler, steps or strengths out of range, or an
             inpainting model.
     """
-    schedulers.check(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
+    schedulers.check_scheduler(victim.scheduler, cfg.scheduler, cfg.steps, cfg.strengths)
     rows = _editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)
     z = _editing.encode(victim, preprocess(photos, victim.size), rng)
 

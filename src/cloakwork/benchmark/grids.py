@@ -100,7 +100,7 @@ def threat_model(
         dtype: what its model computes in.
     """
     method = specs.parse("attackers", attacker, [victim])
-    if hasattr(method.config, "sampling"):
+    if getattr(method.module, "SAMPLES", False):
         sampling = replace(method.config.sampling, n=pictures)
         method = replace(method, config=replace(method.config, sampling=sampling))
     chain = specs.purifiers(purifiers, victim)

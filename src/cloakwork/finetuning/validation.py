@@ -52,7 +52,11 @@ def check_trainer(
     }
     faults += faults_of(check_ranges, cfg, **bounded)
     faults += faults_of(
-        schedulers.check, victim.scheduler, cfg.sampling.scheduler, cfg.sampling.steps, (1.0,)
+        schedulers.check_scheduler,
+        victim.scheduler,
+        cfg.sampling.scheduler,
+        cfg.sampling.steps,
+        (1.0,),
     )
     folder = state.keep_model
     if folder is not None and folder.exists() and not _is_empty_folder(folder):

@@ -27,7 +27,7 @@ from cloakwork.types import Images, Photos
 VERSION = 1
 METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference="subject")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
-MICRO_BATCH = 16
+DINO_MICRO_BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ def _embed(model: Any, images: Images | Photos) -> Tensor:
     size = model.config.image_size
     # the published recipe cuts the centre 224 of 256: a margin of an eighth goes
     views = torch.stack([square(square(x, round(size * 8 / 7)), size) for x in images])
-    return torch.cat([_tokens(model, standardise(x, MEAN, STD)) for x in views.split(MICRO_BATCH)])
+    return torch.cat(
+        [_tokens(model, standardise(x, MEAN, STD)) for x in views.split(DINO_MICRO_BATCH)]
+    )
 
 
 def _tokens(model: Any, x: Tensor) -> Tensor:

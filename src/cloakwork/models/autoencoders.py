@@ -25,10 +25,14 @@ from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
 from cloakwork.types import Images
 
-MICRO_BATCH = 8  # pictures at a time
-CLASSES = ("AutoencoderKL", "AutoencoderTiny")
-FILES = ("config.json", "diffusion_pytorch_model.safetensors")
-WANTED = ["model_index.json", *FILES, *(f"vae/{name}" for name in FILES)]
+AUTOENCODER_MICRO_BATCH = 8  # pictures at a time
+AUTOENCODER_CLASSES = ("AutoencoderKL", "AutoencoderTiny")
+AUTOENCODER_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+AUTOENCODER_PATTERNS = [
+    "model_index.json",
+    *AUTOENCODER_FILES,
+    *(f"vae/{name}" for name in AUTOENCODER_FILES),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,10 @@ class Autoencoder:
         """
         place = next(self.vae.parameters()).device
         return torch.cat(
-            [ldm.encode(self.vae, part.to(place)).cpu() for part in x.split(MICRO_BATCH)]
+            [
+                ldm.encode(self.vae, part.to(place)).cpu()
+                for part in x.split(AUTOENCODER_MICRO_BATCH)
+            ]
         )
 
 
@@ -81,7 +88,7 @@ def load(name: str, device: str = "auto") -> Autoencoder:
 def _load_cpu(name: str) -> Autoencoder:
     folder = hub.locate(
         name,
-        WANTED,
+        AUTOENCODER_PATTERNS,
         what="autoencoder",
         kind="autoencoder",
         advice=f"one of {', '.join(EMBEDDED)}, a folder",
@@ -91,15 +98,17 @@ def _load_cpu(name: str) -> Autoencoder:
     if parts := _taesd_files(folder):
         return Autoencoder(name, _load_taesd(*parts), hash_files(parts))
     folder = folder / "vae" if (folder / "model_index.json").is_file() else folder
-    files = [folder / file for file in FILES]
+    files = [folder / file for file in AUTOENCODER_FILES]
     if lacks := [file.name for file in files if not file.is_file()]:
         raise UserError(
             f"{what} has no {' and no '.join(lacks)}. "
             "Pickle files are never loaded; convert them to safetensors."
         )
     kind = json.loads(files[0].read_text()).get("_class_name")
-    if kind not in CLASSES:
-        raise UserError(f"{what} is of the class {kind}; allowed are {', '.join(CLASSES)}.")
+    if kind not in AUTOENCODER_CLASSES:
+        raise UserError(
+            f"{what} is of the class {kind}; allowed are {', '.join(AUTOENCODER_CLASSES)}."
+        )
     vae = read_part(f"diffusers.{kind}", folder, what, use_safetensors=True, dtype=torch.float32)
     return Autoencoder(name, vae.eval().requires_grad_(False), hash_files(files))
 

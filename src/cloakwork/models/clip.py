@@ -22,9 +22,9 @@ from cloakwork.models import hub
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.types import Images, Photos
 
-EMBEDDED = ASSETS / "tiny-clip"
+EMBEDDED_CLIP = ASSETS / "tiny-clip"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-MICRO_BATCH = 16  # pictures embedded at a time
+CLIP_MICRO_BATCH = 16  # pictures embedded at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ class Clip:
     def pictures(self, images: Images | Photos) -> Tensor:
         """Embed pictures of any size (3 x H x W in [0, 1]): n x d, not normalised."""
         views = torch.stack([square(x, self.size) for x in images])
-        return torch.cat([self.pixels(x) for x in views.split(MICRO_BATCH)])
+        return torch.cat([self.pixels(x) for x in views.split(CLIP_MICRO_BATCH)])
 
     @torch.no_grad()
     def pixels(self, x: Images) -> Tensor:
@@ -92,7 +92,7 @@ def load_clip(name: str = "tiny") -> Clip:
     Raises:
         Unscored: there is no such model, or it is no CLIP.
     """
-    folder, what = EMBEDDED if name == "tiny" else hub.folder(name), f"The CLIP model '{name}'"
+    folder, what = EMBEDDED_CLIP if name == "tiny" else hub.folder(name), f"The CLIP model '{name}'"
     model = read_part(
         "transformers.CLIPModel",
         folder,

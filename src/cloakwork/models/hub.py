@@ -12,7 +12,7 @@ from pathlib import Path
 from cloakwork.errors import Unscored, UserError
 from cloakwork.files import ASSETS, hash_files
 
-WANTED = ["*.json", "*.txt", "*.safetensors"]
+MODEL_PATTERNS = ["*.json", "*.txt", "*.safetensors"]
 
 
 def folder(name: str) -> Path:
@@ -27,7 +27,7 @@ def folder(name: str) -> Path:
             raise Unscored(
                 f"There is no model folder '{name}'; give a folder or a hub id like owner/name."
             )
-        path = fetch(name, WANTED, what="model", failure=Unscored)
+        path = fetch(name, MODEL_PATTERNS, what="model", failure=Unscored)
     if not (path / "config.json").is_file() or not list(path.glob("*.safetensors")):
         raise Unscored(
             f"The model '{name}' has no config.json or no safetensors weights. "

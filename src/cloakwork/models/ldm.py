@@ -20,7 +20,7 @@ from cloakwork.errors import UserError
 from cloakwork.models import schedulers
 from cloakwork.types import Images
 
-MICRO_BATCH = 8  # pictures sampled at a time
+SAMPLING_MICRO_BATCH = 8  # pictures sampled at a time
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,8 @@ class LDM:
         noise = self.noise((len(c), self.vae.config.latent_channels, side, side), rng)
         seeds = schedulers.seeds(scheduler, len(c), rng)
         pictures = []
-        for first in range(0, len(c), MICRO_BATCH):
-            part = slice(first, first + MICRO_BATCH)
+        for first in range(0, len(c), SAMPLING_MICRO_BATCH):
+            part = slice(first, first + SAMPLING_MICRO_BATCH)
             fresh, timesteps = schedulers.plan(self.scheduler, scheduler, steps)
             z = noise[part] * fresh.init_noise_sigma
             z = self.denoise(

@@ -24,19 +24,19 @@ from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
 
 PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
-WANTED = [
+PIPELINE_PATTERNS = [
     "model_index.json",
     *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors")),
 ]
-UNWANTED = ["*.fp16.*", "*non_ema*"]
+PIPELINE_LEFT_OUT = ["*.fp16.*", "*non_ema*"]
 # what each part of a pipeline may be; anything else is another family
-CLASSES = {
+PIPELINE_CLASSES = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "unet": ("UNet2DConditionModel",),
     "text_encoder": ("CLIPTextModel",),
 }
 # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
-SMALL = 128
+PLAIN_ATTENTION_UP_TO = 128
 
 
 def load(
@@ -66,7 +66,7 @@ def load(
             base,
             **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")},
         )
-    if target.type == "cpu" and base.size <= SMALL:
+    if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:
         _use_plain_attention(base.unet)
     return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
 
@@ -85,12 +85,12 @@ def _folder(name: str) -> Path:
     advice = f"one of {', '.join(EMBEDDED)}, a diffusers pipeline folder"
     folder = hub.locate(
         name,
-        WANTED,
+        PIPELINE_PATTERNS,
         what="model",
         kind="pipeline",
         advice=advice,
         embedded=EMBEDDED,
-        unwanted=UNWANTED,
+        unwanted=PIPELINE_LEFT_OUT,
     )
     _check_folder(folder, name)
     return folder
@@ -171,7 +171,7 @@ def _check_family(index: Any, name: str) -> None:
     }
     other = [
         f"{part}: {classes.get(part, 'none')}"
-        for part, allowed in CLASSES.items()
+        for part, allowed in PIPELINE_CLASSES.items()
         if classes.get(part) not in allowed
     ]
     other += [

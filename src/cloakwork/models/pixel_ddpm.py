@@ -18,16 +18,16 @@ from torch import Tensor
 from cloakwork.errors import UserError
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
-from cloakwork.models.loading import UNWANTED, hash_weights
+from cloakwork.models.loading import PIPELINE_LEFT_OUT, hash_weights
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.types import Images
 
-EMBEDDED = {"tiny": "tiny-pixels"}  # name -> folder under assets/
-WANTED = [
+EMBEDDED_DENOISERS = {"tiny": "tiny-pixels"}  # name -> folder under assets/
+DENOISER_PATTERNS = [
     "model_index.json",
     *(f"{part}/*.{end}" for part in ("unet", "scheduler") for end in ("json", "safetensors")),
 ]
-MICRO_BATCH = 16  # windows at a time
+DENOISER_MICRO_BATCH = 16  # windows at a time
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class PixelDDPM:
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             parts = [
                 self.unet(part, torch.tensor(t, device=self.device)).sample
-                for part in x_t.split(MICRO_BATCH)
+                for part in x_t.split(DENOISER_MICRO_BATCH)
             ]
         # networks that learned a variance give it in further channels
         return torch.cat(parts)[:, :3].float()
@@ -110,12 +110,12 @@ def weights(name: str) -> str:
 def _folder(name: str) -> Path:
     folder = hub.locate(
         name,
-        WANTED,
+        DENOISER_PATTERNS,
         what="denoiser",
         kind="pipeline",
         advice="tiny, a diffusers folder (DDPMPipeline)",
-        embedded=EMBEDDED,
-        unwanted=UNWANTED,
+        embedded=EMBEDDED_DENOISERS,
+        unwanted=PIPELINE_LEFT_OUT,
     )
     _check_folder(folder, name)
     return folder

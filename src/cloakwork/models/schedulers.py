@@ -43,7 +43,7 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
     """
     import diffusers
 
-    check(own, name, steps, [strength])
+    check_scheduler(own, name, steps, [strength])
     kind, settings = SCHEDULERS[name]
     scheduler = getattr(diffusers, kind).from_config(own.config, **settings)
     scheduler.set_timesteps(steps)
@@ -59,7 +59,7 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
     return scheduler, timesteps
 
 
-def check(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
+def check_scheduler(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
     """Refuse what `plan` cannot do.
 
     Raises:

@@ -22,7 +22,7 @@ from cloakwork.types import Images
 BUILT_IN = ("zero", "grey", "pattern")
 
 
-def check(target: str) -> None:
+def check_target_image(target: str) -> None:
     """Check that a target is built in, or an image that can be read.
 
     Raises:

@@ -66,8 +66,9 @@ def find_sets(
         faults.append(
             f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them."
         )
-    files, folders = _expand(photos, faults)
-    groups = _groups(files, folders, out, faults)
+    files, folders, missing = _expand(photos)
+    groups, unusable = _groups(files, folders, out)
+    faults += [*missing, *unusable]
     sets = [_photo_set(name, members, out, suffix) for name, members in groups if members]
     faults += _collisions(sets)
     if faults:
@@ -182,8 +183,9 @@ def photo_files(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
 
 
-def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path], set[Path]]:
-    """Sort the arguments into files and folders, both absolute."""
+def _expand(photos: Sequence[Path | str]) -> tuple[set[Path], set[Path], list[str]]:
+    """Sort the arguments into files and folders, both absolute, and faults."""
+    faults: list[str] = []
     files: set[Path] = set()
     folders: set[Path] = set()
     for argument in map(str, photos):
@@ -196,7 +198,7 @@ def _expand(photos: Sequence[Path | str], faults: list[str]) -> tuple[set[Path],
             faults.append(f"'{argument}' does not exist; check the spelling.")
         for match in matches:
             (folders if match.is_dir() else files).add(Path(os.path.abspath(match)))
-    return files, folders
+    return files, folders, faults
 
 
 def _matches(pattern: str) -> list[Path]:
@@ -222,9 +224,10 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _groups(
-    files: set[Path], folders: set[Path], out: Path, faults: list[str]
-) -> list[tuple[str, list[Path]]]:
-    """Return the name and the photos of each set."""
+    files: set[Path], folders: set[Path], out: Path
+) -> tuple[list[tuple[str, list[Path]]], list[str]]:
+    """Return the name and the photos of each set, and faults."""
+    faults: list[str] = []
     out_real = _real(out)
     for file in sorted(files):
         if _real(file.parent).is_relative_to(out_real) or _real(file).is_relative_to(out_real):
@@ -232,10 +235,12 @@ def _groups(
                 f"{file} lies in the output folder {out}; "
                 "choose an output folder without originals."
             )
-    walks = {}
+    walks: dict[Path, list[tuple[str, list[Path]]]] = {}
     for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
         faults += _inside(out, folder)
-        walks[folder] = list(_walk(folder, "", out, {}, faults))
+        steps = list(_walk(folder, "", out, {}))
+        faults += [step for step in steps if isinstance(step, str)]
+        walks[folder] = [step for step in steps if not isinstance(step, str)]
     loose = sorted(
         files - {file for walk in walks.values() for _, members in walk for file in members}
     )
@@ -257,26 +262,26 @@ def _groups(
             (name if alone else f"{folder.name}/{name}".rstrip("/"), members)
             for name, members in walk
         ]
-    return groups
+    return groups, faults
 
 
 def _walk(
-    folder: Path, name: str, out: Path, seen: dict[Path, Path], faults: list[str]
-) -> Iterator[tuple[str, list[Path]]]:
-    """Yield the name and the photos of a folder and of all folders below it.
+    folder: Path, name: str, out: Path, seen: dict[Path, Path]
+) -> Iterator[tuple[str, list[Path]] | str]:
+    """Yield the name and the photos of a folder and of all folders below it; a fault as a sentence.
 
     `seen` guards against links that lead back.
     """
     real = _real(folder)
     if real in seen:
-        faults.append(
+        yield (
             f"{folder} and {seen[real]} are the same folder by way of a symbolic link; "
             "remove the link."
         )
         return
     seen[real] = folder
     if real.is_relative_to(_real(out)):
-        faults.append(
+        yield (
             f"{folder} lies in the output folder {out}, so results would become inputs; "
             "choose another output folder."
         )
@@ -284,14 +289,14 @@ def _walk(
     try:
         shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        faults.append(
+        yield (
             f"{folder} cannot be read ({error.strerror}); give yourself the permission to read it."
         )
         return
     yield name, [path for path in shown if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
     for path in shown:
         if path.is_dir():
-            yield from _walk(path, f"{name}/{path.name}".lstrip("/"), out, seen, faults)
+            yield from _walk(path, f"{name}/{path.name}".lstrip("/"), out, seen)
 
 
 def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet:

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from cloakwork.errors import check_ranges
-from cloakwork.models.ldm import LDM, MICRO_BATCH
+from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
 from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.photos import tiling
 from cloakwork.types import Images, Photos
@@ -81,7 +81,9 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
         height, width = photo.shape[-2:]
         at = tiling.places(height, width, ldm.size, ldm.size // 2)
         start = photo + cfg.noise / 2 * torch.randn(photo.shape, generator=rng).to(photo)
-        given, begun = (tiling.cut(x, at, ldm.size).split(MICRO_BATCH) for x in (photo, start))
+        given, begun = (
+            tiling.cut(x, at, ldm.size).split(SAMPLING_MICRO_BATCH) for x in (photo, start)
+        )
         made = [consistent(x, x_0, ldm, cfg) for x, x_0 in zip(given, begun, strict=True)]
         return tiling.join(torch.cat(made), at, height, width).clamp(0, 1)
 

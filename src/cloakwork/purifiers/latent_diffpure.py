@@ -22,7 +22,7 @@ import torch
 
 from cloakwork.errors import check_ranges
 from cloakwork.models import schedulers
-from cloakwork.models.ldm import LDM, MICRO_BATCH
+from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
 from cloakwork.photos import tiling
 from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.types import Photos
@@ -71,7 +71,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
         UserError: a photo smaller than the model's square, an unknown scheduler, less than one
             step.
     """
-    schedulers.check(ldm.scheduler, cfg.scheduler, cfg.steps, [cfg.strength])
+    schedulers.check_scheduler(ldm.scheduler, cfg.scheduler, cfg.steps, [cfg.strength])
     c, free = ldm.embed([cfg.prompt]), ldm.embed([cfg.negative])
     f, side = ldm.scale, ldm.size // ldm.scale
 
@@ -84,7 +84,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
         noise = tiling.cut(whole, [(top // f, left // f) for top, left in at], side).to(photo)
         seeds = schedulers.seeds(cfg.scheduler, len(at), rng)
         made = []
-        for part in torch.arange(len(at)).split(MICRO_BATCH):
+        for part in torch.arange(len(at)).split(SAMPLING_MICRO_BATCH):
             scheduler, timesteps = schedulers.plan(
                 ldm.scheduler, cfg.scheduler, cfg.steps, cfg.strength
             )

@@ -12,7 +12,7 @@ from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.execution.serial import Expected, Outcome, StepProgress
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, targets
-from cloakwork.benchmark.recipes._reported import beside
+from cloakwork.benchmark.recipes._reported import add_reported
 from cloakwork.benchmark.report import write
 from cloakwork.benchmark.results import Results, collect
 from cloakwork.errors import UserError
@@ -57,7 +57,7 @@ def bench(
     workspace = Workspace(store or out / ".cloakwork", device)
     outcome = engine(list(targets(grid)), workspace, tell)
     failures = outcome.reasons()
-    results = beside(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
+    results = add_reported(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
     write.write(results, out, grid=grid, workspace=workspace)
     return results
 

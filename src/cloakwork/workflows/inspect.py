@@ -151,7 +151,7 @@ def inspect(
     refuse_report_among_photos(out, protected, clean)
     chain = specs.purifiers(purifiers, victim, denoiser)
     if watched:
-        _check(watched)
+        _check_watched(watched)
     eyes, halves = _load_clip_or_say_why(clip), [autoencoders.load(name, device) for name in coders]
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
@@ -197,7 +197,7 @@ def inspect(
     return inspection
 
 
-def _check(watched: Watched) -> None:
+def _check_watched(watched: Watched) -> None:
     """Refuse an attacker, an interval or metrics with which no training can be watched."""
     attacker = watched.threat_model.attacker
     if not attacker.trains:

@@ -69,7 +69,7 @@ def reported(
     )
 
 
-def beside(findings: Results) -> Results:
+def add_reported(findings: Results) -> Results:
     """Return the findings with what papers report beside every cell of theirs.
 
     Findings of other recipes stay as they are.
