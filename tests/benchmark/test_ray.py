@@ -112,7 +112,8 @@ def odd(
 
     config = registry.load("purifiers", "my_lab.odd").Config(str(notes), number, seconds, fault)
     method, models = Method("purifiers", "my_lab.odd", config), ("tiny",) if model else ()
-    return Step(method, (source(files),), models=models)
+    # one photo, since purifiers are asked photo by photo and each call leaves a note
+    return Step(method, (source(files[:1]),), models=models)
 
 
 def finished(store: Path) -> dict[Path, int]:
