@@ -321,7 +321,7 @@ def test_folders_that_do_not_pair_up_name_every_file(folders: tuple[Path, Path])
     assert (
         "other.png has no original" in said
         and f"{first.stem}" in said
-        and "name the two alike" in said
+        and "Name the two alike" in said
     )
 
 
@@ -334,7 +334,7 @@ def test_photos_of_another_size_are_named(folders: tuple[Path, Path]) -> None:
 
 
 def test_without_records_the_clean_folder_is_asked_for(folders: tuple[Path, Path]) -> None:
-    with pytest.raises(UserError, match="name the folder of the originals with --clean"):
+    with pytest.raises(UserError, match="Name the folder of the originals with --clean"):
         find_subjects(folders[0])
 
 

@@ -61,7 +61,7 @@ def quick() -> Iterator[None]:
     """Fewer attacks of fewer steps and fewer draws: what is found is the same in kind."""
     short = partial(bottleneck.attack_denoiser, steps=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cloakwork.workflows.inspect.SHARES", (0.1, 0.8))
+        patch.setattr("cloakwork.evaluation.inspection.SHARES", (0.1, 0.8))
         patch.setattr(bottleneck, "attack_denoiser", short)
         patch.setattr(statistics, "DRAWS", 50)
         yield

@@ -10,20 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloakwork.evaluation.figure_parts import WIDTH, literal, new_figure, save_figure, series_style
 from cloakwork.evaluation.statistics import Estimate
-from cloakwork.files import atomic_write
 
 Curve = Mapping[Any, Estimate]  # a number -> estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart; series take them in turn, and
-# markers too
-COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WIDTH, DPI = 7.2, 144  # inches, dots an inch
 
 
 def dots(
@@ -45,7 +39,7 @@ def dots(
         order: series as they take colours, so that they have the same in several figures.
     """
     names = list(dict.fromkeys(name for series in rows.values() for name in series))
-    fig, (ax,) = _figure(1, 1.1 + 0.16 * len(rows) * (len(names) + 1))
+    fig, (ax,) = new_figure(1, 1.1 + 0.16 * len(rows) * (len(names) + 1))
     for j, name in enumerate(names):
         shown = [
             (i + 0.8 * ((j + 0.5) / len(names) - 0.5), s[name])
@@ -63,17 +57,17 @@ def dots(
                 means,
                 ys,
                 xerr=spans,
-                label=_literal(name),
+                label=literal(name),
                 linestyle="none",
                 elinewidth=1,
-                **_style(name, order, j),
+                **series_style(name, order, j),
             )
-    ax.set_yticks(range(len(rows)), [_literal(row) for row in rows])
+    ax.set_yticks(range(len(rows)), [literal(row) for row in rows])
     ax.set_ylim(len(rows) - 0.5, -0.5)
     ax.set_xlabel(axis)
     if line is not None:
         ax.axvline(line, color="grey", linewidth=0.8)
-    _save(fig, path, title, len(names))
+    save_figure(fig, path, title, len(names))
 
 
 def points(
@@ -86,7 +80,7 @@ def points(
     """Draw a plane: (x, y) of each point of each series; thin lines lead from those of the first to
     the same ones of the others.
     """
-    fig, (ax,) = _figure(1, 5.2)
+    fig, (ax,) = new_figure(1, 5.2)
     first, *others = series.values()
     for a, b in ((a, b) for other in others for a, b in zip(first, other, strict=True)):
         ax.plot([a[0], b[0]], [a[1], b[1]], color="grey", linewidth=0.5, alpha=0.5)
@@ -94,14 +88,14 @@ def points(
         ax.plot(
             [p[0] for p in xy],
             [p[1] for p in xy],
-            label=_literal(name),
+            label=literal(name),
             linestyle="none",
             alpha=0.8,
-            **_style(name, (), j),
+            **series_style(name, (), j),
         )
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
-    _save(fig, path, title, len(series))
+    save_figure(fig, path, title, len(series))
 
 
 def lines(
@@ -115,12 +109,12 @@ def lines(
     """Draw panels side by side: in each, series of x -> estimate as lines, their intervals as
     bands; `order` as in `dots`.
     """
-    fig, all_axes = _figure(len(panels), 3.4)
+    fig, all_axes = new_figure(len(panels), 3.4)
     for ax, (label, series) in zip(all_axes, panels.items(), strict=True):
         for j, (name, course) in enumerate(series.items()):
             xs = [x for x, e in course.items() if not math.isnan(e.mean)]
-            style = _style(name, order, j)
-            ax.plot(xs, [course[x].mean for x in xs], label=_literal(name), linewidth=1.4, **style)
+            style = series_style(name, order, j)
+            ax.plot(xs, [course[x].mean for x in xs], label=literal(name), linewidth=1.4, **style)
             ax.fill_between(
                 xs,
                 [course[x].low for x in xs],
@@ -129,8 +123,8 @@ def lines(
                 alpha=0.12,
             )
         ax.set_xlabel(axis)
-        ax.set_title(_literal(label), fontsize=9)
-    _save(fig, path, title, max(len(series) for series in panels.values()))
+        ax.set_title(literal(label), fontsize=9)
+    save_figure(fig, path, title, max(len(series) for series in panels.values()))
 
 
 def plane(
@@ -145,7 +139,7 @@ def plane(
     """Draw a plane: a named point with its two intervals for each (x, y); `levels` cross it at
     their y, their intervals as bands.
     """
-    fig, (ax,) = _figure(1, 0.75 * width, width)
+    fig, (ax,) = new_figure(1, 0.75 * width, width)
     for j, (name, (x, y)) in enumerate(points.items()):
         spans = [[[max(0.0, e.mean - e.low)], [max(0.0, e.high - e.mean)]] for e in (x, y)]
         ax.errorbar(
@@ -155,13 +149,13 @@ def plane(
             yerr=spans[1],
             linestyle="none",
             elinewidth=0.9,
-            **_style(name, (), j),
+            **series_style(name, (), j),
         )
     for j, (name, y) in enumerate(sorted((levels or {}).items(), key=lambda level: level[1].mean)):
         ax.axhline(y.mean, color="grey", linewidth=1, linestyle=("--", "-", ":")[j % 3])
         ax.axhspan(y.low, y.high, color="grey", alpha=0.12, linewidth=0)
         ax.annotate(
-            _literal(name),
+            literal(name),
             (1, y.mean),
             xycoords=("axes fraction", "data"),
             xytext=(0, 3 if j else -9),
@@ -172,7 +166,7 @@ def plane(
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
     _name_points(fig, ax, {name: (x.mean, y.mean) for name, (x, y) in points.items()})
-    _save(fig, path, title, 1)
+    save_figure(fig, path, title, 1)
 
 
 def _name_points(
@@ -205,7 +199,7 @@ def _name_points(
             else None
         )
         ax.annotate(
-            _literal(name),
+            literal(name),
             points[name],
             xytext=(start - x, foot - y),
             textcoords="offset points",
@@ -241,7 +235,7 @@ def heat(
 
     columns, words = list(next(iter(values.values()))), words or {}
     grid = np.array([[row[c] for c in columns] for row in values.values()], float)
-    fig, (ax,) = _figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
+    fig, (ax,) = new_figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
     colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(grid), cmap=colours, edgecolors="#888888", linewidth=0.5
@@ -252,17 +246,17 @@ def heat(
             ax,
             i,
             j,
-            _literal(name),
+            literal(name),
             sum(mesh.to_rgba(grid[i, j])[:3]) if not math.isnan(grid[i, j]) else None,
         )
     ax.set_xticks(
         np.arange(len(columns)) + 0.5,
-        [_literal(c) for c in columns],
+        [literal(c) for c in columns],
         rotation=25,
         ha="left",
         fontsize=8.5,
     )
-    ax.set_yticks(np.arange(len(values)) + 0.5, [_literal(v) for v in values], fontsize=8.5)
+    ax.set_yticks(np.arange(len(values)) + 0.5, [literal(v) for v in values], fontsize=8.5)
     if rule:
         ax.axvline(rule, color="black", linewidth=2.5)
     ax.xaxis.tick_top()
@@ -271,9 +265,9 @@ def heat(
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     bar = fig.colorbar(mesh, ax=ax, location="bottom", fraction=0.06, pad=0.03, aspect=40)
-    bar.set_label(_literal(label), fontsize=8.5)
+    bar.set_label(literal(label), fontsize=8.5)
     bar.outline.set_visible(False)  # type: ignore[operator]
-    _save(fig, path, title, 1)
+    save_figure(fig, path, title, 1)
 
 
 def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
@@ -302,60 +296,3 @@ def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
         fontsize=7.5 if "\n" in name else 8,
         color=ink,
     )
-
-
-def _literal(text: str) -> str:
-    r"""Return text in which dollars are dollars, not the ends of a formula.
-
-    >>> print(_literal("5 $"))
-    5 \$
-    """
-    return text.replace("$", r"\$")
-
-
-def _style(name: str, order: Sequence[str], j: int) -> dict:
-    j = order.index(name) if name in order else j
-    return {
-        "color": COLOURS[j % len(COLOURS)],
-        "marker": MARKERS[j % len(MARKERS)],
-        "markersize": 4.5,
-    }
-
-
-def _figure(panels: int, height: float, width: float = WIDTH) -> tuple[Figure, list[Axes]]:
-    # not pyplot, which keeps every figure and asks for a screen
-    from matplotlib.figure import Figure
-
-    fig = Figure(figsize=(width, height + 0.6), layout="constrained")
-    axes = list(fig.subplots(1, panels, squeeze=False)[0])
-    for ax in axes:
-        ax.grid(alpha=0.25, linewidth=0.6)
-        ax.spines[["top", "right"]].set_visible(False)
-    return fig, axes
-
-
-def _save(fig: Figure, path: Path, title: str, series: int) -> None:
-    from matplotlib import rc_context
-
-    if title:
-        fig.suptitle(_literal(title), fontsize=10, x=0.01, ha="left", wrap=True)
-    if series > 1:
-        handles, names = fig.axes[0].get_legend_handles_labels()
-        fig.legend(
-            handles,
-            names,
-            loc="outside lower center",
-            ncols=min(4, series),
-            frameon=False,
-            fontsize=8,
-        )
-    for ending in (".svg", ".png"):
-        file = path.with_name(path.name + ending)
-        # without a date and with a fixed salt the same figure has the same bytes
-        with atomic_write(file) as part, rc_context({"svg.hashsalt": path.name}):
-            fig.savefig(
-                part,
-                format=ending[1:],
-                dpi=DPI,
-                metadata={"Date": None} if ending == ".svg" else None,
-            )

@@ -10,19 +10,15 @@ model (see bottleneck.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
 from cloakwork import registry, specs
 from cloakwork.environment import surroundings
-from cloakwork.errors import Unscored, UserError
-from cloakwork.evaluation import bottleneck, compute, figures, steps, training_curve
-from cloakwork.evaluation.bottleneck import EncoderShift
+from cloakwork.errors import UserError
+from cloakwork.evaluation import compute, figures, steps, training_curve
 from cloakwork.evaluation.design import (
     CLEAN,
     NOISE,
@@ -32,28 +28,30 @@ from cloakwork.evaluation.design import (
     arms,
     attack_step,
 )
+from cloakwork.evaluation.inspection import (
+    SHARES,
+    ArmEstimates,
+    clip_or_fault,
+    seen_by_autoencoders,
+    seen_by_clip,
+    seen_by_denoiser,
+)
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
-from cloakwork.evaluation.statistics import Estimate, estimate
+from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import write_json
 from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.models import autoencoders, pixel_ddpm
-from cloakwork.models.autoencoders import Autoencoder
-from cloakwork.models.clip import Clip, load_clip
+from cloakwork.models.clip import Clip
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.specs import Method
 from cloakwork.state import Progress
-from cloakwork.types import Images, Photos
 from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
 
-# of the latents' spread, by which the denoiser's latents are moved
-SHARES = (0.05, 0.1, 0.2, 0.4, 0.8)
 CLEAN_PURIFIED, PURIFIED = "clean, purified", "protected, purified"
-
-ArmEstimates = dict[str, Estimate]  # arm -> mean over photo sets and their photos
 
 
 @dataclass(frozen=True)
@@ -152,7 +150,7 @@ def inspect(
     chain = specs.purifiers(purifiers, victim, denoiser)
     if watched:
         _check_watched(watched)
-    eyes, halves = _load_clip_or_say_why(clip), [autoencoders.load(name, device) for name in coders]
+    eyes, halves = clip_or_fault(clip), [autoencoders.load(name, device) for name in coders]
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
     kinds = {method.model_kind for method in chain}
@@ -166,18 +164,18 @@ def inspect(
     squares = {
         arm: {s: preprocess(images, size) for s, images in of.items()} for arm, of in photos.items()
     }
-    inspection = Inspection(
+    result = Inspection(
         texts,
-        *_seen_by_clip(photos, eyes, texts),
-        *_seen_by_halves(squares, halves),
-        _seen_by_denoiser(squares, workspace, victim, dtype, texts[0], seed),
+        *seen_by_clip(photos, eyes, texts),
+        *seen_by_autoencoders(squares, halves),
+        seen_by_denoiser(squares, workspace, victim, dtype, texts[0], seed),
         _along_training(subjects, watched, chain, seed, workspace) if watched else {},
         [],
     )
-    inspection = replace(inspection, sentences=_sentences(inspection, eyes, victim))
+    result = replace(result, sentences=_sentences(result, eyes, victim))
     write_json(
         out / "inspection.json",
-        asdict(inspection)
+        asdict(result)
         | {
             "clip": str(eyes),
             "autoencoders": {half.name: half.weights for half in halves},
@@ -193,8 +191,8 @@ def inspect(
             "surroundings": surroundings(workspace.torch_device),
         },
     )
-    draw(inspection, out)
-    return inspection
+    draw(result, out)
+    return result
 
 
 def _check_watched(watched: Watched) -> None:
@@ -221,14 +219,6 @@ def _check_watched(watched: Watched) -> None:
         raise UserError(f"{why}. Name metrics such as {', '.join(INSPECT_METRICS)}.")
 
 
-def _load_clip_or_say_why(name: str) -> Clip:
-    """Load a CLIP; raise UserError with the reason where that fails."""
-    try:
-        return load_clip(name)
-    except Unscored as error:
-        raise UserError(error.reason) from None
-
-
 def _arms(
     subject: Subject, purifiers: Sequence[Method], settings: dict[str, Any]
 ) -> dict[str, Source | Step]:
@@ -238,100 +228,6 @@ def _arms(
         by_arm[CLEAN_PURIFIED] = steps.purify_steps(subject.clean, purifiers, **settings)
         by_arm[PURIFIED] = steps.purify_steps(subject.protected, purifiers, **settings)
     return by_arm
-
-
-def _seen_by_clip(
-    photos: Mapping[str, Mapping[str, Photos]], eyes: Clip, texts: tuple[str, str]
-) -> tuple[ArmEstimates, dict[str, list[list[float]]]]:
-    """Return for each arm how likely the first text is, and its points in a plane."""
-    c = F.normalize(eyes.texts(texts), dim=-1)
-    seen = {
-        arm: {s: F.normalize(eyes.pictures(images), dim=-1) for s, images in of.items()}
-        for arm, of in photos.items()
-    }
-    likely = {
-        arm: estimate(
-            {s: {0: (eyes.scale * e @ c.T).softmax(-1)[:, 0].tolist()} for s, e in of.items()}
-        )
-        for arm, of in seen.items()
-    }
-    together = torch.cat([e for of in seen.values() for e in of.values()])
-    middle = together.mean(0)
-    _, _, directions = torch.linalg.svd(together - middle, full_matrices=False)
-    plane = {
-        arm: ((torch.cat(list(of.values())) - middle) @ directions[:2].T).tolist()
-        for arm, of in seen.items()
-    }
-    return likely, plane
-
-
-def _seen_by_halves(
-    squares: Mapping[str, Mapping[str, Images]], halves: Sequence[Autoencoder]
-) -> tuple[ArmEstimates, dict[str, ArmEstimates], dict[str, ArmEstimates]]:
-    """Measure how far pixels and latents were moved.
-
-    Returns:
-        The pixels' shift; for each autoencoder the latents' shift, and the ratio of the two.
-    """
-    pixels: ArmEstimates = {}
-    latents: dict[str, ArmEstimates] = {}
-    amplified: dict[str, ArmEstimates] = {}
-    for half in halves:
-        others = [arm for arm in squares if arm != CLEAN]
-        of = {
-            s: bottleneck.encoder_shift(half, x, {arm: squares[arm][s] for arm in others})
-            for s, x in squares[CLEAN].items()
-        }
-        shifts = {arm: {s: moved[arm] for s, moved in of.items()} for arm in others}
-        pixels = _means(shifts, lambda m: m.pixels)
-        latents[half.name], amplified[half.name] = (
-            _means(shifts, lambda m: m.latents),
-            _means(shifts, lambda m: m.amplified),
-        )
-    return pixels, latents, amplified
-
-
-def _means(
-    shifts: Mapping[str, Mapping[str, EncoderShift]], values: Callable[[EncoderShift], list[float]]
-) -> ArmEstimates:
-    """Return the mean of one of the shifts' values, by arm."""
-    return {arm: estimate({s: {0: values(m)} for s, m in of.items()}) for arm, of in shifts.items()}
-
-
-def _seen_by_denoiser(
-    squares: Mapping[str, Mapping[str, Images]],
-    workspace: Workspace,
-    victim: str,
-    dtype: str,
-    text: str,
-    seed: int,
-) -> dict[str, dict[str, Estimate]]:
-    """Measure the denoiser on every arm's latents and on clean latents moved for it alone.
-
-    All of them meet the same noises.
-    """
-    ldm = workspace.model(victim, dtype)
-    c, shifts = ldm.embed([text]), {}
-    for subject in squares[CLEAN]:
-        with torch.no_grad():
-            latents = {arm: ldm.encode(of[subject].to(ldm.device)) for arm, of in squares.items()}
-        z = latents[CLEAN]
-        for share in SHARES:
-            # other noises than they are met under afterwards
-            rng = torch.Generator().manual_seed(seed + 1)
-            latents[f"attacked by {share:g}"] = bottleneck.attack_denoiser(ldm, c, z, share, rng)
-            latents[f"scattered by {share:g}"] = bottleneck.scatter(z, share, rng)
-        shifts[subject] = bottleneck.denoiser_shift(
-            ldm, c, z, latents, torch.Generator().manual_seed(seed)
-        )
-    labels = next(iter(shifts.values()))
-    return {
-        label: {
-            f.name: estimate({s: {0: getattr(e[label], f.name)} for s, e in shifts.items()})
-            for f in fields(bottleneck.DenoiserShift)
-        }
-        for label in labels
-    }
 
 
 def _along_training(

@@ -6,21 +6,20 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import Original, originals
-from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
-from cloakwork.files import FOLDER, hash_of, read_json, sha256, write_json, write_tensors
+from cloakwork.evaluation.run import SEEDING
+from cloakwork.files import FOLDER, read_json, sha256, write_json, write_tensors
 from cloakwork.metrics import lpips
 from cloakwork.models import loading, pixel_ddpm
 from cloakwork.models.device import pick_device
@@ -34,6 +33,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress
 from cloakwork.types import Photos
+from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, task_of
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
 
@@ -58,84 +58,6 @@ class Purified:
     seconds: float
     notes: list[str]
     """what the purifiers had to say; of the first photo also what was left out, and why"""
-
-
-@dataclass(frozen=True)
-class PurifyJob:
-    """Everything that decides a purified photo's bytes, beside the photos."""
-
-    purifiers: tuple[Method, ...]
-    models: dict[str, LDM | PixelDDPM]
-    """by kind, those that are needed"""
-    seed: int
-    quality: int
-    device: torch.device
-    """where the purifiers' networks are, those included that they find by themselves"""
-
-    @cached_property
-    def methods_used(self) -> list[dict[str, Any]]:
-        """The purifiers as plain data.
-
-        Made once a job, since it hashes the weights of networks that they find by themselves.
-        """
-        return [
-            {
-                "name": method.name,
-                "version": method.version,
-                "config": asdict(method.config),
-                "instrument": method.networks,
-            }
-            for method in self.purifiers
-        ]
-
-    def key(self, digests: Sequence[str]) -> str:
-        """Return the hash of the job and of a set's photos in the order in which they are taken."""
-        weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
-        where = [self.device.type, torch.__version__, torch.get_num_threads()]
-        parts = [self.methods_used, weights, self.seed, self.quality, where]
-        return hash_of([*parts, SEEDING, list(digests)])
-
-    def generators(self) -> list[torch.Generator]:
-        """Return what each purifier draws from, before the first photo of a set."""
-        return [purifier_rng(self.seed, place) for place in range(len(self.purifiers))]
-
-    def purify(self, photo: Photo, rngs: Sequence[torch.Generator]) -> Tensor:
-        """Run one photo through all purifiers.
-
-        Args:
-            photo: of any size.
-            rngs: as `generators` gives them; they have moved on by what the photos before took.
-
-        Returns:
-            3 x H x W, uint8.
-        """
-        pixels = photo.pixels
-        for method, rng in zip(self.purifiers, rngs, strict=True):
-            model = self.models.get(method.model_kind)
-            pixels = run_purifier(method, pixels.to(self.device), model, rng)
-        return pixels
-
-
-@dataclass(frozen=True)
-class PurifyTask:
-    """One photo set to be purified.
-
-    Attributes:
-        photos: the set.
-        order: its photo numbers in the order in which an audit takes them: by the contents of the
-            originals where all are known, else by their own. The photos draw one after the other.
-        folder: where its record and sheet go.
-        key: of job and photos.
-    """
-
-    photos: PhotoSet
-    order: tuple[int, ...]
-    folder: Path
-    key: str
-
-    def draws(self, place: int) -> Path:
-        """Return the file of the generators' states after the photo at a place of the order."""
-        return self.folder / "draws" / f"{place:04}.safetensors"
 
 
 def purify(
@@ -211,7 +133,7 @@ def purify(
         pick_device(device) if models or alone else torch.device("cpu"),
     )
     _check_sizes(job, sets)
-    tasks = [_task(job, s, out / FOLDER / s.name, known) for s in sets]
+    tasks = [task_of(job, s, out / FOLDER / s.name, known) for s in sets]
     done = {} if force else {task.photos.name: _done(task) for task in tasks}
     wrote = {output for rows in done.values() for output in rows}
     existing = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
@@ -256,18 +178,6 @@ def _tell(progress: Progress | None, before: int, total: int, done: int) -> None
     """Report photos done, over all photo sets."""
     if progress:
         progress("purified", before + done, total)
-
-
-def _task(
-    job: PurifyJob, photos: PhotoSet, folder: Path, known: dict[Path, Original]
-) -> PurifyTask:
-    """Return a photo set with its key; every photo is loaded once."""
-    digests = [load_photo(f).digest for f in photos.files]
-    ranks = digests
-    if all(f in known for f in photos.files):
-        ranks = [known[f].digest or load_photo(known[f].file).digest for f in photos.files]
-    order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
-    return PurifyTask(photos, tuple(order), folder, job.key([digests[i] for i in order]))
 
 
 def _purify_set(

@@ -1,0 +1,111 @@
+"""What decides a purified photo's bytes: the job, and the order in which photos draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cloakwork.evaluation.photo_pairs import Original
+from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
+from cloakwork.files import hash_of
+from cloakwork.models.ldm import LDM
+from cloakwork.models.pixel_ddpm import PixelDDPM
+from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.sets import PhotoSet
+from cloakwork.specs import Method
+
+
+@dataclass(frozen=True)
+class PurifyJob:
+    """Everything that decides a purified photo's bytes, beside the photos."""
+
+    purifiers: tuple[Method, ...]
+    models: dict[str, LDM | PixelDDPM]
+    """by kind, those that are needed"""
+    seed: int
+    quality: int
+    device: torch.device
+    """where the purifiers' networks are, those included that they find by themselves"""
+
+    @cached_property
+    def methods_used(self) -> list[dict[str, Any]]:
+        """The purifiers as plain data.
+
+        Made once a job, since it hashes the weights of networks that they find by themselves.
+        """
+        return [
+            {
+                "name": method.name,
+                "version": method.version,
+                "config": asdict(method.config),
+                "instrument": method.networks,
+            }
+            for method in self.purifiers
+        ]
+
+    def key(self, digests: Sequence[str]) -> str:
+        """Return the hash of the job and of a set's photos in the order in which they are taken."""
+        weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
+        where = [self.device.type, torch.__version__, torch.get_num_threads()]
+        parts = [self.methods_used, weights, self.seed, self.quality, where]
+        return hash_of([*parts, SEEDING, list(digests)])
+
+    def generators(self) -> list[torch.Generator]:
+        """Return what each purifier draws from, before the first photo of a set."""
+        return [purifier_rng(self.seed, place) for place in range(len(self.purifiers))]
+
+    def purify(self, photo: Photo, rngs: Sequence[torch.Generator]) -> Tensor:
+        """Run one photo through all purifiers.
+
+        Args:
+            photo: of any size.
+            rngs: as `generators` gives them; they have moved on by what the photos before took.
+
+        Returns:
+            3 x H x W, uint8.
+        """
+        pixels = photo.pixels
+        for method, rng in zip(self.purifiers, rngs, strict=True):
+            model = self.models.get(method.model_kind)
+            pixels = run_purifier(method, pixels.to(self.device), model, rng)
+        return pixels
+
+
+@dataclass(frozen=True)
+class PurifyTask:
+    """One photo set to be purified.
+
+    Attributes:
+        photos: the set.
+        order: its photo numbers in the order in which an audit takes them: by the contents of the
+            originals where all are known, else by their own. The photos draw one after the other.
+        folder: where its record and sheet go.
+        key: of job and photos.
+    """
+
+    photos: PhotoSet
+    order: tuple[int, ...]
+    folder: Path
+    key: str
+
+    def draws(self, place: int) -> Path:
+        """Return the file of the generators' states after the photo at a place of the order."""
+        return self.folder / "draws" / f"{place:04}.safetensors"
+
+
+def task_of(
+    job: PurifyJob, photos: PhotoSet, folder: Path, known: dict[Path, Original]
+) -> PurifyTask:
+    """Return a photo set with its key; every photo is loaded once."""
+    digests = [load_photo(f).digest for f in photos.files]
+    ranks = digests
+    if all(f in known for f in photos.files):
+        ranks = [known[f].digest or load_photo(known[f].file).digest for f in photos.files]
+    order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
+    return PurifyTask(photos, tuple(order), folder, job.key([digests[i] for i in order]))
