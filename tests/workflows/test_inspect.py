@@ -331,9 +331,9 @@ class TestInspection:
             (
                 ThreatModel(Method("attackers", "dreambooth", SHORT)),
                 0,
-                "looked at every 0; allowed are 1 to 4",
+                "looked at every 0. Allowed are 1 to 4",
             ),
-            (ThreatModel(Method("attackers", "dreambooth", SHORT)), 5, "allowed are 1 to 4"),
+            (ThreatModel(Method("attackers", "dreambooth", SHORT)), 5, "Allowed are 1 to 4"),
             (
                 ThreatModel(Method("attackers", "sdedit", sdedit.Config())),
                 1,

@@ -18,7 +18,7 @@ from typing import Any
 from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
-from cloakwork.evaluation import compute, figures, steps, training_curve
+from cloakwork.evaluation import compute, figures, inspection, steps, training_curve
 from cloakwork.evaluation.design import (
     CLEAN,
     NOISE,
@@ -29,7 +29,6 @@ from cloakwork.evaluation.design import (
     attack_step,
 )
 from cloakwork.evaluation.inspection import (
-    SHARES,
     ArmEstimates,
     clip_or_fault,
     seen_by_autoencoders,
@@ -202,7 +201,8 @@ def _check_watched(watched: Watched) -> None:
         raise UserError(
             f"'{attacker.name}' does not train, so there is no training to watch. Name a trainer."
         )
-    if not 1 <= watched.every <= (most := attacker.config.steps):
+    most = attacker.config.steps
+    if not 1 <= watched.every <= most:
         raise UserError(
             f"The training has {most} steps and is looked at every {watched.every}. "
             f"Allowed are 1 to {most}."
@@ -286,7 +286,7 @@ def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
             f"as it is in the photo [{ours.low:.1f}, {ours.high:.1f}], "
             f"random noise {noise.mean:.1f} times."
         )
-    share = max(SHARES)
+    share = max(inspection.SHARES)
     labels = (CLEAN, PROTECTED, f"attacked by {share:g}", f"scattered by {share:g}")
     clean, protected, attacked, scattered = (found.denoiser[x]["error"].mean for x in labels)
     sentences.append(
@@ -340,7 +340,7 @@ def draw(found: Inspection, out: Path) -> None:
         arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order
     }
     courses |= {
-        manner: {s: found.denoiser[f"{manner} by {s:g}"]["error"] for s in SHARES}
+        manner: {s: found.denoiser[f"{manner} by {s:g}"]["error"] for s in inspection.SHARES}
         for manner in ("attacked", "scattered")
     }
     figures.lines(
