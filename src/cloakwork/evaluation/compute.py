@@ -19,14 +19,13 @@ from cloakwork.evaluation.run import (
     purifier_rng,
     run_protection,
     run_purifier,
-    to_bytes,
 )
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Mix, Step, Workspace, key, name_of
 from cloakwork.files import remove, save_json, save_tensors
 from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.photos.rounding import apply_perturbation
-from cloakwork.photos.tensors import as_float
+from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -70,7 +69,7 @@ def _compute(step: Step, workspace: Workspace, name: str) -> Path:
             images = {"pictures": run_attack(step, workspace, state)}
         else:
             images = {f"{i:04}": p for i, p in enumerate(_make_photos(step, workspace, state))}
-        tensors = {k: x.mul(255).round().byte() for k, x in images.items()}
+        tensors = {k: to_bytes(x) for k, x in images.items()}
         write = partial(save_tensors, tensors=tensors)
     cost = {
         "seconds": round(time.monotonic() - wall, 2),

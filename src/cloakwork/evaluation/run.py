@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.files import hash_of
-from cloakwork.photos.tensors import as_float
+from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -97,13 +97,4 @@ def run_purifier(method: Method, photo: Tensor, model: Any, rng: torch.Generator
     """
     x = as_float(photo)
     (pure,) = method.module.purify([x], model, method.config, rng=rng)
-    return to_bytes(pure)
-
-
-def to_bytes(photo: Tensor) -> Tensor:
-    """Round a photo in [0, 1] to uint8 on the CPU.
-
-    >>> to_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
-    [0, 128, 255]
-    """
-    return photo.mul(255).round().byte().cpu()
+    return to_bytes(pure).cpu()

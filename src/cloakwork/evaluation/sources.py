@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch import Tensor
-
 from cloakwork.files import hash_of
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import WORK_SIDE, working_copy
-from cloakwork.photos.tensors import as_float
+from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.types import Photos
 
 
@@ -32,22 +30,14 @@ class Source:
 
     def photos(self) -> Photos:
         """Load the photos, each 3 x H x W in [0, 1], at 8 bits like a file's."""
-        return [eight_bits(working_copy(load_photo(f).pixels, self.side)) for f in self.files]
+        return [
+            as_float(to_bytes(working_copy(load_photo(f).pixels, self.side))) for f in self.files
+        ]
 
     @property
     def key(self) -> str:
         """The sha256, hex, over what decides the photos; their names do not."""
         return hash_of(["photos", self.digests, *([self.side] if self.side != WORK_SIDE else [])])
-
-
-def eight_bits(photo: Tensor) -> Tensor:
-    """Round a photo (floats in [0, 1]) to the values that a file can hold.
-
-    >>> import torch
-    >>> eight_bits(torch.tensor([0.0, 0.5, 1.0])).mul(255).tolist()
-    [0.0, 128.0, 255.0]
-    """
-    return as_float(photo.mul(255).round().byte())
 
 
 def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:

@@ -11,6 +11,7 @@ from cloakwork.files import cache_folder, write_tensors
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
+from cloakwork.photos.tensors import to_bytes
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Images
 
@@ -42,7 +43,7 @@ def class_pictures(
             pictures = ldm.sample(
                 [prompt], 8, torch.Generator().manual_seed(first), guidance=guidance, steps=steps
             )
-            write_tensors(path, {"pictures": pictures.mul(255).round().byte()}, shared=True)
+            write_tensors(path, {"pictures": to_bytes(pictures)}, shared=True)
         batches.append(load_file(path)["pictures"])
         if progress:
             progress("class pictures", min(first + 8, n), n)

@@ -17,13 +17,22 @@ def as_float(pixels: Tensor) -> Tensor:
     return pixels.float() / 255
 
 
+def to_bytes(pixels: Tensor) -> Tensor:
+    """Round floats in [0, 1], of any shape, to uint8: the inverse of `as_float`.
+
+    >>> to_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
+    return pixels.mul(255).round().byte()
+
+
 def to_pil(picture: Tensor) -> Image.Image:
     """Turn a picture (3 x H x W in [0, 1]) into an 8-bit Pillow image.
 
     >>> to_pil(torch.zeros(3, 20, 30)).size
     (30, 20)
     """
-    return Image.fromarray(picture.mul(255).round().byte().permute(1, 2, 0).cpu().numpy())
+    return Image.fromarray(to_bytes(picture).permute(1, 2, 0).cpu().numpy())
 
 
 def side_by_side(pictures: Tensor, columns: int) -> Image.Image:
