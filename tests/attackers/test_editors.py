@@ -242,7 +242,7 @@ def test_noise_does_not_depend_on_batching(
     whole = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     again = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     other = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm", seed=1)
-    monkeypatch.setattr(_editing, "MICRO_BATCH", 2)
+    monkeypatch.setattr(_editing, "SAMPLING_MICRO_BATCH", 2)
     parts = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
     assert (
         torch.equal(whole, again)

@@ -89,7 +89,7 @@ def each(
     Args:
         rows: what is edited.
         strengths: each in turn.
-        edit: makes the pictures of at most MICRO_BATCH rows at one strength.
+        edit: makes the pictures of at most SAMPLING_MICRO_BATCH rows at one strength.
         rng: whose state belongs into the checkpoints.
         state: holds finished pictures; an interrupted run goes on from it.
 
