@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import small_model
 from helpers.spies import Step
 from PIL import Image
 
@@ -30,17 +31,33 @@ def one_thread(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One cache folder for the whole run, whose workers share class pictures and surrogates."""
-    run = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        run = run.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CLOAKWORK_CACHE", str(run / "cache"))
+        patch.setenv("CLOAKWORK_CACHE", str(of_all_workers(tmp_path_factory) / "cache"))
         yield
+
+
+def of_all_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.getbasetemp()
+    return run.parent if "PYTEST_XDIST_WORKER" in os.environ else run
 
 
 @pytest.fixture(scope="session")
 def tiny() -> ldm.LDM:
+    """The trained embedded model, for what rests on its weights."""
     return loading.load("tiny", "cpu")
+
+
+@pytest.fixture(scope="session")
+def small_name(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of `small`, to be named where a model is named."""
+    return str(small_model.save(of_all_workers(tmp_path_factory) / "small"))
+
+
+@pytest.fixture(scope="session")
+def small(small_name: str) -> ldm.LDM:
+    """A model with random weights and a tenth of tiny's arithmetic, for what holds at any
+    weights."""
+    return loading.load(small_name, "cpu")
 
 
 @pytest.fixture(scope="session")

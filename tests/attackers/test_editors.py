@@ -22,10 +22,8 @@ from diffusers import (
 )
 from PIL import Image
 
-from cloakwork import registry
 from cloakwork.attackers import _editing, inpaint, sdedit
 from cloakwork.errors import UserError
-from cloakwork.files import ASSETS
 from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.models import ldm, loading
 from cloakwork.models.lpips import load_lpips
@@ -34,7 +32,6 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-MODEL = ASSETS / registry.EMBEDDED["tiny"]
 PROMPTS = ["a photo of a sunflower", "a photo of a person"]
 Run = Callable[..., Images]
 
@@ -80,18 +77,18 @@ def x(photos: Photos) -> Images:
 
 
 @pytest.fixture(scope="module")
-def round_trip(tiny: ldm.LDM, x: Images) -> Images:
+def round_trip(small: ldm.LDM, x: Images) -> Images:
     with torch.no_grad():
-        return tiny.decode(tiny.encode(x))
+        return small.decode(small.encode(x))
 
 
 @pytest.fixture(scope="module")
-def wide(tiny: ldm.LDM, tmp_path_factory: pytest.TempPathFactory) -> ldm.LDM:
-    """An inpainting model: tiny with five more input channels, whose weights are random."""
+def wide(small: ldm.LDM, tmp_path_factory: pytest.TempPathFactory) -> ldm.LDM:
+    """An inpainting model: `small` with five more input channels, whose weights are random."""
     folder = tmp_path_factory.mktemp("wide") / "model"
-    shutil.copytree(MODEL, folder)
-    unet: Any = UNet2DConditionModel.from_config({**tiny.unet.config, "in_channels": 9})
-    weights = dict(tiny.unet.state_dict())
+    shutil.copytree(small.name, folder)
+    unet: Any = UNet2DConditionModel.from_config({**small.unet.config, "in_channels": 9})
+    weights = dict(small.unet.state_dict())
     more = 0.1 * torch.randn(
         weights["conv_in.weight"].shape[0], 5, 3, 3, generator=torch.Generator().manual_seed(1)
     )
@@ -117,21 +114,21 @@ def wide(tiny: ldm.LDM, tmp_path_factory: pytest.TempPathFactory) -> ldm.LDM:
 )
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_sdedit_is_img2img(
-    tiny: ldm.LDM, photos: Photos, x: Images, name: str, scheduler: Any, guidance: float
+    small: ldm.LDM, photos: Photos, x: Images, name: str, scheduler: Any, guidance: float
 ) -> None:
     ours = run(
         sdedit,
         photos,
-        tiny,
+        small,
         strengths=(0.65,),
         guidance=guidance,
         scheduler=name,
         negative="blurry",
         seed=5,
     )
-    theirs = pipeline(StableDiffusionImg2ImgPipeline, tiny, scheduler)(
+    theirs = pipeline(StableDiffusionImg2ImgPipeline, small, scheduler)(
         PROMPTS[:1] * 3,
-        image=latents(tiny, x),
+        image=latents(small, x),
         strength=0.65,
         num_inference_steps=10,
         guidance_scale=guidance,
@@ -145,9 +142,9 @@ def test_sdedit_is_img2img(
 @pytest.mark.parametrize("strength", [0.6, 1.0])
 @pytest.mark.parametrize("native", [False, True])
 def test_inpaint_is_the_inpainting_pipeline(
-    tiny: ldm.LDM, wide: ldm.LDM, photos: Photos, x: Images, native: bool, strength: float
+    small: ldm.LDM, wide: ldm.LDM, photos: Photos, x: Images, native: bool, strength: float
 ) -> None:
-    model = wide if native else tiny
+    model = wide if native else small
     ours = run(
         inpaint, photos, model, strengths=(strength,), guidance=4.0, paste_back=False, seed=6
     )
@@ -168,10 +165,10 @@ def test_inpaint_is_the_inpainting_pipeline(
 
 
 def test_pictures_come_by_prompt_strength_and_photo(
-    tiny: ldm.LDM, photos: Photos, round_trip: Images
+    small: ldm.LDM, photos: Photos, round_trip: Images
 ) -> None:
     strengths = (0.0, 0.4, 0.8)
-    pictures = run(sdedit, photos, tiny, PROMPTS, strengths=strengths, guidance=3.0)
+    pictures = run(sdedit, photos, small, PROMPTS, strengths=strengths, guidance=3.0)
     assert (
         pictures.shape == (18, 3, 128, 128)
         and pictures.isfinite().all()
@@ -182,7 +179,7 @@ def test_pictures_come_by_prompt_strength_and_photo(
     assert torch.allclose(by[0, 0], round_trip, atol=1e-5) and torch.equal(by[0, 0], by[1, 0])
     assert not torch.allclose(by[0, 2], by[1, 2], atol=0.1)
     for s, strength in enumerate(strengths):
-        alone = run(sdedit, photos, tiny, PROMPTS[:1], strengths=(strength,), guidance=3.0)
+        alone = run(sdedit, photos, small, PROMPTS[:1], strengths=(strength,), guidance=3.0)
         assert torch.allclose(alone, by[0, s], atol=1e-3)
 
 
@@ -202,9 +199,9 @@ def test_stronger_edits_are_further_from_the_photo(
 
 
 def test_stronger_inpainting_is_further_from_the_photo(
-    tiny: ldm.LDM, photos: Photos, x: Images
+    small: ldm.LDM, photos: Photos, x: Images
 ) -> None:
-    pictures = run(inpaint, photos, tiny, PROMPTS, strengths=(0.0, 0.1, 0.3, 0.6, 1.0))
+    pictures = run(inpaint, photos, small, PROMPTS, strengths=(0.0, 0.1, 0.3, 0.6, 1.0))
     with torch.no_grad():
         far = [
             load_lpips()(p.flatten(0, 1), x.repeat(2, 1, 1, 1)).mean()
@@ -217,33 +214,33 @@ LONG: dict[str, Any] = {"strengths": (0.3, 0.6), "steps": 30, "guidance": 1.0}
 
 
 @pytest.fixture(scope="module")
-def by_ddim(tiny: ldm.LDM, photos: Photos) -> tuple[Images, Images]:
+def by_ddim(small: ldm.LDM, photos: Photos) -> tuple[Images, Images]:
     """Edits of two photos at two strengths, and the same with other noise."""
-    first, other = (run(sdedit, photos[:2], tiny, **LONG, seed=seed) for seed in (0, 1))
+    first, other = (run(sdedit, photos[:2], small, **LONG, seed=seed) for seed in (0, 1))
     return first, other
 
 
 @pytest.mark.parametrize("name", ["pndm", "euler", "dpm++", "unipc"])
 def test_schedulers_without_noise_agree_from_any_strength(
-    tiny: ldm.LDM, photos: Photos, by_ddim: tuple[Images, Images], name: str
+    small: ldm.LDM, photos: Photos, by_ddim: tuple[Images, Images], name: str
 ) -> None:
     """They solve one equation: wherever they begin, they come to the same picture, unlike ddim with
     other noise."""
-    ours = run(sdedit, photos[:2], tiny, **LONG, scheduler=name)
+    ours = run(sdedit, photos[:2], small, **LONG, scheduler=name)
     for a, b, c in zip(ours.split(2), *(x.split(2) for x in by_ddim), strict=True):
         assert (a - b).square().mean() < 0.02 * (c - b).square().mean()
 
 
 @pytest.mark.parametrize("module", [sdedit, inpaint])
 def test_noise_does_not_depend_on_batching(
-    tiny: ldm.LDM, photos: Photos, module: Any, monkeypatch: pytest.MonkeyPatch
+    small: ldm.LDM, photos: Photos, module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor does what ddpm draws on its way."""
-    whole = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
-    again = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
-    other = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm", seed=1)
+    whole = run(module, photos, small, strengths=(0.5,), scheduler="ddpm")
+    again = run(module, photos, small, strengths=(0.5,), scheduler="ddpm")
+    other = run(module, photos, small, strengths=(0.5,), scheduler="ddpm", seed=1)
     monkeypatch.setattr(_editing, "SAMPLING_MICRO_BATCH", 2)
-    parts = run(module, photos, tiny, strengths=(0.5,), scheduler="ddpm")
+    parts = run(module, photos, small, strengths=(0.5,), scheduler="ddpm")
     assert (
         torch.equal(whole, again)
         and torch.allclose(whole, parts, atol=2e-3)
@@ -253,19 +250,19 @@ def test_noise_does_not_depend_on_batching(
 
 @pytest.mark.parametrize("module", [sdedit, inpaint])
 def test_interrupted_and_resumed_is_the_same(
-    tiny: ldm.LDM, photos: Photos, module: Any, tmp_path: Path
+    small: ldm.LDM, photos: Photos, module: Any, tmp_path: Path
 ) -> None:
     def stop(label: str, done: int, total: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
     how: dict[str, Any] = {"strengths": (0.2, 0.4, 0.6, 0.8), "scheduler": "ddpm", "steps": 5}
-    whole = run(module, photos, tiny, **how)
+    whole = run(module, photos, small, **how)
     with pytest.raises(KeyboardInterrupt):
         run(
             module,
             photos,
-            tiny,
+            small,
             **how,
             state=RunState(tmp_path / "s.safetensors", progress=stop, checkpoint_seconds=0),
         )
@@ -275,7 +272,7 @@ def test_interrupted_and_resumed_is_the_same(
         progress=lambda label, done, total: seen.append(done),
         checkpoint_seconds=0,
     )
-    assert torch.equal(run(module, photos, tiny, **how, state=state), whole)
+    assert torch.equal(run(module, photos, small, **how, state=state), whole)
     assert seen == [3, 4]
 
 
@@ -294,14 +291,14 @@ def test_known_pixels_stay(tiny: ldm.LDM, photos: Photos, x: Images, round_trip:
 
 
 def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(
-    tiny: ldm.LDM, photos: Photos, x: Images
+    small: ldm.LDM, photos: Photos, x: Images
 ) -> None:
     masks = [torch.zeros(1, *p.shape[-2:]) for p in photos]
     for m in masks:  # the right half, and a thin line
         m[..., m.shape[-1] // 2 :] = 1
         m[..., 43:46, :] = 1
     seen = preprocess_masks(masks, photos, 128, 0.5)
-    pictures = run(inpaint, photos, tiny, masks=masks)
+    pictures = run(inpaint, photos, small, masks=masks)
     changed = (pictures != x).any(1, keepdim=True)
     assert not changed[seen == 0].any() and changed[seen == 1].float().mean() > 0.99
     assert (
@@ -313,8 +310,8 @@ def test_every_white_pixel_is_painted_and_masks_are_cut_like_their_photos(
     )
 
 
-def test_an_inpainting_model_only_inpaints(tiny: ldm.LDM, wide: ldm.LDM, photos: Photos) -> None:
-    assert wide.inpaints and not tiny.inpaints and wide.size == 128
+def test_an_inpainting_model_only_inpaints(small: ldm.LDM, wide: ldm.LDM, photos: Photos) -> None:
+    assert wide.inpaints and not small.inpaints and wide.size == 128
     what = encode_dataset(wide, preprocess(photos, 128), "a photo of sks person")
     refused: list[Callable[[], Any]] = [
         lambda: wide.sample(["a cat"], 1, torch.Generator(), steps=1),
@@ -338,37 +335,37 @@ def refusal(
 
 
 @pytest.mark.parametrize("module", [sdedit, inpaint])
-def test_settings_out_of_range_are_refused(tiny: ldm.LDM, photos: Photos, module: Any) -> None:
-    low, high, little = refusal(module, photos, tiny, strengths=(-0.1, 1.5, 0.05, 0.5))
+def test_settings_out_of_range_are_refused(small: ldm.LDM, photos: Photos, module: Any) -> None:
+    low, high, little = refusal(module, photos, small, strengths=(-0.1, 1.5, 0.05, 0.5))
     assert "-0.1 is not between 0" in low and "1.5 is not between 0" in high
     assert little == (
         "The strength 0.05 of 10 steps is less than one step; take at least 20 steps, or a "
         "strength of 1/10 or more."
     )
-    assert "did you mean 'euler'?" in refusal(module, photos, tiny, scheduler="eular")[0]
-    assert "0 denoising steps" in refusal(module, photos, tiny, steps=0)[0]
-    assert "No strength" in refusal(module, photos, tiny, strengths=())[0]
+    assert "did you mean 'euler'?" in refusal(module, photos, small, scheduler="eular")[0]
+    assert "0 denoising steps" in refusal(module, photos, small, steps=0)[0]
+    assert "No strength" in refusal(module, photos, small, strengths=())[0]
     with pytest.raises(UserError, match="No prompt"):
-        module.attack(photos, tiny, module.Config(), [], rng=torch.Generator(), state=RunState())
+        module.attack(photos, small, module.Config(), [], rng=torch.Generator(), state=RunState())
 
 
-def test_masks_that_do_not_fit_are_refused(tiny: ldm.LDM, photos: Photos) -> None:
+def test_masks_that_do_not_fit_are_refused(small: ldm.LDM, photos: Photos) -> None:
     masks = [torch.ones(1, *p.shape[-2:]) for p in photos]
-    both = refusal(inpaint, photos, tiny, masks=[masks[0], masks[0], masks[1]])
+    both = refusal(inpaint, photos, small, masks=[masks[0], masks[0], masks[1]])
     assert both == [
         "Mask 2 is 168 x 128 pixels where its photo is 128 x 150; make it as large as the photo.",
         "Mask 3 is 128 x 150 pixels where its photo is 128 x 128; make it as large as the photo.",
     ]
-    assert refusal(inpaint, photos, tiny, masks=masks[:2]) == [
+    assert refusal(inpaint, photos, small, masks=masks[:2]) == [
         "There are 2 masks for 3 photos; give one mask for each photo."
     ]
     edge = torch.zeros_like(masks[0])
     edge[..., :10] = 1  # left of the centre square
     assert (
         "Mask 1 has no white in the centre square"
-        in refusal(inpaint, photos, tiny, masks=[edge, *masks[1:]])[0]
+        in refusal(inpaint, photos, small, masks=[edge, *masks[1:]])[0]
     )
-    assert "more than 0 and at most 1" in refusal(inpaint, photos, tiny, centre=0.0)[0]
+    assert "more than 0 and at most 1" in refusal(inpaint, photos, small, centre=0.0)[0]
 
 
 def test_masks_from_files(sample_files: list[Path], tmp_path: Path) -> None:

@@ -456,7 +456,9 @@ def test_numbers_read_well() -> None:
 
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> tuple[grids.Grid, Workspace]:
+def ground(
+    tmp_path_factory: pytest.TempPathFactory, small_name: str
+) -> tuple[grids.Grid, Workspace]:
     """A small grid of two things, computed but for its last thief."""
     folder = tmp_path_factory.mktemp("ground")
     samples = SAMPLE_PHOTOS
@@ -471,7 +473,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> tuple[grids.Grid, Worksp
             photo.save(folder / "data" / name / f"{i}.png")
     lean = "dreambooth:steps=2,class_images=1,sampling.steps=2"
     thieves = tuple(
-        grids.threat_model(name, lean, purifiers=p, pictures=2, dtype="float32")
+        grids.threat_model(name, lean, purifiers=p, pictures=2, dtype="float32", victim=small_name)
         for name, p in (("plain", ""), ("again", "jpeg"))
     )
     table = grids.Table(

@@ -47,9 +47,9 @@ def moved(model: LDM, before: dict[str, torch.Tensor]) -> float:
 
 
 def test_learning_lowers_the_error_on_what_was_learned(
-    tiny: LDM, photos: Photos, rng: torch.Generator
+    small: LDM, photos: Photos, rng: torch.Generator
 ) -> None:
-    model = tiny.copy()
+    model = small.copy()
     what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     before = error_on(model, what.latents)
     train_steps(model, what, None, Training(lr=1e-4, batch=3), 12, rng)
@@ -57,8 +57,8 @@ def test_learning_lowers_the_error_on_what_was_learned(
     assert not any(p.requires_grad for p in model.unet.parameters())
 
 
-def test_borrowed_weights_come_back(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
-    model = tiny.copy()
+def test_borrowed_weights_come_back(small: LDM, photos: Photos, rng: torch.Generator) -> None:
+    model = small.copy()
     what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     before = {k: v.clone() for k, v in weights_of(model).items()}
     text = model.embed([PROMPT])
@@ -71,11 +71,11 @@ def test_borrowed_weights_come_back(tiny: LDM, photos: Photos, rng: torch.Genera
 
 
 def test_bf16_weights_at_the_published_rate_hardly_move(
-    tiny: LDM, photos: Photos, rng: torch.Generator
+    small: LDM, photos: Photos, rng: torch.Generator
 ) -> None:
     """What the release of Anti-DreamBooth does in effect: at 5e-7 almost nothing passes bf16's
     rounding."""
-    model = tiny.copy()
+    model = small.copy()
     what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     train_steps(
         model, what, None, Training(lr=1e-12, weights="bfloat16"), 1, rng
@@ -88,9 +88,9 @@ def test_bf16_weights_at_the_published_rate_hardly_move(
 
 
 def test_successive_calls_go_round_all_pictures(
-    tiny: LDM, photos: Photos, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
+    small: LDM, photos: Photos, monkeypatch: pytest.MonkeyPatch, rng: torch.Generator
 ) -> None:
-    model = tiny.copy()
+    model = small.copy()
     what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     seen = []
     original = LDM.latent_loss
@@ -105,20 +105,20 @@ def test_successive_calls_go_round_all_pictures(
     assert seen == [0, 1, 2, 0, 1, 2]
 
 
-def test_class_pictures_are_made_once(tiny: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = class_pictures(tiny, "a photo of person", 2, steps=2)
+def test_class_pictures_are_made_once(small: LDM, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = class_pictures(small, "a photo of person", 2, steps=2)
     monkeypatch.setattr(LDM, "sample", None)
-    assert torch.equal(first, class_pictures(tiny, "a photo of person", 2, steps=2))
+    assert torch.equal(first, class_pictures(small, "a photo of person", 2, steps=2))
     assert first.shape == (2, 3, 128, 128)
 
 
-def test_a_step_lowers_dreambooths_two_losses(tiny: LDM) -> None:
+def test_a_step_lowers_dreambooths_two_losses(small: LDM) -> None:
     """Against a plain statement of L(subject) + w L(class) at the same timesteps and noise."""
     z = torch.randn(4, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     texts, weight = [PROMPT, PROMPT, "a photo of person", "a photo of person"], 0.3
     with torch.no_grad():
         both = weighted_error(
-            tiny,
+            small,
             list(z),
             texts,
             [0.5, 0.5, weight / 2, weight / 2],
@@ -127,18 +127,18 @@ def test_a_step_lowers_dreambooths_two_losses(tiny: LDM) -> None:
         g = torch.Generator().manual_seed(1)
         t = torch.randint(0, 1000, (4,), generator=g)
         noise = torch.randn(z.shape, generator=g)
-        a = tiny.scheduler.alphas_cumprod[t][:, None, None, None]
+        a = small.scheduler.alphas_cumprod[t][:, None, None, None]
         z_t = a.sqrt() * z + (1 - a).sqrt() * noise
-        wrong = (tiny.unet(z_t, t, encoder_hidden_states=tiny.embed(texts)).sample - noise) ** 2
+        wrong = (small.unet(z_t, t, encoder_hidden_states=small.embed(texts)).sample - noise) ** 2
     assert both.item() == pytest.approx(
         (wrong[:2].mean() + weight * wrong[2:].mean()).item(), rel=1e-4
     )
 
 
-def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> None:
+def test_gradient_checkpointing_learns_the_same(small: LDM, photos: Photos) -> None:
     learned = []
     for on in (False, True):
-        model = tiny.copy()
+        model = small.copy()
         what = encode_dataset(model, preprocess(photos, 128), PROMPT)
         train_steps(
             model,
@@ -153,8 +153,8 @@ def test_gradient_checkpointing_learns_the_same(tiny: LDM, photos: Photos) -> No
     assert all(torch.equal(p, learned[1][k]) for k, p in learned[0].items())
 
 
-def test_only_some_weights_learn(tiny: LDM, photos: Photos, rng: torch.Generator) -> None:
-    model, state = tiny.copy(), RunState()
+def test_only_some_weights_learn(small: LDM, photos: Photos, rng: torch.Generator) -> None:
+    model, state = small.copy(), RunState()
     feed = latent_batches(model, photos, Preprocessing(), 2, rng)
     before = {k: v.clone() for k, v in weights_of(model).items()}
     finetune(

@@ -29,8 +29,8 @@ def through(photos: Photos, word: str) -> Photos:
     return bpda.through(photos, chain, {}, generator())
 
 
-def run(module: Any, photos: Photos, tiny: LDM, cfg: Any) -> Photos:
-    return module.protect(photos, [tiny], cfg, clean=None, rng=generator(), state=RunState())
+def run(module: Any, photos: Photos, small: LDM, cfg: Any) -> Photos:
+    return module.protect(photos, [small], cfg, clean=None, rng=generator(), state=RunState())
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_the_form_with_a_gradient_does_what_the_purifier_does(
         assert a.shape == b.shape and apart.max() <= most + 1e-3 and apart.mean() <= mean + 1e-3
 
 
-def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, tiny: LDM) -> None:
+def test_what_has_no_form_with_a_gradient_goes_straight_through(photos: Photos, small: LDM) -> None:
     """The result is the purifier's, the gradient the identity's; IMPRESS searches by gradients of
     its own."""
     leaf = photos[0][:, :128, :128].clone().requires_grad_(True)
-    for word, known in (("jpeg:subsampling=4:4:4", {}), ("impress:steps=1", {"latent": tiny})):
+    for word, known in (("jpeg:subsampling=4:4:4", {}), ("impress:steps=1", {"latent": small})):
         (method,) = bpda.chains(word)[0]
-        (pure,) = method.module.purify([leaf.detach()], tiny, method.config, rng=generator())
+        (pure,) = method.module.purify([leaf.detach()], small, method.config, rng=generator())
         (x,) = bpda.through([leaf], (method,), known, generator())
         assert torch.allclose(x, pure, atol=1e-6) and not torch.allclose(x, leaf, atol=1e-3)
         (g,) = torch.autograd.grad((x * torch.arange(128.0)).sum(), leaf)
@@ -149,12 +149,12 @@ def test_a_chain_is_drawn_for_every_step(photos: Photos) -> None:
     assert len(seen) == 3
 
 
-def test_adaptive_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
+def test_adaptive_first_step(small: LDM, square: Photos, steps: list[Step]) -> None:
     """AdvDM's loss of the blurred photo, restated in plain torch."""
     run(
         adaptive,
         square,
-        tiny,
+        small,
         adaptive.Config(steps=1, random_start=False, purifiers="blur:sigma=2"),
     )
     g = steps[0].again()
@@ -171,14 +171,14 @@ def test_adaptive_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> No
     blurred = torch.nn.functional.conv2d(
         torch.nn.functional.conv2d(padded, k, groups=3), k.mT, groups=3
     )
-    z = tiny.vae.encode(2 * blurred - 1).latent_dist.mean * 0.18215
+    z = small.vae.encode(2 * blurred - 1).latent_dist.mean * 0.18215
     eps = torch.randn(z.shape, generator=g)
-    a = tiny.scheduler.alphas_cumprod[t][:, None, None, None]
-    ids = tiny.tokenizer(
+    a = small.scheduler.alphas_cumprod[t][:, None, None, None]
+    ids = small.tokenizer(
         "a photo", padding="max_length", max_length=77, return_tensors="pt"
     ).input_ids
-    c = tiny.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
-    e_hat = tiny.unet(a.sqrt() * z + (1 - a).sqrt() * eps, t, encoder_hidden_states=c).sample
+    c = small.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
+    e_hat = small.unet(a.sqrt() * z + (1 - a).sqrt() * eps, t, encoder_hidden_states=c).sample
     (theirs,) = torch.autograd.grad(torch.nn.functional.mse_loss(e_hat, eps), x)
     assert relative_error(steps[0].grads, theirs) < 1e-4
 
@@ -202,12 +202,12 @@ def test_what_knows_the_purifier_survives_it(photos: Photos, tiny: LDM) -> None:
     assert errors["adaptive"] - errors["clean"] > 1.2 * (errors["advdm"] - errors["clean"])
 
 
-def test_ours_looks_through_purifiers_when_asked_to(photos: Photos, tiny: LDM) -> None:
+def test_ours_looks_through_purifiers_when_asked_to(photos: Photos, small: LDM) -> None:
     short = replace(
         cloakwork.TINY, steps=2, outer=1, clean_steps=1, adv_steps=1, pgd_steps=2, class_images=2
     )
     plain, adaptive = (
-        run(cloakwork, photos[:1], tiny, replace(short, purifiers=p)) for p in ("", "blur")
+        run(cloakwork, photos[:1], small, replace(short, purifiers=p)) for p in ("", "blur")
     )
     assert not torch.equal(plain[0], adaptive[0])
     assert "purifiers" not in settings(short), (

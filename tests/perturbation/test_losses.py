@@ -27,8 +27,8 @@ def error(ldm: LDM, rng: torch.Generator) -> losses.LatentLoss:
 
 
 @pytest.mark.parametrize("posterior", [False, True])
-def test_split_changes_no_byte(posterior: bool, tiny: LDM, photos: Photos) -> None:
-    ldm = replace(tiny, sample_posterior=posterior)
+def test_split_changes_no_byte(posterior: bool, small: LDM, photos: Photos) -> None:
+    ldm = replace(small, sample_posterior=posterior)
     both = []
     for split in (False, True):
         rng = seeded()
@@ -37,7 +37,7 @@ def test_split_changes_no_byte(posterior: bool, tiny: LDM, photos: Photos) -> No
     assert all(torch.equal(a, b) for a, b in zip(both[0][1], both[1][1], strict=True))
 
 
-def test_split_never_holds_both_graphs(tiny: LDM, photos: Photos) -> None:
+def test_split_never_holds_both_graphs(small: LDM, photos: Photos) -> None:
     """While the term is at work, nothing of the encoder's graph may be alive."""
     seen = []
 
@@ -51,31 +51,31 @@ def test_split_never_holds_both_graphs(tiny: LDM, photos: Photos) -> None:
         return z.sum(), torch.ones_like(z)
 
     encoded: list[torch.Tensor] = []
-    hook = tiny.vae.encoder.register_forward_hook(lambda module, given, out: encoded.append(out))
+    hook = small.vae.encoder.register_forward_hook(lambda module, given, out: encoded.append(out))
     try:
         for split in (True, False):
             encoded.clear()
-            losses.gradient(tiny, term, seeded(), split=split)(photos[:1], [0])
+            losses.gradient(small, term, seeded(), split=split)(photos[:1], [0])
     finally:
         hook.remove()
     assert seen == [0, 1]
 
 
-def test_is_the_gradient_of_the_loss_written_out(tiny: LDM, photos: Photos) -> None:
+def test_is_the_gradient_of_the_loss_written_out(small: LDM, photos: Photos) -> None:
     from cloakwork.photos.preprocessing import SLIDE, preprocess
 
     def loss(x: Photos, which: list[int]) -> torch.Tensor:
-        return tiny.loss(preprocess(x, tiny.size, SLIDE, rng), tiny.embed(["a photo"]), rng)
+        return small.loss(preprocess(x, small.size, SLIDE, rng), small.embed(["a photo"]), rng)
 
     rng = seeded()
     value, theirs = pgd.by_autograd(loss)(photos, [0, 1, 2])
     rng = seeded()
-    ours_value, ours = losses.gradient(tiny, error(tiny, rng), rng)(photos, [0, 1, 2])
+    ours_value, ours = losses.gradient(small, error(small, rng), rng)(photos, [0, 1, 2])
     assert ours_value == pytest.approx(value, rel=1e-6)
     assert all((a - b).norm() / b.norm() < 1e-5 for a, b in zip(ours, theirs, strict=True))
 
 
-def test_weights_add_up_and_nought_costs_nothing(tiny: LDM) -> None:
+def test_weights_add_up_and_nought_costs_nothing(small: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
     square = losses.from_scalar(lambda z: z.square().sum())
 
@@ -89,7 +89,7 @@ def test_weights_add_up_and_nought_costs_nothing(tiny: LDM) -> None:
     assert torch.allclose(g, 6 * z + z)
 
 
-def test_balanced_terms_have_their_weights_for_length_whatever_their_unit(tiny: LDM) -> None:
+def test_balanced_terms_have_their_weights_for_length_whatever_their_unit(small: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
     great, none = (
         losses.from_scalar(lambda z: 1e6 * z.square().sum()),
@@ -100,27 +100,27 @@ def test_balanced_terms_have_their_weights_for_length_whatever_their_unit(tiny: 
 
 
 def test_unlikeness_of_large_pictures_is_taken_one_by_one(
-    tiny: LDM, monkeypatch: pytest.MonkeyPatch
+    small: LDM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     z, view = (
         torch.randn(3, 4, 16, 16, generator=seeded()),
         torch.rand(3, 3, 128, 128, generator=seeded()),
     )
-    value, g = losses.reconstruction_lpips(tiny, view)(z)
+    value, g = losses.reconstruction_lpips(small, view)(z)
     monkeypatch.setattr(losses, "SMALL_PICTURE", 64)
-    sizes, decode = [], tiny.vae.decode
-    monkeypatch.setattr(tiny.vae, "decode", lambda z: (sizes.append(len(z)), decode(z))[1])
-    alone, each = losses.reconstruction_lpips(tiny, view)(z)
+    sizes, decode = [], small.vae.decode
+    monkeypatch.setattr(small.vae, "decode", lambda z: (sizes.append(len(z)), decode(z))[1])
+    alone, each = losses.reconstruction_lpips(small, view)(z)
     assert sizes == [1, 1, 1] and alone.item() == pytest.approx(value.item(), rel=1e-5)
     assert (each - g).norm() / g.norm() < 1e-4
 
 
-def test_noise_is_the_same_thing_to_every_kind_of_model(tiny: LDM) -> None:
+def test_noise_is_the_same_thing_to_every_kind_of_model(small: LDM) -> None:
     """A model that predicts v is given what it must say for the noise to come out."""
     z, noise, t = torch.randn(2, 4, 16, 16), torch.randn(2, 4, 16, 16), torch.tensor([10, 700])
     for kind in ("epsilon", "v_prediction"):
         ldm = replace(
-            tiny, scheduler=DDPMScheduler.from_config(tiny.scheduler.config, prediction_type=kind)
+            small, scheduler=DDPMScheduler.from_config(small.scheduler.config, prediction_type=kind)
         )
         z_t, target = ldm.diffuse(z, noise, t)
         ldm.predict = lambda z_t, t, c, target=target: target  # type: ignore[method-assign]
@@ -185,7 +185,7 @@ def test_counts_go_with_photos_and_surrogates() -> None:
 
 
 def test_a_dry_run_counts_what_the_real_run_does(
-    tiny: LDM, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small: LDM, photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLOAKWORK_CACHE", str(tmp_path))  # class pictures are drawn, not found
     from cloakwork.state import RunState
@@ -199,11 +199,11 @@ def test_a_dry_run_counts_what_the_real_run_does(
         calls[name] += 1
 
     hooks = [
-        tiny.unet.register_forward_hook(lambda *_: seen("unet")),
-        tiny.vae.encoder.register_forward_hook(lambda *_: seen("encode")),
+        small.unet.register_forward_hook(lambda *_: seen("unet")),
+        small.vae.encoder.register_forward_hook(lambda *_: seen("encode")),
     ]
     try:
-        module.protect(photos, [tiny], config, clean=None, rng=seeded(), state=RunState())
+        module.protect(photos, [small], config, clean=None, rng=seeded(), state=RunState())
     finally:
         for hook in hooks:
             hook.remove()

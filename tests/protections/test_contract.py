@@ -16,6 +16,7 @@ from helpers.spies import pixels_of
 
 import cloakwork
 from cloakwork import registry
+from cloakwork.finetuning.training import Training
 from cloakwork.models import ldm
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.state import RunState
@@ -53,16 +54,31 @@ ERROR = {
 # how far latents must move, in multiples of what noise does to them; AdvDM sees one timestep a step
 # and wants the error alone
 SHIFT = {"advdm": 1.0, "adaptive": 1.0}
-# twenty steps, shared by the members of a pool or by chains of purifiers, are too few: these get
-# what their laptop presets have
-LONGER = {"metacloak": {"steps": 60, "surrogate_steps": 120}, "adaptive": {"steps": 50}}
+# steps are rounds of a search here, each of which costs six gradients
+SEARCHES = {"simac": {"steps": 3, "outer": 2}, "cloakwork": {"steps": 3, "outer": 2}}
+# what twenty steps mean to some: shared by the members of a pool or by chains of purifiers they are
+# too few, within turns they are more than the effect needs
+TO_AN_EFFECT = {
+    "metacloak": {
+        "steps": 60,
+        "M": 2,
+        "surrogate_steps": 24,
+        "training": Training(lr=3e-4, prior_weight=0),
+    },
+    "adaptive": {"steps": 50},
+    "simac": {"outer": 3, "steps": 3},
+    "cloakwork": {"outer": 3, "steps": 3},
+    "ace": {"outer": 3, "steps": 10},
+    "aspl": {"outer": 3},
+}
 
 
 def lean(name: str, **more: Any) -> Any:
     """The method's laptop preset with a short schedule."""
     module = registry.load("protections", name)
     config = registry.config(module, "tiny")
-    return replace(config, **{k: v for k, v in {**LEAN, **more}.items() if hasattr(config, k)})
+    short = LEAN | SEARCHES.get(name, {}) | more
+    return replace(config, **{k: v for k, v in short.items() if hasattr(config, k)})
 
 
 def run(name: str, photos: Photos, model: ldm.LDM, **more: Any) -> tuple[Photos, RunState]:
@@ -117,9 +133,16 @@ class Saved:
         ]
 
 
-def save(name: str, files: list[Path], folder: Path, *, seed: int = 0, **more: Any) -> Saved:
+def save(
+    name: str, files: list[Path], folder: Path, model: str, *, seed: int = 0, **more: Any
+) -> Saved:
     (record,) = protect.protect(
-        files, folder, protection=name, config=lean(name, **BRIEF | more), seed=seed
+        files,
+        folder,
+        protection=name,
+        config=lean(name, **BRIEF | more),
+        surrogates=[model],
+        seed=seed,
     )
     return Saved(name, folder, record.photos)
 
@@ -128,6 +151,7 @@ def save(name: str, files: list[Path], folder: Path, *, seed: int = 0, **more: A
 def saved(
     request: pytest.FixtureRequest,
     sample_files: list[Path],
+    small_name: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Saved:
     """Photos protected once, for all tests that ask about files.
@@ -135,7 +159,7 @@ def saved(
     A step as long as the budget: without the projection two of them would leave it.
     """
     folder = tmp_path_factory.mktemp(request.param)
-    return save(request.param, sample_files, folder, budget=4.0, step=4.0)
+    return save(request.param, sample_files, folder, small_name, budget=4.0, step=4.0)
 
 
 def test_saved_files_keep_the_budget(saved: Saved, sample_files: list[Path]) -> None:
@@ -146,47 +170,47 @@ def test_saved_files_keep_the_budget(saved: Saved, sample_files: list[Path]) -> 
 
 @pytest.mark.parametrize("name", ["noise", "pid"])
 def test_saved_files_keep_a_fractional_budget(
-    name: str, sample_files: list[Path], tmp_path: Path
+    name: str, sample_files: list[Path], tmp_path: Path, small_name: str
 ) -> None:
     """Fractions are a matter of rounding, which is the same for all and has tests of its own."""
-    made = save(name, sample_files, tmp_path, budget=6.4, step=6.4)
+    made = save(name, sample_files, tmp_path, small_name, budget=6.4, step=6.4)
     assert max(made.changes(sample_files)) == 6
     assert all(row.budget_used <= 6.4 for row in made.rows)
 
 
 def test_saved_files_are_the_same_in_any_order(
-    saved: Saved, sample_files: list[Path], tmp_path: Path
+    saved: Saved, sample_files: list[Path], tmp_path: Path, small_name: str
 ) -> None:
-    again = save(saved.name, sample_files[::-1], tmp_path, budget=4.0, step=4.0)
+    again = save(saved.name, sample_files[::-1], tmp_path, small_name, budget=4.0, step=4.0)
     assert again.bytes_of(sample_files) == saved.bytes_of(sample_files)
 
 
 def test_saved_files_change_with_the_seed(
-    saved: Saved, sample_files: list[Path], tmp_path: Path
+    saved: Saved, sample_files: list[Path], tmp_path: Path, small_name: str
 ) -> None:
     """That they do not change with the same seed is seen above."""
-    other = save(saved.name, sample_files, tmp_path, budget=4.0, step=4.0, seed=1)
+    other = save(saved.name, sample_files, tmp_path, small_name, budget=4.0, step=4.0, seed=1)
     pairs = zip(other.bytes_of(sample_files), saved.bytes_of(sample_files), strict=True)
     assert all((a != b) == (saved.name != "none") for a, b in pairs)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_budget_zero_leaves_photos_untouched(
-    name: str, sample_files: list[Path], tmp_path: Path
+    name: str, sample_files: list[Path], tmp_path: Path, small_name: str
 ) -> None:
-    made = save(name, sample_files[:2], tmp_path, budget=0.0, outer=1)
+    made = save(name, sample_files[:2], tmp_path, small_name, budget=0.0, outer=1)
     assert made.changes(sample_files[:2]) == [0, 0]
 
 
 @pytest.mark.parametrize("name", LEARNED)
 def test_interrupted_and_resumed_is_the_same(
-    name: str, photos: Photos, tiny: ldm.LDM, tmp_path: Path
+    name: str, photos: Photos, small: ldm.LDM, tmp_path: Path
 ) -> None:
     module, config, total = registry.load("protections", name), lean(name, **BRIEF), []
 
     def run(state: RunState) -> Photos:
         return module.protect(
-            photos, [tiny], config, clean=None, rng=torch.Generator().manual_seed(2), state=state
+            photos, [small], config, clean=None, rng=torch.Generator().manual_seed(2), state=state
         )
 
     def stop(label: str, done: int, steps: int) -> None:
@@ -214,7 +238,9 @@ def test_loss_moves_the_right_way_and_beats_noise(name: str, photos: Photos, tin
     """On the trained model: latents move further than under noise of the same budget, and the error
     goes where it should."""
     config = lean(name)
-    protected, state = run(name, photos, tiny, **{"outer": 6, "steps": 20} | LONGER.get(name, {}))
+    protected, state = run(
+        name, photos, tiny, **{"outer": 6, "steps": 20} | TO_AN_EFFECT.get(name, {})
+    )
     noisy, _ = run("noise", photos, tiny, budget=config.budget)
     with torch.no_grad():
         clean, aimed, random = (tiny.encode(preprocess(p, 128)) for p in (photos, protected, noisy))
@@ -248,14 +274,14 @@ def test_golden_value(name: str, photos: Photos, tiny: ldm.LDM) -> None:
 
 
 @pytest.mark.parametrize("name", LEARNED)
-def test_unusual_input(name: str, tiny: ldm.LDM) -> None:
+def test_unusual_input(name: str, small: ldm.LDM) -> None:
     grey = torch.full((3, 64, 90), 0.5)
     black, white = torch.zeros(3, 70, 64), torch.ones(3, 64, 64)
     brief = BRIEF | {"outer": 1}
-    out, _ = run(name, [grey, black, white], tiny, **brief)
+    out, _ = run(name, [grey, black, white], small, **brief)
     assert [p.shape for p in out] == [grey.shape, black.shape, white.shape]
     assert all(torch.isfinite(p).all() and p.min() >= 0 and p.max() <= 1 for p in out)
-    alone, _ = run(name, [grey], tiny, **brief)
+    alone, _ = run(name, [grey], small, **brief)
     assert alone[0].shape == grey.shape
 
 

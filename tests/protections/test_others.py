@@ -99,12 +99,12 @@ def skip_crops(g: torch.Generator, n: int) -> None:
 # PID
 
 
-def test_pid_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
-    run(pid, square, tiny, pid.Config(steps=1))
-    mean, log_var = posterior(tiny, torch.stack(square))
+def test_pid_first_step(small: LDM, square: Photos, steps: list[Step]) -> None:
+    run(pid, square, small, pid.Config(steps=1))
+    mean, log_var = posterior(small, torch.stack(square))
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        m, v = posterior(tiny, x)
+        m, v = posterior(small, x)
         return ((v - log_var) ** 2).mean() + ((m - mean) ** 2).mean()
 
     assert error_against(steps[0], loss) < 1e-4
@@ -116,11 +116,11 @@ def test_pid_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
 
 
 def test_pid_sees_photo_and_original_through_the_same_crop(
-    tiny: LDM, photos: Photos, rng: torch.Generator
+    small: LDM, photos: Photos, rng: torch.Generator
 ) -> None:
     wide = [p for p in photos if p.shape[1] != p.shape[2]]
     assert len(wide) == 2
-    distance = pid._distance(tiny, wide, rng)
+    distance = pid._distance(small, wide, rng)
     assert all(distance(wide, [0, 1])[0] == 0 for _ in range(3))
     assert distance(wide[1:], [1])[0] == 0
 
@@ -141,15 +141,15 @@ def test_pid_of_a_model_without_a_posterior_takes_the_latent_alone(
 # Glaze
 
 
-def test_glaze_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
-    run(glaze, square, tiny, glaze.Config(steps=1, p=0.01))
+def test_glaze_first_step(small: LDM, square: Photos, steps: list[Step]) -> None:
+    run(glaze, square, small, glaze.Config(steps=1, p=0.01))
     original, net = torch.stack(square), load_lpips()
-    goal = posterior(tiny, torch.stack([glaze.restyle(p) for p in square]))[0]
+    goal = posterior(small, torch.stack([glaze.restyle(p) for p in square]))[0]
     assert (net(torch.stack(steps[0].x), original) > 0.01).all(), "the penalty is not on"
 
     def loss(x: torch.Tensor) -> torch.Tensor:
         penalty = torch.clamp(net(x, original) - 0.01, min=0).mean()
-        return -(((posterior(tiny, x)[0] - goal) ** 2).mean() + 30 * penalty)
+        return -(((posterior(small, x)[0] - goal) ** 2).mean() + 30 * penalty)
 
     assert error_against(steps[0], loss) < 1e-4
 
@@ -198,20 +198,20 @@ def test_adam_on_pixels_is_adam() -> None:
     )
 
 
-def test_glaze_takes_on_the_style_and_lpips_holds_it_back(tiny: LDM, square: Photos) -> None:
+def test_glaze_takes_on_the_style_and_lpips_holds_it_back(small: LDM, square: Photos) -> None:
     net, one, state = load_lpips(), square[:1], RunState()
-    free = run(glaze, one, tiny, glaze.Config(steps=12, alpha=0), state)
-    held = run(glaze, one, tiny, glaze.Config(steps=12, alpha=3000, p=0.0))
+    free = run(glaze, one, small, glaze.Config(steps=12, alpha=0), state)
+    held = run(glaze, one, small, glaze.Config(steps=12, alpha=3000, p=0.0))
     far, near = (net(torch.stack(x), torch.stack(one)).item() for x in (free, held))
     assert state.trace[-1] > 0.85 * state.trace[0] and near < 0.7 * far
 
 
-def test_glaze_towards_a_picture(tiny: LDM, square: Photos) -> None:
-    goal = targets.latent(tiny, "pattern")
-    out = run(glaze, square[:1], tiny, glaze.Config(steps=10, alpha=0, target="pattern"))
+def test_glaze_towards_a_picture(small: LDM, square: Photos) -> None:
+    goal = targets.latent(small, "pattern")
+    out = run(glaze, square[:1], small, glaze.Config(steps=10, alpha=0, target="pattern"))
     with torch.no_grad():
         before, after = (
-            (tiny.encode(preprocess(p, 128)) - goal).square().mean() for p in (square[:1], out)
+            (small.encode(preprocess(p, 128)) - goal).square().mean() for p in (square[:1], out)
         )
     assert after < 0.9 * before
 
@@ -234,18 +234,18 @@ def test_restyle_paints_a_photo_of_any_size(shape: tuple[int, ...]) -> None:
 # CAAT
 
 
-def test_caat_one_backward_serves_both(tiny: LDM, square: Photos, steps: list[Step]) -> None:
+def test_caat_one_backward_serves_both(small: LDM, square: Photos, steps: list[Step]) -> None:
     """The photos' gradient is the denoising error's, and so is the first step of keys and values,
     and of nothing else."""
     cfg = caat.Config(steps=1, lr=1e-3)
-    theta, before = tiny.copy(), weights_of(tiny)
+    theta, before = small.copy(), weights_of(small)
     gradient, carried = caat._learner(theta, len(square), cfg, torch.Generator().manual_seed(4))
     g = torch.Generator().manual_seed(4)
     skip_crops(g, len(square))
     _, grads = gradient(square, [0, 1, 2])
     t, noise = torch.randint(0, 1000, (3,), generator=g), torch.randn(3, 4, 16, 16, generator=g)
 
-    other = tiny.copy()
+    other = small.copy()
     kv = {
         f"unet.{k}": p.requires_grad_(True)
         for k, p in other.unet.named_parameters()
@@ -322,24 +322,24 @@ def disturbance(
 
 
 def test_simac_second_step_has_a_live_feature_loss(
-    tiny: LDM, square: Photos, steps: list[Step]
+    small: LDM, square: Photos, steps: list[Step]
 ) -> None:
     """At the photo itself its features do not differ, so the first step is ASPL's; the second is
     where the release fails."""
     cfg = simac.Config(steps=0, outer=1, clean_steps=0, pgd_steps=2, adv_steps=0, class_images=0)
-    run(simac, square, tiny, cfg)
+    run(simac, square, small, cfg)
     assert len(steps) == 2
 
     def error(step: Step, weight: float) -> float:
         return error_against(
-            step, lambda x: disturbance(tiny, latent(tiny, x), square, step.again(), weight)
+            step, lambda x: disturbance(small, latent(small, x), square, step.again(), weight)
         )
 
     assert all(error(step, 1.0) < 1e-4 for step in steps)
     assert error(steps[1], 0.0) > 0.01, "the feature loss does nothing"
 
 
-def test_simac_keeps_timesteps_of_large_gradients(tiny: LDM, square: Photos) -> None:
+def test_simac_keeps_timesteps_of_large_gradients(small: LDM, square: Photos) -> None:
     one, cfg = square[:1], replace(simac.PRESETS["tiny"], steps=15)
     how = {
         "budget": cfg.budget,
@@ -347,17 +347,17 @@ def test_simac_keeps_timesteps_of_large_gradients(tiny: LDM, square: Photos) -> 
         "rounds": cfg.steps,
         "rng": torch.Generator().manual_seed(0),
     }
-    allowed = timestep_search.search(tiny, one, cfg.instance_prompt, **how)[0]
+    allowed = timestep_search.search(small, one, cfg.instance_prompt, **how)[0]
     assert 400 <= allowed.sum() < 800
-    c, x = text(tiny, "a photo of <sks> person", 1), torch.stack(one).requires_grad_(True)
+    c, x = text(small, "a photo of <sks> person", 1), torch.stack(one).requires_grad_(True)
     noise, size = (
         torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(3)),
         {True: [], False: []},
     )
     for at in range(10, 1000, 40):
         t = torch.tensor([at])
-        z_t = noised(tiny, posterior(tiny, x)[0] * 0.18215, noise, t)
-        error = ((tiny.unet(z_t, t, encoder_hidden_states=c).sample - noise) ** 2).mean()
+        z_t = noised(small, posterior(small, x)[0] * 0.18215, noise, t)
+        error = ((small.unet(z_t, t, encoder_hidden_states=c).sample - noise) ** 2).mean()
         size[bool(allowed[at])].append(torch.autograd.grad(error, x)[0].abs().sum().item())
     assert min(len(s) for s in size.values()) > 1
     assert sum(size[True]) / len(size[True]) > 1.5 * sum(size[False]) / len(size[False])
@@ -393,7 +393,7 @@ def test_simac_counts() -> None:
 
 @pytest.mark.parametrize(("feature_weight", "unlikeness"), [(1.0, 0.0), (0.5, 1.0), (1.0, 2.0)])
 def test_ours_second_step(
-    feature_weight: float, unlikeness: float, tiny: LDM, square: Photos, steps: list[Step]
+    feature_weight: float, unlikeness: float, small: LDM, square: Photos, steps: list[Step]
 ) -> None:
     """The first in which photos differ from originals: two gradients by a photo's latent, as long
     as their weights say."""
@@ -408,13 +408,13 @@ def test_ours_second_step(
     run(
         cloakwork,
         square,
-        tiny,
+        small,
         cloakwork.Config(feature_weight=feature_weight, unlikeness=unlikeness, **short),
     )
     x = torch.stack(steps[1].x).requires_grad_(True)
-    z = latent(tiny, x)
-    again = (tiny.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
-    disturbed = disturbance(tiny, z, square, steps[1].again(), feature_weight)
+    z = latent(small, x)
+    again = (small.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
+    disturbed = disturbance(small, z, square, steps[1].again(), feature_weight)
     terms = [disturbed, load_lpips()(again, torch.stack(square)).sum()]
     ways = [torch.autograd.grad(term, z, retain_graph=True)[0] for term in terms]
     ways = [way / way.square().sum((1, 2, 3), keepdim=True).sqrt() for way in ways]
@@ -441,18 +441,21 @@ def test_ours_counts() -> None:
 # ACE
 
 
-def test_ace_first_step(tiny: LDM, square: Photos, steps: list[Step]) -> None:
+def test_ace_first_step(small: LDM, square: Photos, steps: list[Step]) -> None:
     cfg = ace.Config(outer=1, steps=1, lora_steps=0, prior_weight=0)
-    run(ace, square, tiny, cfg)
+    run(ace, square, small, cfg)
     g = steps[0].again()
     skip_crops(g, 3)
     t, noise = torch.randint(0, 1000, (3,), generator=g), torch.randn(3, 4, 16, 16, generator=g)
-    z_target = posterior(tiny, targets.pattern(128))[0] * 0.18215
+    z_target = posterior(small, targets.pattern(128))[0] * 0.18215
 
     def loss(x: torch.Tensor) -> torch.Tensor:
-        z_t = noised(tiny, posterior(tiny, x)[0] * 0.18215, noise, t)
+        z_t = noised(small, posterior(small, x)[0] * 0.18215, noise, t)
         return -(
-            (tiny.unet(z_t, t, encoder_hidden_states=text(tiny, "a picture", 3)).sample - z_target)
+            (
+                small.unet(z_t, t, encoder_hidden_states=text(small, "a picture", 3)).sample
+                - z_target
+            )
             ** 2
         ).mean()
 
@@ -474,7 +477,7 @@ def test_ace_counts() -> None:
 
 
 def test_ace_learns_between_rounds_by_lora_alone(
-    tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch
+    small: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first round is the same with and without learning, the second is not; the base model
     below stays as it was."""
@@ -487,10 +490,10 @@ def test_ace_learns_between_rounds_by_lora_alone(
 
     monkeypatch.setattr(ace.adapters, "add_lora", watch)
     cfg = replace(ace.PRESETS["tiny"], outer=1, steps=1, prior_weight=0)
-    once = [run(ace, square[:1], tiny, replace(cfg, lora_steps=n))[0] for n in (0, 3)]
-    twice = [run(ace, square[:1], tiny, replace(cfg, lora_steps=n, outer=2))[0] for n in (0, 3)]
+    once = [run(ace, square[:1], small, replace(cfg, lora_steps=n))[0] for n in (0, 3)]
+    twice = [run(ace, square[:1], small, replace(cfg, lora_steps=n, outer=2))[0] for n in (0, 3)]
     assert torch.equal(*once) and not torch.equal(*twice)
-    before, after = weights_of(tiny), weights_of(seen[-1])
+    before, after = weights_of(small), weights_of(seen[-1])
     assert all(
         torch.equal(p, before[k.replace(".base_layer", "")])
         for k, p in after.items()
@@ -526,19 +529,19 @@ def test_ace_draws_the_seen_noise_to_the_target(tiny: LDM, square: Photos) -> No
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_the_surrogate_is_left_as_it_was(name: str, tiny: LDM, square: Photos) -> None:
-    before = {k: v.clone() for k, v in weights_of(tiny).items()}
-    run(*LEARNERS[name][:1], square[:1], tiny, LEARNERS[name][1])
-    now = weights_of(tiny)
+def test_the_surrogate_is_left_as_it_was(name: str, small: LDM, square: Photos) -> None:
+    before = {k: v.clone() for k, v in weights_of(small).items()}
+    run(*LEARNERS[name][:1], square[:1], small, LEARNERS[name][1])
+    now = weights_of(small)
     assert set(now) == set(before) and all(torch.equal(v, before[k]) for k, v in now.items())
     assert not any(
-        p.requires_grad for part in (tiny.unet, tiny.text_encoder) for p in part.parameters()
+        p.requires_grad for part in (small.unet, small.text_encoder) for p in part.parameters()
     )
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_interrupted_while_learning_and_resumed_is_the_same(
-    name: str, tiny: LDM, square: Photos, tmp_path: Path
+    name: str, small: LDM, square: Photos, tmp_path: Path
 ) -> None:
     module, cfg = LEARNERS[name]
     done: list[int] = []
@@ -547,14 +550,14 @@ def test_interrupted_while_learning_and_resumed_is_the_same(
         if at == 3 and label != "timesteps":
             raise KeyboardInterrupt
 
-    whole = run(module, square[:1], tiny, cfg)
+    whole = run(module, square[:1], small, cfg)
     path = tmp_path / "s.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        run(module, square[:1], tiny, cfg, RunState(path, progress=stop, checkpoint_seconds=0))
+        run(module, square[:1], small, cfg, RunState(path, progress=stop, checkpoint_seconds=0))
     resumed = run(
         module,
         square[:1],
-        tiny,
+        small,
         cfg,
         RunState(path, progress=lambda label, at, of: done.append(at), checkpoint_seconds=0),
     )
@@ -562,7 +565,7 @@ def test_interrupted_while_learning_and_resumed_is_the_same(
 
 
 def test_a_search_for_timesteps_is_not_done_twice(
-    tiny: LDM, square: Photos, tmp_path: Path
+    small: LDM, square: Photos, tmp_path: Path
 ) -> None:
     module, cfg = LEARNERS["simac"]
     labels: list[str] = []
@@ -573,22 +576,22 @@ def test_a_search_for_timesteps_is_not_done_twice(
 
     path = tmp_path / "s.safetensors"
     with pytest.raises(KeyboardInterrupt):
-        run(module, square[:1], tiny, cfg, RunState(path, progress=stop, checkpoint_seconds=0))
+        run(module, square[:1], small, cfg, RunState(path, progress=stop, checkpoint_seconds=0))
     resumed = run(
         module,
         square[:1],
-        tiny,
+        small,
         cfg,
         RunState(path, progress=lambda label, at, of: labels.append(label), checkpoint_seconds=0),
     )
     assert "timesteps" not in labels and torch.equal(
-        resumed[0], run(module, square[:1], tiny, cfg)[0]
+        resumed[0], run(module, square[:1], small, cfg)[0]
     )
 
 
 @pytest.mark.parametrize("name", LEARNERS)
-def test_several_surrogates_all_count(name: str, tiny: LDM, square: Photos) -> None:
+def test_several_surrogates_all_count(name: str, small: LDM, square: Photos) -> None:
     module, cfg = LEARNERS[name]
-    g, models = torch.Generator().manual_seed(4), [tiny, loading.load("tiny-b", "cpu")]
+    g, models = torch.Generator().manual_seed(4), [small, loading.load("tiny-b", "cpu")]
     both = module.protect(square[:1], models, cfg, clean=None, rng=g, state=RunState())
-    assert not torch.equal(both[0], run(module, square[:1], tiny, cfg)[0])
+    assert not torch.equal(both[0], run(module, square[:1], small, cfg)[0])

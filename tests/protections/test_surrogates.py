@@ -153,30 +153,30 @@ def test_the_loops_do_what_the_schedules_say(module: Any, cfg: Any) -> None:
 
 
 def test_fsmg_first_step(
-    tiny: LDM, square: Photos, steps: list[Step], attacked: list[Weights]
+    small: LDM, square: Photos, steps: list[Step], attacked: list[Weights]
 ) -> None:
     """Against a surrogate that has learned the clean photos: the gradient of DreamBooth's loss with
     the trained weights."""
-    run(fsmg, square, tiny, cfg=FSMG, clean=square[1:])
-    assert any(not torch.equal(p, attacked[0][k]) for k, p in weights_of(tiny).items())
+    run(fsmg, square, small, cfg=FSMG, clean=square[1:])
+    assert any(not torch.equal(p, attacked[0][k]) for k, p in weights_of(small).items())
     g = torch.Generator().set_state(steps[0].rng)
     torch.rand(
         2 * len(square), generator=g
     )  # places of the crops; the photos are square, so they do not matter
     x = torch.stack(square).requires_grad_(True)
-    (theirs,) = torch.autograd.grad(error_of(with_weights(tiny, attacked[0]), x, g), x)
+    (theirs,) = torch.autograd.grad(error_of(with_weights(small, attacked[0]), x, g), x)
     assert relative_error(steps[0].grads, theirs) < 1e-4
     (of_the_base,) = torch.autograd.grad(
-        error_of(tiny, x, torch.Generator().set_state(g.get_state())), x
+        error_of(small, x, torch.Generator().set_state(g.get_state())), x
     )
     assert relative_error(steps[0].grads, of_the_base) > 1e-2
 
 
 def test_fsmg_learns_the_clean_photos_when_there_are_some(
-    tiny: LDM, square: Photos, attacked: list[Weights]
+    small: LDM, square: Photos, attacked: list[Weights]
 ) -> None:
     for clean in (None, square[:1], square[1:]):
-        run(fsmg, square[:1], tiny, cfg=replace(FSMG, steps=0), clean=clean)
+        run(fsmg, square[:1], small, cfg=replace(FSMG, steps=0), clean=clean)
     name = "unet.conv_in.weight"
     assert torch.equal(attacked[0][name], attacked[1][name]) and not torch.equal(
         attacked[0][name], attacked[2][name]
@@ -186,14 +186,14 @@ def test_fsmg_learns_the_clean_photos_when_there_are_some(
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("first", [0, 700])
 def test_targeted_loss(
-    kind: str, first: int, tiny: LDM, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+    kind: str, first: int, small: LDM, rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The release's: diffusers' own DDPM step, one latent at a time, but for t = 0, where
     q(z_target, -1) is z_target itself."""
     scheduler = DDPMScheduler.from_config(
-        tiny.scheduler.config, prediction_type=kind, clip_sample=False
+        small.scheduler.config, prediction_type=kind, clip_sample=False
     )
-    model = replace(tiny, scheduler=scheduler)
+    model = replace(small, scheduler=scheduler)
     t = torch.tensor([first, 400])
     monkeypatch.setattr(LDM, "timesteps", lambda self, n, rng: t)
     z, z_target = torch.randn(2, 4, 16, 16, generator=rng), torch.randn(1, 4, 16, 16, generator=rng)
@@ -228,31 +228,31 @@ def test_targeted_loss(
     [(fsmg, replace(FSMG, surrogate_steps=0)), (aspl, replace(ASPL, clean_steps=0))],
 )
 def test_a_target_changes_the_first_gradient_to_the_targeted_one(
-    module: Any, cfg: Any, tiny: LDM, square: Photos, steps: list[Step]
+    module: Any, cfg: Any, small: LDM, square: Photos, steps: list[Step]
 ) -> None:
     for target in ("", "pattern"):
-        run(module, square[:1], tiny, cfg=replace(cfg, target=target))
+        run(module, square[:1], small, cfg=replace(cfg, target=target))
     g = torch.Generator().set_state(steps[1].rng)
-    term = losses.targeted(tiny, text_of(tiny), g, targets.latent(tiny, "pattern"))
-    _, theirs = losses.gradient(tiny, term, g)(square[:1], [0])
+    term = losses.targeted(small, text_of(small), g, targets.latent(small, "pattern"))
+    _, theirs = losses.gradient(small, term, g)(square[:1], [0])
     assert relative_error(steps[1].grads, torch.stack(theirs)) < 1e-4
     assert relative_error(steps[0].grads, torch.stack(theirs)) > 1e-2
 
 
 @pytest.mark.parametrize(("module", "cfg"), [(fsmg, FSMG), (aspl, ASPL)])
 def test_an_unknown_target_is_the_users_mistake(
-    module: Any, cfg: Any, tiny: LDM, square: Photos
+    module: Any, cfg: Any, small: LDM, square: Photos
 ) -> None:
     with pytest.raises(UserError, match="no target"):
-        run(module, square[:1], tiny, cfg=replace(cfg, target="no-such.png"))
+        run(module, square[:1], small, cfg=replace(cfg, target="no-such.png"))
 
 
 def test_fsmg_averages_what_several_surrogates_did_from_the_same_photos(
-    tiny: LDM, square: Photos, tmp_path: Path
+    small: LDM, square: Photos, tmp_path: Path
 ) -> None:
     inside = [square[0] * 0.5 + 0.25]
     cfg = fsmg.Config(surrogate_steps=0, steps=2, step=1, turn=1, training=QUICK)
-    change = (run(fsmg, inside, tiny, tiny, cfg=replace(cfg, steps=1))[0] - inside[0]) * 255
+    change = (run(fsmg, inside, small, small, cfg=replace(cfg, steps=1))[0] - inside[0]) * 255
     sizes = change.abs().round(decimals=3).unique().tolist()
     assert sizes == [0, 1], "two sign steps of 1 agree or cancel"
 
@@ -268,32 +268,41 @@ def test_fsmg_averages_what_several_surrogates_did_from_the_same_photos(
         run(
             fsmg,
             inside,
-            tiny,
-            tiny,
+            small,
+            small,
             cfg=cfg,
             state=RunState(path, progress=stop, checkpoint_seconds=0),
         )
     resumed = run(
-        fsmg, inside, tiny, tiny, cfg=cfg, state=RunState(path, progress=stop, checkpoint_seconds=0)
+        fsmg,
+        inside,
+        small,
+        small,
+        cfg=cfg,
+        state=RunState(path, progress=stop, checkpoint_seconds=0),
     )
-    assert torch.equal(resumed[0], run(fsmg, inside, tiny, tiny, cfg=cfg)[0]) and done == [1, 2, 2]
+    assert torch.equal(resumed[0], run(fsmg, inside, small, small, cfg=cfg)[0]) and done == [
+        1,
+        2,
+        2,
+    ]
 
 
 @pytest.mark.parametrize(("module", "cfg"), METHODS)
-def test_surrogates_stay_as_they_were(module: Any, cfg: Any, tiny: LDM, square: Photos) -> None:
-    before = {k: p.clone() for k, p in weights_of(tiny).items()}
-    run(module, square[:1], tiny, cfg=cfg)
-    after = weights_of(tiny)
+def test_surrogates_stay_as_they_were(module: Any, cfg: Any, small: LDM, square: Photos) -> None:
+    before = {k: p.clone() for k, p in weights_of(small).items()}
+    run(module, square[:1], small, cfg=cfg)
+    after = weights_of(small)
     assert after.keys() == before.keys() and all(
         torch.equal(p, before[k]) for k, p in after.items()
     )
     assert not any(
-        p.requires_grad for p in [*tiny.unet.parameters(), *tiny.text_encoder.parameters()]
+        p.requires_grad for p in [*small.unet.parameters(), *small.text_encoder.parameters()]
     )
 
 
 def test_lora_surrogates_learn_in_their_adapters_alone_and_resume(
-    tiny: LDM, square: Photos, tmp_path: Path
+    small: LDM, square: Photos, tmp_path: Path
 ) -> None:
     cfg, path = replace(ASPL, outer=3, lora_rank=2), tmp_path / "s.safetensors"
 
@@ -305,7 +314,7 @@ def test_lora_surrogates_learn_in_their_adapters_alone_and_resume(
         run(
             aspl,
             square[:1],
-            tiny,
+            small,
             cfg=cfg,
             state=RunState(path, progress=stop, checkpoint_seconds=0),
         )
@@ -314,9 +323,9 @@ def test_lora_surrogates_learn_in_their_adapters_alone_and_resume(
     assert any(p.any() for name, p in load_file(path).items() if ".lora_B." in name), (
         "they did not learn"
     )
-    resumed = run(aspl, square[:1], tiny, cfg=cfg, state=RunState(path))
-    assert torch.equal(resumed[0], run(aspl, square[:1], tiny, cfg=cfg)[0])
-    still = run(aspl, square[:1], tiny, cfg=replace(cfg, lr=0))
+    resumed = run(aspl, square[:1], small, cfg=cfg, state=RunState(path))
+    assert torch.equal(resumed[0], run(aspl, square[:1], small, cfg=cfg)[0])
+    still = run(aspl, square[:1], small, cfg=replace(cfg, lr=0))
     assert not torch.equal(resumed[0], still[0])
 
 
@@ -351,9 +360,9 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     ("module", "cfg"), [(fsmg, FSMG), (aspl, ASPL), (metacloak, replace(PAPER, B=2))]
 )
 def test_one_surrogate_at_a_time_changes_nothing(
-    module: Any, cfg: Any, tiny: LDM, square: Photos, request: pytest.FixtureRequest
+    module: Any, cfg: Any, small: LDM, square: Photos, request: pytest.FixtureRequest
 ) -> None:
-    models = [replace(tiny.copy(), weights=name) for name in ("one", "two")]
+    models = [replace(small.copy(), weights=name) for name in ("one", "two")]
     together = run(module, square[:1], *models, cfg=cfg)
     crowd = request.getfixturevalue("accelerator")
     apart = run(module, square[:1], *models, cfg=cfg)
@@ -363,18 +372,18 @@ def test_one_surrogate_at_a_time_changes_nothing(
 
 
 def test_snapshots_are_of_one_training_kept_and_gone_on_with(
-    tiny: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch
+    small: LDM, square: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the published places; read again for the same content; other photos, seeds and rates are
     other pools."""
     monkeypatch.setattr(pool, "RunState", partial(RunState, checkpoint_seconds=0))
-    subject = encode_dataset(tiny, torch.stack(square[:1]), "a photo of sks person")
+    subject = encode_dataset(small, torch.stack(square[:1]), "a photo of sks person")
 
     def make(
         seed: int = 1, lr: float = 1e-3, progress: Any = None, subject: Any = subject
     ) -> list[Path]:
         return snapshots(
-            tiny.copy(), subject, None, Training(lr=lr), 4, [0, 1, 3, 4], seed, progress
+            small.copy(), subject, None, Training(lr=lr), 4, [0, 1, 3, 4], seed, progress
         )
 
     def stop(label: str, done: int, total: int) -> None:
@@ -389,7 +398,7 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(
     names = {f.name for f in files[0].parent.iterdir()}
     assert names == {f.name for f in files}, "nothing is left of the training"
     weights = [load_file(f) for f in files]
-    assert all(torch.equal(p, weights[0][k]) for k, p in weights_of(tiny).items())
+    assert all(torch.equal(p, weights[0][k]) for k, p in weights_of(small).items())
     away = [sum((p - weights[0][k]).square().sum() for k, p in w.items()) for w in weights]
     assert away[0] == 0 < away[1] < away[2] < away[3]
 
@@ -398,7 +407,7 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(
         make(lr=2e-3)[0].parent,
         make(subject=replace(subject, prompt="a photo"))[0].parent,
     }
-    whole = snapshots(tiny.copy(), subject, None, Training(lr=1e-3), 4, [3, 4], 1)
+    whole = snapshots(small.copy(), subject, None, Training(lr=1e-3), 4, [3, 4], 1)
     assert all(torch.equal(p, weights[3][k]) for k, p in load_file(whole[1]).items()), (
         "an interruption changed the pool"
     )
@@ -419,15 +428,15 @@ def blurred(x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def test_metacloak_first_step(
-    tiny: LDM, square: Photos, steps: list[Step], attacked: list[Weights]
+    small: LDM, square: Photos, steps: list[Step], attacked: list[Weights]
 ) -> None:
     """The mean over B members, K steps ahead, and J transformations whose parameters each photo has
     its own of."""
-    run(metacloak, square, tiny, cfg=replace(PAPER, B=2, K=2, J=2))
+    run(metacloak, square, small, cfg=replace(PAPER, B=2, K=2, J=2))
     g, x = torch.Generator().set_state(steps[0].rng), torch.stack(square).requires_grad_(True)
     errors = []
     for w in attacked:
-        model = with_weights(tiny, w)
+        model = with_weights(small, w)
         for _ in range(2):
             torch.rand(2 * len(square), generator=g)  # places of the crops
             flips, sigma = torch.rand(2, generator=g) < 0.5, 0.1 + 1.9 * torch.rand(2, generator=g)
@@ -440,7 +449,7 @@ def test_metacloak_first_step(
 
 
 def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
-    tiny: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
+    small: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A fresh AdamW moves no weight by more than lr in its first step, so that steps can be read
     off."""
@@ -468,12 +477,12 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
     monkeypatch.setattr(Pool, "keep", keeping)
     monkeypatch.setattr(Pool, "train", training)
     cfg = replace(PAPER, steps=2, M=1, K=3, surrogate_steps=0)
-    run(metacloak, square, tiny, cfg=cfg)
+    run(metacloak, square, small, cfg=cfg)
 
     def way(a: Weights, b: Weights) -> float:
         return max((a[name] - b[name]).abs().max().item() for name in a) / 1e-3
 
-    start = weights_of(tiny)
+    start = weights_of(small)
     assert way(kept[0], start) == pytest.approx(1, abs=0.1) and way(
         kept[1], kept[0]
     ) == pytest.approx(1, abs=0.1)
@@ -485,7 +494,7 @@ def test_metacloak_looks_ahead_but_its_pool_advances_step_by_step(
 
 
 def test_released_loop_returns_to_its_snapshots(
-    tiny: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
+    small: LDM, square: Photos, attacked: list[Weights], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each trial begins with the same members; between two calls a member learns the protected
     photos, untransformed."""
@@ -506,12 +515,12 @@ def test_released_loop_returns_to_its_snapshots(
         train(self, m, x, cfg, n, k, how, rng)
 
     monkeypatch.setattr(Pool, "train", training)
-    run(metacloak, square[:1], tiny, cfg=RELEASE)
+    run(metacloak, square[:1], small, cfg=RELEASE)
     name = "unet.conv_in.weight"
     at = [w[name] for w in attacked]  # 2 trials x members of 0 and 1 steps x 2 calls
     assert (
         len(at) == 8
-        and torch.equal(at[0], weights_of(tiny)[name])
+        and torch.equal(at[0], weights_of(small)[name])
         and not torch.equal(at[0], at[2])
     )
     assert torch.equal(at[0], at[4]) and torch.equal(at[2], at[6])
@@ -521,7 +530,7 @@ def test_released_loop_returns_to_its_snapshots(
 
 @pytest.mark.parametrize("cfg", [replace(PAPER, steps=4), RELEASE])
 def test_metacloak_goes_on_after_an_interruption(
-    cfg: Any, tiny: LDM, square: Photos, tmp_path: Path
+    cfg: Any, small: LDM, square: Photos, tmp_path: Path
 ) -> None:
     path, done = tmp_path / "s.safetensors", []
 
@@ -533,14 +542,14 @@ def test_metacloak_goes_on_after_an_interruption(
         run(
             metacloak,
             square[:1],
-            tiny,
+            small,
             cfg=cfg,
             state=RunState(path, progress=stop, checkpoint_seconds=0),
         )
     resumed = RunState(path, progress=lambda label, now, total: done.append(total - now))
     assert torch.equal(
-        run(metacloak, square[:1], tiny, cfg=cfg, state=resumed)[0],
-        run(metacloak, square[:1], tiny, cfg=cfg)[0],
+        run(metacloak, square[:1], small, cfg=cfg, state=resumed)[0],
+        run(metacloak, square[:1], small, cfg=cfg)[0],
     )
     assert done[0] == 2, "not where it was, in the midst of a member's calls"
 

@@ -99,15 +99,15 @@ class TestAutoencoders:
             assert torch.equal(found.encode(x), want) and want.shape[1] == 16
             assert torch.equal(found.vae.decode(want).sample, vae.decode(want).sample)
 
-    def test_on_its_own_and_in_a_pipeline(self, tmp_path: Path, tiny: LDM, square: Photos) -> None:
+    def test_on_its_own_and_in_a_pipeline(self, tmp_path: Path, small: LDM, square: Photos) -> None:
         x = torch.stack(square)
-        tiny.vae.save_pretrained(tmp_path / "alone")
-        tiny.vae.save_pretrained(tmp_path / "whole" / "vae")
+        small.vae.save_pretrained(tmp_path / "alone")
+        small.vae.save_pretrained(tmp_path / "whole" / "vae")
         (tmp_path / "whole" / "model_index.json").write_text('{"_class_name": "AnyPipeline"}')
         alone, whole = (autoencoders.load(str(tmp_path / name)) for name in ("alone", "whole"))
         with torch.no_grad():
-            assert torch.equal(alone.encode(x), tiny.encode(x)) and torch.equal(
-                whole.encode(x), tiny.encode(x)
+            assert torch.equal(alone.encode(x), small.encode(x)) and torch.equal(
+                whole.encode(x), small.encode(x)
             )
 
     @pytest.mark.parametrize(
@@ -231,9 +231,15 @@ class TestInspection:
             assert Image.open(out / f"{name}.png").width > 600
         assert not (out / "training.svg").exists()
 
-    def test_numbers_are_those_of_the_parts(self, safe: Path, clean: Path, tmp_path: Path) -> None:
+    def test_numbers_are_those_of_the_parts(
+        self, safe: Path, clean: Path, tmp_path: Path, small_name: str
+    ) -> None:
         found = inspect(
-            safe, tmp_path / "a", coders=["tiny-b"], purifiers=[("jpeg", jpeg.Config(quality=30))]
+            safe,
+            tmp_path / "a",
+            victim=small_name,
+            coders=["tiny-b"],
+            purifiers=[("jpeg", jpeg.Config(quality=30))],
         )
         (subject,) = find_subjects(safe)
         bench, eyes = Workspace(tmp_path / "store", "cpu"), load_clip()
@@ -255,6 +261,7 @@ class TestInspection:
         again = inspect(
             safe,
             tmp_path / "b",
+            victim=small_name,
             clean=clean,
             coders=["tiny-b"],
             purifiers=[("jpeg", jpeg.Config(quality=30))],
@@ -264,12 +271,19 @@ class TestInspection:
             tmp_path / "b" / "encoders.svg"
         ).read_bytes()
 
-    def test_attackers_are_watched(self, safe: Path, tmp_path: Path) -> None:
+    def test_attackers_are_watched(self, safe: Path, tmp_path: Path, small_name: str) -> None:
         watched = Watched(
-            ThreatModel(Method("attackers", "dreambooth", SHORT)), every=2, metrics=("clip_i",)
+            ThreatModel(Method("attackers", "dreambooth", SHORT), victim=small_name),
+            every=2,
+            metrics=("clip_i",),
         )
         found = inspect(
-            safe, tmp_path / "a", coders=[], purifiers=[("jpeg", jpeg.Config())], watched=watched
+            safe,
+            tmp_path / "a",
+            victim=small_name,
+            coders=[],
+            purifiers=[("jpeg", jpeg.Config())],
+            watched=watched,
         )
         attackers = ["clean", "protected", "protected, purified", "protected, purified, + CDL"]
         assert list(found.training) == ["clip_i"] and list(found.training["clip_i"]) == attackers
@@ -287,7 +301,7 @@ class TestInspection:
         )
 
     def test_only_the_last_attacker_decouples_and_by_the_users_words(
-        self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_name: str
     ) -> None:
         asked, course = [], training_curve.measure_curve
         monkeypatch.setattr(
@@ -296,10 +310,15 @@ class TestInspection:
             lambda attack, *rest: asked.append(attack.config.cdl) or course(attack, *rest),
         )
         threat = ThreatModel(
-            Method("attackers", "dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz")))
+            Method("attackers", "dreambooth", replace(SHORT, cdl=CDL(train=True, noise="xyz"))),
+            victim=small_name,
         )
         inspect(
-            safe, tmp_path / "a", coders=[], watched=Watched(threat, every=4, metrics=("clip_i",))
+            safe,
+            tmp_path / "a",
+            victim=small_name,
+            coders=[],
+            watched=Watched(threat, every=4, metrics=("clip_i",)),
         )
         assert asked == [CDL(), CDL(), CDL(True, True, True, noise="xyz")]
         told = json.loads((tmp_path / "a" / "inspection.json").read_text())
@@ -348,8 +367,14 @@ class TestInspection:
             inspect(safe, tmp_path / "out", watched=Watched(threat, every))
         assert not (tmp_path / "out").exists()
 
-    def test_dollars_are_dollars(self, safe: Path, tmp_path: Path) -> None:
-        inspect(safe, tmp_path / "out", coders=[], texts=("a $5 photo of $x_", "noise_{ for $3"))
+    def test_dollars_are_dollars(self, safe: Path, tmp_path: Path, small_name: str) -> None:
+        inspect(
+            safe,
+            tmp_path / "out",
+            victim=small_name,
+            coders=[],
+            texts=("a $5 photo of $x_", "noise_{ for $3"),
+        )
         assert (tmp_path / "out" / "zero-shot.png").is_file()
 
     def test_what_cannot_look(self, safe: Path, tmp_path: Path) -> None:
@@ -361,12 +386,11 @@ class TestInspection:
 
 
 def test_a_course_goes_on_where_it_was_stopped(
-    safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: LDM
+    safe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_name: str
 ) -> None:
     (subject,) = find_subjects(safe)
-    attack = attack_step(
-        subject.clean, subject, ThreatModel(Method("attackers", "dreambooth", SHORT)), 0
-    )
+    threat = ThreatModel(Method("attackers", "dreambooth", SHORT), victim=small_name)
+    attack = attack_step(subject.clean, subject, threat, 0)
     whole = training_curve.measure_curve(
         attack, subject, 1, ["clip_i"], Workspace(tmp_path / "a", "cpu")
     )

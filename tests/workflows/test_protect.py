@@ -299,8 +299,8 @@ def undisturbed(
 ) -> dict[str, bytes]:
     """What the child leaves when nobody kills it."""
     out = tmp_path_factory.mktemp("whole")
-    protect.protect(sample_files, out, protection="photoguard", config=quick(steps=24))
-    names = [f"{file.stem}.png" for file in sample_files]
+    protect.protect(sample_files[:1], out, protection="photoguard", config=quick(steps=24))
+    names = [f"{file.stem}.png" for file in sample_files[:1]]
     return {name: (out / name).read_bytes() for name in names}
 
 
@@ -313,7 +313,7 @@ def test_killed_and_run_again(
         "-c",
         textwrap.dedent(CHILD),
         str(tmp_path / "out"),
-        *map(str, sample_files),
+        str(sample_files[0]),
     ]
     child = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=AT_ONCE
@@ -330,9 +330,8 @@ def test_killed_and_run_again(
         command, capture_output=True, text=True, check=True, env=AT_ONCE
     ).stdout.split()
     assert int(steps[0]) > 5, "it began again"
-    for file in sample_files:
-        name = f"{file.stem}.png"
-        assert (tmp_path / "out" / name).read_bytes() == undisturbed[name]
+    for name, whole in undisturbed.items():
+        assert (tmp_path / "out" / name).read_bytes() == whole
     assert not list((tmp_path / "out").rglob("state-*")) and not list(
         (tmp_path / "out").rglob("*.part")
     )
