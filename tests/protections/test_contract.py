@@ -60,15 +60,16 @@ SEARCHES = {"simac": {"steps": 3, "outer": 2}, "cloakwork": {"steps": 3, "outer"
 # too few, within turns they are more than the effect needs
 TO_AN_EFFECT = {
     "metacloak": {
-        "steps": 60,
+        "steps": 40,
+        "step": 2.2,
         "M": 2,
-        "surrogate_steps": 24,
+        "surrogate_steps": 16,
         "training": Training(lr=3e-4, prior_weight=0),
     },
-    "adaptive": {"steps": 50},
-    "simac": {"outer": 3, "steps": 3},
-    "cloakwork": {"outer": 3, "steps": 3},
-    "ace": {"outer": 3, "steps": 10},
+    "adaptive": {"steps": 30},
+    "simac": {"outer": 2, "steps": 3},
+    "cloakwork": {"outer": 2, "steps": 3},
+    "ace": {"outer": 2, "steps": 10},
     "aspl": {"outer": 3},
 }
 
