@@ -1,8 +1,9 @@
 """The one PGD loop: l-infinity, sign steps (or Adam's), photos of any sizes at once.
 
-Budgets and steps are in 1/255 of the pixel range. The loss of one photo may not depend on the
-others of its batch in any other way than through a common factor: a sign step only sees each
-photo's own gradient, so micro-batches change nothing.
+Budgets and steps are in 1/255 of the pixel range. What is stepped in may be something else than
+pixels (`Parametrisation`); the budget is one of pixels all the same. The loss of one photo may not
+depend on the others of its batch in any other way than through a common factor: a sign step only
+sees each photo's own gradient, so micro-batches change nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +49,32 @@ class ExtraState:
     """as they are now"""
     restore: Callable[[dict[str, Tensor]], None]
     """puts them back"""
+
+
+@dataclass(frozen=True)
+class Parametrisation:
+    """What a photo is written in while PGD changes it, such as the coefficients of a transform."""
+
+    from_pixels: Callable[[Tensor], Tensor]
+    """a photo, 3 x H x W -> its parameters, of any shape"""
+    to_pixels: Callable[[Tensor], Tensor]
+    """parameters -> the photo; differentiable, undoes `from_pixels`"""
+    scale: float = 1.0
+    """a step of 1 changes a parameter by 1 / scale"""
+
+    def gradient(self, u: Tensor, by_pixels: Tensor) -> Tensor:
+        """Return the gradient by the parameters u of what has this gradient by the pixels.
+
+        >>> doubled = Parametrisation(lambda x: x / 2, lambda u: 2 * u)
+        >>> doubled.gradient(torch.zeros(2), torch.tensor([1.0, -3.0]))
+        tensor([ 2., -6.])
+        """
+        leaf = u.detach().requires_grad_(True)
+        return torch.autograd.grad(self.to_pixels(leaf), leaf, by_pixels)[0]
+
+
+# the usual one: each pixel for itself, in steps of 1/255
+PIXELS = Parametrisation(lambda x: x, lambda u: u, scale=255)
 
 
 def project(x: Photos, x0: Photos, budget: float) -> Photos:
@@ -106,6 +133,7 @@ def ascend(
     final_step: float = 1.0,
     momentum: float = 0.0,
     update: Literal["sign", "adam"] = "sign",
+    parametrise: Callable[[Tensor], Parametrisation] = lambda photo: PIXELS,
     carried: Sequence[ExtraState] = (),
     state: RunState,
     checkpoints: bool = True,
@@ -117,7 +145,7 @@ def ascend(
         x0: the originals, each 3 x H x W in [0, 1].
         gradient: of what is to be raised; called once a step and micro-batch.
         budget: largest change of a pixel, 1/255.
-        step: change per step, 1/255; None means budget / 10.
+        step: change per step, 1/255, or in units of the parametrisation; None means budget / 10.
         steps: number of steps.
         rng: for the random start only.
         start: where to begin (else x0).
@@ -127,6 +155,8 @@ def ascend(
             L1-normalised.
         update: the gradient's sign, or Adam's step (arXiv 1412.6980), of which `step` is the
             learning rate; no momentum then.
+        parametrise: says for an original what it is written in; the gradient is taken, and the step
+            made, by these parameters. What comes of it is kept within the budget pixel by pixel.
         carried: what `gradient` changes beside the photos; to be resumed with them.
         state: the value of every step is appended to its trace.
         checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops,
@@ -143,8 +173,10 @@ def ascend(
     if random_start:
         noise = [(2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x]
         x = project([p + budget / 255 * n for p, n in zip(x, noise, strict=True)], x0, budget)
-    running = [torch.zeros_like(p) for p in x] if momentum or update == "adam" else []
-    squares = [torch.zeros_like(p) for p in x] if update == "adam" else []
+    spaces = [parametrise(p) for p in x0]
+    zeros = [torch.zeros_like(s.from_pixels(p)) for s, p in zip(spaces, x0, strict=True)]
+    running = zeros if momentum or update == "adam" else []
+    squares = [z.clone() for z in zeros] if update == "adam" else []
     first, saved = state.resume(rng) if checkpoints else (0, {})
     if saved:
         x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(x)]
@@ -154,7 +186,7 @@ def ascend(
             own = f"{j} "
             other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})
     for k in range(first, steps):
-        size = step / 255 * (1 + (final_step - 1) * k / steps)
+        left = 1 + (final_step - 1) * k / steps
         total = 0.0
         for batch in torch.arange(len(x)).split(MICRO_BATCH):
             which = batch.tolist()
@@ -166,7 +198,9 @@ def ascend(
                 )
             state.dead_steps += not any(g.any() for g in grads)
             total += value * len(which) / len(x)
-            for i, g in zip(which, grads, strict=True):
+            for i, by_pixels in zip(which, grads, strict=True):
+                u = spaces[i].from_pixels(x[i])
+                g = spaces[i].gradient(u, by_pixels)
                 if update == "adam":
                     way = _adam(g, running[i], squares[i], k + 1)
                 elif momentum:
@@ -174,7 +208,8 @@ def ascend(
                     way = running[i].sign()
                 else:
                     way = g.sign()
-                x[i] = project([x[i] + size * way], [x0[i]], budget)[0]
+                moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
+                x[i] = project([moved], [x0[i]], budget)[0]
         state.trace.append(total)
         if checkpoints:
             state.checkpoint(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
@@ -192,6 +227,7 @@ def ascend_mean(
     random_start: bool = False,
     final_step: float = 1.0,
     update: Literal["sign", "adam"] = "sign",
+    parametrise: Callable[[Tensor], Parametrisation] = lambda photo: PIXELS,
 ) -> Photos:
     """Let `ascend` raise the mean, over surrogates, of a gradient that is made for each of them.
 
@@ -200,7 +236,7 @@ def ascend_mean(
         surrogates: the models.
         gradient: makes the gradient through one of them.
         cfg: budget, step and steps.
-        rng, state, random_start, final_step, update: as in `ascend`.
+        rng, state, random_start, final_step, update, parametrise: as in `ascend`.
 
     Returns:
         As many photos of the same sizes, in [0, 1].
@@ -218,6 +254,7 @@ def ascend_mean(
         random_start=random_start,
         final_step=final_step,
         update=update,
+        parametrise=parametrise,
         state=state,
     )
 
