@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cloakwork.errors import UserError
+from cloakwork.perturbation import pgd
 from cloakwork.perturbation.pgd import MICRO_BATCH, ascend, by_autograd, project
 from cloakwork.state import RunState
 
@@ -150,3 +151,62 @@ def test_interrupted_and_resumed_is_the_same(tmp_path: Path) -> None:
     )
     assert steps == [6, 7, 8, 9]
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def halves(photo: torch.Tensor) -> pgd.Parametrisation:
+    """Sum and difference of neighbouring columns; a last column of its own would be lost."""
+
+    def apart(x: torch.Tensor) -> torch.Tensor:
+        a, b = x[..., 0::2], x[..., 1::2]
+        return torch.stack([(a + b) / 2, (a - b) / 2])
+
+    def together(u: torch.Tensor) -> torch.Tensor:
+        return torch.stack([u[0] + u[1], u[0] - u[1]], -1).flatten(-2)
+
+    return pgd.Parametrisation(apart, together, scale=255)
+
+
+@pytest.mark.parametrize("how", [{}, {"momentum": 0.9}, {"update": "adam"}])
+def test_steps_in_other_parameters_keep_a_budget_of_pixels_and_resume(
+    how: dict, tmp_path: Path
+) -> None:
+    x0 = [torch.rand(3, 6, 8, generator=torch.Generator().manual_seed(i)) for i in range(2)]
+
+    def run(state: RunState, steps: int = 6) -> list[torch.Tensor]:
+        rng = torch.Generator().manual_seed(3)
+        loss = by_autograd(
+            lambda x, ids: sum((p * torch.randn(p.shape, generator=rng)).sum() for p in x)
+        )
+        more = {"random_start": True, "parametrise": halves, "state": state, **how}
+        return ascend(x0, loss, budget=8, step=3, steps=steps, rng=rng, **more)
+
+    def stop(label: str, done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    whole = run(RunState())
+    assert max((a - b).abs().max() for a, b in zip(whole, x0, strict=True)) <= 8 / 255 + 1e-6
+    with pytest.raises(KeyboardInterrupt):
+        run(RunState(tmp_path / "s.safetensors", progress=stop, checkpoint_seconds=0))
+    resumed = run(RunState(tmp_path / "s.safetensors", checkpoint_seconds=0))
+    assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_a_step_in_other_parameters_follows_their_gradient() -> None:
+    """Of a loss that weighs the left column of each pair 3 and the right one -1, the sum rises with
+    2 and the difference with 4: a sign step of 1 in both moves the left by 2, the right by 0."""
+    x0 = [torch.full((3, 2, 4), 0.5)]
+    weights = torch.tensor([3.0, -1.0, 3.0, -1.0])
+    loss = by_autograd(lambda x, ids: (x[0] * weights).sum())
+    (x,) = ascend(
+        x0,
+        loss,
+        budget=8,
+        step=1,
+        steps=1,
+        rng=torch.Generator(),
+        parametrise=halves,
+        state=RunState(),
+    )
+    moved = (x - x0[0]) * 255
+    assert torch.allclose(moved, torch.tensor([2.0, 0.0, 2.0, 0.0]).expand_as(moved), atol=1e-4)

@@ -43,7 +43,7 @@ from cloakwork.types import Photos
 
 VERSION = 1
 BLOCK = 8  # side of JPEG's blocks, pixels
-# RGB -> Y, Cb, Cr, as JFIF has them (without their offset, which no difference sees)
+# RGB -> Y, Cb, Cr, as JFIF has them
 YCBCR = torch.tensor(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]]
 )
@@ -130,9 +130,10 @@ def coefficients(photo: Tensor, cfg: Config) -> pgd.Parametrisation:
     down, right = -height % BLOCK, -width % BLOCK
     colours, dct = YCBCR.to(photo), _dct().to(photo)
     table = _tables(cfg.quality).to(photo)[:, None, None]
+    middle = torch.tensor([128.0, 0, 0]).to(photo)[:, None, None]
 
     def forward(x: Tensor) -> Tensor:
-        y = torch.einsum("ij,jhw->ihw", colours, 255 * x)
+        y = torch.einsum("ij,jhw->ihw", colours, 255 * x) - middle
         y = F.pad(y[None], (0, right, 0, down), mode="replicate")[0]
         blocks = y.unflatten(2, (-1, BLOCK)).unflatten(1, (-1, BLOCK)).transpose(2, 3)
         return dct @ blocks @ dct.mT / table
