@@ -315,6 +315,12 @@ def quick():
 def empty():
     from cloakwork.benchmark.grids import Grid
     return Grid("mine", "", ())
+def folder_of(data):
+    from cloakwork.benchmark.grids import sets
+    return sets(data)
+def hollow(data):
+    from cloakwork.benchmark.grids import Grid, Table
+    return Grid("mine", "", (Table("t", (), (), sets(data) if data else (), ("lpips",)),))
 """
 
 
@@ -340,6 +346,8 @@ def empty():
         ),
         (["quick", "--recipe", "bench_mine.quick"], "Two recipes are called 'quick'"),
         (["--recipe", "bench_mine.empty"], "The recipe 'mine' has no table"),
+        (["--recipe", "bench_mine.folder_of"], "If it needs some, name a folder with --data."),
+        (["--recipe", "bench_mine.hollow"], "If it needs some, name a folder with --data."),
         (["quick", "--table", "Theives"], "did you mean 'Thieves'?"),
         (["quick", "--threads", "0"], "There cannot be 0 threads"),
         (["quick", "--workers", "2"], "The engine serial has neither an address nor workers"),

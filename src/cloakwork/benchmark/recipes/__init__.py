@@ -51,7 +51,20 @@ def build(
     Raises:
         UserError: the recipe raises, or gives no grid, or one that lacks something.
     """
-    offered = {"data": data, "models": models or {}}
+    try:
+        return check_grid(_grid(name, recipe, {"data": data, "models": models or {}}))
+    except UserError as error:
+        takes = inspect.signature(recipe).parameters
+        if data is None and "data" in takes and "--data" not in str(error):
+            advice = (
+                f"'{name}' was given no photo sets. If it needs some, name a folder with --data."
+            )
+            raise UserError(*error.sentences, advice) from error
+        raise
+
+
+def _grid(name: str, recipe: Recipe, offered: Mapping[str, object]) -> Grid:
+    """Call a recipe with those of the offered arguments that it takes."""
     try:
         takes = inspect.signature(recipe).parameters
         grid = recipe(**{k: v for k, v in offered.items() if k in takes})
@@ -69,7 +82,7 @@ def build(
             f"The recipe '{name}' returned {type(grid).__name__}. "
             "It must return a cloakwork.benchmark.grids.Grid."
         )
-    return check_grid(grid)
+    return grid
 
 
 def _known() -> list[str]:
