@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import resource
 import statistics
 import subprocess
@@ -12,12 +14,14 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import cloakwork
 from cloakwork import cli, registry, specs
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.state import RunState
 from cloakwork.workflows.records import PhotoRecord, SetRecord
 
 MINE = '''"""A protection of mine."""
@@ -211,6 +215,28 @@ def test_the_process_ends_with_status_2_and_no_traceback(words: list[str]) -> No
     assert not done.stdout
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["list"],  # by print, many lines
+        ["protect", "--help"],  # by tyro
+        ["protect", "--list-presets", "--protection", "none"],  # by rich
+    ],
+)
+def test_nobody_reading_on_is_no_fault(words: list[str]) -> None:
+    """As in `cloakwork --help | head -1`, whose pipe is closed from the beginning here."""
+    read, write = os.pipe()
+    os.close(read)
+    environment = {"PYTHONPATH": str(Path(cloakwork.__file__).parents[1])}
+    program = [sys.executable, "-m", "cloakwork", *words]
+    done = subprocess.run(
+        program, stdout=write, stderr=subprocess.PIPE, text=True, env=environment, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
 def test_every_fault_has_a_line_of_its_own(jobs: Jobs, capsys: pytest.CaptureFixture[str]) -> None:
     jobs.answer = UserError("a.png is not there.", "b.png is no photo.")
     assert cli.main(mine()) == 2
@@ -223,6 +249,31 @@ def test_stopping_says_how_to_go_on(jobs: Jobs, capsys: pytest.CaptureFixture[st
     assert (
         "Stopped. What is finished is whole; run the same command again to go on."
         in capsys.readouterr().err
+    )
+
+
+def test_stopping_says_how_far_it_came(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At the third of five steps of the second of two photo sets."""
+    for i, name in enumerate("ab"):
+        (place / "in" / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64), (99 * i, 1, 2)).save(place / "in" / name / "x.png")
+    calls: list[int] = []
+
+    def slow(photos: Any, *_: Any, state: RunState, rng: Any, **__: Any) -> Any:
+        for done in range(1, 6):
+            calls.append(done)
+            state.checkpoint(done, 5, rng, dict)
+            if len(calls) == 8:
+                raise KeyboardInterrupt
+        return photos
+
+    monkeypatch.setattr(importlib.import_module("cloakwork.protections.none"), "protect", slow)
+    assert cli.main(["protect", "in", "-o", "out", "--protection", "none"]) == 130
+    assert capsys.readouterr().err == (
+        "Stopped at step 3 of 5, in photo set 2 of 2. "
+        "What is finished is whole; run the same command again to go on.\n"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -39,22 +40,48 @@ cloakwork COMMAND --help says more about one; cloakwork --version says which ver
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 2 for a mistake that the user can mend, 130
-    when stopped.
+    when stopped, 141 when nobody reads the output any more, as in `cloakwork list | head -1`.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
     try:
+        try:
+            return _answer(words)
+        finally:
+            # what is still buffered meets a closed pipe here, not at the interpreter's end
+            print(end="", flush=True)
+    except BrokenPipeError:
+        return _unread()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # how rich ends at a closed pipe
+            return _unread()
+        raise
+
+
+def _answer(words: list[str]) -> int:
+    """Run the command that the words name; say what is wrong with them, or that it was stopped."""
+    try:
         return _run(words)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        (*_, where) = ["", *getattr(stop, "__notes__", [])]  # from the progress bars
         print(
-            "Stopped. What is finished is whole; run the same command again to go on.",
+            f"Stopped{where and f' at {where}'}. "
+            "What is finished is whole; run the same command again to go on.",
             file=sys.stderr,
         )
         return 130
+
+
+def _unread() -> int:
+    """Turn away from a closed pipe, and return the status of a program that one has ended."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    return 141
 
 
 def _run(words: list[str]) -> int:

@@ -117,13 +117,21 @@ def protect(
     if not force:
         refuse_overwriting(tasks)
     results = []
-    for task in tasks:
+    for number, task in enumerate(tasks):
+        _tell(progress, number, len(tasks))
         done = None if force else read_result(task.folder, task.key)
         results.append(done or _protect_set(job, task, progress))
+    _tell(progress, len(tasks), len(tasks))
     results[0] = replace(results[0], notes=skipped + results[0].notes)
     if len(results) > 1:
         _overview(results, config.budget, out / FOLDER / "overview.png")
     return results
+
+
+def _tell(progress: Progress | None, done: int, total: int) -> None:
+    """Report the photo sets that are done, where there are several."""
+    if progress and total > 1:
+        progress("photo sets", done, total)
 
 
 def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None) -> SetRecord:
