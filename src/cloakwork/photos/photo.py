@@ -94,6 +94,23 @@ def load_photo(path: Path | str) -> Photo:
     )
 
 
+def hides_colours(photo: Photo) -> bool:
+    """Return whether pixels of a photo are transparent throughout, so that nobody sees them."""
+    return photo.alpha is not None and bool((photo.alpha == 0).any())
+
+
+def keep_hidden(pixels: Tensor, photo: Photo) -> Tensor:
+    """Return pixels with the photo's own colours under alpha 0, where nobody sees them.
+
+    Args:
+        pixels: 3 x H x W, uint8, RGB, of the photo's size.
+        photo: the original.
+    """
+    if photo.alpha is None or not hides_colours(photo):
+        return pixels
+    return torch.where(photo.alpha == 0, photo.pixels, pixels.cpu())
+
+
 def check_target(photo: Photo, path: Path) -> None:
     """Refuse a file that could not hold the photo.
 

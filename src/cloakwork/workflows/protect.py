@@ -22,7 +22,13 @@ from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
-from cloakwork.photos.photo import Photo, after_encoding, load_photo, save_photo
+from cloakwork.photos.photo import (
+    Photo,
+    after_encoding,
+    keep_hidden,
+    load_photo,
+    save_photo,
+)
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.rounding import apply_perturbation, working_copy
 from cloakwork.photos.sets import find_sets, load_all
@@ -204,7 +210,7 @@ def _save(job: ProtectJob, photo: Photo, output: Path, delta: Tensor) -> float |
     Returns:
         The share of the protection that the file keeps; None when the format is lossless.
     """
-    pixels = apply_perturbation(photo.pixels, delta, job.config.budget)
+    pixels = keep_hidden(apply_perturbation(photo.pixels, delta, job.config.budget), photo)
     save_photo(
         pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True
     )

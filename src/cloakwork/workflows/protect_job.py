@@ -16,7 +16,7 @@ from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import hash_of
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
-from cloakwork.photos.photo import check_quality, load_photo
+from cloakwork.photos.photo import check_quality, hides_colours, load_photo
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.specs import Method
@@ -57,9 +57,15 @@ class ProtectJob:
         """
         return hash_of([self._parts(photos), torch.__version__, torch.get_num_threads()])
 
-    def key(self, photos: Source) -> str:
-        """Return the hash of the job and of the photos' contents: names of files do not matter."""
-        return hash_of([self._parts(photos), self.suffix, self.quality, self.strip_metadata])
+    def key(self, photos: Source, hidden: bool = False) -> str:
+        """Return the hash of the job and of the photos' contents: names of files do not matter.
+
+        Args:
+            photos: the set.
+            hidden: whether they have colours under alpha 0, which once were changed too.
+        """
+        parts = [self._parts(photos), self.suffix, self.quality, self.strip_metadata]
+        return hash_of([*parts, *(["hidden colours kept"] if hidden else [])])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
         return {
@@ -114,12 +120,13 @@ def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> S
 def task_of(job: ProtectJob, photos: PhotoSet, folder: Path) -> PhotoSetTask:
     """Return a photo set with its key; every photo is loaded once."""
     # one photo at a time: a set may be larger than the memory
-    digests = [load_photo(f).digest for f in photos.files]
+    loaded = [(p.digest, hides_colours(p)) for p in map(load_photo, photos.files)]
     digests, files, outputs = zip(
-        *sorted(zip(digests, photos.files, photos.outputs, strict=True)), strict=True
+        *sorted(zip((d for d, _ in loaded), photos.files, photos.outputs, strict=True)),
+        strict=True,
     )
-    originals = Source(files, digests)
-    return PhotoSetTask(photos.name, originals, outputs, folder, job.key(originals))
+    originals, hidden = Source(files, digests), any(hides for _, hides in loaded)
+    return PhotoSetTask(photos.name, originals, outputs, folder, job.key(originals, hidden))
 
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:

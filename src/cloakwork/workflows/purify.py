@@ -26,7 +26,7 @@ from cloakwork.models.device import pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos import tiling
-from cloakwork.photos.photo import Photo, check_quality, load_photo, save_photo
+from cloakwork.photos.photo import Photo, check_quality, keep_hidden, load_photo, save_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
@@ -246,7 +246,7 @@ def _purify(
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        pixels = job.purify(photo, rngs)
+        pixels = keep_hidden(job.purify(photo, rngs), photo)
     save_photo(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
     notes = dict.fromkeys(

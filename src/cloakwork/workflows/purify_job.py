@@ -16,7 +16,7 @@ from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
 from cloakwork.files import hash_of
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
-from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.photo import Photo, hides_colours, load_photo
 from cloakwork.photos.sets import PhotoSet
 from cloakwork.specs import Method
 
@@ -49,12 +49,18 @@ class PurifyJob:
             for method in self.purifiers
         ]
 
-    def key(self, digests: Sequence[str]) -> str:
-        """Return the hash of the job and of a set's photos in the order in which they are taken."""
+    def key(self, digests: Sequence[str], hidden: bool = False) -> str:
+        """Return the hash of the job and of a set's photos in the order in which they are taken.
+
+        Args:
+            digests: of the photos.
+            hidden: whether they have colours under alpha 0, which once were changed too.
+        """
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
         where = [self.device.type, torch.__version__, torch.get_num_threads()]
         parts = [self.methods_used, weights, self.seed, self.quality, where]
-        return hash_of([*parts, SEEDING, list(digests)])
+        late = ["hidden colours kept"] if hidden else []
+        return hash_of([*parts, SEEDING, list(digests), *late])
 
     def generators(self) -> list[torch.Generator]:
         """Return what each purifier draws from, before the first photo of a set."""
@@ -103,9 +109,10 @@ def task_of(
     job: PurifyJob, photos: PhotoSet, folder: Path, known: dict[Path, Original]
 ) -> PurifyTask:
     """Return a photo set with its key; every photo is loaded once."""
-    digests = [load_photo(f).digest for f in photos.files]
-    ranks = digests
+    loaded = [(p.digest, hides_colours(p)) for p in map(load_photo, photos.files)]
+    ranks = digests = [digest for digest, _ in loaded]
     if all(f in known for f in photos.files):
         ranks = [known[f].digest or load_photo(known[f].file).digest for f in photos.files]
     order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
-    return PurifyTask(photos, tuple(order), folder, job.key([digests[i] for i in order]))
+    key = job.key([digests[i] for i in order], any(hides for _, hides in loaded))
+    return PurifyTask(photos, tuple(order), folder, key)
