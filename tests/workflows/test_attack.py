@@ -53,7 +53,7 @@ def test_attack_and_score_from_the_command_line(
     assert (
         record["config"]["steps"] == 2
         and record["prompts"] == ["a photo of sks cat"]
-        and len(record["photos"]) == 3
+        and record["photos"] == sorted(str(f) for f in folder.iterdir())
     )
     assert (out / ".cloakwork" / "sheet.png").is_file() and (model / "model_index.json").is_file()
     assert not list((out / ".cloakwork").glob("state-*"))

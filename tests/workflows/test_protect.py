@@ -187,6 +187,26 @@ def test_colours_under_transparent_parts_stay_as_they_are(tmp_path: Path) -> Non
         assert (after[:, 20:, :3] != pixels[:, 20:, :3]).mean() >= least
 
 
+def test_rows_are_sorted_by_name(sample_files: list[Path], tmp_path: Path) -> None:
+    """Under either order of the names, so that one of them is not that of the contents."""
+    for names in (("a.png", "b.bmp", "c.png"), ("c.png", "b.bmp", "a.png")):
+        folder, out = tmp_path / names[0][0], tmp_path / f"out-{names[0][0]}"
+        folder.mkdir()
+        for file, name in zip(sample_files, names, strict=True):
+            Image.open(file).save(folder / name)
+        (result,) = protect.protect(folder, out, protection="noise", config=QUICK)
+        (again,) = protect.protect(folder, out, protection="noise", config=QUICK)
+        pure = purify(out, tmp_path / f"pure-{names[0][0]}")
+        record = json.loads(result.record.read_text())
+        for rows in (result.photos, again.photos, pure):
+            assert [row.name[0] for row in rows] == ["a", "b", "c"]
+            assert [row.output.name for row in rows] == ["a.png", "b.png", "c.png"]
+        assert [row["name"] for row in record["photos"]] == ["a.png", "b.bmp", "c.png"]
+        for row, file in zip(result.photos, sorted(folder.iterdir()), strict=True):
+            change = np.abs(pixels_of(row.output) - pixels_of(file)).max()
+            assert row.original == file and change == row.budget_used == 7
+
+
 def test_unchanged_photos_are_not_called_protected(
     sample_files: list[Path], tmp_path: Path
 ) -> None:

@@ -109,7 +109,7 @@ def attack(
             "prompts": list(prompts),
             "purifiers": [method.record() for method in chain],
             "seed": seed,
-            "photos": [str(f) for f in originals.files],
+            "photos": sorted(str(f) for f in originals.files),
             "pictures": [str(f) for f in files],
             "surroundings": surroundings(workspace.torch_device),
         },

@@ -152,7 +152,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     # from here on, outputs that exist are this job's own
     write_json(task.folder / "saving.json", {"key": task.key})
     rows, shares, thumbnails = [], [], []
-    for (file, output), delta in zip(task.photos, deltas, strict=True):
+    for (file, output), delta in task.by_name(deltas):
         photo = load_photo(file)
         shares.append(_save(job, photo, output, delta))
         row, pair = _measure(photo, output)

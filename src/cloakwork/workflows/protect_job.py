@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import SEEDING, protection_rng
@@ -102,6 +103,15 @@ class PhotoSetTask:
     def photos(self) -> list[tuple[Path, Path]]:
         """Original and output of each photo."""
         return list(zip(self.source.files, self.outputs, strict=True))
+
+    def by_name(self, deltas: Sequence[Tensor]) -> list[tuple[tuple[Path, Path], Tensor]]:
+        """Return original and output of each photo with what is added to it, as people look for
+        them: in the order of the outputs' names.
+
+        Args:
+            deltas: in the order of the photos' contents.
+        """
+        return sorted(zip(self.photos, deltas, strict=True), key=lambda row: row[0][1])
 
 
 def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> Source | None:

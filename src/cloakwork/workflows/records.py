@@ -80,7 +80,7 @@ def read_result(folder: Path, key: str) -> SetRecord | None:
         Path(record["out"]),
         record["protection"],
         record["surrogates"],
-        photos,
+        sorted(photos, key=lambda photo: photo.output),  # older records have another order
         folder / "sheet.png",
         path,
         record["notes"],
