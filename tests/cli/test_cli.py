@@ -293,6 +293,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "dtype": "float32",
         "sample_posterior": False,
         "each": False,
+        "one_set": False,
         "suffix": ".png",
         "quality": 95,
         "strip_metadata": False,
@@ -304,7 +305,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
 def test_every_flag_arrives(jobs: Jobs) -> None:
     words = (
         "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 "
-        "--sample-posterior --each"
+        "--sample-posterior --each --one-set"
     )
     words += " --format jpg --quality 80 --strip-metadata --force --skip-bad"
     assert cli.main(mine(*words.split())) == 0
@@ -321,6 +322,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "dtype": "bfloat16",
         "sample_posterior": True,
         "each": True,
+        "one_set": True,
         "suffix": ".jpg",
         "quality": 80,
         "strip_metadata": True,

@@ -84,6 +84,34 @@ def test_each_makes_every_photo_a_set(place: Path) -> None:
     ]
 
 
+def test_one_set_joins_the_photos_of_several_folders(place: Path) -> None:
+    make("trip/a.jpg", "home/a.jpg", "home/old/b.jpg", "c.jpg")
+    (photo_set,) = find_sets(["trip", "home", "c.jpg"], Path("out"), one_set=True)
+    assert shape([photo_set]) == {
+        "": ["out/c.png", "out/home/a.png", "out/home/old/b.png", "out/trip/a.png"]
+    }
+    sources = ["c.jpg", "home/a.jpg", "home/old/b.jpg", "trip/a.jpg"]
+    assert photo_set.files == tuple(place / f for f in sources)
+    assert shape(find_sets(["home"], Path("out"), one_set=True)) == {
+        "": ["out/a.png", "out/old/b.png"]
+    }
+
+
+def test_names_that_clash_in_one_set_are_told(place: Path) -> None:
+    """Not to be named in runs of their own, which would make two sets of one."""
+    make("x/trip/a.jpg", "y/trip/b.jpg", "z/c.jpg", "z/c.png")
+    (sentence,) = faults("x/trip", "y/trip", one_set=True)
+    assert sentence == (
+        f"{place}/x/trip and {place}/y/trip would share the output folder {place}/out/trip; "
+        "rename one of them."
+    )
+    (sentence,) = faults("z", one_set=True)
+    assert sentence.endswith(f"would all be written to {place}/out/c.png; rename them.")
+    make("d.jpg")
+    (sentence,) = faults("d.jpg", each=True, one_set=True)
+    assert "choose each or one set" in sentence
+
+
 def test_order_and_repetition_of_arguments_do_not_matter(place: Path) -> None:
     make("in/a.jpg", "in/b.jpg", "in/sub/c.jpg", "d.jpg")
     once = find_sets(["in", "d.jpg"], Path("out"))

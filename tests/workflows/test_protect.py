@@ -20,8 +20,10 @@ from helpers.reference import step_seconds
 from helpers.spies import pixels_of
 from PIL import Image
 
+from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation.compute import photos
+from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import SAMPLE_PHOTOS
@@ -205,6 +207,42 @@ def test_rows_are_sorted_by_name(sample_files: list[Path], tmp_path: Path) -> No
         for row, file in zip(result.photos, sorted(folder.iterdir()), strict=True):
             change = np.abs(pixels_of(row.output) - pixels_of(file)).max()
             assert row.original == file and change == row.budget_used == 7
+
+
+def test_a_persons_photos_in_three_folders_are_one_set(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    """The bytes are those of the same photos in one folder; records know each folder's."""
+    (tmp_path / "all").mkdir()
+    for i, file in enumerate(sample_files):
+        folder = tmp_path / ("home", "trip", "work")[i]
+        folder.mkdir()
+        shutil.copy(file, folder / "1.png")
+        shutil.copy(file, tmp_path / "all" / f"{i}.png")
+    how = {"protection": "noise", "config": QUICK}
+    folders = [tmp_path / name for name in ("work", "home", "trip")]
+    (result,) = protect.protect(folders, tmp_path / "x/../safe", one_set=True, **how)
+    protect.protect(tmp_path / "all", tmp_path / "whole", **how)
+    assert [row.name for row in result.photos] == ["home/1.png", "trip/1.png", "work/1.png"]
+    for i, row in enumerate(result.photos):
+        assert row.output == tmp_path / "safe" / row.name
+        assert row.output.read_bytes() == (tmp_path / f"whole/{i}.png").read_bytes()
+    (again,) = protect.protect(folders, tmp_path / "safe", one_set=True, **how)
+    assert not again.fresh and again.out == tmp_path / "safe"
+    (tmp_path / "safe").rename(tmp_path / "moved")
+    assert [s.clean.files[0] for s in find_subjects(tmp_path / "moved")] == [
+        tmp_path / name / "1.png" for name in ("home", "trip", "work")
+    ]
+
+
+def test_a_budget_without_effect_is_told(sample_files: list[Path], tmp_path: Path) -> None:
+    for name, budget, notes in (("none", 5, 1), ("none", 0, 0), ("noise", 5, 0)):
+        config = registry.load("protections", name).Config(budget=budget)
+        (result,) = protect.protect(
+            sample_files[:1], tmp_path / f"{name}{budget}", protection=name, config=config
+        )
+        assert len(result.notes) == notes
+        assert all("'none' changes nothing, whatever the budget" in n for n in result.notes)
 
 
 def test_unchanged_photos_are_not_called_protected(

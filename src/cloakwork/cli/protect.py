@@ -47,6 +47,8 @@ class Files:
     """folder of unprotected photos of the same subject that the protection may learn from"""
     each: bool = False
     """treat every photo alone, as a set of its own"""
+    one_set: bool = False
+    """treat all photos as one set, such as those of one person in three folders"""
     format: Literal["png", "jpg", "webp", "tiff", "bmp"] = "png"
     """file format of the output; a lossy one loses some of the protection, and what is left is
     measured"""
@@ -205,7 +207,8 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
     from cloakwork.photos.sets import find_sets
 
     def sets(photos: Sequence[str | Path]) -> list[int]:
-        return [len(s.files) for s in find_sets(photos, files.out, each=files.each)]
+        found = find_sets(photos, files.out, each=files.each, one_set=files.one_set)
+        return [len(s.files) for s in found]
 
     clean = sum(sets([files.clean])) if files.clean else 0
     presets.dry_run(how.protection, config, sets(files.photos), max(1, len(how.surrogate)), clean)
@@ -231,6 +234,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             dtype=how.dtype,
             sample_posterior=how.sample_posterior,
             each=files.each,
+            one_set=files.one_set,
             suffix=f".{files.format}",
             quality=files.quality,
             strip_metadata=files.strip_metadata,

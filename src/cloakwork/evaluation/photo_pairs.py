@@ -196,10 +196,13 @@ def _records(root: Path) -> dict[tuple[str, str], Original]:
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
             for photo in record["photos"]:
+                # below the set's own folder: the photos of one set may lie in several
+                place = Path(photo["output"]).relative_to(record["out"])
+                folder = (Path(record["name"]) / place.parent).as_posix()
                 original = Original(
                     Path(photo["original"]), photo["digest"], record["config"]["budget"]
                 )
-                known[record["name"], Path(photo["output"]).name] = original
+                known["" if folder == "." else folder, place.name] = original
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
                 f"The record {path} is damaged. Take it away, "

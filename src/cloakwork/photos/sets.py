@@ -1,7 +1,7 @@
 """Sets of photos that belong together, and where each photo's result goes.
 
 A folder is one set and its subfolders are further sets, mirrored in the output; loose files
-together are one set.
+together are one set. All of them are one set where the user says so.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ class PhotoSet:
 
 
 def find_sets(
-    photos: Sequence[Path | str], out: Path | str, *, each: bool = False, suffix: str = ".png"
+    photos: Sequence[Path | str],
+    out: Path | str,
+    *,
+    each: bool = False,
+    one_set: bool = False,
+    suffix: str = ".png",
 ) -> list[PhotoSet]:
     """Find the photo sets among files, folders and patterns. No file is opened.
 
@@ -50,6 +55,7 @@ def find_sets(
         photos: files, folders and patterns such as "trip/*.jpg".
         out: folder for the results; it need not exist.
         each: make every photo a set of its own; sets then share the names of their folders.
+        one_set: make all photos one set, whose name is ""; they go where they would go without it.
         suffix: ending of the results, one of `photo.FORMATS`.
 
     Returns:
@@ -66,11 +72,13 @@ def find_sets(
         faults.append(
             f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them."
         )
+    if each and one_set:
+        faults.append("Every photo cannot be a set and all of them one; choose each or one set.")
     files, folders, missing = _expand(photos)
-    groups, unusable = _groups(files, folders, out)
+    groups, unusable = _groups(files, folders, out, one_set)
     faults += [*missing, *unusable]
     sets = [_photo_set(name, members, out, suffix) for name, members in groups if members]
-    faults += _collisions(sets)
+    faults += _collisions(sets, one_set)
     if faults:
         raise UserError(*dict.fromkeys(faults))
     if not sets:
@@ -83,7 +91,14 @@ def find_sets(
             for s in sets
             for file, output in zip(s.files, s.outputs, strict=True)
         ]
-    return sets
+    return [_joined(sets)] if one_set else sets
+
+
+def _joined(sets: Sequence[PhotoSet]) -> PhotoSet:
+    """Return all photos as one set."""
+    pairs = sorted(pair for s in sets for pair in zip(s.files, s.outputs, strict=True))
+    files, outputs = zip(*pairs, strict=True)
+    return PhotoSet("", files, outputs)
 
 
 def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet], list[str]]:
@@ -224,7 +239,7 @@ def _matches(pattern: str) -> list[Path]:
 
 
 def _groups(
-    files: set[Path], folders: set[Path], out: Path
+    files: set[Path], folders: set[Path], out: Path, one_set: bool
 ) -> tuple[list[tuple[str, list[Path]]], list[str]]:
     """Return the name and the photos of each set, and faults."""
     faults: list[str] = []
@@ -251,7 +266,7 @@ def _groups(
         if (other := by_name.setdefault(folder.name, folder)) != folder:
             faults.append(
                 f"{other} and {folder} would share the output folder {out / folder.name}; "
-                "name them in two runs."
+                + ("rename one of them." if one_set else "name them in two runs.")
             )
         if not any(members for _, members in walk):
             faults.append(
@@ -303,7 +318,7 @@ def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet
     return PhotoSet(name, tuple(files), tuple(out / name / (file.stem + suffix) for file in files))
 
 
-def _collisions(sets: list[PhotoSet]) -> list[str]:
+def _collisions(sets: list[PhotoSet], one_set: bool) -> list[str]:
     """Return the faults of photos whose results would be the same file."""
     sources: dict[str, list[tuple[Path, Path]]] = defaultdict(list)
     for photo_set in sets:
@@ -312,7 +327,7 @@ def _collisions(sets: list[PhotoSet]) -> list[str]:
             sources[unicodedata.normalize("NFC", str(output)).casefold()].append((file, output))
     return [
         f"{' and '.join(str(f) for f, _ in pairs)} would all be written to {pairs[0][1]}; "
-        "rename them, or name them in separate runs."
+        + ("rename them." if one_set else "rename them, or name them in separate runs.")
         for pairs in sources.values()
         if len(pairs) > 1
     ]

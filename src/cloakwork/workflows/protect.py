@@ -4,6 +4,7 @@ the Python API call.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -65,6 +66,7 @@ def protect(
     dtype: str = "float32",
     sample_posterior: bool = False,
     each: bool = False,
+    one_set: bool = False,
     suffix: str = ".png",
     quality: int = 95,
     strip_metadata: bool = False,
@@ -91,6 +93,7 @@ def protect(
         sample_posterior: encode photos to a sample of the VAE's posterior, as Stable Diffusion's
             training does, not its mean.
         each: every photo is protected by itself.
+        one_set: all photos are protected as one set, such as a person's in several folders.
         suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
         strip_metadata: leave EXIF and XMP out.
         force: overwrite existing outputs (never originals).
@@ -108,8 +111,9 @@ def protect(
     config = registry.config(module, preset, surrogates) if config is None else config
     uses_models = getattr(module, "USES_SURROGATES", True)
     check_config(config, quality, surrogates if uses_models else None)
-    out = Path(out).expanduser().absolute()
-    sets, skipped = load_all(find_sets(photos, out, each=each, suffix=suffix), skip_bad=skip_bad)
+    out = Path(os.path.abspath(Path(out).expanduser()))
+    found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
+    sets, skipped = load_all(found, skip_bad=skip_bad)
     known = clean_photos(clean, out, sets)
     models = [
         loading.load(name, device, dtype, sample_posterior=sample_posterior)
@@ -118,7 +122,8 @@ def protect(
     method = Method("protections", protection, config)
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
     tasks = [
-        task_of(job, s, out / FOLDER / s.name / (s.outputs[0].stem if each else "")) for s in sets
+        task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
+        for s in sets
     ]
     if not force:
         refuse_overwriting(tasks)
@@ -155,7 +160,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     for (file, output), delta in task.by_name(deltas):
         photo = load_photo(file)
         shares.append(_save(job, photo, output, delta))
-        row, pair = _measure(photo, output)
+        row, pair = _measure(photo, output, task)
         rows.append(row)
         thumbnails.append(pair)
     before, after = (list(column) for column in zip(*thumbnails, strict=True))
@@ -163,7 +168,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     before_and_after([r.name for r in rows], before, after, job.config.budget, sheet)
     result = SetRecord(
         name=task.name,
-        out=task.photos[0][1].parent,
+        out=task.out,
         protection=job.method.name,
         surrogates=[f"{m.name} (weights {m.weights})" for m in job.surrogates],
         photos=rows,
@@ -171,6 +176,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         record=task.folder / "record.json",
         notes=_losses(job, shares)
         + _unchanged(job, rows)
+        + _without_effect(job, rows)
         + _visible(job.config.budget)
         + _idle(job.config),
         seconds=round(time.monotonic() - begun, 2),
@@ -275,6 +281,16 @@ def _unchanged(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
     ]
 
 
+def _without_effect(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
+    """Return the note on a budget that a method without models does not use."""
+    if job.surrogates or not job.config.budget or any(row.budget_used for row in rows):
+        return []
+    return [
+        f"'{job.method.name}' changes nothing, whatever the budget: "
+        f"that of {job.config.budget:g} has no effect."
+    ]
+
+
 def _visible(budget: float) -> list[str]:
     """Return the note on a budget that nobody can overlook."""
     if budget <= VISIBLE:
@@ -296,7 +312,9 @@ def _idle(config: Any) -> list[str]:
     ]
 
 
-def _measure(photo: Photo, output: Path) -> tuple[PhotoRecord, tuple[Tensor, Tensor]]:
+def _measure(
+    photo: Photo, output: Path, task: PhotoSetTask
+) -> tuple[PhotoRecord, tuple[Tensor, Tensor]]:
     """Measure the saved file against its original.
 
     Returns:
@@ -307,7 +325,7 @@ def _measure(photo: Photo, output: Path) -> tuple[PhotoRecord, tuple[Tensor, Ten
         m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim)
     )
     record = PhotoRecord(
-        name=photo.path.name,
+        name=(output.parent.relative_to(task.out) / photo.path.name).as_posix(),
         original=photo.path.absolute(),
         digest=photo.digest,
         output=output,

@@ -95,6 +95,8 @@ class PhotoSetTask:
     """the originals, in the order of their contents: names and their order do not matter"""
     outputs: tuple[Path, ...]
     """in the same order"""
+    out: Path
+    """the set's own folder in the output folder; of several folders' photos, the one over theirs"""
     folder: Path
     """where record, sheet and checkpoint go"""
     key: str
@@ -127,8 +129,15 @@ def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> S
     return source(f for s in clean_sets for f in s.files)
 
 
-def task_of(job: ProtectJob, photos: PhotoSet, folder: Path) -> PhotoSetTask:
-    """Return a photo set with its key; every photo is loaded once."""
+def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> PhotoSetTask:
+    """Return a photo set with its key; every photo is loaded once.
+
+    Args:
+        job: what is done to it.
+        photos: the set.
+        out: the output folder.
+        folder: for its record, sheet and checkpoint.
+    """
     # one photo at a time: a set may be larger than the memory
     loaded = [(p.digest, hides_colours(p)) for p in map(load_photo, photos.files)]
     digests, files, outputs = zip(
@@ -136,7 +145,8 @@ def task_of(job: ProtectJob, photos: PhotoSet, folder: Path) -> PhotoSetTask:
         strict=True,
     )
     originals, hidden = Source(files, digests), any(hides for _, hides in loaded)
-    return PhotoSetTask(photos.name, originals, outputs, folder, job.key(originals, hidden))
+    key, name = job.key(originals, hidden), photos.name
+    return PhotoSetTask(name, originals, outputs, out / name, folder, key)
 
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:

@@ -15,6 +15,7 @@ class PhotoRecord:
     """One protected photo: where it came from, where it is, and what it cost its looks."""
 
     name: str
+    """of the original; with its folder where the photos of several are one set"""
     original: Path
     digest: str
     """sha256 of the original's pixels"""
