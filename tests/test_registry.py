@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import cloakwork
 from cloakwork import registry
 from cloakwork.errors import UserError
 
@@ -70,6 +71,11 @@ def test_listing_imports_no_method_and_no_torch() -> None:
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env=_environment())
+
+
+def test_every_function_of_the_package_is_where_it_is_said_to_be() -> None:
+    assert all(callable(getattr(cloakwork, name)) for name in cloakwork._HOME)
+    assert set(cloakwork._HOME) < set(cloakwork.__all__)
 
 
 def test_importing_the_package_imports_no_torch() -> None:

@@ -44,7 +44,7 @@ _HOME = {
     "load": "cloakwork.models.loading",
     "protect": "cloakwork.workflows.protect",
     "purify": "cloakwork.workflows.purify",
-    "score": "cloakwork.workflows.attack",
+    "score": "cloakwork.workflows.score",
 }
 
 

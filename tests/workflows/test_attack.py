@@ -6,6 +6,7 @@ One attacker works on one folder; any pictures are measured.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from cloakwork import cli, specs
 from cloakwork.cli.common import ThreatFlags, read_prompts
 from cloakwork.errors import UserError
 from cloakwork.photos.sheets import attack_sheet
-from cloakwork.workflows import attack, score
+from cloakwork.protections import noise
+from cloakwork.workflows import attack, protect, score
 
 
 @pytest.fixture
@@ -110,6 +112,71 @@ def test_metrics_of_change_pair_by_name(folder: Path, tmp_path: Path) -> None:
     next(iter(changed.iterdir())).rename(changed / "stranger.bmp")
     with pytest.raises(UserError, match=r"no original for stranger\.bmp"):
         score.score(changed, clean=folder, metrics=[specs.parse("metrics", "linf")])
+
+
+def test_originals_are_known_from_the_records(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By default five metrics of change, each with an arrow for what is better."""
+    safe = tmp_path / "safe"
+    config = noise.Config(budget=7)
+    protect.protect(folder, safe, protection="noise", config=config)
+    assert cli.main(["score", str(safe)]) == 0
+    said = capsys.readouterr().out
+    rows = [[cell.strip() for cell in x.split("│")[1:4]] for x in said.splitlines() if "│" in x]
+    assert [row[:2] for row in rows] == [
+        ["ciede2000", "↓"],
+        ["linf", "↓"],
+        ["lpips", "↓"],
+        ["psnr", "↑"],
+        ["ssim", "↑"],
+    ]
+    assert rows[1][2] == "7" and "the records beside the pictures name" in said
+    for file, names in ((min(safe.glob("*.png")), 1), (safe, 3)):
+        named = score.score(file, clean=folder if names == 3 else None)
+        assert named["linf"]["values"] == pytest.approx([7] * names, abs=1e-3)
+
+
+def test_originals_that_have_changed_are_not_compared_with(folder: Path, tmp_path: Path) -> None:
+    protect.protect(folder, tmp_path / "safe", protection="noise")
+    first = min(folder.iterdir())
+    Image.new("RGB", Image.open(first).size).save(first)
+    asked = [specs.parse("metrics", name) for name in ("linf", "clip_i")]
+    found = score.score(tmp_path / "safe", metrics=asked)
+    assert [math.isnan(v) for v in found["linf"]["values"]] == [True, False, False]
+    assert round(found["linf"]["mean"], 3) == 11 and found["clip_i"]["scored"] == 3
+    assert found["linf"]["reason"] == (
+        f"The original of {first.name} is not known, or it has changed since. "
+        "Name the originals with --clean."
+    )
+
+
+def test_originals_of_the_same_name_in_several_folders(folder: Path, tmp_path: Path) -> None:
+    for grey, name in ((90, "a"), (190, "b")):
+        for root, more in (("clean", 0), ("seen", grey // 30)):
+            (tmp_path / root / name).mkdir(parents=True)
+            picture = Image.new("RGB", (64, 64), (grey + more,) * 3)
+            picture.save(tmp_path / root / name / "1.png")
+    asked = [specs.parse("metrics", "linf")]
+    found = score.score(tmp_path / "seen", clean=tmp_path / "clean", metrics=asked)
+    assert found["linf"]["values"] == pytest.approx([3, 6], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("clean", "prompt", "expected"),
+    [
+        (False, None, ["brisque", "clip_iqa", "clip_iqac", "face_missing"]),
+        (False, "a cat", ["brisque", "clip_iqa", "clip_iqac", "clip_t", "face_missing"]),
+        (True, "a cat", ["clip_i", "clip_t", "face_missing", "identity", "match"]),
+    ],
+)
+def test_without_originals_the_usual_metrics_need_none(
+    clean: bool, prompt: str | None, expected: list[str], folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pictures").mkdir()
+    Image.open(min(folder.iterdir())).save(tmp_path / "pictures" / "000.png")
+    found = score.score(tmp_path / "pictures", clean=folder if clean else None, prompt=prompt)
+    assert list(found) == expected
 
 
 def test_without_references_a_metric_is_unscored_and_says_why(folder: Path) -> None:

@@ -10,7 +10,15 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from cloakwork import specs
-from cloakwork.cli.common import SPEC, metric_words
+from cloakwork.cli.common import FROM_RECORDS, SPEC, metric_words
+from cloakwork.workflows.defaults import ALONE_METRICS, AUDIT_METRICS, CHANGE_METRICS
+
+USUAL = (
+    f"(repeatable, default: {', '.join(CHANGE_METRICS)} where originals are known; else "
+    f"{', '.join(sorted(AUDIT_METRICS))} where there are clean photos; else "
+    f"{', '.join(ALONE_METRICS)}, which need neither; clip_t only with --prompt)"
+)
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,10 @@ class ScoreFlags:
     """folder of pictures or photos"""
     metric: Annotated[
         UseAppendAction[tuple[str, ...]],
-        arg(metavar=SPEC, help_behavior_hint="(repeatable, default: all that apply)"),
+        arg(metavar=SPEC, help_behavior_hint=USUAL),
     ] = ()
     """metric, with its fields"""
-    clean: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
     """clean photos: the originals, by the same names, for metrics of change; any photos of the
     subject for the others"""
     prompt: str = ""
@@ -55,12 +63,16 @@ def score_command(words: list[str]) -> None:
         prompt=flags.prompt or None,
         out=flags.out,
     )
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    # a terminal of ASCII alone has no arrows
+    better = {way: way for way in ARROWS} if console.options.ascii_only else ARROWS
     table = Table()
-    for name in ("metric", "mean", "unit", "scored", "why not"):
-        table.add_column(name)
+    for name in ("metric", "better", "mean", "unit", "scored", "why not"):
+        table.add_column(name, overflow="fold")
     for name, row in scores.items():
         mean = "unscored" if row["mean"] is None else f"{row['mean']:.4g}"
-        table.add_row(
-            name, mean, row["unit"], f"{row['scored']} of {row['n']}", row["reason"] or ""
-        )
-    Console(markup=False, highlight=False).print(table)
+        scored = f"{row['scored']} of {row['n']}"
+        table.add_row(name, better[row["better"]], mean, row["unit"], scored, row["reason"] or "")
+    console.print(table)
+    if flags.clean is None and any(r["scored"] and r["reference"] for r in scores.values()):
+        console.print("The originals are those that the records beside the pictures name.")

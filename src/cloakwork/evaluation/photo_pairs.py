@@ -13,7 +13,7 @@ from cloakwork.errors import UserError
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import FOLDER
-from cloakwork.photos.photo import load_photo
+from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.sets import PhotoSet, load_sets
 
 
@@ -40,6 +40,18 @@ class Couple(NamedTuple):
     protected: Path
     change: int
     """largest, 1/255"""
+
+
+def load_original(known: Original | None, photo: Photo) -> Photo | None:
+    """Load a photo's original.
+
+    Returns:
+        None where it is unknown, has changed since the photo was made from it, or differs in size.
+    """
+    original = load_photo(known.file) if known else None
+    if known is None or original is None or known.changed(original.digest):
+        return None
+    return original if original.pixels.shape == photo.pixels.shape else None
 
 
 def find_subjects(

@@ -4,6 +4,10 @@
 # prompt was followed
 AUDIT_METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
 
+CHANGE_METRICS = ("ciede2000", "linf", "lpips", "psnr", "ssim")
+"""how far photos are from their originals"""
+ALONE_METRICS = ("brisque", "clip_iqa", "clip_iqac", "clip_t", "face_missing")
+"""what can be said of pictures that are compared with nothing"""
 INSPECT_METRICS = ("match", "clip_i", "clip_iqa")
 """what the pictures of a watched attacker are scored by"""
 TEXTS = ("a photo of a person", "a noisy photo of a person")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
-from cloakwork.evaluation.photo_pairs import Original, originals
+from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.evaluation.run import SEEDING
 from cloakwork.files import FOLDER, read_json, sha256, write_json, write_tensors
 from cloakwork.metrics import lpips
@@ -198,7 +198,7 @@ def _purify_set(
             write_tensors(
                 task.draws(place), {str(k): rng.get_state() for k, rng in enumerate(rngs)}
             )
-        original = _alike(known.get(file), photo)
+        original = load_original(known.get(file), photo)
         rows[output] = _compared(rows[output], photo, original)
         listed = [asdict(rows[o]) for o in outputs if o in rows]
         write_json(task.folder / "purified.json", _settings(job, task) | {"photos": listed})
@@ -225,18 +225,6 @@ def _restore(rngs: Sequence[torch.Generator], path: Path) -> bool:
     except (OSError, SafetensorError, KeyError, RuntimeError):
         return False
     return True
-
-
-def _alike(known: Original | None, photo: Photo) -> Photo | None:
-    """Load a photo's original.
-
-    Returns:
-        None where it is unknown, has changed since the photo was made from it, or differs in size.
-    """
-    original = load_photo(known.file) if known else None
-    if known is None or original is None or known.changed(original.digest):
-        return None
-    return original if original.pixels.shape == photo.pixels.shape else None
 
 
 def _purify(

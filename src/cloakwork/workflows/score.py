@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloakwork import registry, specs
+from torch import Tensor
+
+from cloakwork import specs
 from cloakwork.errors import UserError
+from cloakwork.evaluation.photo_pairs import load_original, originals
 from cloakwork.files import read_json, write_json
 from cloakwork.metrics._measure import measure
-from cloakwork.photos.photo import load_photo
-from cloakwork.photos.sets import load_sets
+from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.sets import PhotoSet, load_sets
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
+from cloakwork.workflows.defaults import ALONE_METRICS, AUDIT_METRICS, CHANGE_METRICS
 
 
 def score(
@@ -29,19 +34,22 @@ def score(
 
     Args:
         pictures: a folder; its subfolders count too.
-        metrics: as `specs.parse` gives them; none means every metric there is.
+        metrics: as `specs.parse` gives them; none means five: how far the pictures are from their
+            originals where these are known, else how like the subject where there are clean photos
+            of it, else what can be said of pictures alone (clip_t only with a prompt).
         clean: the originals, by the same names, for metrics of change; any clean photos of the
-            subject for the others.
+            subject for the others. None: the originals that the records beside the pictures name,
+            as far as they have not changed since.
         prompt: what all the pictures were asked for.
         out: JSON file for every single score; scores that it holds are replaced.
 
     Returns:
-        For each metric its mean (None: unscored), unit, values, how many of them are scored, the
-        reason where some are not.
+        For each metric its mean (None: unscored), unit, which way is better for the pictures, what
+        it compares with, values, how many of them are scored, the reason where some are not.
 
     Raises:
-        UserError: no pictures, an unknown metric, a file that holds something else, originals that
-            do not pair up when a metric of change was asked for.
+        UserError: no pictures, an unknown metric, a file that holds something else, a damaged
+            record, originals that do not pair up when a metric of change was asked for.
     """
     if (
         out is not None
@@ -49,53 +57,113 @@ def score(
         and not {"pictures", "metrics"} <= read_json(Path(out)).keys()
     ):
         raise UserError(f"{out} exists already and holds no scores. Name another file.")
-    chosen = list(metrics) or [
-        specs.parse("metrics", name) for name, _ in registry.listing("metrics")
-    ]
-    files = [f for s in load_sets(pictures) for f in s.files]
-    photos = [as_float(load_photo(f).pixels) for f in files]
-    subject, originals, fault = _references(files, clean)
-    results = {}
-    for method in chosen:
-        paired = method.module.METRIC.reference == "originals"
-        if paired and fault and metrics:
-            raise UserError(fault)
-        references = originals if paired else subject
-        prompts = [prompt] * len(photos) if prompt else None
-        measured = measure(method.name, photos, references, prompts, method.config)
-        scored = [v for v in measured.values if not math.isnan(v)]
-        results[method.name] = {
-            "mean": sum(scored) / len(scored) if scored else None,
-            "scored": len(scored),
-            "n": len(measured.values),
-            "unit": measured.unit,
-            "reason": measured.reason,
-            "instrument": measured.instrument,
-            "values": measured.values,
-        }
+    sets = load_sets(pictures)
+    files = [f for s in sets for f in s.files]
+    photos = [load_photo(f) for f in files]
+    references = _by_name(sets, clean) if clean else _by_record(sets, photos)
+    if clean and references.fault and any(_of_change(method) for method in metrics):
+        raise UserError(references.fault)
+    chosen = list(metrics) or _usual(references, prompt)
+    floats = [as_float(photo.pixels) for photo in photos]
+    results = {m.name: _row(m, floats, references, prompt) for m in chosen}
     if out:
         write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": results})
     return results
 
 
-def _references(
-    files: Sequence[Path], clean: Path | str | None
-) -> tuple[Photos | None, Photos | None, str | None]:
-    """Load clean photos of the subject.
+@dataclass(frozen=True)
+class _References:
+    """What pictures are compared with.
 
-    Returns:
-        The photos; the same in the pictures' order, where names pair up; why they do not.
+    Attributes:
+        subject: any clean photos; empty for none.
+        originals: one a picture; None where it is not known.
+        fault: why some are not known, and what to do about it.
     """
-    if clean is None:
-        return None, None, None
-    clean_files = [f for s in load_sets(clean) for f in s.files]
-    subject = [as_float(load_photo(f).pixels) for f in clean_files]
-    by_stem = {f.stem.casefold(): photo for f, photo in zip(clean_files, subject, strict=True)}
-    lost = [f.name for f in files if f.stem.casefold() not in by_stem]
+
+    subject: Photos
+    originals: list[Tensor | None]
+    fault: str | None
+
+
+def _usual(references: _References, prompt: str | None) -> list[specs.Method]:
+    """Return the metrics that are measured where none are named."""
+    if any(original is not None for original in references.originals):
+        names = CHANGE_METRICS
+    else:
+        names = AUDIT_METRICS if references.subject else ALONE_METRICS
+    return [specs.parse("metrics", name) for name in sorted(names) if prompt or name != "clip_t"]
+
+
+def _of_change(method: specs.Method) -> bool:
+    """Return whether a metric compares each picture with its original."""
+    return method.module.METRIC.reference == "originals"
+
+
+def _row(
+    method: specs.Method, photos: Photos, references: _References, prompt: str | None
+) -> dict[str, Any]:
+    """Return what a metric says; pictures without a known original are NaN for one of change."""
+    places, compared = list(range(len(photos))), references.subject
+    if _of_change(method):
+        known = {i: x for i, x in enumerate(references.originals) if x is not None}
+        places, compared = list(known) or places, list(known.values())
+    measured = measure(
+        method.name,
+        [photos[i] for i in places],
+        compared,
+        [prompt] * len(places) if prompt else None,
+        method.config,
+    )
+    values, reasons = measured.values, [measured.reason]
+    if _of_change(method):
+        by_place = dict(zip(places, values, strict=True))
+        values = [by_place.get(i, math.nan) for i in range(len(photos))]
+        reasons = [*(reasons if compared else ()), references.fault]
+    scored = [v for v in values if not math.isnan(v)]
+    return {
+        "mean": sum(scored) / len(scored) if scored else None,
+        "scored": len(scored),
+        "n": len(values),
+        "unit": measured.unit,
+        "better": measured.better,
+        "reference": method.module.METRIC.reference,
+        "reason": " ".join(reason for reason in reasons if reason) or None,
+        "instrument": measured.instrument,
+        "values": values,
+    }
+
+
+def _by_record(sets: list[PhotoSet], photos: Sequence[Photo]) -> _References:
+    """Load the originals that the records beside the pictures name."""
+    known = originals(sets, None)
+    found = [load_original(known.get(photo.path), photo) for photo in photos]
+    floats = [as_float(original.pixels) if original else None for original in found]
+    subject = [x for x in floats if x is not None]
+    lost = [photo.path.name for photo, x in zip(photos, floats, strict=True) if x is None]
+    fault = None
+    if lost and subject:
+        fault = f"The original of {', '.join(lost)} is not known, or it has changed since."
+    elif lost:
+        fault = "No record beside the pictures says what their originals are."
+    return _References(subject, floats, fault and f"{fault} Name the originals with --clean.")
+
+
+def _by_name(sets: list[PhotoSet], clean: Path | str) -> _References:
+    """Load clean photos of the subject; they are the originals where names pair up."""
+    clean_sets = load_sets(clean)
+    alone = len(sets) == len(clean_sets) == 1  # the two folders may be called what they like
+
+    def places(of: list[PhotoSet]) -> list[tuple[str, str]]:
+        return [("" if alone else s.name, f.stem.casefold()) for s in of for f in s.files]
+
+    subject = [as_float(load_photo(f).pixels) for s in clean_sets for f in s.files]
+    by_place = dict(zip(places(clean_sets), subject, strict=True))
+    files = [f for s in sets for f in s.files]
+    lost = [f.name for f, p in zip(files, places(sets), strict=True) if p not in by_place]
     if lost:
-        return (
-            subject,
-            None,
-            f"{clean} has no original for {', '.join(lost)}. Name originals and pictures alike.",
+        sentence = (
+            f"{clean} has no original for {', '.join(lost)}. Name originals and pictures alike."
         )
-    return subject, [by_stem[f.stem.casefold()] for f in files], None
+        return _References(subject, [None] * len(files), sentence)
+    return _References(subject, [by_place[p] for p in places(sets)], None)
