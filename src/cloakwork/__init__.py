@@ -1,8 +1,8 @@
 """Protects photos from being learned or edited by text-to-image diffusion models, and attacks that
 protection.
 
-Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`) are
-imported on first use: `import cloakwork` imports no torch.
+Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `undo`)
+are imported on first use: `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.protect import protect
     from cloakwork.workflows.purify import purify
     from cloakwork.workflows.score import score
+    from cloakwork.workflows.undo import undo
 
 __all__ = [
     "UserError",
@@ -34,6 +35,7 @@ __all__ = [
     "protect",
     "purify",
     "score",
+    "undo",
 ]
 
 _HOME = {
@@ -45,6 +47,7 @@ _HOME = {
     "protect": "cloakwork.workflows.protect",
     "purify": "cloakwork.workflows.purify",
     "score": "cloakwork.workflows.score",
+    "undo": "cloakwork.workflows.undo",
 }
 
 

@@ -17,6 +17,7 @@ from cloakwork.cli.list_methods import list_command
 from cloakwork.cli.protect import demo_command, protect_command
 from cloakwork.cli.purify import purify_command
 from cloakwork.cli.score import score_command
+from cloakwork.cli.undo import undo_command
 from cloakwork.errors import UserError
 
 USAGE = """\
@@ -33,6 +34,7 @@ commands:
   attack    what an attacker gets from photos:  cloakwork attack safe/ -o attacked/
   bench     protections against attackers, as a grid:  cloakwork bench quick
   score     measure pictures:  cloakwork score attacked/ --clean photos/
+  undo      where the originals of protected photos are:  cloakwork undo safe/
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
@@ -95,6 +97,7 @@ def _run(words: list[str]) -> int:
         "attack": attack_command,
         "score": score_command,
         "bench": bench_command,
+        "undo": undo_command,
         "list": list_command,
     }
     match words:

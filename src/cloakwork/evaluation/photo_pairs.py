@@ -181,7 +181,7 @@ def _by_record(
     Returns:
         set -> pairs of a photo and its original, and set -> largest budget, 1/255.
     """
-    known = _records(root)
+    known = read_records(root)
     faults, pairs, budgets = [], {}, {}
     for s in sets:
         for file in s.files:
@@ -201,8 +201,18 @@ def _by_record(
     return pairs, budgets
 
 
-def _records(root: Path) -> dict[tuple[str, str], Original]:
-    """Read the records of a folder: photo set and file name -> original."""
+def read_records(
+    root: Path, advice: str = "name the folder of the originals with --clean"
+) -> dict[tuple[str, str], Original]:
+    """Read the records of a folder: photo set and file name -> original.
+
+    Args:
+        root: a folder that `protect` wrote.
+        advice: what a user whose record is damaged is to do when it is taken away.
+
+    Raises:
+        UserError: a record is damaged.
+    """
     known = {}
     for path in sorted((root / FOLDER).rglob("record.json")):
         try:
@@ -216,10 +226,7 @@ def _records(root: Path) -> dict[tuple[str, str], Original]:
                 )
                 known["" if folder == "." else folder, place.name] = original
         except (OSError, ValueError, KeyError, TypeError):
-            raise UserError(
-                f"The record {path} is damaged. Take it away, "
-                "and name the folder of the originals with --clean."
-            ) from None
+            raise UserError(f"The record {path} is damaged. Take it away, and {advice}.") from None
     return known
 
 
@@ -240,7 +247,7 @@ def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Orig
         return {
             photo: original for pairs in _by_name(sets, clean).values() for photo, original in pairs
         }
-    records = cache(_records)
+    records = cache(read_records)
 
     def original(file: Path) -> Original | None:
         for root in file.parents:
