@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 # label of a loop over whole things -> what one of them is called; any other loop is one of steps
 THINGS = {"photo sets": "photo set", "attackers": "attacker", "purified": "photo"}
@@ -18,6 +22,28 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         A function of a label, steps done and their total.
     """
+    display, tasks, running = _display(), {}, {}
+
+    def show(label: str, done: int, total: int) -> None:
+        running[label] = (done, total)
+        if label not in tasks:
+            tasks[label] = display.add_task(label, total=total)
+        display.update(tasks[label], completed=done, total=total)
+        if done >= total:
+            display.remove_task(tasks.pop(label))
+            del running[label]
+
+    try:
+        with display:
+            yield show
+    except KeyboardInterrupt as stop:
+        if running:
+            stop.add_note(how_far(running))
+        raise
+
+
+def _display() -> Progress:
+    """Return a display without bars, which shows nothing where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -36,7 +62,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         "left:",
     )
     console = Console(stderr=True)
-    display = Progress(
+    return Progress(
         *columns,
         TimeRemainingColumn(),
         console=console,
@@ -45,24 +71,6 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         # seconds: a step may take minutes, and rich forgets speeds after half a minute
         speed_estimate_period=3600,
     )
-    tasks, running = {}, {}
-
-    def show(label: str, done: int, total: int) -> None:
-        running[label] = (done, total)
-        if label not in tasks:
-            tasks[label] = display.add_task(label, total=total)
-        display.update(tasks[label], completed=done, total=total)
-        if done >= total:
-            display.remove_task(tasks.pop(label))
-            del running[label]
-
-    try:
-        with display:
-            yield show
-    except KeyboardInterrupt as stop:
-        if running:
-            stop.add_note(how_far(running))
-        raise
 
 
 def how_far(running: dict[str, tuple[int, int]]) -> str:

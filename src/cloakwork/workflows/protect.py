@@ -45,11 +45,8 @@ from cloakwork.workflows.protect_job import (
     refuse_overwriting,
     task_of,
 )
+from cloakwork.workflows.protect_notes import notes_on
 from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json
-
-# learning rate below which an update is lost when most weights are rounded to bf16
-MOVES_BF16 = 1e-5
-VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
 def protect(
@@ -174,11 +171,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         photos=rows,
         sheet=sheet,
         record=task.folder / "record.json",
-        notes=_losses(job, shares)
-        + _unchanged(job, rows)
-        + _without_effect(job, rows)
-        + _visible(job.config.budget)
-        + _idle(job.config),
+        notes=notes_on(job, rows, shares),
         seconds=round(time.monotonic() - begun, 2),
     )
     write_json(
@@ -250,66 +243,6 @@ def _kept(
     z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
     way = z_protected - z
     return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
-
-
-def _losses(job: ProtectJob, shares: Sequence[float | None]) -> list[str]:
-    """Return the note on an output format that is not lossless."""
-    lossy = [s for s in shares if s is not None]
-    if not lossy:
-        return []
-    note = (
-        f"{job.suffix[1:].upper()} is lossy: pixels may differ from the original by more than the "
-        "budget. PNG loses nothing."
-    )
-    if job.surrogates:
-        share = 100 * sum(lossy) / len(lossy)
-        note += (
-            f" Measured again after encoding, {share:.0f} % of the latents' shift on "
-            f"{job.surrogates[0].name} is left."
-        )
-    return [note]
-
-
-def _unchanged(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
-    """Return the note on unchanged photos, which are not to be taken for protected ones."""
-    same = [r.name for r in rows if r.budget_used == 0]
-    if not same or not job.surrogates or not job.config.budget:
-        return []
-    return [
-        f"NOT protected, since nothing changed: {', '.join(same)}. "
-        "Check the number of steps, the step and the dtype."
-    ]
-
-
-def _without_effect(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
-    """Return the note on a budget that a method without models does not use."""
-    if job.surrogates or not job.config.budget or any(row.budget_used for row in rows):
-        return []
-    return [
-        f"'{job.method.name}' changes nothing, whatever the budget: "
-        f"that of {job.config.budget:g} has no effect."
-    ]
-
-
-def _visible(budget: float) -> list[str]:
-    """Return the note on a budget that nobody can overlook."""
-    if budget <= VISIBLE:
-        return []
-    return [
-        f"A budget of {budget:g} is plainly visible in the photos. "
-        "Usual are 4 to 16 (1/255 of the pixel range)."
-    ]
-
-
-def _idle(config: Any) -> list[str]:
-    """Return the note on surrogates that cannot learn."""
-    training = getattr(config, "training", config)
-    if getattr(training, "weights", "") != "bfloat16" or training.lr >= MOVES_BF16:
-        return []
-    return [
-        f"At a learning rate of {training.lr:g} hardly a bf16 weight of a surrogate moves. "
-        "Keep weights in float32, or raise the learning rate."
-    ]
 
 
 def _measure(
