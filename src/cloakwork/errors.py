@@ -28,7 +28,7 @@ class UserError(Exception):
 
 
 class NotFinite(UserError):
-    """A loss or a gradient that is infinite or not a number: nothing can be optimised by it."""
+    """A loss, a gradient or a pixel that is infinite or not a number: nothing can be made of it."""
 
 
 class Unscored(Exception):

@@ -17,6 +17,7 @@ from cloakwork.evaluation.run import (
     attacker_rng,
     protection_rng,
     purifier_rng,
+    run_attacker,
     run_protection,
     run_purifier,
 )
@@ -150,11 +151,11 @@ def run_attack(
             for m, p in zip(masks, inputs, strict=True)
         ]
     assert isinstance(step.method, Method)
-    return step.method.module.attack(
+    return run_attacker(
+        step.method,
         inputs,
         workspace.model(step.models[0], step.dtype),
-        step.config,
-        list(step.prompts),
+        step.prompts,
         masks=masks,
         rng=attacker_rng(step.seed),
         state=state,

@@ -12,11 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cloakwork.evaluation.returned import check_budget, check_photos, check_pictures
 from cloakwork.files import hash_of
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Images, Photos
 
 # part of the keys of what `protect` and `purify` have written: raised whenever these generators
 # change
@@ -76,11 +77,17 @@ def run_protection(
         clean: unprotected photos that it may learn from (set A).
         rng: as `protection_rng` gives it.
         state: of this run.
+
+    Raises:
+        UserError: what it returned are no photos of the same sizes, or they exceed the budget.
     """
     protected = method.module.protect(
         photos, list(models), method.config, clean=clean, rng=rng, state=state
     )
-    return [(a - b).detach().cpu() for a, b in zip(protected, photos, strict=True)]
+    check_photos(method, photos, protected)
+    deltas = [(a - b).detach().cpu() for a, b in zip(protected, photos, strict=True)]
+    check_budget(method, deltas)
+    return deltas
 
 
 def run_purifier(method: Method, photo: Tensor, model: Any, rng: torch.Generator) -> Tensor:
@@ -94,7 +101,42 @@ def run_purifier(method: Method, photo: Tensor, model: Any, rng: torch.Generator
 
     Returns:
         3 x H x W, uint8, on the CPU.
+
+    Raises:
+        UserError: what it returned is no photo of the same size.
     """
     x = as_float(photo)
-    (pure,) = method.module.purify([x], model, method.config, rng=rng)
-    return to_bytes(pure).cpu()
+    pure = method.module.purify([x], model, method.config, rng=rng)
+    check_photos(method, [x], pure)
+    return to_bytes(pure[0]).cpu()
+
+
+def run_attacker(
+    method: Method,
+    photos: Photos,
+    victim: Any,
+    prompts: Sequence[str],
+    *,
+    masks: list[Tensor] | None,
+    rng: torch.Generator,
+    state: RunState,
+) -> Images:
+    """Return what an attacker gets from photos, n x 3 x S x S in [0, 1].
+
+    Args:
+        method: the attacker.
+        photos: each 3 x H x W in [0, 1], on the victim's device.
+        victim: the model it uses.
+        prompts: what it asks for.
+        masks: of the photos' sizes, for attackers that repaint.
+        rng: as `attacker_rng` gives it.
+        state: of this run.
+
+    Raises:
+        UserError: what it returned are no pictures, or not as many for each prompt.
+    """
+    pictures = method.module.attack(
+        photos, victim, method.config, list(prompts), masks=masks, rng=rng, state=state
+    )
+    check_pictures(method, prompts, pictures)
+    return pictures

@@ -67,7 +67,7 @@ def measure(
 
     Raises:
         UserError: unknown metric; originals that do not pair up with the pictures; prompts of
-            another number.
+            another number; a metric that returns another number of scores.
     """
     module = registry.load("metrics", name)
     cfg = module.Config() if cfg is None else cfg
@@ -117,6 +117,12 @@ def _score(
         scores: Tensor = module.score(pictures, clean or None, prompts, cfg)
     except Unscored as why:
         return [math.nan] * count, why.reason
+    if not isinstance(scores, Tensor) or scores.numel() != count:
+        got = scores.numel() if isinstance(scores, Tensor) else f"a {type(scores).__name__}, not"
+        raise UserError(
+            f"The metric '{name}' returned {got} numbers for {len(pictures)} pictures. It must "
+            f'return a tensor of {count}, since its METRIC.scope is "{module.METRIC.scope}".'
+        )
     values = [float(v) for v in scores.reshape(-1)]
     missing = sum(math.isnan(v) for v in values)
     if not missing:
