@@ -104,6 +104,8 @@ PRESETS = {
     "paper": Config(),
     "bf16": Config(weights="bfloat16"),
 }
+# fewer turns are enough to see the effect
+TRIAL = {"outer": 3}
 
 
 def schedule(cfg: Config) -> Schedule:

@@ -116,6 +116,13 @@ PRESETS = {
     "release": Config(variant="release"),
     "bf16": Config(variant="release", training=Training(lr=5e-7, weights="bfloat16", clip=0)),
 }
+# the pool's members share the steps; in so few of them, class pictures would only cost time
+TRIAL = {
+    "steps": 60,
+    "M": 2,
+    "surrogate_steps": 24,
+    "training": Training(lr=3e-4, prior_weight=0),
+}
 
 
 def schedule(cfg: Config, surrogates: int = 1) -> Schedule:

@@ -79,6 +79,8 @@ PRESETS = {
     "tiny": Config(budget=11, step=None, steps=30, lr=3e-4, class_images=16),
     "paper": Config(),
 }
+# steps are rounds of a search here, each of which costs six gradients
+TRIAL = {"outer": 3, "steps": 3}
 
 
 def protect(

@@ -58,6 +58,7 @@ PRESETS = {
     "paper": Config(),
     "diffshortcut": Config(t=41, steps=10, iterations=10),
 }
+TRIAL = {"iterations": 2}  # the others only take time
 
 
 def purify(photos: Photos, model: PixelDDPM, cfg: Config, *, rng: torch.Generator) -> Photos:

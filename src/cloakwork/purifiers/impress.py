@@ -68,6 +68,7 @@ PRESETS = {
     "paper": Config(),
     "photoguard": Config(steps=1000, lr=0.005, alpha=0.01, noise=0.05),
 }
+TRIAL = {"steps": 2}  # of Adam; the others only take time
 
 
 def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Photos:
