@@ -1,8 +1,8 @@
 """Protects photos from being learned or edited by text-to-image diffusion models, and attacks that
 protection.
 
-Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `undo`)
-are imported on first use: `import cloakwork` imports no torch.
+Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `check`,
+`undo`) are imported on first use: `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.attack import attack
     from cloakwork.workflows.audit import audit
     from cloakwork.workflows.bench import bench
+    from cloakwork.workflows.check import check
     from cloakwork.workflows.inspect import inspect
     from cloakwork.workflows.protect import protect
     from cloakwork.workflows.purify import purify
@@ -30,6 +31,7 @@ __all__ = [
     "attack",
     "audit",
     "bench",
+    "check",
     "inspect",
     "load",
     "protect",
@@ -42,6 +44,7 @@ _HOME = {
     "attack": "cloakwork.workflows.attack",
     "audit": "cloakwork.workflows.audit",
     "bench": "cloakwork.workflows.bench",
+    "check": "cloakwork.workflows.check",
     "inspect": "cloakwork.workflows.inspect",
     "load": "cloakwork.models.loading",
     "protect": "cloakwork.workflows.protect",

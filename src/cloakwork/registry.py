@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import inspect
 import sys
+import textwrap
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -185,6 +188,18 @@ def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:
     return UserError(" ".join([f"There is no {what} '{name}'{guess}", choice, *advice]))
 
 
+def field_help(config: type) -> dict[str, str]:
+    """Return the help of each field of a Config that has any: the text below it."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(config))).body
+    return {
+        field.target.id: " ".join(below.value.value.split())
+        for field, below in pairwise(getattr(tree, "body", []))
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+        if isinstance(below.value.value, str)
+    }
+
+
 def _files(kind: str) -> list[Path]:
     """Return the files of a kind's methods, or those of the recipes, sorted by name."""
     folder = "benchmark/recipes" if kind == "recipes" else kind
@@ -208,7 +223,7 @@ def _help(file: Path) -> str:
 def _foreign(kind: str, name: str) -> ModuleType:
     """Import a user's module, and check that it has what a method of its kind needs."""
     module = find_module(name)
-    if missing := _missing_parts(module, kind):
+    if missing := missing_parts(module, kind):
         raise UserError(
             f"The module '{name}' is not one of the {kind}: it lacks {', '.join(missing)}."
         )
@@ -240,13 +255,17 @@ def find_module(name: str) -> ModuleType:
         ) from error
 
 
-def _missing_parts(module: ModuleType, kind: str) -> list[str]:
+def missing_parts(module: ModuleType, kind: str) -> list[str]:
     """Return what a method of this kind needs and the module does not have."""
     missing = []
-    if not isinstance(getattr(module, "VERSION", None), int):
+    if type(getattr(module, "VERSION", None)) is not int:
         missing.append("VERSION (a whole number)")
     config = getattr(module, "Config", None)
-    if not (is_dataclass(config) and getattr(config, "__dataclass_params__").frozen):  # noqa: B009 - unknown to typing
+    if not (
+        isinstance(config, type)
+        and is_dataclass(config)
+        and getattr(config, "__dataclass_params__").frozen  # noqa: B009 - unknown to typing
+    ):
         missing.append("Config (a frozen dataclass)")
     elif kind == "protections" and "budget" not in {field.name for field in fields(config)}:
         missing.append("Config.budget (largest change of a pixel, 1/255)")

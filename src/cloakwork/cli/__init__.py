@@ -12,6 +12,7 @@ from cloakwork._version import __version__
 from cloakwork.cli.attack import attack_command
 from cloakwork.cli.audit import audit_command
 from cloakwork.cli.bench import bench_command
+from cloakwork.cli.check import check_command
 from cloakwork.cli.inspect import inspect_command
 from cloakwork.cli.list_methods import list_command
 from cloakwork.cli.protect import demo_command, protect_command
@@ -36,6 +37,7 @@ commands:
   score     measure pictures:  cloakwork score attacked/ --clean photos/
   undo      where the originals of protected photos are:  cloakwork undo safe/
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
+  check     whether a method of your own keeps the contract:  cloakwork check my_lab.mine
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
 
@@ -99,6 +101,7 @@ def _run(words: list[str]) -> int:
         "bench": bench_command,
         "undo": undo_command,
         "list": list_command,
+        "check": check_command,
     }
     match words:
         case []:

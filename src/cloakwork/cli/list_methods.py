@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
-import textwrap
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from itertools import pairwise
 from typing import Any
 
 from cloakwork import registry
@@ -72,7 +68,7 @@ def _describe(kind: str, name: str) -> None:
 
 def _fields(config: Any, outer: str = "") -> Iterator[tuple[str, Any, str]]:
     """Yield name, value and documentation of each field; those of nested Configs are dotted."""
-    docs = _documented(type(config))
+    docs = registry.field_help(type(config))
     for f in fields(config):
         value = getattr(config, f.name)
         if is_dataclass(value):
@@ -83,15 +79,3 @@ def _fields(config: Any, outer: str = "") -> Iterator[tuple[str, Any, str]]:
                 f'"{value}"' if isinstance(value, str) else value,
                 docs.get(f.name, ""),
             )
-
-
-def _documented(kind: type) -> dict[str, str]:
-    """Return the text below each field of a class."""
-    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
-    body = getattr(tree, "body", [])
-    return {
-        field.target.id: " ".join(str(below.value.value).split())
-        for field, below in pairwise(body)
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
-        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
-    }

@@ -192,10 +192,15 @@ def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argpars
     return chosen
 
 
+def flag_names(*common: type) -> set[str]:
+    """Return the names of flags, by the dataclasses that they come from."""
+    return {flag.name for flags in common for flag in fields(flags)}
+
+
 def _refuse_clashes(module: ModuleType, *common: type) -> None:
     """Refuse a method whose fields have the names of common flags."""
-    taken = {flag.name for flags in common for flag in fields(flags)}
-    if clash := ", ".join(sorted(taken & {flag.name for flag in fields(module.Config)})):
+    taken = flag_names(*common)
+    if clash := ", ".join(sorted(taken & flag_names(module.Config))):
         raise UserError(
             f"The Config of '{module.__name__}' has fields that are flags of the command already: "
             f"{clash}. Rename them."
