@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import subprocess
 import sys
-from dataclasses import FrozenInstanceError, fields, is_dataclass
-from itertools import pairwise
+from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
 import pytest
 
 import cloakwork
 from cloakwork import registry
+from cloakwork.cli.protect import Files, How, Sample, flag_names
 from cloakwork.errors import UserError
+from cloakwork.workflows import check_module
 
 ALL = [(kind, name) for kind in registry.KINDS for name, _ in registry.listing(kind)]
 MINE = '''"""A protection of mine."""
@@ -98,9 +98,7 @@ def test_every_method_keeps_the_contract(kind: str, name: str) -> None:
     assert dict(registry.listing(kind))[name], (
         "the first line of the docstring is the method's help"
     )
-    assert isinstance(module.VERSION, int)
-    assert is_dataclass(module.Config)
-    assert callable(getattr(module, registry.FUNCTIONS[kind]))
+    assert check_module.faults(module, kind, flag_names(Files, How, Sample)) == []
     parameters = inspect.signature(getattr(module, registry.FUNCTIONS[kind])).parameters
     assert all(p.kind is not p.VAR_KEYWORD for p in parameters.values())
     for config in [module.Config(), *getattr(module, "PRESETS", {}).values()]:
@@ -108,33 +106,6 @@ def test_every_method_keeps_the_contract(kind: str, name: str) -> None:
         for field in fields(config):
             with pytest.raises(FrozenInstanceError):
                 setattr(config, field.name, None)
-
-
-@pytest.mark.parametrize(("kind", "name"), ALL)
-def test_every_config_field_has_help(kind: str, name: str) -> None:
-    module = registry.load(kind, name)
-    assert module.__file__
-    tree = ast.parse(Path(module.__file__).read_text(encoding="utf-8"))
-    body = next(
-        node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Config"
-    )
-    documented = {
-        field.target.id
-        for field, text in pairwise(body)
-        if isinstance(field, ast.AnnAssign)
-        and isinstance(field.target, ast.Name)
-        and isinstance(text, ast.Expr)
-        and isinstance(text.value, ast.Constant)
-        and isinstance(text.value.value, str)
-    }
-    assert {field.name for field in fields(module.Config)} == documented
-
-
-@pytest.mark.parametrize(("kind", "name"), [pair for pair in ALL if pair[0] == "protections"])
-def test_every_protection_has_a_budget_and_both_presets(kind: str, name: str) -> None:
-    module = registry.load(kind, name)
-    assert set(module.PRESETS) >= {"paper", "tiny"}
-    assert "budget" in {field.name for field in fields(module.Config)}
 
 
 def test_a_mistyped_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:

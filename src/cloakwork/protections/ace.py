@@ -99,7 +99,7 @@ PRESETS = {
     "paper": Config(),
 }
 # fewer turns are enough to see the effect
-TRIAL = {"outer": 3, "steps": 10}
+TRIAL = {"outer": 2, "steps": 10}
 
 
 def schedule(cfg: Config, photos: int) -> Schedule:

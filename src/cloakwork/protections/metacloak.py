@@ -118,9 +118,10 @@ PRESETS = {
 }
 # the pool's members share the steps; in so few of them, class pictures would only cost time
 TRIAL = {
-    "steps": 60,
+    "steps": 40,
+    "step": 2.2,
     "M": 2,
-    "surrogate_steps": 24,
+    "surrogate_steps": 16,
     "training": Training(lr=3e-4, prior_weight=0),
 }
 

@@ -80,7 +80,7 @@ PRESETS = {
     "paper": Config(),
 }
 # steps are rounds of a search here, each of which costs six gradients
-TRIAL = {"outer": 3, "steps": 3}
+TRIAL = {"outer": 2, "steps": 3}
 
 
 def protect(

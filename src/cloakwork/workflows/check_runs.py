@@ -45,12 +45,15 @@ EFFECT: dict[str, Any] = {"steps": 20, "outer": 6, "class_images": 2, "surrogate
 def runs(trial: Trial) -> Iterator[str]:
     """Find that a method returns something else than it must, or writes to what it is given."""
     given, before = copies(trial.photos), weights(trial.model)
-    RUN[trial.method.kind](trial, given)
+    found = attempt(trial, partial(_ran, photos=given, how=RUN[trial.method.kind]))
     if not same(given, trial.photos):
+        # what it returned was compared with photos that are no longer those it was given
         yield (
             f"{title(trial.method)} wrote to the photos that it was given. "
             "Clone them before you change them in place."
         )
+    else:
+        yield from found
     if weights(trial.model) != before:
         yield (
             f"{title(trial.method)} changed the weights of the model that it was given. "
@@ -92,7 +95,7 @@ def unusual_photos(trial: Trial) -> Iterator[str]:
 def no_budget(trial: Trial) -> Iterator[str]:
     """Find that a budget of 0 changes photos (`run_protection` refuses that)."""
     bare = partial(protected, budget=0.0, outer=1)
-    yield from _ran(trial, trial.photos[:2], bare)
+    yield from _ran(trial, copies(trial.photos[:2]), bare)
 
 
 def resumption(trial: Trial) -> Iterator[str]:
@@ -186,7 +189,7 @@ def smooth_form(trial: Trial) -> Iterator[str]:
 def without_prompts(trial: Trial) -> Iterator[str]:
     """Find that a metric cannot do without prompts (`Unscored` is an answer)."""
     unasked = partial(scored, prompts=False)
-    found = attempt(trial, partial(_ran, photos=trial.photos, how=unasked))
+    found = attempt(trial, partial(_ran, photos=copies(trial.photos), how=unasked))
     yield from (f"Given no prompts: {sentence}" for sentence in found)
 
 
@@ -194,7 +197,7 @@ def _ran(
     trial: Trial, photos: Photos, how: Callable[[Trial, Photos], Photos] = run
 ) -> Iterator[str]:
     """Run a method; what it raises is a fault, what it returns is none."""
-    how(trial, copies(photos))
+    how(trial, photos)
     return iter(())
 
 
