@@ -2,7 +2,8 @@
 protection.
 
 Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `check`,
-`undo`) are imported on first use: `import cloakwork` imports no torch.
+`undo`, and for pictures in memory `protect_images`, `purify_images`, `score_images`) are imported
+on first use: `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.audit import audit
     from cloakwork.workflows.bench import bench
     from cloakwork.workflows.check import check
+    from cloakwork.workflows.images import protect_images, purify_images, score_images
     from cloakwork.workflows.inspect import inspect
     from cloakwork.workflows.protect import protect
     from cloakwork.workflows.purify import purify
@@ -35,8 +37,11 @@ __all__ = [
     "inspect",
     "load",
     "protect",
+    "protect_images",
     "purify",
+    "purify_images",
     "score",
+    "score_images",
     "undo",
 ]
 
@@ -48,8 +53,11 @@ _HOME = {
     "inspect": "cloakwork.workflows.inspect",
     "load": "cloakwork.models.loading",
     "protect": "cloakwork.workflows.protect",
+    "protect_images": "cloakwork.workflows.images",
     "purify": "cloakwork.workflows.purify",
+    "purify_images": "cloakwork.workflows.images",
     "score": "cloakwork.workflows.score",
+    "score_images": "cloakwork.workflows.images",
     "undo": "cloakwork.workflows.undo",
 }
 

@@ -7,20 +7,21 @@ face, clear"`.
 
 from __future__ import annotations
 
+import difflib
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from types import ModuleType
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 import tyro
 from tyro.conf import FlagConversionOff
 
 from cloakwork import registry
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, in_words, type_faults
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,187 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> Method:
         raise UserError(*faults) from None
 
 
+Given: TypeAlias = str | Method
+"""A method as Python functions take it: a name, a text as of `parse`, or a Method."""
+
+
+def method(
+    kind: str,
+    given: Given,
+    models: Iterable[str] = ("tiny",),
+    *,
+    config: Any = None,
+    preset: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    arguments: Iterable[str] = (),
+) -> Method:
+    """Return a method that was named in Python, in whichever way.
+
+    Args:
+        kind: "protections", "attackers", "purifiers" or "metrics".
+        given: its name, a text as of `parse`, or a Method.
+        models: those that the method will be given; they decide the preset where none is named.
+        config: the method's Config; with a name alone.
+        preset: name of one of its PRESETS; with a name alone, and without `config`.
+        settings: fields of its Config that are set last. Nested ones are mappings of their own.
+        arguments: what else the user may have meant by the name of a setting.
+
+    Raises:
+        UserError: unknown names, and values that a field cannot have; all settings' together.
+
+    >>> method("purifiers", "jpeg", settings={"quality": 40}).config.quality
+    40
+    """
+    if config is not None and preset is not None:
+        raise UserError("Both a config and a preset were given; give one of them.")
+    whole = isinstance(given, Method) or ":" in given
+    if whole and (config is not None or preset is not None):
+        raise UserError(
+            f"{given if isinstance(given, str) else given.name} was given with its settings, "
+            "and a config or a preset as well. Give one of them."
+        )
+    if isinstance(given, Method):
+        chosen = given
+    elif whole:
+        chosen = parse(kind, given, models)
+    else:
+        module = registry.load(kind, given)
+        start = registry.config(module, preset, models) if config is None else config
+        chosen = Method(kind, given, start)
+    _check_method(kind, chosen)
+    return replace(chosen, config=_changed(chosen, chosen.config, settings or {}, arguments))
+
+
+def _check_method(kind: str, given: Method) -> None:
+    """Refuse a method of another kind, or with the Config of another, or with wrong values in it.
+
+    Raises:
+        UserError: one sentence a fault.
+    """
+    name = given.name
+    if given.kind != kind:
+        raise UserError(f"{name} is one of the {given.kind}; here one of the {kind} is needed.")
+    wanted = given.module.Config
+    if not isinstance(given.config, wanted):
+        raise UserError(
+            f"The config of {name} is of the type {type(given.config).__name__}, from "
+            f"{type(given.config).__module__}. It must be a {wanted.__name__} from "
+            f"{wanted.__module__}."
+        )
+    values = {f.name: getattr(given.config, f.name) for f in fields(given.config)}
+    if faults := type_faults(f"The field {{}} of {name}", get_type_hints(wanted), values):
+        raise UserError(*faults)
+
+
+def _changed(
+    method: Method, config: Any, given: Mapping[str, Any], arguments: Iterable[str], outer: str = ""
+) -> Any:
+    """Return a Config with some fields set to Python values; see `method`."""
+    kinds, faults, changes = get_type_hints(type(config)), [], {}
+    known = [f.name for f in fields(config)]
+    for name, value in given.items():
+        if name not in known:
+            dotted = [outer + k for k in known]
+            what, advice = f"field of {method.name}", _meant(name, arguments)
+            faults += registry.unknown(what, outer + name, dotted, *advice).sentences
+        elif is_dataclass(getattr(config, name)) and isinstance(value, Mapping):
+            inner = (getattr(config, name), value, (), f"{outer}{name}.")
+            changes[name] = _changed(method, *inner)
+        else:
+            changes[name] = value
+    faults += type_faults(f"The field {outer}{{}} of {method.name}", kinds, changes)
+    if faults:
+        raise UserError(*faults)
+    try:
+        return replace(config, **changes)
+    except UserError as error:
+        raise UserError(*[f"{method.name}: {sentence}" for sentence in error.sentences]) from None
+
+
+def paper_note(method: Method, models: Iterable[str]) -> list[str]:
+    """Return a note where a method has the paper's settings and its models are embedded ones.
+
+    That is what a bare `Config()` gives, and rarely what was meant.
+    """
+    models, bare = tuple(models), method.module.Config()
+    if not models or not set(models) <= set(registry.EMBEDDED) or method.config != bare:
+        return []
+    if bare == registry.config(method.module, None, models):
+        return []
+    return [
+        f"{method.name} has the settings of Config(), which are the paper's. "
+        f"For {' and '.join(models)} there is the preset tiny, as in {method.name}:tiny."
+    ]
+
+
+def words(text: str) -> list[str]:
+    """Return methods that are joined by commas; a text with fields is one method.
+
+    >>> words("match, clip_i"), words("identity:size=64,model=x")
+    (['match', 'clip_i'], ['identity:size=64,model=x'])
+    """
+    named = text.split(",") if "=" not in text else [text]
+    return [word.strip() for word in named if word.strip()]
+
+
+def methods(
+    kind: str,
+    given: Given | Sequence[Given],
+    models: Iterable[str] = ("tiny",),
+    *,
+    settings: Mapping[str, Any] | None = None,
+    arguments: Iterable[str] = (),
+) -> tuple[Method, ...]:
+    """Return one method or several, each as `method` takes it.
+
+    Args:
+        kind: "attackers" or "metrics".
+        given: one or more; names in a text may be joined by commas.
+        models: those that each will be given.
+        settings: fields of the one method's Config.
+        arguments: what else the user may have meant by the name of a setting.
+
+    Raises:
+        UserError: as of `method`; settings for none or for several methods.
+
+    >>> [m.name for m in methods("metrics", "psnr, ssim")]
+    ['psnr', 'ssim']
+    """
+    single, models = one_by_one(given), tuple(models)
+    check_single(settings, len(single), arguments)
+    return tuple(method(kind, e, models, settings=settings, arguments=arguments) for e in single)
+
+
+def one_by_one(given: Given | Sequence[Given]) -> list[Given]:
+    """Return methods one by one, texts of several names cut apart.
+
+    >>> one_by_one(["psnr,ssim", "identity:size=64"])
+    ['psnr', 'ssim', 'identity:size=64']
+    """
+    listed = [given] if isinstance(given, str | Method) else given
+    return [x for e in listed for x in ([e] if isinstance(e, Method) else words(e))]
+
+
+def check_single(settings: Mapping[str, Any] | None, count: int, arguments: Iterable[str]) -> None:
+    """Refuse settings that do not belong to one method.
+
+    Raises:
+        UserError: settings for none or for several methods.
+    """
+    if not settings or count == 1:
+        return
+    name = next(iter(settings))
+    said = f"The setting {name} was given with {count} methods, so it is not known whose it is."
+    how = "Write settings into the text of a method, as in jpeg:quality=40."
+    raise UserError(" ".join([said, how, *_meant(name, arguments)]))
+
+
+def _meant(name: str, arguments: Iterable[str]) -> list[str]:
+    """Return a sentence on the argument of a function that was meant by a setting, if any was."""
+    near = difflib.get_close_matches(name, list(arguments), n=1)
+    return [f"Perhaps the argument {near[0]} is meant."] if near else []
+
+
 def split(text: str, mark: str) -> list[str]:
     """Split a text at marks, except at those in double quotes.
 
@@ -185,12 +367,7 @@ def _allowed(hint: Any) -> str:
         )
     if is_dataclass(hint):
         return f"its own fields, such as {fields(hint)[0].name}, after a dot"
-    return {
-        int: "a whole number",
-        float: "a number",
-        bool: "True or False",
-        type(None): "None",
-    }.get(hint, str(hint))
+    return in_words(hint)
 
 
 def module(kind: str, text: str) -> ModuleType:
@@ -202,8 +379,17 @@ def module(kind: str, text: str) -> ModuleType:
     return registry.load(kind, text.partition(":")[0])
 
 
+Chain: TypeAlias = Given | Sequence[Given | tuple[str, Any]]
+"""Purifiers in order, as Python functions take them."""
+
+
 def purifiers(
-    given: str | Sequence[Method | tuple[str, Any]], model: str = "tiny", denoiser: str = "tiny"
+    given: Chain,
+    model: str = "tiny",
+    denoiser: str = "tiny",
+    *,
+    settings: Mapping[str, Any] | None = None,
+    arguments: Iterable[str] = (),
 ) -> tuple[Method, ...]:
     """Return purifiers in the order in which they run.
 
@@ -211,35 +397,34 @@ def purifiers(
     denoiser of pixels.
 
     Args:
-        given: a text, in which they are joined by `+` (an empty text is none); or methods, or
-            pairs of a name and a Config, where None asks for the preset.
+        given: a text, in which they are joined by `+` (an empty text is none); or a Method; or
+            a list of such, and of pairs of a name and a Config, where None asks for the preset.
         model: the latent diffusion model that they will be given.
         denoiser: the denoiser of pixels that they will be given.
+        settings: fields of the one purifier's Config.
+        arguments: what else the user may have meant by the name of a setting.
 
     Raises:
-        UserError: as of `parse`.
+        UserError: as of `method`; settings for none or for several purifiers.
 
     >>> [method.name for method in purifiers("jpeg:quality=75+resize")]
     ['jpeg', 'resize']
     >>> purifiers("")
     ()
     """
-
-    def models(name: str) -> tuple[str, ...]:
-        return registry.model_names(name, model, denoiser)
-
-    if isinstance(given, str):
-        words = [word.strip() for word in split(given, "+")] if given.strip() else []
-        return tuple(parse("purifiers", word, models(word.partition(":")[0])) for word in words)
+    named: list[tuple[Given, Any]] = []
+    for entry in [given] if isinstance(given, str | Method) else given:
+        if isinstance(entry, str):
+            named += [(w.strip(), None) for w in split(entry, "+")] if entry.strip() else []
+        else:
+            named.append((entry, None) if isinstance(entry, Method) else entry)
+    check_single(settings, len(named), arguments)
     chosen = []
-    for entry in given:
-        if isinstance(entry, Method):
-            chosen.append(entry)
-            continue
-        name, config = entry
-        if config is None:
-            config = registry.config(registry.load("purifiers", name), None, models(name))
-        chosen.append(Method("purifiers", name, config))
+    for one, config in named:
+        name = one.name if isinstance(one, Method) else one.partition(":")[0]
+        models = registry.model_names(name, model, denoiser)
+        how = {"config": config, "settings": settings, "arguments": arguments}
+        chosen.append(method("purifiers", one, models, **how))
     return tuple(chosen)
 
 

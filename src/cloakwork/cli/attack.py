@@ -8,7 +8,6 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from cloakwork import specs
 from cloakwork.cli.common import SPEC, parse_flags, read_prompts
 from cloakwork.cli.progress import progress_bars
 
@@ -43,13 +42,11 @@ def attack_command(words: list[str]) -> None:
     # after the parser, so that --help does not load torch
     from cloakwork.workflows.attack import attack
 
-    method = specs.parse("attackers", flags.attacker, [threat.victim])
     with progress_bars() as progress:
         files = attack(
             flags.photos,
             flags.out,
-            attacker=method.name,
-            config=method.config,
+            attacker=flags.attacker,
             victim=threat.victim,
             prompts=read_prompts(threat),
             purifiers=threat.purifier,

@@ -10,21 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
-from cloakwork import specs
 from cloakwork.cli.common import (
     FROM_RECORDS,
     SPEC,
-    ThreatFlags,
-    metric_words,
     parse_flags,
     read_prompts,
 )
 from cloakwork.cli.progress import progress_bars
-from cloakwork.errors import UserError
 from cloakwork.workflows.defaults import AUDIT_METRICS
 
 if TYPE_CHECKING:
-    from cloakwork.evaluation.design import ThreatModel
     from cloakwork.evaluation.statistics import Estimate
     from cloakwork.workflows.audit_results import Audit
 
@@ -78,48 +73,26 @@ def audit_command(words: list[str]) -> None:
     # after the parser, so that --help does not load torch
     from cloakwork.workflows.audit import audit
 
-    if not 0 <= flags.clean_share <= 1:
-        raise UserError(
-            f"The clean share {flags.clean_share:g} is out of range; allowed are 0 to 1."
-        )
-    metrics = tuple(m for m in flags.metrics.split(",") if m) or AUDIT_METRICS
     with progress_bars() as progress:
         results = audit(
             flags.protected,
             flags.out,
             clean=flags.clean,
             reference=flags.reference,
-            threat_models=_threat_models(flags, threat),
-            metrics=metrics,
+            attacker=flags.attacker or "dreambooth",
+            victim=threat.victim,
+            prompts=read_prompts(threat),
+            purifiers=threat.purifier,
+            denoiser=threat.denoiser,
+            clean_share=flags.clean_share,
+            dtype=threat.dtype,
+            metrics=flags.metrics or AUDIT_METRICS,
             seeds=flags.seeds,
             device=threat.device,
             store=flags.store,
             progress=progress,
         )
     _report(results, flags.out)
-
-
-def _threat_models(flags: AuditFlags, threat: ThreatFlags) -> list[ThreatModel]:
-    """Return one threat model for each attacker of the flags."""
-    from cloakwork.evaluation.design import ThreatModel
-
-    purifiers = specs.purifiers(threat.purifier, threat.victim, threat.denoiser)
-    threat_models = []
-    for spec in metric_words(flags.attacker or ("dreambooth",)):
-        label = f"{spec} after {threat.purifier}" if purifiers else spec
-        threat_models.append(
-            ThreatModel(
-                specs.parse("attackers", spec, [threat.victim]),
-                threat.victim,
-                read_prompts(threat),
-                flags.clean_share,
-                purifiers,
-                threat.denoiser,
-                threat.dtype,
-                label,
-            )
-        )
-    return threat_models
 
 
 def _report(found: Audit, out: Path) -> None:

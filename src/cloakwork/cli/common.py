@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,9 +10,9 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
 from cloakwork.errors import UserError
+from cloakwork.workflows.defaults import PROMPT
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...]"
-PROMPT = "a photo of sks person"
 FROM_RECORDS = "(default: those that the records beside the photos name)"
 
 
@@ -82,12 +81,3 @@ def read_prompts(flags: ThreatFlags) -> tuple[str, ...]:
             raise UserError(f"The prompts file {flags.prompts} holds no prompt. Write one a line.")
         lines += found
     return tuple(dict.fromkeys(lines)) or (PROMPT,)
-
-
-def metric_words(given: Sequence[str]) -> list[str]:
-    """Return methods that were named one by one or, without fields, joined by commas.
-
-    >>> metric_words(["match,clip_i", "identity:size=64,model=x"])
-    ['match', 'clip_i', 'identity:size=64,model=x']
-    """
-    return [spec for text in given for spec in (text.split(",") if "=" not in text else [text])]

@@ -9,8 +9,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from cloakwork import specs
-from cloakwork.cli.common import FROM_RECORDS, SPEC, metric_words
+from cloakwork.cli.common import FROM_RECORDS, SPEC
 from cloakwork.workflows.defaults import ALONE_METRICS, AUDIT_METRICS, CHANGE_METRICS
 
 USUAL = (
@@ -55,10 +54,9 @@ def score_command(words: list[str]) -> None:
         args=words,
         config=(OmitArgPrefixes, FlagCreatePairsOff),
     )
-    chosen = [specs.parse("metrics", spec) for spec in metric_words(flags.metric)]
     scores = score(
         flags.pictures,
-        metrics=chosen,
+        metrics=flags.metric,
         clean=flags.clean,
         prompt=flags.prompt or None,
         out=flags.out,

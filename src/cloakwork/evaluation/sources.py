@@ -6,11 +6,23 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from cloakwork.files import hash_of
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import WORK_SIDE, working_copy
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.types import Photos
+
+
+def as_loaded(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
+    """Turn a photo's pixels into what methods are given: 3 x H x W in [0, 1], at 8 bits.
+
+    Args:
+        pixels: 3 x H x W, uint8.
+        side: pixels that the shorter side has at most.
+    """
+    return as_float(to_bytes(working_copy(pixels, side)))
 
 
 @dataclass(frozen=True)
@@ -30,9 +42,7 @@ class Source:
 
     def photos(self) -> Photos:
         """Load the photos, each 3 x H x W in [0, 1], at 8 bits like a file's."""
-        return [
-            as_float(to_bytes(working_copy(load_photo(f).pixels, self.side))) for f in self.files
-        ]
+        return [as_loaded(load_photo(f).pixels, self.side) for f in self.files]
 
     @property
     def key(self) -> str:

@@ -86,6 +86,11 @@ class LDM:
     sample_posterior: bool = False
     _embedded: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        side = f"{self.size} x {self.size} px"
+        return f"<LDM {self.name} (weights {self.weights}), {side}, {dtype}, {self.device}>"
+
     @property
     def device(self) -> torch.device:
         return next(self.unet.parameters()).device

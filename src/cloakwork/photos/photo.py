@@ -79,8 +79,6 @@ def load_photo(path: Path | str) -> Photo:
     decoded = decode(path)
     # 3 or 4 planes: red, green, blue, alpha
     planes = np.ascontiguousarray(np.asarray(decoded.image).transpose(2, 0, 1))
-    digest = hashlib.sha256(repr(planes.shape).encode())
-    digest.update(planes.data)
     tensor = torch.from_numpy(planes)
     return Photo(
         path=path,
@@ -90,8 +88,19 @@ def load_photo(path: Path | str) -> Photo:
         exif=decoded.exif,
         xmp=decoded.xmp,
         dpi=decoded.dpi,
-        digest=digest.hexdigest(),
+        digest=digest_of(planes),
     )
+
+
+def digest_of(planes: np.ndarray) -> str:
+    """Return the sha256, hex, over size and content of a photo's planes.
+
+    Args:
+        planes: 3 (RGB) or 4 (with alpha) x H x W, uint8, contiguous.
+    """
+    digest = hashlib.sha256(repr(planes.shape).encode())
+    digest.update(planes.data)
+    return digest.hexdigest()
 
 
 def hides_colours(photo: Photo) -> bool:

@@ -1,4 +1,4 @@
-"""Single parts of an audit: one attack on one photo set, and scores of any pictures."""
+"""A single part of an audit: one attack on one photo set."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cloakwork import registry, specs
+from cloakwork import specs
 from cloakwork.environment import surroundings
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
@@ -20,17 +20,20 @@ from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import attack_sheet, write_grid
 from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, RunState
+from cloakwork.workflows.defaults import PROMPT
+from cloakwork.workflows.shown import Listed, Summary
 
 
 def attack(
     photos: Path | str,
     out: Path | str,
     *,
-    attacker: str = "dreambooth",
+    attacker: specs.Given = "dreambooth",
     config: Any = None,
+    preset: str | None = None,
     victim: str = "tiny",
-    prompts: Sequence[str] = ("a photo of sks person",),
-    purifiers: str | Sequence[specs.Method | tuple[str, Any]] = (),
+    prompts: Sequence[str] | str = PROMPT,
+    purifiers: specs.Chain = (),
     denoiser: str = "tiny",
     seed: int = 0,
     mask: Path | str | None = None,
@@ -39,15 +42,19 @@ def attack(
     device: str = "auto",
     dtype: str = "float32",
     progress: Progress | None = None,
-) -> list[Path]:
+    **settings: Any,
+) -> Listed[Path]:
     """Attack one folder of photos: write pictures to `out`, a sheet and a record to
     `out/.cloakwork`.
 
     Args:
         photos: a folder; one subject.
         out: folder for the pictures; an earlier attack's are replaced, and nothing else is.
-        attacker: name of an attacker, or an importable module such as "my_lab.mine".
-        config: its Config; None takes the preset of the victim.
+        attacker: name of an attacker, or an importable module such as "my_lab.mine"; or with its
+            settings, as on the command line ("lora:service:steps=30") or as a `specs.Method`.
+        config: its Config; None takes the preset.
+        preset: name of one of its PRESETS; None takes "tiny" on the embedded models and "paper" on
+            others. Goes without `config`.
         victim: the model it uses.
         prompts: what it asks for.
         purifiers: what the photos go through first, as `purify` takes them.
@@ -59,6 +66,8 @@ def attack(
         sample_every: training steps between two sheets of pictures, in `out/.cloakwork/training`.
         device, dtype: where the victim runs and what its arithmetic is autocast to.
         progress: called with a label, steps done and their total.
+        settings: fields of the attacker's Config, such as steps=40, set last; nested ones as
+            sampling={"n": 4}.
 
     Returns:
         The pictures' files, in the order of the prompts.
@@ -68,16 +77,26 @@ def attack(
             folder that no attack made, a model or pictures of a training asked of an attacker that
             does not learn.
     """
+    arguments = check_arguments(attack, locals())
     out = Path(out).absolute()
+    prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+    if not prompts:
+        raise UserError(f"No prompt was given. Name what the attacker asks for, such as {PROMPT}.")
     sets, _ = load_all(find_sets([photos], out), skip_bad=False)
     if len(sets) > 1:
         raise UserError(
             f"{photos} holds {len(sets)} photo sets: {', '.join(s.name or '.' for s in sets)}. "
             "An attack takes one photo set, so attack one at a time."
         )
-    if config is None:
-        config = registry.config(registry.load("attackers", attacker), None, [victim])
-    method = specs.Method("attackers", attacker, config)
+    method = specs.method(
+        "attackers",
+        attacker,
+        [victim],
+        config=config,
+        preset=preset,
+        settings=settings,
+        arguments=arguments,
+    )
     _check_learning(method, keep_model, sample_every)
     chain = specs.purifiers(purifiers, victim, denoiser)
     earlier = _earlier(out)
@@ -86,11 +105,11 @@ def attack(
     purified = purify_steps(
         originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
     )
-    step = Step(method, (purified,), seed, (victim,), tuple(prompts), dtype)
+    step = Step(method, (purified,), seed, (victim,), prompts, dtype)
     grids = out / FOLDER / "training"
     state = RunState(
         out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
-        attacker,
+        method.name,
         progress,
         sample_every=sample_every,
         watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
@@ -103,8 +122,8 @@ def attack(
     write_json(
         out / FOLDER / "attack.json",
         {
-            "attacker": attacker,
-            "config": asdict(config),
+            "attacker": method.name,
+            "config": asdict(method.config),
             "victim": {"name": victim, "weights": workspace.model(victim).weights},
             "prompts": list(prompts),
             "purifiers": [method.record() for method in chain],
@@ -122,7 +141,19 @@ def attack(
     attack_sheet(images, prompts, out / FOLDER / "sheet.png")
     if state.path:
         remove(state.path)
-    return files
+    said = config is not None or isinstance(attacker, specs.Method)
+    notes = specs.paper_note(method, [victim]) if said else []
+    return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
+
+
+def _summary(
+    files: Sequence[Path], prompts: Sequence[str], who: str, notes: Sequence[str]
+) -> Summary:
+    """Return what is shown of an attack's pictures."""
+    each = len(files) // len(prompts)
+    rows = [{"picture": file, "prompt": prompts[i // each]} for i, file in enumerate(files)]
+    count = f"{len(files)} picture{'s' * (len(files) != 1)}"
+    return Summary(f"{count} by {who}. Folder: {files[0].parent}", rows, notes)
 
 
 def _check_learning(method: specs.Method, keep_model: Path | str | None, sample_every: int) -> None:

@@ -5,8 +5,8 @@ report folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from cloakwork import specs
 from cloakwork.environment import surroundings
+from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import ARMS, Subject, ThreatModel, arms, attack_step
 from cloakwork.evaluation.photo_pairs import find_subjects
@@ -26,7 +27,7 @@ from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.photos.tensors import side_by_side
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_results import Audit, compare_all
-from cloakwork.workflows.defaults import AUDIT_METRICS
+from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
 
 SHOWN = 4  # pictures of each prompt on a sheet
 
@@ -38,11 +39,19 @@ def audit(
     clean: Path | str | None = None,
     reference: Path | str | None = None,
     threat_models: Sequence[ThreatModel] = (),
-    metrics: Sequence[str] = AUDIT_METRICS,
+    attacker: specs.Given | Sequence[specs.Given] = "dreambooth",
+    victim: str = "tiny",
+    prompts: Sequence[str] | str = PROMPT,
+    purifiers: specs.Chain = (),
+    denoiser: str = "tiny",
+    clean_share: float = 0.0,
+    dtype: str = "float32",
+    metrics: specs.Given | Sequence[specs.Given] = AUDIT_METRICS,
     seeds: int = 1,
     device: str = "auto",
     store: Path | str | None = None,
     progress: Progress | None = None,
+    **settings: Any,
 ) -> Audit:
     """Train attackers on clean, noisy and protected photos alike, and compare what they get.
 
@@ -53,37 +62,110 @@ def audit(
             photos name.
         reference: further clean photos of the subject, to compare pictures with; None takes the
             originals.
-        threat_models: attackers, what they know and have; none means DreamBooth on `tiny`.
-        metrics: names of metrics.
+        threat_models: attackers, what they know and have; none takes what follows.
+        attacker: one or several, each a name, a text as on the command line
+            ("dreambooth:transformed", "lora:steps=30") or a `specs.Method`.
+        victim, prompts, purifiers, denoiser, dtype: as `attack` takes them; of every attacker.
+        clean_share: share of the photos that it has unprotected, 0 to 1.
+        metrics: what pictures are scored by, as `score` takes them.
         seeds: how many of 0, 1, 2 ...; each trains every attacker anew.
         device: where the models run.
         store: folder or fsspec URL of finished steps, to share between audits; None keeps them in
             `out`.
         progress: called with a label, steps done and their total.
+        settings: fields of the one attacker's Config, such as steps=40.
 
     Raises:
         UserError: photos that do not pair up, an output folder in theirs, unknown methods.
     """
+    arguments = check_arguments(audit, locals())
     out = Path(out)
+    if threat_models and settings:
+        raise UserError(
+            f"Threat models were given, and {', '.join(settings)} as well. "
+            "Set that in the threat models' attackers."
+        )
+    with_config = threat_models
+    if not threat_models:
+        threat_models = attackers(
+            attacker,
+            settings,
+            arguments,
+            victim=victim,
+            prompts=prompts,
+            purifiers=purifiers,
+            denoiser=denoiser,
+            clean_share=clean_share,
+            dtype=dtype,
+        )
+        pairs = zip(specs.one_by_one(attacker), threat_models, strict=True)
+        with_config = [threat for given, threat in pairs if isinstance(given, specs.Method)]
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     workspace = Workspace(store or out / ".cloakwork", device, progress)
-    threat_models = threat_models or (default_threat_model(),)
-    results = compare_all(subjects, threat_models, metrics, seeds, workspace)
+    named = [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
+    results = compare_all(subjects, threat_models, named, seeds, workspace)
+    notes = [n for t in with_config for n in specs.paper_note(t.attacker, [t.victim])]
+    results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
     for threat, subject in product(threat_models, subjects):
         sheet(subject, threat, workspace, out / f"{_plain(subject.name)}-{_plain(threat.name)}.png")
     write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
     return results
 
 
+def attackers(
+    given: specs.Given | Sequence[specs.Given],
+    settings: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+    *,
+    victim: str = "tiny",
+    prompts: Sequence[str] | str = PROMPT,
+    purifiers: specs.Chain = (),
+    denoiser: str = "tiny",
+    clean_share: float = 0.0,
+    dtype: str = "float32",
+) -> tuple[ThreatModel, ...]:
+    """Return a threat model for each attacker; see `audit`.
+
+    Raises:
+        UserError: unknown methods, a share out of range, no prompt, settings of several attackers.
+    """
+    if not 0 <= clean_share <= 1:
+        raise UserError(f"The clean share {clean_share:g} is out of range; allowed are 0 to 1.")
+    asked = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+    if not asked:
+        raise UserError(f"No prompt was given. Name what attackers ask for, such as {PROMPT}.")
+    chain = specs.purifiers(purifiers, victim, denoiser)
+    named = specs.methods("attackers", given, [victim], settings=settings, arguments=arguments)
+    labels = _labels(specs.one_by_one(given), settings or {}, purifiers, chain)
+    return tuple(
+        ThreatModel(method, victim, asked, clean_share, chain, denoiser, dtype, label)
+        for method, label in zip(named, labels, strict=True)
+    )
+
+
+def _labels(
+    given: Sequence[specs.Given],
+    settings: Mapping[str, Any],
+    purifiers: specs.Chain,
+    chain: Sequence[specs.Method],
+) -> list[str]:
+    """Return what tables call attackers: as they were written, each by a name of its own."""
+    written = purifiers if isinstance(purifiers, str) else "+".join(map(specs.word, chain))
+    extra = ",".join(f"{name}={value}" for name, value in settings.items())
+    labels = []
+    for one in given:
+        text = one if isinstance(one, str) else one.name
+        label = text + (f"{',' if '=' in text else ':'}{extra}" if extra else "")
+        label += f" after {written}" if chain else ""
+        count = sum(other.partition(" #")[0] == label for other in labels)
+        labels.append(f"{label} #{count + 1}" if count else label)
+    return labels
+
+
 def _plain(name: str) -> str:
     """Return a name without the characters that some file systems forbid."""
     return re.sub(r'[\s:/\\"*?<>|]+', "-", name)
-
-
-def default_threat_model() -> ThreatModel:
-    """Return DreamBooth with its settings for `tiny`."""
-    return ThreatModel(specs.parse("attackers", "dreambooth"))
 
 
 def report(

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 from cloakwork import specs
 from cloakwork.errors import UserError
@@ -27,6 +28,8 @@ from cloakwork.evaluation.design import (
 )
 from cloakwork.evaluation.statistics import Estimate, Scores
 from cloakwork.evaluation.steps import Workspace
+from cloakwork.workflows import shown
+from cloakwork.workflows.shown import Summary
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,36 @@ class Audit:
     """what the numbers show, and what they do not show"""
     subjects: list[str]
     seeds: int
+
+    @property
+    def summary(self) -> Summary:
+        """What is shown of it."""
+        rows = [
+            {"attacker": row.thief, "victim": row.victim, "metric": row.metric, "unit": row.unit}
+            | {arm: row.arms[arm].mean for arm in ARMS}
+            | _columns("protected - clean", row.against_clean)
+            | _columns("protected - noise", row.against_noise)
+            for row in self.rows
+        ]
+        sets = f"{len(self.subjects)} photo set{'s' * (len(self.subjects) != 1)}"
+        who = ", ".join(dict.fromkeys(f"{row.thief} on {row.victim}" for row in self.rows))
+        seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
+        return Summary(f"Audit of {sets}, {seeds}: {who}.", rows, self.sentences)
+
+    def __repr__(self) -> str:
+        return shown.text(self.summary)
+
+    def _repr_html_(self) -> str:
+        return shown.html(self.summary)
+
+    def frame(self) -> Any:
+        """Return the table as a pandas DataFrame."""
+        return shown.frame(self.summary)
+
+
+def _columns(name: str, value: Estimate) -> dict[str, float]:
+    """Return a difference and its interval as columns of a table."""
+    return {name: value.mean, f"{name}, low": value.low, f"{name}, high": value.high}
 
 
 def compare_all(

@@ -1,5 +1,8 @@
 """Defaults that workflows and their commands share; importing them loads no model and no torch."""
 
+# what an attacker asks for
+PROMPT = "a photo of sks person"
+
 # identity where there are faces, the embedded CLIP's likeness where there are none, and whether the
 # prompt was followed
 AUDIT_METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork import registry
+from cloakwork import registry, specs
 from cloakwork.environment import peak_memory_mb, surroundings
-from cloakwork.errors import UserError
+from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.files import FOLDER, remove, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
@@ -46,14 +46,15 @@ from cloakwork.workflows.protect_job import (
     task_of,
 )
 from cloakwork.workflows.protect_notes import notes_on
-from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json
+from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json, summary
+from cloakwork.workflows.shown import Listed
 
 
 def protect(
     photos: Sequence[Path | str] | Path | str,
     out: Path | str,
     *,
-    protection: str = registry.DEFAULT_PROTECTION,
+    protection: specs.Given = registry.DEFAULT_PROTECTION,
     config: Any = None,
     preset: str | None = None,
     surrogates: Sequence[str] | str = ("tiny",),
@@ -70,7 +71,8 @@ def protect(
     force: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
-) -> list[SetRecord]:
+    **settings: Any,
+) -> Listed[SetRecord]:
     """Protect files, folders and globs of photos into the folder `out`.
 
     README says which photo sets they form.
@@ -78,7 +80,8 @@ def protect(
     Args:
         photos: files, folders, globs.
         out: folder for the protected photos; records and sheets go to its `.cloakwork`.
-        protection: name of a protection, or an importable module such as "my_lab.mine".
+        protection: name of a protection, or an importable module such as "my_lab.mine"; or with its
+            settings, as on the command line ("photoguard:tiny:steps=30") or as a `specs.Method`.
         config: the method's Config; None takes the preset.
         preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and
             "paper" on others. Goes without `config`.
@@ -96,18 +99,28 @@ def protect(
         force: overwrite existing outputs (never originals).
         skip_bad: protect the good photos and name the bad ones in the notes.
         progress: called with a label, steps done and their total.
+        settings: fields of the method's Config, such as budget=8, set last.
+
+    Returns:
+        A record for each photo set.
 
     Raises:
         UserError: every fault found in the input, before anything is written.
     """
-    module = registry.load("protections", protection)
+    arguments = check_arguments(protect, locals())
     photos = [photos] if isinstance(photos, str | Path) else photos
     surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
-    if config is not None and preset is not None:
-        raise UserError("Both a config and a preset were given; give one of them.")
-    config = registry.config(module, preset, surrogates) if config is None else config
-    uses_models = getattr(module, "USES_SURROGATES", True)
-    check_config(config, quality, surrogates if uses_models else None)
+    method = specs.method(
+        "protections",
+        protection,
+        surrogates,
+        config=config,
+        preset=preset,
+        settings=settings,
+        arguments=arguments,
+    )
+    uses_models = getattr(method.module, "USES_SURROGATES", True)
+    check_config(method.config, quality, surrogates if uses_models else None)
     out = Path(os.path.abspath(Path(out).expanduser()))
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
     sets, skipped = load_all(found, skip_bad=skip_bad)
@@ -116,7 +129,6 @@ def protect(
         loading.load(name, device, dtype, sample_posterior=sample_posterior)
         for name in (surrogates if uses_models else ())
     ]
-    method = Method("protections", protection, config)
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
     tasks = [
         task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
@@ -130,10 +142,12 @@ def protect(
         done = None if force else read_result(task.folder, task.key)
         results.append(done or _protect_set(job, task, progress))
     _tell(progress, len(tasks), len(tasks))
-    results[0] = replace(results[0], notes=skipped + results[0].notes)
+    said = config is not None or isinstance(protection, Method)
+    notes = specs.paper_note(method, surrogates) if said else []
+    results[0] = replace(results[0], notes=[*skipped, *notes, *results[0].notes])
     if len(results) > 1:
-        _overview(results, config.budget, out / FOLDER / "overview.png")
-    return results
+        _overview(results, method.config.budget, out / FOLDER / "overview.png")
+    return Listed(results, summary(results))
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,26 +14,28 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from cloakwork import specs
+from cloakwork import registry, specs
 from cloakwork.environment import surroundings
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.evaluation.run import SEEDING
 from cloakwork.files import FOLDER, read_json, sha256, write_json, write_tensors
 from cloakwork.metrics import lpips
-from cloakwork.models import loading, pixel_ddpm
-from cloakwork.models.device import pick_device
-from cloakwork.models.ldm import LDM
-from cloakwork.models.pixel_ddpm import PixelDDPM
-from cloakwork.photos import tiling
-from cloakwork.photos.photo import Photo, check_quality, keep_hidden, load_photo, save_photo
-from cloakwork.photos.sets import PhotoSet, find_sets, load_all
+from cloakwork.photos.photo import (
+    FORMATS,
+    Photo,
+    check_quality,
+    keep_hidden,
+    load_photo,
+    save_photo,
+)
+from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
-from cloakwork.specs import Method
 from cloakwork.state import Progress
 from cloakwork.types import Photos
-from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, task_of
+from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
+from cloakwork.workflows.shown import Listed, Summary
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
 
@@ -64,7 +66,7 @@ def purify(
     photos: Path | str,
     out: Path | str,
     *,
-    purifiers: str | Sequence[Method | tuple[str, Any]] = "jpeg",
+    purifiers: specs.Chain = "jpeg",
     clean: Path | str | None = None,
     model: str = "tiny",
     denoiser: str = "tiny",
@@ -76,14 +78,16 @@ def purify(
     force: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
-) -> list[Purified]:
+    **settings: Any,
+) -> Listed[Purified]:
     """Run photos of any size through purifiers, one after the other, at the photos' own size.
 
     Args:
         photos: a folder (subfolders are mirrored), a file or a pattern.
         out: folder for the purified photos; records and sheets go to its `.cloakwork`.
-        purifiers: as on the command line, such as "jpeg:quality=75+resize"; or names (modules such
-            as "my_lab.mine" too) and Configs in order, where None takes the preset for the model.
+        purifiers: as on the command line, such as "jpeg:quality=75+resize"; or a `specs.Method`; or
+            a list of such, and of names with their Configs, where None takes the preset for the
+            model. A name may be a module's, such as "my_lab.mine".
         clean: folder of the originals, by the same names; None: those that the records beside the
             photos name.
         model: what purifiers that work in latents use: "tiny", "tiny-b", a folder or a hub id.
@@ -96,6 +100,8 @@ def purify(
         force: overwrite existing outputs (never originals).
         skip_bad: leave out photos that cannot be read.
         progress: called with a label, photos done and their total.
+        settings: fields of the one purifier's Config, such as scale=0.5. `quality` is that of the
+            files: for the purifier write "jpeg:quality=75".
 
     Returns:
         The photos, set by set. What the same job has written before stays as it is.
@@ -103,10 +109,9 @@ def purify(
     Raises:
         UserError: every fault found in the input, before anything is written.
     """
+    arguments = check_arguments(purify, locals())
     out = Path(out).expanduser().absolute()
-    chosen = specs.purifiers(purifiers, model, denoiser)
-    if not chosen:
-        raise UserError("No purifier was named. `cloakwork list purifiers` shows them.")
+    chosen = specs.purifiers(purifiers, model, denoiser, settings=settings, arguments=arguments)
     check_quality(quality)
     sets, skipped = load_all(find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
     known = originals(sets, clean)
@@ -118,21 +123,10 @@ def purify(
                 for o in overwritten
             ]
         )
-    kinds = {method.model_kind for method in chosen}
-    models: dict[str, LDM | PixelDDPM] = {}
-    if "latent" in kinds:
-        models["latent"] = loading.load(model, device, dtype)
-    if "pixels" in kinds:
-        models["pixels"] = pixel_ddpm.load(denoiser, device, dtype)
-    alone = any(hasattr(method.module, "instrument") for method in chosen)
-    job = PurifyJob(
-        chosen,
-        models,
-        seed,
-        quality,
-        pick_device(device) if models or alone else torch.device("cpu"),
-    )
-    _check_sizes(job, sets)
+    job = job_of(chosen, model, denoiser, seed, device, dtype, quality)
+    if job.window:
+        shapes = {f: load_photo(f).pixels.shape[1:] for s in sets for f in s.files}
+        check_sizes(job.window, shapes)
     tasks = [task_of(job, s, out / FOLDER / s.name, known) for s in sets]
     done = {} if force else {task.photos.name: _done(task) for task in tasks}
     wrote = {output for rows in done.values() for output in rows}
@@ -148,30 +142,44 @@ def purify(
     for task in tasks:
         tell = partial(_tell, progress, len(rows), total)
         rows += _purify_set(job, task, known, done.get(task.photos.name, {}), tell)
-    rows[0] = replace(rows[0], notes=[*skipped, *rows[0].notes])
-    return rows
+    notes = [*skipped, *_notes(job, purifiers, model, denoiser, suffix)]
+    rows[0] = replace(rows[0], notes=[*notes, *rows[0].notes])
+    return Listed(rows, _summary(rows, out))
 
 
-def _check_sizes(job: PurifyJob, sets: Sequence[PhotoSet]) -> None:
-    """Refuse photos that are smaller than the largest window of the purifiers.
+def _notes(
+    job: PurifyJob, given: specs.Chain, model: str, denoiser: str, suffix: str
+) -> Iterator[str]:
+    """Yield what may have been meant otherwise."""
+    for method in () if isinstance(given, str) else job.purifiers:
+        models = registry.model_names(method.name, model, denoiser)
+        yield from specs.paper_note(method, models)
+    for method in job.purifiers:
+        if (
+            job.quality != 95
+            and FORMATS.get(suffix.lower()) != "JPEG"
+            and hasattr(method.config, "quality")
+        ):
+            yield (
+                f"quality={job.quality} is that of the output files, and {suffix} has none. "
+                f"For the purifier write {method.name}:quality={job.quality}."
+            )
 
-    Raises:
-        UserError: one sentence a photo.
-    """
-    windowed = [
-        method.model_kind for method in job.purifiers if getattr(method.module, "WINDOWS", False)
-    ]
-    if not windowed:
-        return
-    size = max(job.models[kind].size for kind in windowed)
-    shapes = {file: load_photo(file).pixels.shape[1:] for s in sets for file in s.files}
-    if small := {file: shape for file, shape in shapes.items() if min(shape) < size}:
-        raise UserError(
-            *[
-                f"{file}: {tiling.too_small(shape[0], shape[1], size)}"
-                for file, shape in small.items()
-            ]
-        )
+
+def _summary(rows: Sequence[Purified], out: Path) -> Summary:
+    """Return what is shown of purified photos."""
+    count = f"{len(rows)} photo{'s' * (len(rows) != 1)}"
+    known = [(r.lpips_before, r.lpips_after) for r in rows if r.lpips_after is not None]
+    means = [sum(values) / len(known) for values in zip(*known, strict=True)]
+    near = (
+        f"LPIPS to the originals {means[0]:.3f} before, {means[1]:.3f} after"
+        if means
+        else "their originals are not known"
+    )
+    columns = ("name", "width", "height", "lpips_before", "lpips_after", "output", "original")
+    table = [{column: getattr(row, column) for column in columns} for row in rows]
+    notes = dict.fromkeys(note for row in rows for note in row.notes)
+    return Summary(f"{count} purified: {near}. Folder: {out}", table, list(notes))
 
 
 def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import Original
 from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
 from cloakwork.files import hash_of
+from cloakwork.models import loading, pixel_ddpm
+from cloakwork.models.device import pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
+from cloakwork.photos import tiling
 from cloakwork.photos.photo import Photo, hides_colours, load_photo
 from cloakwork.photos.sets import PhotoSet
 from cloakwork.specs import Method
@@ -49,6 +53,12 @@ class PurifyJob:
             for method in self.purifiers
         ]
 
+    @property
+    def window(self) -> int:
+        """Side of the largest square that a purifier cuts from photos, in pixels; 0 for none."""
+        windowed = [m.model_kind for m in self.purifiers if getattr(m.module, "WINDOWS", False)]
+        return max((self.models[kind].size for kind in windowed), default=0)
+
     def key(self, digests: Sequence[str], hidden: bool = False) -> str:
         """Return the hash of the job and of a set's photos in the order in which they are taken.
 
@@ -81,6 +91,52 @@ class PurifyJob:
             model = self.models.get(method.model_kind)
             pixels = run_purifier(method, pixels.to(self.device), model, rng)
         return pixels
+
+
+def job_of(
+    purifiers: tuple[Method, ...],
+    model: str,
+    denoiser: str,
+    seed: int,
+    device: str,
+    dtype: str,
+    quality: int = 95,
+) -> PurifyJob:
+    """Return a job, with the models that its purifiers ask for.
+
+    Raises:
+        UserError: no purifier; a model that is not there.
+    """
+    if not purifiers:
+        raise UserError("No purifier was named. `cloakwork list purifiers` shows them.")
+    kinds = {method.model_kind for method in purifiers}
+    models: dict[str, LDM | PixelDDPM] = {}
+    if "latent" in kinds:
+        models["latent"] = loading.load(model, device, dtype)
+    if "pixels" in kinds:
+        models["pixels"] = pixel_ddpm.load(denoiser, device, dtype)
+    alone = any(hasattr(method.module, "instrument") for method in purifiers)
+    where = pick_device(device) if models or alone else torch.device("cpu")
+    return PurifyJob(purifiers, models, seed, quality, where)
+
+
+def check_sizes(window: int, shapes: Mapping[Any, Sequence[int]]) -> None:
+    """Refuse photos that are smaller than a job's window.
+
+    Args:
+        window: `PurifyJob.window`.
+        shapes: what a photo is called -> height and width in pixels.
+
+    Raises:
+        UserError: one sentence a photo.
+    """
+    if small := {name: shape for name, shape in shapes.items() if min(shape) < window}:
+        raise UserError(
+            *[
+                f"{name}: {tiling.too_small(shape[0], shape[1], window)}"
+                for name, shape in small.items()
+            ]
+        )
 
 
 @dataclass(frozen=True)

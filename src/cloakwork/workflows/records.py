@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cloakwork.files import FOLDER, read_json, sha256
+from cloakwork.workflows.shown import Summary
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,31 @@ class SetRecord:
     seconds: float
     fresh: bool = True
     """False when an earlier run had already done the same"""
+
+    def __repr__(self) -> str:
+        count = f"{len(self.photos)} photo{'s' * (len(self.photos) != 1)}"
+        name = f" {self.name}" if self.name else ""
+        return f"<photo set{name}: {count} protected by {self.protection}, in {self.out}>"
+
+
+def summary(records: Sequence[SetRecord]) -> Summary:
+    """Return what is shown of protected photo sets."""
+    photos = [photo for record in records for photo in record.photos]
+    first, count = records[0], f"{len(photos)} photo{'s' * (len(photos) != 1)}"
+    sets = f" in {len(records)} sets" if len(records) > 1 else ""
+    against = f"against {', '.join(first.surrogates)}" if first.surrogates else "against no model"
+    looks = (
+        f"largest change {max(p.budget_used for p in photos):g} of 255, "
+        f"PSNR {min(p.psnr for p in photos):.1f} dB or more"
+    )
+    head = f"{count}{sets} protected by {first.protection} {against}: {looks}. Folder: {first.out}"
+    columns = ("width", "height", "budget_used", "psnr", "ssim", "output", "original")
+    rows = [
+        {"set": record.name, "photo": photo.name} | {c: getattr(photo, c) for c in columns}
+        for record in records
+        for photo in record.photos
+    ]
+    return Summary(head, rows, list(dict.fromkeys(n for r in records for n in r.notes)))
 
 
 def result_json(result: SetRecord) -> dict[str, Any]:

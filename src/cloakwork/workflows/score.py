@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from cloakwork import specs
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import load_original, originals
 from cloakwork.files import read_json, write_json
 from cloakwork.metrics._measure import measure
@@ -20,21 +20,24 @@ from cloakwork.photos.sets import PhotoSet, load_sets
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 from cloakwork.workflows.defaults import ALONE_METRICS, AUDIT_METRICS, CHANGE_METRICS
+from cloakwork.workflows.shown import Scores
 
 
 def score(
     pictures: Path | str,
     *,
-    metrics: Sequence[specs.Method] = (),
+    metrics: specs.Given | Sequence[specs.Given] = (),
     clean: Path | str | None = None,
     prompt: str | None = None,
     out: Path | str | None = None,
-) -> dict[str, dict[str, Any]]:
+    **settings: Any,
+) -> Scores:
     """Measure a folder of pictures.
 
     Args:
         pictures: a folder; its subfolders count too.
-        metrics: as `specs.parse` gives them; none means five: how far the pictures are from their
+        metrics: names joined by commas, texts as on the command line ("clip_i:clip=my-clip"), or
+            as `specs.Method`; one or a list. None means five: how far the pictures are from their
             originals where these are known, else how like the subject where there are clean photos
             of it, else what can be said of pictures alone (clip_t only with a prompt).
         clean: the originals, by the same names, for metrics of change; any clean photos of the
@@ -42,6 +45,7 @@ def score(
             as far as they have not changed since.
         prompt: what all the pictures were asked for.
         out: JSON file for every single score; scores that it holds are replaced.
+        settings: fields of the one metric's Config.
 
     Returns:
         For each metric its mean (None: unscored), unit, which way is better for the pictures, what
@@ -51,21 +55,24 @@ def score(
         UserError: no pictures, an unknown metric, a file that holds something else, a damaged
             record, originals that do not pair up when a metric of change was asked for.
     """
+    arguments = check_arguments(score, locals())
     if (
         out is not None
         and Path(out).exists()
         and not {"pictures", "metrics"} <= read_json(Path(out)).keys()
     ):
         raise UserError(f"{out} exists already and holds no scores. Name another file.")
+    named = specs.methods("metrics", metrics, settings=settings, arguments=arguments)
     sets = load_sets(pictures)
     files = [f for s in sets for f in s.files]
     photos = [load_photo(f) for f in files]
     references = _by_name(sets, clean) if clean else _by_record(sets, photos)
-    if clean and references.fault and any(_of_change(method) for method in metrics):
+    if clean and references.fault and any(_of_change(method) for method in named):
         raise UserError(references.fault)
-    chosen = list(metrics) or _usual(references, prompt)
     floats = [as_float(photo.pixels) for photo in photos]
-    results = {m.name: _row(m, floats, references, prompt) for m in chosen}
+    results = Scores()
+    for method in named or _usual(references, prompt):
+        results[method.name] = _row(method, floats, references, prompt)
     if out:
         write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": results})
     return results

@@ -1,5 +1,5 @@
 """Benchmarks by name: `quick` is the function `quick` in quick.py; `my_lab.grid` is the function
-`grid` in anybody's module.
+`grid` in anybody's module `my_lab`, or in its module `my_lab.grid`.
 
 A recipe is a plain function that returns a `Grid`. It may take `data`, the folder of the user's
 photo sets (None where none was named), and `models`, names of models -> what is to be used in their
@@ -8,7 +8,7 @@ place.
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -104,6 +104,10 @@ def _function(name: str) -> Recipe:
     place, _, function = name.rpartition(".")
     module = registry.find_module(place)
     recipe: Recipe | None = getattr(module, function, None)
+    package = hasattr(module, "__path__")
+    if not callable(recipe) and package and importlib.util.find_spec(name) is not None:
+        # as this package's: the function of a module of the same name
+        recipe = getattr(registry.find_module(name), function, None)
     if not callable(recipe):
         raise UserError(
             f"The module '{place}' has no function '{function}'. "
