@@ -49,6 +49,16 @@ class Method:
         return self.module.VERSION
 
     @property
+    def source(self) -> str:
+        """The digest of a user's module and what lies beside it; "" for one of this package."""
+        return registry.source_digest(self.module)
+
+    @property
+    def code(self) -> int | str:
+        """What its code is, for a key: VERSION, and of a module of the user's the source too."""
+        return f"{self.version} {self.source}" if self.source else self.version
+
+    @property
     def settings(self) -> dict[str, Any]:
         """The Config as plain data for a key."""
         return registry.settings(self.config)

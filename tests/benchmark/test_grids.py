@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -251,6 +252,41 @@ def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
     )
 
 
+def test_a_protection_that_helps_the_attacker_is_flagged(run: Run) -> None:
+    (found, grid, bench), helped = run("own_lab.darker"), Estimate(0.2, 0.1, 0.3, 3, 1, 3)
+    assert "helps the thief" not in kinds(found), "the attacker gets less"
+    (table,) = found.tables
+    for gap, flagged in ((helped, True), (replace(helped, low=-0.1), False)):
+        cells = tuple(
+            replace(c, against_clean=gap) if c.protection == "own_lab.darker" else c
+            for c in table.cells
+        )
+        planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
+        where = kinds(planted).get("helps the thief", [])
+        assert where == (["lab: own_lab.darker / copier"] if flagged else [])
+
+
+def test_an_attacker_who_may_succeed_is_not_said_to_fail(run: Run) -> None:
+    found, grid, bench = run("own_lab.darker")
+    (table,) = found.tables
+    low = Estimate(0.1, 0.0, 0.2, 3, 1, 3)
+    for other in (replace(low, high=0.5), replace(low, mean=0.6, high=0.9)):
+        cells = tuple(
+            replace(c, metric="match", mean=low if c.protection == "none" else other)
+            for c in table.cells
+        )
+        if other.mean == low.mean:
+            cells = tuple(replace(c, mean=other) for c in cells)
+        planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
+        assert "thief fails" not in kinds(planted)
+
+
+def test_a_purifier_that_costs_nothing_is_not_called_harmful(run: Run) -> None:
+    idle = copier("idle", purifiers="own_lab.brighten:by=0.0")
+    found, _, _ = run("own_lab.darker", thieves=(copier(), idle))
+    assert "harmful purifier" not in kinds(found)
+
+
 def test_edits_are_not_compared_with_one_another(run: Run) -> None:
     found, _, _ = run(
         "own_lab.darker",
@@ -412,6 +448,32 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     assert main([*words, "--dry-run"]) == 0 and "36 steps, 36 cached" in capsys.readouterr().out
     assert main(words) == 0
     assert {p: p.read_bytes() for p in made} == made, "the same again, byte for byte"
+
+
+def test_changed_code_gives_new_numbers(
+    tmp_path: Path, sample_files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    shutil.copytree(own_methods.METHODS, tmp_path / "stale_lab")
+    method, numbers = tmp_path / "stale_lab" / "darker.py", []
+    photos = source(sample_files[:1])
+    subject = Subject("one", photos, photos, 0, photos)
+    for factor in (1, 1, 3):
+        text = (own_methods.METHODS / "darker.py").read_text()
+        method.write_text(text.replace("p - cfg.budget", f"p - {factor} * 0.3 * cfg.budget"))
+        for name in [n for n in sys.modules if n.startswith("stale_lab")]:
+            del sys.modules[name]
+        table = Table(
+            "lab", ("stale_lab.darker",), (copier(),), (subject,), ("own_lab.brightness",)
+        )
+        grid, bench = Grid("lab", "", (table,)), Workspace(tmp_path / "store", "cpu")
+        made = serial.serial(targets(grid), bench).made
+        cells = {c.protection: c for c in results.collect(grid, bench).tables[0].cells}
+        numbers.append((len(made), cells["stale_lab.darker"].mean.mean))
+    assert numbers[1] == (0, numbers[0][1]), "unchanged: nothing is made"
+    assert 0 < numbers[2][0] < numbers[0][0] and numbers[2][1] < numbers[0][1] - 0.01
 
 
 def test_a_full_disk_stops_the_grid_with_one_sentence(

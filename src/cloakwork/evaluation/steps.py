@@ -1,10 +1,11 @@
 """Steps by content: protect, purify, mix, attack, score. What was once computed is not computed
 again.
 
-A step's key is the hash of all that decides its result: its method, VERSION and config, its seed,
-the keys of what goes in and the weights of the models it asks. A result is a file in the store,
-named by that key (see store.py): a killed step leaves nothing, processes may share the work, and a
-second protection's audit finds the attackers of clean photos and of noise there.
+A step's key is the hash of all that decides its result: its method, VERSION and config (of a user's
+own module the source as well), its seed, the keys of what goes in and the weights of the models it
+asks. A result is a file in the store, named by that key (see store.py): a killed step leaves
+nothing, processes may share the work, and a second protection's audit finds the attackers of clean
+photos and of noise there.
 """
 
 from __future__ import annotations
@@ -183,7 +184,7 @@ def _key_parts(step: Step, workspace: Workspace) -> dict[str, Any]:
         version, networks = 1, ""
     else:
         score = method.kind == "metrics"
-        version = method.version
+        version = method.code
         networks = metric_instrument(method.name, method.config) if score else method.networks
     decided = [step.kind, step.name, version, registry.settings(step.config)]
     parts = {

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cloakwork import registry
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.design import Subject, parse_metric
 from cloakwork.evaluation.statistics import Estimate, estimate
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import hash_of, read_json, remove, write_json
@@ -39,9 +38,7 @@ def measure_curve(
     decided = hash_of([steps.key(attack, workspace), steps.key(subject.references, workspace)])
     path = workspace.results.folder / "course" / f"{decided[:32]}-{every}.json"
     # metric -> what its scores are kept under, so that another version's are not taken for its own
-    columns = {
-        m: f"{m} {registry.load('metrics', m).VERSION} {metric_instrument(m)}" for m in metrics
-    }
+    columns = {m: f"{m} {parse_metric(m).code} {metric_instrument(m)}" for m in metrics}
     previews = range(every, attack.config.steps + 1, every)
     stored = _read(path)
     if not all(column in stored.get(k, {}) for k in previews for column in columns.values()):

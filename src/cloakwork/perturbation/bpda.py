@@ -44,12 +44,12 @@ def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chai
 
 def instrument(text: str, denoiser: str) -> str:
     """Return what decides the result beside the text: the weights of the denoiser of pixels, and
-    purifiers' versions after the first.
+    purifiers' versions after the first, and sources of a user's own.
     """
     parsed = chains(text)
-    versions = {method.name: method.version for chain in parsed for method in chain}
+    versions = {method.name: method.code for chain in parsed for method in chain}
     weights = [pixel_ddpm.weights(denoiser)] if "pixels" in _model_kinds(parsed) else []
-    return " ".join(weights + [f"{name} {v}" for name, v in sorted(versions.items()) if v > 1])
+    return " ".join(weights + [f"{name} {v}" for name, v in sorted(versions.items()) if v != 1])
 
 
 def _model_kinds(parsed: Sequence[Chain]) -> set[str]:

@@ -305,6 +305,7 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
     """
     return {
         "version": job.method.version,
+        **({"source": job.method.source} if job.method.source else {}),
         "seeding": SEEDING,
         "config": asdict(job.config),
         "seed": job.seed,

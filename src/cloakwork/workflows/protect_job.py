@@ -71,7 +71,7 @@ class ProtectJob:
     def _parts(self, photos: Source) -> dict[str, Any]:
         return {
             "protection": self.method.name,
-            "version": self.method.version,
+            "version": self.method.code,
             "config": self.method.settings,
             "instrument": self.method.networks,
             "target": targets.digest(self.config),

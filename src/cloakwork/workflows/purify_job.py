@@ -50,6 +50,7 @@ class PurifyJob:
                 "config": asdict(method.config),
                 "instrument": method.networks,
             }
+            | ({"source": method.source} if method.source else {})
             for method in self.purifiers
         ]
 
