@@ -26,11 +26,11 @@ FLAG_KINDS = {
     "over budget": "a protected photo differs from its original by more than the budget",
     "no gradient": "the protection's gradient was zero or not a number, or it changed nothing",
     "harmful purifier": (
-        "a purifier costs the attacker as much on clean photos as it gains on protected ones"
+        "a purifier costs the attacker at least as much on clean photos as it gains, if anything, "
+        "on protected ones"
     ),
-    "adaptive thief": (
-        "an attacker who does something about the protection gets more than the standard one"
-    ),
+    "adaptive thief": "another attacker gets more from protected photos than the standard one",
+    "helps the thief": "the attacker gets more from protected photos than from clean ones",
     "few photo sets": f"fewer than {FEWEST_SETS} photo sets: indicative only",
 }
 
@@ -98,18 +98,20 @@ def failed(case: TableContext) -> FlaggedCells:
 
 
 def thief_fails(case: TableContext) -> FlaggedCells:
-    """Yield attackers who do not get the subject from clean photos, where a metric counts how often
-    they do.
+    """Yield attackers who do not get the subject from clean photos, beyond chance, nor from any
+    others, where a metric counts how often they do.
+
+    Not those who fail only because of their purifiers: others without them do get it.
     """
-    for cell in case.results.cells:
-        if (
-            cell.metric == "match"
-            and cell.protection == "none"
-            and cell.mean
-            and cell.mean.mean < MIN_CLEAN_MATCH_RATE
-        ):
+    matches = [c for c in case.results.cells if c.metric == "match" and c.mean]
+    gets = {c.thief for c in matches if c.mean and c.mean.mean >= MIN_CLEAN_MATCH_RATE}
+    plain = {t.name: _unpurified(case, t) for t in case.table.thieves if t.purifiers}
+    for cell in matches:
+        without = plain.get(cell.thief)
+        fails = cell.mean and cell.mean.high < MIN_CLEAN_MATCH_RATE and cell.thief not in gets
+        if fails and cell.protection == "none" and not (without and without.name in gets):
             cells = [c for c in case.results.cells if c.thief == cell.thief]
-            rate = f"{cell.thief} matches {cell.mean.mean:.2f} of its pictures on clean photos"
+            rate = f"{cell.thief} matches {_spread(cell.mean)} of its pictures on clean photos"
             text = f"{rate}, less than {MIN_CLEAN_MATCH_RATE}: nothing is shown."
             yield case.flag("thief fails", text, *cells)
 
@@ -162,8 +164,8 @@ def no_gradient(case: TableContext) -> FlaggedCells:
 
 
 def harmful_purifier(case: TableContext) -> FlaggedCells:
-    """Yield purifiers that take from an attacker of clean photos what they give one of protected
-    photos.
+    """Yield purifiers that take from an attacker of clean photos, beyond chance, at least what they
+    give one of protected photos.
     """
     for who, metric in _others(case):
         if not who.purifiers or not (plain := _unpurified(case, who)):
@@ -171,9 +173,9 @@ def harmful_purifier(case: TableContext) -> FlaggedCells:
         clean = _gain(case, case.lines[0], who, plain, metric)
         for line in case.lines:
             gain = _gain(case, line, who, plain, metric) if line.arm == PROTECTED else None
-            if gain and clean and -clean.mean >= max(gain.mean, 1e-9):
-                text = f"{who.name} changes {metric} by {clean.mean:+.3g} on clean photos and by "
-                text += f"{gain.mean:+.3g} on those under {line.protection} "
+            if gain and clean and clean.high < 0 and -clean.mean >= gain.mean:
+                text = f"{who.name} changes {metric} by {_spread(clean)} on clean photos and by "
+                text += f"{_spread(gain)} on those under {line.protection} "
                 text += "(+: more for the attacker)."
                 yield case.flag("harmful purifier", text, *_cells(case, line, who))
 
@@ -200,6 +202,29 @@ def adaptive_thief(case: TableContext) -> FlaggedCells:
                 yield case.flag("adaptive thief", text, *_cells(case, line, who))
 
 
+def helps_the_thief(case: TableContext) -> FlaggedCells:
+    """Yield protections from which an attacker gets more than from clean photos, beyond chance for
+    one such comparison, by the table's first metric.
+    """
+    protections = {line.protection for line in case.lines if line.arm == PROTECTED}
+    compared = [
+        c
+        for c in case.results.cells
+        if c.protection in protections and c.metric == case.table.metrics[0] and c.better
+    ]
+    caution = (
+        f" It is one of {len(compared)} comparisons; of so many some would seem to by chance."
+        if len(compared) > 1
+        else ""
+    )
+    for cell in compared:
+        gap = cell.against_clean
+        if gap and (gap.low > 0 if cell.better == "higher" else gap.high < 0):
+            text = f"{cell.protection} changes {cell.metric} by {_spread(gap)} against clean "
+            text += f"photos, to the good of {cell.thief}.{caution}"
+            yield case.flag("helps the thief", text, cell)
+
+
 def few_photo_sets(case: TableContext) -> FlaggedCells:
     """Yield tables whose intervals rest on too few photo sets."""
     if (n := len(case.table.subjects)) < FEWEST_SETS:
@@ -215,8 +240,18 @@ CHECKS: tuple[Callable[[TableContext], FlaggedCells], ...] = (
     no_gradient,
     harmful_purifier,
     adaptive_thief,
+    helps_the_thief,
     few_photo_sets,
 )
+
+
+def _spread(gap: Estimate) -> str:
+    """Write a number with its interval.
+
+    >>> _spread(Estimate(-0.25, -0.5, 0.125, 6, 1, 6))
+    '-0.25 [-0.5, 0.125]'
+    """
+    return f"{gap.mean:.3g} [{gap.low:.3g}, {gap.high:.3g}]"
 
 
 def _cells(case: TableContext, line: Line, who: ThreatModel | None = None) -> list[Cell]:
