@@ -88,8 +88,23 @@ def _csv(lines: Iterable[dict[str, Any]]) -> str:
     lines, out = list(lines), io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]) if lines else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(lines)
+    writer.writerows({k: _no_formula(v) for k, v in line.items()} for line in lines)
     return out.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """Return a field that no spreadsheet takes for a formula; numbers stay numbers.
+
+    >>> _no_formula("=A1"), _no_formula("-x"), _no_formula("-0.5"), _no_formula(-0.5)
+    ("'=A1", "'-x", '-0.5', -0.5)
+    """
+    if not isinstance(value, str) or not value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _long(table: TableResults) -> Iterator[dict[str, Any]]:
