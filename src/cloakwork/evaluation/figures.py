@@ -219,7 +219,7 @@ def heat(
     rule: int = 0,
 ) -> None:
     """Draw a grid of coloured fields with their numbers in them; what is NaN is hatched and says
-    "failed".
+    "failed"; zeros, and fields that are all the same, are not coloured.
 
     Args:
         path: of the figure, without an ending.
@@ -237,8 +237,12 @@ def heat(
     grid = np.array([[row[c] for c in columns] for row in values.values()], float)
     fig, (ax,) = new_figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
     colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
+    known = grid[~np.isnan(grid)]
+    # a colour says that something differs: zeros, and fields that are all the same, have none
+    even = known.size == 0 or bool((known == known[0]).all())
+    bare = np.isnan(grid) | (grid == 0) | even
     mesh = ax.pcolormesh(
-        np.ma.masked_invalid(grid), cmap=colours, edgecolors="#888888", linewidth=0.5
+        np.ma.masked_array(grid, bare), cmap=colours, edgecolors="#888888", linewidth=0.5
     )
     for (i, row), (j, column) in product(enumerate(values), enumerate(columns)):
         name = words.get((row, column), "failed" if math.isnan(grid[i, j]) else f"{grid[i, j]:.2f}")
@@ -247,7 +251,8 @@ def heat(
             i,
             j,
             literal(name),
-            sum(mesh.to_rgba(grid[i, j])[:3]) if not math.isnan(grid[i, j]) else None,
+            sum(mesh.to_rgba(grid[i, j])[:3]) if not bare[i, j] else None,
+            hatched=math.isnan(grid[i, j]),
         )
     ax.set_xticks(
         np.arange(len(columns)) + 0.5,
@@ -264,17 +269,16 @@ def heat(
     ax.tick_params(length=0)
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
-    bar = fig.colorbar(mesh, ax=ax, location="bottom", fraction=0.06, pad=0.03, aspect=40)
-    bar.set_label(literal(label), fontsize=8.5)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    if not bare.all():
+        bar = fig.colorbar(mesh, ax=ax, location="bottom", fraction=0.06, pad=0.03, aspect=40)
+        bar.set_label(literal(label), fontsize=8.5)
+        bar.outline.set_visible(False)  # type: ignore[operator]
     save_figure(fig, path, title, 1)
 
 
-def _field(ax: Axes, i: int, j: int, name: str, light: float | None) -> None:
-    """Write what stands in a field, on a colour as light as that (0 to 3; None: no colour,
-    hatched).
-    """
-    if light is None:
+def _field(ax: Axes, i: int, j: int, name: str, light: float | None, *, hatched: bool) -> None:
+    """Write what stands in a field, on a colour as light as that (0 to 3; None: no colour)."""
+    if hatched:
         ax.fill_between(
             [j, j + 1],
             i,
