@@ -516,6 +516,9 @@ def test_numbers_of_a_table_say_what_they_are(run: Run) -> None:
         "higher",
     )
     assert cell.mean and not math.isnan(cell.mean.mean)
+    methods = found.made["methods"]
+    assert methods["purify jpeg"].startswith("VERSION ") and "source" not in methods["purify jpeg"]
+    assert ", source " in methods["protect own_lab.darker"] and found.made["dates"]["last step"]
     assert found.made["weights"].keys() == {"tiny"} and found.made["tables"]["lab"]["protections"][
         "own_lab.darker"
     ] == {"budget": 11}

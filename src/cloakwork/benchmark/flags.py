@@ -109,7 +109,12 @@ def thief_fails(case: TableContext) -> FlaggedCells:
     for cell in matches:
         without = plain.get(cell.thief)
         fails = cell.mean and cell.mean.high < MIN_CLEAN_MATCH_RATE and cell.thief not in gets
-        if fails and cell.protection == "none" and not (without and without.name in gets):
+        if (
+            cell.mean
+            and fails
+            and cell.protection == "none"
+            and not (without and without.name in gets)
+        ):
             cells = [c for c in case.results.cells if c.thief == cell.thief]
             rate = f"{cell.thief} matches {_spread(cell.mean)} of its pictures on clean photos"
             text = f"{rate}, less than {MIN_CLEAN_MATCH_RATE}: nothing is shown."

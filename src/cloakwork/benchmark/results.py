@@ -26,6 +26,7 @@ from cloakwork.evaluation.design import (
 from cloakwork.evaluation.statistics import Estimate, Scores, difference, estimate
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.models import loading
+from cloakwork.specs import Method
 
 
 @dataclass(frozen=True)
@@ -338,7 +339,18 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
             },
             "side": table.subjects[0].clean.side,
         }
+    wanted = steps.graph(targets(grid), workspace)
+    methods = {(s.kind, s.name): s.method for s in wanted.values() if s.kind != "mix"}
+    dates = sorted(filter(None, (workspace.results.record(n).get("when") for n in wanted)))
     return {
+        # of the steps' own records, not of the writing: the same findings are the same bytes
+        "dates": {"first step": dates[0], "last step": dates[-1]} if dates else {},
+        "methods": {
+            f"{kind} {name}": f"VERSION {method.version}"
+            + (f", source {method.source}" if method.source else "")
+            for (kind, name), method in sorted(methods.items())
+            if isinstance(method, Method)
+        },
         "weights": {m: loading.weights(m) for m in sorted(models)},
         "surroundings": surroundings(workspace.torch_device),
         "tables": tables,
