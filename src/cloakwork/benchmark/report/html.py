@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from cloakwork.benchmark.results import Cell, Results, TableResults
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from markupsafe import Markup
 
 TEMPLATES = Path(__file__).parent / "templates"
 SHORT = 300  # letters that need not be folded away
@@ -144,8 +146,16 @@ def environment() -> Environment:
     env.filters |= {f.__name__: f for f in filters} | {
         "p": wording.p_value,
         "meaning": wording.flag_meaning,
+        "breakable": _breakable,
     }
     return env
+
+
+def _breakable(name: str) -> Markup:
+    """Return a name that a page breaks where its words end, before it breaks any word."""
+    from markupsafe import Markup
+
+    return Markup("<wbr>").join(re.split(r"(?<=[_\-:,.+])", name))
 
 
 def _part(table: TableResults, name: str) -> Part:
