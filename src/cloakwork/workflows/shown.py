@@ -88,7 +88,7 @@ def text(summary: Summary) -> str:
 def html(summary: Summary) -> str:
     """Return a summary as HTML, with its table.
 
-    >>> html(Summary("1 photo.", [{"photo": "<a>", "psnr": 31.41592}]))[13:]
+    >>> html(Summary("1 photo.", [{"photo": "<a>", "psnr": 31.41592}]))[15:]
     '<table><tr><th>photo</th><th>psnr</th></tr><tr><td>&lt;a&gt;</td><td>31.42</td></tr></table>'
     """
     lines = [f"<p>{escape(line)}</p>" for line in (summary.head, *summary.notes)]
