@@ -22,7 +22,7 @@ from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 # at this quality no step of a coefficient leads out of [0, 1] from photos of little contrast
-PLAIN = Config(budget=255, eps=1, steps=1, step=0.5, quality=90)
+PLAIN = Config(budget=255, eps=1, steps=1, step=0.5, jpeg_quality=90)
 
 
 def run(photos: Photos, model: LDM, cfg: Config) -> Photos:
@@ -75,7 +75,7 @@ def test_coefficients_are_those_of_the_file(quality: int, photos: Photos) -> Non
     few, since libjpeg rounds its colours and pixels."""
     for photo in photos:  # one side of 150 px is not whole blocks
         soft = photo * 0.6 + 0.2  # away from black and white, where pixels are cut
-        space = coefficients(soft, Config(quality=quality))
+        space = coefficients(soft, Config(jpeg_quality=quality))
         file = space.from_pixels(encoded(soft, quality)[0])[:, :16, :16]
         ours = space.from_pixels(soft)[:, :16, :16]
         part = [(c - c.round()).abs().mean() for c in (file, ours)]
@@ -96,7 +96,7 @@ def test_first_step_is_a_step_of_each_coefficient(
     gives by the basis written out."""
     one = [p * 0.2 + 0.4 for p in square[:1]]  # far from black and white, which would cut it
     (got,) = run(one, small, PLAIN)
-    _, tables = encoded(one[0], PLAIN.quality)
+    _, tables = encoded(one[0], PLAIN.jpeg_quality)
     table = torch.tensor([tables[0], tables[1], tables[1]]).float().view(3, 1, 1, 8, 8)
     to_rgb = torch.tensor([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]])
     basis = waves()
@@ -131,7 +131,7 @@ def test_whole_steps_are_still_there_after_compression(small: LDM, square: Photo
     ):
         (got,) = run(one, small, replace(cfg, channels="y"))
         space = coefficients(one[0], replace(cfg, eps=1e9, rounded=False))
-        before, after = (encoded(p, cfg.quality)[0] for p in (one[0], got))
+        before, after = (encoded(p, cfg.jpeg_quality)[0] for p in (one[0], got))
         meant = space.from_pixels(got) - space.from_pixels(one[0])
         found = space.from_pixels(after) - space.from_pixels(before)
         moved = meant.abs() > 0.2

@@ -61,7 +61,7 @@ class Config:
     """PGD steps"""
     step: float = 0.1
     """change of a coefficient per step, in steps of the quantisation"""
-    quality: int = 75
+    jpeg_quality: int = 75
     """the JPEG quality whose table scales the coefficients, 1 to 100"""
     channels: Literal["ycbcr", "y"] = "ycbcr"
     """what is changed: all, or the brightness alone"""
@@ -71,7 +71,7 @@ class Config:
     """away from the photo's own latent, not to a latent of nothing"""
 
     def __post_init__(self) -> None:
-        check_ranges(self, quality=(1, 100))
+        check_ranges(self, jpeg_quality=(1, 100))
 
 
 PRESETS = {
@@ -129,7 +129,7 @@ def coefficients(photo: Tensor, cfg: Config) -> pgd.Parametrisation:
     height, width = photo.shape[-2:]
     down, right = -height % BLOCK, -width % BLOCK
     colours, dct = YCBCR.to(photo), _dct().to(photo)
-    table = _tables(cfg.quality).to(photo)[:, None, None]
+    table = _tables(cfg.jpeg_quality).to(photo)[:, None, None]
     middle = torch.tensor([128.0, 0, 0]).to(photo)[:, None, None]
 
     def forward(x: Tensor) -> Tensor:
