@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 import sys
+from functools import lru_cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +28,25 @@ def surroundings(device: torch.device) -> dict[str, Any]:
         "device": f"{device.type} ({name})",
         "threads": torch.get_num_threads(),
     }
+
+
+@lru_cache
+def commit() -> str:
+    """Return the commit of the checkout that the package runs from, with "-dirty" where files of it
+    were changed; "" where it was installed without one.
+    """
+    here = Path(__file__)
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(here.parent), *words]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=10)
+        return done.stdout.strip() if not done.returncode else ""
+
+    try:
+        # an environment may lie in somebody else's repository, whose commit says nothing of it
+        return git("describe", "--always", "--dirty") if git("ls-files", here.name) else ""
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def peak_memory_mb() -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -17,18 +19,20 @@ from safetensors.torch import load_file, save_file
 from cloakwork.benchmark import grids, recipes, results
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.execution.failures import Failure
+from cloakwork.benchmark.execution.serial import Expected
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, Table, lines, targets, threat_model
 from cloakwork.benchmark.recipes.quick import quick
 from cloakwork.benchmark.results import Results
 from cloakwork.cli import main
+from cloakwork.cli.bench import _sum
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.design import Subject, ThreatModel
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Workspace
-from cloakwork.workflows.bench import only
+from cloakwork.workflows.bench import forget, only
 
 Run = Callable[..., tuple[Results, Grid, Workspace]]
 
@@ -445,9 +449,60 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     assert "grid: 3 cells in 1 table, 0 without a number" in capsys.readouterr().out
     made = {p: p.read_bytes() for p in (tmp_path / "out/grid").rglob("*") if p.is_file()}
     assert {"report.html", "findings.json"} <= {p.name for p in made}
+    how = json.loads((tmp_path / "out/grid/findings.json").read_text())["findings"]["made"]
+    assert how["command"].startswith("cloakwork bench --recipe bench_lab.grid --data")
+    assert re.fullmatch("bench_lab.grid, source [0-9a-f]+", how["recipe"])
+    log = (tmp_path / "out/bench.log").read_text().splitlines()
+    assert len(log) == 37 and " grid: 36 of 36 steps, score/" in log[35]
     assert main([*words, "--dry-run"]) == 0 and "36 steps, 36 cached" in capsys.readouterr().out
     assert main(words) == 0
     assert {p: p.read_bytes() for p in made} == made, "the same again, byte for byte"
+
+
+def test_steps_are_made_anew_with_all_that_rests_on_them(run: Run) -> None:
+    _, made, workspace = run("own_lab.darker")
+    store = Path(workspace.store)
+
+    def there() -> set[str]:
+        return {p.parent.name for p in store.glob("*/*.record.json")}
+
+    whole = len(list(store.glob("*/*.record.json")))
+    with pytest.raises(UserError, match=r"did you mean 'own_lab\.copier'"):
+        forget(made, ["score", "own_lab.copyer"], store, "cpu")
+    assert len(list(store.glob("*/*.record.json"))) == whole, "a mistake removes nothing"
+    attacks = len(list((store / "attack").glob("*.record.json")))
+    scores = len(list((store / "score").glob("*.record.json")))
+    stealth = forget(made, ["score:own_lab.brightness"], store, "cpu")
+    assert 0 < stealth < scores and there() == {"protect", "attack", "score"}
+    assert forget(made, ["attack"], store, "cpu") == attacks
+    assert there() == {"protect", "score"}, "stealth is measured on photos, not on attacks"
+    assert not serial.serial(targets(made), workspace).failed
+    assert len(list(store.glob("*/*.record.json"))) == whole
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([Expected("attack", "a", 3, 3, (2.0,))], "Nothing is left to do."),
+        (
+            [Expected("attack", "a", 3, 0, ())],
+            "3 steps have never been run with this store, so nothing is known of their time.",
+        ),
+        (
+            [Expected("attack", "a", 4, 1, (10.0, 20.0, 40.0)), Expected("score", "b", 2, 0, ())],
+            "What is left takes one process about 60 s: 30 s to 2 min as the 3 earlier runs of "
+            "such steps have it. "
+            "2 steps have never been run with this store, so nothing is known of their time.",
+        ),
+        (
+            [Expected("attack", "a", 4, 1, (10.0,))],
+            "What is left takes one process about 30 s: 30 s to 30 s as the 1 earlier run of such "
+            "steps has it. Some were run once only; they may take several times as long.",
+        ),
+    ],
+)
+def test_an_estimate_says_how_sure_it_is(rows: list[Expected], says: str) -> None:
+    assert _sum(rows) == says
 
 
 def test_changed_code_gives_new_numbers(

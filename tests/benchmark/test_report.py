@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import made_up
 from PIL import Image
 
@@ -24,14 +25,18 @@ from cloakwork.benchmark.report import (
     gallery,
     leaderboard,
     tables,
+    thumbnails,
     wording,
     write,
 )
 from cloakwork.benchmark.results import Flag, Reported, Results
 from cloakwork.errors import UserError
+from cloakwork.evaluation import compute
+from cloakwork.evaluation.design import attack_step
 from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.purifiers import jpeg
 
 HOSTILE = '<script>alert("x")</script>&_%$#{}$\\no$'
 NOTHING = Estimate(math.nan, math.nan, math.nan, 0, 0, 0)
@@ -503,6 +508,25 @@ def test_pictures_are_those_of_the_store(
     assert "What pid:steps=2 changed in it, amplified 12 times around grey" in page.text
     assert "has not been computed" in page.seen
     assert loads(page) == []
+
+
+def test_photos_are_shown_as_purifiers_leave_them(
+    ground: tuple[grids.Grid, Workspace], tmp_path: Path
+) -> None:
+    """From the store alone, and only of attackers who purify."""
+    (table,), bench = ground[0].tables, Workspace(tmp_path, "cpu")
+    plain, again = table.thieves
+    line = next(iter(grids.lines(table)))
+    subject = line.subjects[0]
+    assert thumbnails.purified_photos(line, subject, again, bench) is None
+    compute.make(attack_step(subject.clean, subject, again, 0).inputs[0], bench)
+    found = thumbnails.purified_photos(line, subject, again, bench)
+    originals = compute.photos(subject.clean, bench)
+    want = jpeg.purify(originals, None, jpeg.Config(), rng=torch.Generator())
+    assert found and all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
+    assert thumbnails.purified_photos(line, subject, plain, bench) is None
+    shown = thumbnails.inline_purified(subject, again, found[0])
+    assert shown.title == "after jpeg" and "learns from, after jpeg" in shown.alt
 
 
 def test_what_is_not_in_the_store_is_said(

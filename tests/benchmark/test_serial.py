@@ -173,7 +173,7 @@ def test_what_a_run_will_cost(sample_files: list[Path], tmp_path: Path) -> None:
     bench = Workspace(tmp_path, "cpu")
     before = {(e.kind, e.name): e for e in serial.expect(grid(sample_files), bench)}
     assert (
-        before["score", "lpips"] == serial.Expected("score", "lpips", 6, 0, None)
+        before["score", "lpips"] == serial.Expected("score", "lpips", 6, 0, ())
         and before["purify", "jpeg"].left is None
     )
     serial.serial(grid(sample_files, (4,)), bench)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
@@ -75,6 +77,11 @@ class BenchFlags:
     """of a Ray that is started here: steps at a time"""
     threads: Annotated[int, arg(metavar="N")] = 1
     """of each process; another number gives other bytes"""
+    force: Annotated[
+        UseAppendAction[tuple[str, ...]], arg(metavar="STEPS", help_behavior_hint="(repeatable)")
+    ] = ()
+    """steps to make anew, with all that rests on them: a kind (protect, purify, attack, score), a
+    method (pid), or both (attack:dreambooth); with --table of that table alone"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
 
@@ -85,7 +92,7 @@ def bench_command(words: list[str]) -> None:
 
     from cloakwork.benchmark import recipes
     from cloakwork.benchmark.report import blind_answers
-    from cloakwork.workflows.bench import bench, only
+    from cloakwork.workflows.bench import bench, forget, only
 
     flags = tyro.cli(
         BenchFlags,
@@ -116,21 +123,42 @@ def bench_command(words: list[str]) -> None:
         if flags.dry_run:
             _expectation(grid, store, flags.device)
             continue
+        log = partial(_log, flags.out / "bench.log", name)
+        if flags.force:
+            log(f"{forget(grid, flags.force, store, flags.device)} results removed by --force")
         with progress_bars() as progress:
+
+            def tell(
+                done: int, total: int, step: str, log: Any = log, show: Any = progress
+            ) -> None:
+                show("steps", done, total)
+                log(f"{done} of {total} steps, {step}")
+
             result = bench(
                 grid,
                 flags.out / name,
                 store=store,
                 device=flags.device,
                 engine=engine,
-                tell=lambda done, total, _: progress("steps", done, total),
+                tell=tell,
+                command=shlex.join(["cloakwork", "bench", *words]),
+                recipe=recipes.origin(found[name]),
             )
+        log("report written")
         failed += _summary(result, flags.out / name)
     if failed:
         raise UserError(
             f"{failed} cells have no number; the report says why. "
             "Run the same command to try again."
         )
+
+
+def _log(file: Path, recipe: str, what: str) -> None:
+    """Append a line to the log of all runs in a folder for reports."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with file.open("a", encoding="utf-8") as log:
+        log.write(f"{when} {recipe}: {what}\n")
 
 
 def _models(given: tuple[str, ...]) -> dict[str, str]:
@@ -176,18 +204,24 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
 
 
 def _sum(rows: list[Expected]) -> str:
-    """Return how long the rest takes, and for how many steps nobody knows."""
-    unknown = sum(e.steps - e.cached for e in rows if e.left is None)
+    """Return how long the rest takes, how sure that is, and for how many steps nobody knows."""
+    left = [e for e in rows if e.todo]
+    known, unknown = [e for e in left if e.timed], sum(e.todo for e in left if not e.timed)
     never = (
-        f"{unknown} steps have never been run with this store, so nothing is known of their time"
-        if unknown
-        else ""
+        f"{unknown} steps have never been run with this store, so nothing is known of their time."
     )
-    if unknown == sum(e.steps - e.cached for e in rows) and unknown:
-        return f"{never}."
-    known = _time(sum(e.left or 0 for e in rows))
-    rest = f"What is left takes about {known} of one process, as earlier runs have it"
-    return f"{rest}; {never}." if never else f"{rest}."
+    if not known:
+        return never if unknown else "Nothing is left to do."
+    fastest, slowest = (_time(sum(e.todo * e.timed[i] for e in known)) for i in (0, -1))
+    runs, once = sum(len(e.timed) for e in known), any(len(e.timed) == 1 for e in known)
+    sentences = [
+        f"What is left takes one process about {_time(sum(e.left or 0 for e in known))}: "
+        f"{fastest} to {slowest} as the {runs} earlier {'run' if runs == 1 else 'runs'} "
+        f"of such steps {'has' if runs == 1 else 'have'} it."
+    ]
+    if once:
+        sentences.append("Some were run once only; they may take several times as long.")
+    return " ".join([*sentences, *([never] if unknown else [])])
 
 
 def _time(seconds: float | None) -> str:

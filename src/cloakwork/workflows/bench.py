@@ -15,8 +15,11 @@ from cloakwork.benchmark.grids import Grid, targets
 from cloakwork.benchmark.recipes._reported import add_reported
 from cloakwork.benchmark.report import write
 from cloakwork.benchmark.results import Results, collect
+from cloakwork.environment import commit
 from cloakwork.errors import UserError
+from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Step, Workspace
+from cloakwork.files import remove
 from cloakwork.registry import unknown
 
 Engine = Callable[[Iterable[Step], Workspace, StepProgress | None], Outcome]
@@ -30,6 +33,8 @@ def bench(
     device: str = "auto",
     engine: Engine = serial.serial,
     tell: StepProgress | None = None,
+    command: str = "",
+    recipe: str = "",
 ) -> Results:
     """Run the missing steps of a grid, flag doubtful results, and write the report.
 
@@ -44,6 +49,8 @@ def bench(
         device: where the models run.
         engine: what runs the steps; `executors.serial`, or another of its kind.
         tell: called after every step with steps done, their total and the last one's name.
+        command: what was typed; the report shows it.
+        recipe: where the grid comes from, as `recipes.origin` says it; the report shows it.
 
     Returns:
         The findings. Steps that raised are in there as cells without a number, with the reason.
@@ -58,8 +65,47 @@ def bench(
     outcome = engine(list(targets(grid)), workspace, tell)
     failures = outcome.reasons()
     results = add_reported(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
+    told = {"command": command, "recipe": recipe, "commit": commit()}
+    results = replace(results, made={k: v for k, v in told.items() if v} | results.made)
     write.write(results, out, grid=grid, workspace=workspace)
     return results
+
+
+def forget(grid: Grid, words: Iterable[str], store: Path | str, device: str = "auto") -> int:
+    """Remove results of some of a grid's steps from the store, with all that rests on them, so
+    that they are made anew.
+
+    Args:
+        grid: whose steps are meant.
+        words: each a kind ("attack"), a method ("dreambooth") or both ("attack:dreambooth").
+        store: of the results.
+        device: as in `bench`.
+
+    Returns:
+        How many results were removed.
+
+    Raises:
+        UserError: a word that means no step of the grid; then nothing is removed.
+    """
+    workspace = Workspace(store, device)
+    found = steps.graph(targets(grid), workspace)
+    known = {word for step in found.values() for word in _words(step)}
+    faults = [unknown(f"step of '{grid.name}'", w, sorted(known)) for w in words if w not in known]
+    if faults:
+        raise UserError(*[sentence for fault in faults for sentence in fault.sentences])
+    gone: dict[str, bool] = {}
+    for name, step in found.items():  # what a step rests on comes before it
+        rests = any(steps.name_of(before, workspace) in gone for before in step.dependencies)
+        if rests or set(words) & _words(step):
+            gone[name] = workspace.results.has(name)
+            workspace.results.drop(name)
+            remove((workspace.results.folder / name).with_suffix(".part.safetensors"))
+    return sum(gone.values())
+
+
+def _words(step: Step) -> set[str]:
+    """Return what `forget` knows a step by."""
+    return {step.kind, step.name, f"{step.kind}:{step.name}"}
 
 
 def expect(grid: Grid, store: Path | str, device: str = "auto") -> list[Expected]:

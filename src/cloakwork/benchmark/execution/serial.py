@@ -96,14 +96,23 @@ class Expected:
     name: str
     steps: int
     cached: int
-    seconds: float | None
-    """for one, as the store's records have it (median); None where it has not been run"""
+    timed: tuple[float, ...]
+    """seconds of those that the store has records of, of other grids too, sorted"""
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the median for one; None where none has been run."""
+        return median(self.timed) if self.timed else None
+
+    @property
+    def todo(self) -> int:
+        """Return how many are not cached."""
+        return self.steps - self.cached
 
     @property
     def left(self) -> float | None:
         """Return the seconds for those that are not cached; None where one is not known."""
-        todo = self.steps - self.cached
-        return 0.0 if not todo else None if self.seconds is None else todo * self.seconds
+        return 0.0 if not self.todo else None if self.seconds is None else self.todo * self.seconds
 
 
 def expect(targets: Iterable[Step], workspace: Workspace) -> list[Expected]:
@@ -117,6 +126,6 @@ def expect(targets: Iterable[Step], workspace: Workspace) -> list[Expected]:
     for name, step in steps.graph(targets, workspace).items():
         counts.setdefault((step.kind, step.name), []).append(workspace.results.has(name))
     return [
-        Expected(*of, len(there), sum(there), median(taken[of]) if of in taken else None)
+        Expected(*of, len(there), sum(there), tuple(sorted(taken.get(of, ()))))
         for of, there in counts.items()
     ]

@@ -63,6 +63,19 @@ def build(
         raise
 
 
+def origin(recipe: Recipe) -> str:
+    """Return where a recipe comes from: its module and function, and of a module of the user's the
+    hash of its source.
+
+    >>> origin(find(["quick"])["quick"])
+    'cloakwork.benchmark.recipes.quick.quick'
+    """
+    place = inspect.getmodule(recipe)
+    source = registry.source_digest(place) if place else ""
+    name = f"{recipe.__module__}.{getattr(recipe, '__name__', recipe)}"
+    return f"{name}, source {source}" if source else name
+
+
 def _grid(name: str, recipe: Recipe, offered: Mapping[str, object]) -> Grid:
     """Call a recipe with those of the offered arguments that it takes."""
     try:

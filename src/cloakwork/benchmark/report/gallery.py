@@ -117,6 +117,8 @@ def _strip(
     else:
         missing.append("the photos")
     for attacker in attackers:
+        if purified := thumbnails.purified_photos(line, subject, attacker, workspace):
+            attack_images.append(thumbnails.inline_purified(subject, attacker, purified[0]))
         images = thumbnails.attack_images(line, subject, attacker, workspace)
         if images is None:
             missing.append(f"what {attacker.name} got")

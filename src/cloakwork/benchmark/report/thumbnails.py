@@ -67,6 +67,25 @@ def attack_images(
         return None
 
 
+def purified_photos(
+    line: grids.Line, subject: Subject, attacker: ThreatModel, workspace: Workspace
+) -> Photos | None:
+    """Read what an attacker with purifiers makes of a line's photos before it learns from them;
+    None for one without, and where the store does not hold it.
+    """
+    if not attacker.purifiers:
+        return None
+    attack = attack_step(arms(subject, SEED)[line.arm], subject, attacker, SEED)
+    return photos(attack.inputs[0], workspace)
+
+
+def inline_purified(subject: Subject, attacker: ThreatModel, purified: Tensor) -> InlineImage:
+    """Return a photo as the attacker learns from it, after its purifiers."""
+    chain = "+".join(method.name for method in attacker.purifiers)
+    alt = f"The photo of {subject.name} that {attacker.name} learns from, after {chain}"
+    return inline_image(thumbnail(purified), f"after {chain}", alt)
+
+
 def line_photos(line: grids.Line, subject: Subject, workspace: Workspace) -> Photos | None:
     """Read a line's photos, which the attacker learns from: clean, with noise, or protected."""
     return photos(arms(subject, SEED)[line.arm], workspace)
