@@ -308,6 +308,7 @@ def test_bad_config_and_bad_photos_are_reported_before_anything_is_written(
         protect.protect(
             sample_files,
             tmp_path / "no",
+            protection="aspl",
             config=aspl.Config(budget=300, outer=-1, lr=float("nan")),
             surrogates=[],
         )

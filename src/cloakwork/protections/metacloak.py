@@ -117,13 +117,8 @@ PRESETS = {
     "bf16": Config(variant="release", training=Training(lr=5e-7, weights="bfloat16", clip=0)),
 }
 # the pool's members share the steps; in so few of them, class pictures would only cost time
-TRIAL = {
-    "steps": 40,
-    "step": 2.2,
-    "M": 2,
-    "surrogate_steps": 16,
-    "training": Training(lr=3e-4, prior_weight=0),
-}
+BRIEF = Training(lr=3e-4, prior_weight=0)
+TRIAL = {"steps": 40, "step": 2.2, "M": 2, "surrogate_steps": 16, "training": BRIEF}
 
 
 def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
