@@ -222,22 +222,6 @@ def _changed(
         raise UserError(*[f"{method.name}: {sentence}" for sentence in error.sentences]) from None
 
 
-def paper_note(method: Method, models: Iterable[str]) -> list[str]:
-    """Return a note where a method has the paper's settings and its models are embedded ones.
-
-    That is what a bare `Config()` gives, and rarely what was meant.
-    """
-    models, bare = tuple(models), method.module.Config()
-    if not models or not set(models) <= set(registry.EMBEDDED) or method.config != bare:
-        return []
-    if bare == registry.config(method.module, None, models):
-        return []
-    return [
-        f"{method.name} has the settings of Config(), which are the paper's. "
-        f"For {' and '.join(models)} there is the preset tiny, as in {method.name}:tiny."
-    ]
-
-
 def words(text: str) -> list[str]:
     """Return methods that are joined by commas; a text with fields is one method.
 

@@ -11,6 +11,7 @@ import cloakwork
 from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.protections import noise, photoguard
+from cloakwork.workflows.shown import paper_note
 
 
 def test_three_ways_to_give_a_method() -> None:
@@ -23,10 +24,10 @@ def test_three_ways_to_give_a_method() -> None:
 
 def test_a_bare_config_is_the_papers() -> None:
     bare = specs.Method("protections", "photoguard", photoguard.Config())
-    (note,) = specs.paper_note(bare, ["tiny"])
+    (note,) = paper_note(bare, ["tiny"])
     assert "photoguard:tiny" in note
-    assert not specs.paper_note(bare, ["someone/some-model"])
-    assert not specs.paper_note(specs.method("protections", "photoguard"), ["tiny"])
+    assert not paper_note(bare, ["someone/some-model"])
+    assert not paper_note(specs.method("protections", "photoguard"), ["tiny"])
 
 
 @pytest.mark.parametrize(

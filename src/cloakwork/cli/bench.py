@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
@@ -17,9 +18,10 @@ from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
-    from cloakwork.benchmark.execution.serial import Expected
+    from cloakwork.benchmark.execution.serial import Expected, StepProgress
     from cloakwork.benchmark.grids import Grid
     from cloakwork.benchmark.results import Results
+    from cloakwork.state import Progress
     from cloakwork.workflows.bench import Engine
 
 
@@ -123,25 +125,19 @@ def bench_command(words: list[str]) -> None:
         if flags.dry_run:
             _expectation(grid, store, flags.device)
             continue
+        command = shlex.join(["cloakwork", "bench", *words])
         log = partial(_log, flags.out / "bench.log", name)
         if flags.force:
             log(f"{forget(grid, flags.force, store, flags.device)} results removed by --force")
         with progress_bars() as progress:
-
-            def tell(
-                done: int, total: int, step: str, log: Any = log, show: Any = progress
-            ) -> None:
-                show("steps", done, total)
-                log(f"{done} of {total} steps, {step}")
-
             result = bench(
                 grid,
                 flags.out / name,
                 store=store,
                 device=flags.device,
                 engine=engine,
-                tell=tell,
-                command=shlex.join(["cloakwork", "bench", *words]),
+                tell=_both(progress, log),
+                command=command,
                 recipe=recipes.origin(found[name]),
             )
         log("report written")
@@ -151,6 +147,16 @@ def bench_command(words: list[str]) -> None:
             f"{failed} cells have no number; the report says why. "
             "Run the same command to try again."
         )
+
+
+def _both(bars: Progress, log: Callable[[str], None]) -> StepProgress:
+    """Return what shows each step that is done by the bars, and in the log."""
+
+    def tell(done: int, total: int, step: str) -> None:
+        bars("steps", done, total)
+        log(f"{done} of {total} steps, {step}")
+
+    return tell
 
 
 def _log(file: Path, recipe: str, what: str) -> None:

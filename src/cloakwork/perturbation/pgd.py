@@ -145,7 +145,8 @@ def ascend(
         x0: the originals, each 3 x H x W in [0, 1].
         gradient: of what is to be raised; called once a step and micro-batch.
         budget: largest change of a pixel, 1/255.
-        step: change per step, 1/255, or in units of the parametrisation; None means budget / 10.
+        step: change per step, 1/255; None means budget / 10. In another parametrisation it is in
+            that one's units, and has to be given.
         steps: number of steps.
         rng: for the random start only.
         start: where to begin (else x0).
@@ -191,11 +192,7 @@ def ascend(
         for batch in torch.arange(len(x)).split(MICRO_BATCH):
             which = batch.tolist()
             value, grads = gradient([x[i] for i in which], which)
-            if not all(torch.isfinite(g).all() for g in grads):
-                raise NotFinite(
-                    "A gradient is not finite, so nothing was protected; try --dtype float32 or "
-                    "another model."
-                )
+            _check_finite(grads)
             state.dead_steps += not any(g.any() for g in grads)
             total += value * len(which) / len(x)
             for i, by_pixels in zip(which, grads, strict=True):
@@ -203,11 +200,8 @@ def ascend(
                 g = spaces[i].gradient(u, by_pixels)
                 if update == "adam":
                     way = _adam(g, running[i], squares[i], k + 1)
-                elif momentum:
-                    running[i] = momentum * running[i] + g / g.abs().mean().clamp(min=1e-12)
-                    way = running[i].sign()
                 else:
-                    way = g.sign()
+                    way = _with_momentum(g, running, i, momentum).sign()
                 moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
                 x[i] = project([moved], [x0[i]], budget)[0]
         state.trace.append(total)
@@ -257,6 +251,23 @@ def ascend_mean(
         parametrise=parametrise,
         state=state,
     )
+
+
+def _check_finite(grads: Photos) -> None:
+    """Refuse gradients that are not finite."""
+    if not all(torch.isfinite(g).all() for g in grads):
+        raise NotFinite(
+            "A gradient is not finite, so nothing was protected; try --dtype float32 or "
+            "another model."
+        )
+
+
+def _with_momentum(g: Tensor, running: Photos, i: int, share: float) -> Tensor:
+    """Return what photo i's running gradient is with g in it, and keep it; g for a share of 0."""
+    if not share:
+        return g
+    running[i] = share * running[i] + g / g.abs().mean().clamp(min=1e-12)
+    return running[i]
 
 
 def _adam(g: Tensor, m: Tensor, v: Tensor, k: int) -> Tensor:

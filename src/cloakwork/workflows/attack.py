@@ -11,7 +11,7 @@ from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
-from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
 from cloakwork.files import FOLDER, atomic_write, read_json, remove, write_json
 from cloakwork.finetuning.training import PREVIEW
@@ -20,8 +20,9 @@ from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import attack_sheet, write_grid
 from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, RunState
+from cloakwork.types import Images
 from cloakwork.workflows.defaults import PROMPT
-from cloakwork.workflows.shown import Listed, Summary
+from cloakwork.workflows.shown import Listed, Summary, paper_note
 
 
 def attack(
@@ -82,12 +83,7 @@ def attack(
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not prompts:
         raise UserError(f"No prompt was given. Name what the attacker asks for, such as {PROMPT}.")
-    sets, _ = load_all(find_sets([photos], out), skip_bad=False)
-    if len(sets) > 1:
-        raise UserError(
-            f"{photos} holds {len(sets)} photo sets: {', '.join(s.name or '.' for s in sets)}. "
-            "An attack takes one photo set, so attack one at a time."
-        )
+    originals = _one_set(photos, out)
     method = specs.method(
         "attackers",
         attacker,
@@ -101,7 +97,6 @@ def attack(
     chain = specs.purifiers(purifiers, victim, denoiser)
     earlier = _earlier(out)
     workspace = Workspace(out / FOLDER, device, progress)
-    originals = source(sets[0].files)
     purified = purify_steps(
         originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
     )
@@ -117,33 +112,55 @@ def attack(
     )
     masks = load_masks(Path(mask), originals.files) if mask else None
     images = run_attack(step, workspace, state, masks)
+    about = {
+        "attacker": method.name,
+        "config": asdict(method.config),
+        "victim": {"name": victim, "weights": workspace.model(victim).weights},
+        "prompts": list(prompts),
+        "purifiers": [method.record() for method in chain],
+        "seed": seed,
+        "photos": sorted(str(f) for f in originals.files),
+        "surroundings": surroundings(workspace.torch_device),
+    }
+    files = _write(images, out, about, earlier)
+    if state.path:
+        remove(state.path)
+    said = config is not None or isinstance(attacker, specs.Method)
+    notes = paper_note(method, [victim]) if said else []
+    return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
+
+
+def _one_set(photos: Path | str, out: Path) -> Source:
+    """Return the photos of a folder that is one photo set.
+
+    Raises:
+        UserError: it is several, or none.
+    """
+    sets, _ = load_all(find_sets([photos], out), skip_bad=False)
+    if len(sets) > 1:
+        raise UserError(
+            f"{photos} holds {len(sets)} photo sets: {', '.join(s.name or '.' for s in sets)}. "
+            "An attack takes one photo set, so attack one at a time."
+        )
+    return source(sets[0].files)
+
+
+def _write(images: Images, out: Path, about: dict[str, Any], earlier: set[Path]) -> list[Path]:
+    """Write pictures, the sheet and a record of them, and remove those of an earlier attack.
+
+    Returns:
+        The pictures' files.
+    """
     files = [out / f"{i:03}.png" for i in range(len(images))]
     # first, so that pictures of an attack that is stopped here are known as such
-    write_json(
-        out / FOLDER / "attack.json",
-        {
-            "attacker": method.name,
-            "config": asdict(method.config),
-            "victim": {"name": victim, "weights": workspace.model(victim).weights},
-            "prompts": list(prompts),
-            "purifiers": [method.record() for method in chain],
-            "seed": seed,
-            "photos": sorted(str(f) for f in originals.files),
-            "pictures": [str(f) for f in files],
-            "surroundings": surroundings(workspace.torch_device),
-        },
-    )
+    write_json(out / FOLDER / "attack.json", about | {"pictures": [str(f) for f in files]})
     for picture, file in zip(images, files, strict=True):
         with atomic_write(file) as part:
             to_pil(picture).save(part, "PNG")
     for file in earlier - set(files):
         file.unlink()
-    attack_sheet(images, prompts, out / FOLDER / "sheet.png")
-    if state.path:
-        remove(state.path)
-    said = config is not None or isinstance(attacker, specs.Method)
-    notes = specs.paper_note(method, [victim]) if said else []
-    return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
+    attack_sheet(images, about["prompts"], out / FOLDER / "sheet.png")
+    return files
 
 
 def _summary(

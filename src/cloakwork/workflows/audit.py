@@ -28,6 +28,7 @@ from cloakwork.photos.tensors import side_by_side
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_results import Audit, compare_all
 from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
+from cloakwork.workflows.shown import paper_note
 
 SHOWN = 4  # pictures of each prompt on a sheet
 
@@ -105,7 +106,7 @@ def audit(
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     named = [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
     results = compare_all(subjects, threat_models, named, seeds, workspace)
-    notes = [n for t in with_config for n in specs.paper_note(t.attacker, [t.victim])]
+    notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
     for threat, subject in product(threat_models, subjects):
         sheet(subject, threat, workspace, out / f"{_plain(subject.name)}-{_plain(threat.name)}.png")

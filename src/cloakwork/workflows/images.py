@@ -31,6 +31,7 @@ from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.state import Progress, RunState
 from cloakwork.workflows.protect_job import check_config
 from cloakwork.workflows.purify_job import check_sizes, job_of
+from cloakwork.workflows.shown import paper_note
 
 # bfloat16 cannot tell neighbouring levels of 8 bits apart
 FLOATS = (torch.float16, torch.float32, torch.float64)
@@ -93,7 +94,7 @@ def protect_images(
         state=RunState(None, method.name, progress),
     )
     if config is not None or isinstance(protection, specs.Method):
-        _warn(specs.paper_note(method, surrogates))
+        _warn(paper_note(method, surrogates))
     pairs = zip(given.sorted, deltas, strict=True)
     return given.back(
         [apply_perturbation(p.pixels, delta, method.config.budget) for p, delta in pairs]

@@ -47,7 +47,7 @@ from cloakwork.workflows.protect_job import (
 )
 from cloakwork.workflows.protect_notes import notes_on
 from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json, summary
-from cloakwork.workflows.shown import Listed
+from cloakwork.workflows.shown import Listed, paper_note
 
 
 def protect(
@@ -143,7 +143,7 @@ def protect(
         results.append(done or _protect_set(job, task, progress))
     _tell(progress, len(tasks), len(tasks))
     said = config is not None or isinstance(protection, Method)
-    notes = specs.paper_note(method, surrogates) if said else []
+    notes = paper_note(method, surrogates) if said else []
     results[0] = replace(results[0], notes=[*skipped, *notes, *results[0].notes])
     if len(results) > 1:
         _overview(results, method.config.budget, out / FOLDER / "overview.png")

@@ -35,7 +35,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
 from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
-from cloakwork.workflows.shown import Listed, Summary
+from cloakwork.workflows.shown import Listed, Summary, paper_note
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
 
@@ -153,7 +153,7 @@ def _notes(
     """Yield what may have been meant otherwise."""
     for method in () if isinstance(given, str) else job.purifiers:
         models = registry.model_names(method.name, model, denoiser)
-        yield from specs.paper_note(method, models)
+        yield from paper_note(method, models)
     for method in job.purifiers:
         if (
             job.quality != 95

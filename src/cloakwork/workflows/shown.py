@@ -8,7 +8,9 @@ from html import escape
 from importlib import import_module
 from typing import Any, TypeVar
 
+from cloakwork import registry
 from cloakwork.errors import UserError
+from cloakwork.specs import Method
 
 T = TypeVar("T")
 
@@ -74,6 +76,22 @@ class Scores(dict[str, dict[str, Any]]):
     def frame(self) -> Any:
         """Return the table as a pandas DataFrame."""
         return frame(self.summary)
+
+
+def paper_note(method: Method, models: Iterable[str]) -> list[str]:
+    """Return a note where a method has the paper's settings and its models are embedded ones.
+
+    That is what a bare `Config()` gives, and rarely what was meant.
+    """
+    models, bare = tuple(models), method.module.Config()
+    if not models or not set(models) <= set(registry.EMBEDDED) or method.config != bare:
+        return []
+    if bare == registry.config(method.module, None, models):
+        return []
+    return [
+        f"{method.name} has the settings of Config(), which are the paper's. "
+        f"For {' and '.join(models)} there is the preset tiny, as in {method.name}:tiny."
+    ]
 
 
 def text(summary: Summary) -> str:
