@@ -188,12 +188,17 @@ def test_stronger_edits_are_further_from_the_photo(
     tiny: ldm.LDM, photos: Photos, x: Images, guidance: float
 ) -> None:
     pictures = run(
-        sdedit, photos, tiny, PROMPTS, strengths=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9), guidance=guidance
+        sdedit,
+        photos[:2],
+        tiny,
+        PROMPTS,
+        strengths=(0.0, 0.1, 0.3, 0.5, 0.7, 0.9),
+        guidance=guidance,
     )
     with torch.no_grad():
         far = [
-            load_lpips()(p.flatten(0, 1), x.repeat(2, 1, 1, 1)).mean()
-            for p in pictures.unflatten(0, (2, 6, 3)).unbind(1)
+            load_lpips()(p.flatten(0, 1), x[:2].repeat(2, 1, 1, 1)).mean()
+            for p in pictures.unflatten(0, (2, 6, 2)).unbind(1)
         ]
     assert all(a < b for a, b in pairwise(far)), far
 

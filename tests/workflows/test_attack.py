@@ -35,7 +35,7 @@ QUICK = "dreambooth:tiny:steps=2,class-images=2,sampling.n=2,sampling.steps=2"
 
 
 def test_attack_and_score_from_the_command_line(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, small_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out, model = tmp_path / "attacked", tmp_path / "model"
     words = [
@@ -45,6 +45,8 @@ def test_attack_and_score_from_the_command_line(
         str(out),
         "--attacker",
         QUICK,
+        "--victim",
+        small_name,
         "--prompt",
         "a photo of sks cat",
     ]
