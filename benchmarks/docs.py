@@ -249,6 +249,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
     "docs/protections.md": {
         "methods": board,
         "first": board,
+        "JPEG coefficients": board,
         "best": board,
         "small budget": board,
         "mismatch": board,
