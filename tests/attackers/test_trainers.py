@@ -585,14 +585,14 @@ def test_a_folder_that_cannot_be_written(photos: Photos, small: LDM, tmp_path: P
     ("name", "preset"),
     [(n, "tiny") for n in TRAINERS] + [("dreambooth", "transformed"), ("lora", "service")],
 )
-def test_a_lean_attacker_costs_little(name: str, preset: str, photos: Photos, small: LDM) -> None:
+def test_a_lean_attacker_costs_little(name: str, preset: str, photos: Photos, tiny: LDM) -> None:
     """Two cores for 75 seconds where a PGD step of PhotoGuard's takes a third of a second:
     training, 16 pictures and, the first time, the class pictures."""
-    module, reference = registry.load("attackers", name), step_seconds(small)
+    module, reference = registry.load("attackers", name), step_seconds(tiny)
     begun = time.process_time()
     module.attack(
         photos,
-        small,
+        tiny,
         module.PRESETS[preset],
         PROMPTS[:1],
         rng=torch.Generator().manual_seed(0),
