@@ -175,9 +175,9 @@ def ascend(
         noise = [(2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x]
         x = project([p + budget / 255 * n for p, n in zip(x, noise, strict=True)], x0, budget)
     spaces = [parametrise(p) for p in x0]
-    zeros = [torch.zeros_like(s.from_pixels(p)) for s, p in zip(spaces, x0, strict=True)]
-    running = zeros if momentum or update == "adam" else []
-    squares = [z.clone() for z in zeros] if update == "adam" else []
+    adam = update == "adam"
+    running = _zeros(spaces, x0) if momentum or adam else []
+    squares = _zeros(spaces, x0) if adam else []
     first, saved = state.resume(rng) if checkpoints else (0, {})
     if saved:
         x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(x)]
@@ -198,7 +198,7 @@ def ascend(
             for i, by_pixels in zip(which, grads, strict=True):
                 u = spaces[i].from_pixels(x[i])
                 g = spaces[i].gradient(u, by_pixels)
-                if update == "adam":
+                if adam:
                     way = _adam(g, running[i], squares[i], k + 1)
                 else:
                     way = _with_momentum(g, running, i, momentum).sign()
@@ -251,6 +251,11 @@ def ascend_mean(
         parametrise=parametrise,
         state=state,
     )
+
+
+def _zeros(spaces: Sequence[Parametrisation], x0: Photos) -> list[Tensor]:
+    """Return zeros of the shapes of the photos' parameters."""
+    return [torch.zeros_like(s.from_pixels(p)) for s, p in zip(spaces, x0, strict=True)]
 
 
 def _check_finite(grads: Photos) -> None:

@@ -129,6 +129,7 @@ def coefficients(photo: Tensor, cfg: Config) -> pgd.Parametrisation:
     height, width = photo.shape[-2:]
     down, right = -height % BLOCK, -width % BLOCK
     colours, dct = YCBCR.to(photo), _dct().to(photo)
+    to_rgb = torch.linalg.inv(colours)
     table = _tables(cfg.jpeg_quality).to(photo)[:, None, None]
     middle = torch.tensor([128.0, 0, 0]).to(photo)[:, None, None]
 
@@ -141,7 +142,7 @@ def coefficients(photo: Tensor, cfg: Config) -> pgd.Parametrisation:
     def inverse(c: Tensor) -> Tensor:
         blocks = dct.mT @ (c * table) @ dct
         y = blocks.transpose(2, 3).flatten(3, 4).flatten(1, 2)[:, :height, :width]
-        return torch.einsum("ij,jhw->ihw", torch.linalg.inv(colours), y) / 255
+        return torch.einsum("ij,jhw->ihw", to_rgb, y) / 255
 
     c_0 = forward(photo)
     kept = torch.tensor([1.0, *2 * [float(cfg.channels == "ycbcr")]]).to(photo)

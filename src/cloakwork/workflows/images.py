@@ -23,13 +23,12 @@ from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.run import protection_rng, run_protection
 from cloakwork.evaluation.sources import Source, as_loaded
 from cloakwork.metrics._measure import Measurement, measure
-from cloakwork.models import loading
 from cloakwork.photos.decoding import MIN_SIDE
 from cloakwork.photos.photo import Photo, digest_of
 from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.state import Progress, RunState
-from cloakwork.workflows.protect_job import check_config
+from cloakwork.workflows.protect_job import check_config, load_surrogates
 from cloakwork.workflows.purify_job import check_sizes, job_of
 from cloakwork.workflows.shown import paper_note
 
@@ -80,10 +79,8 @@ def protect_images(
     uses_models = getattr(method.module, "USES_SURROGATES", True)
     check_config(method.config, surrogates=surrogates if uses_models else None)
     given, known = _read(images), None if clean is None else _read(clean)
-    models = [
-        loading.load(name, device, dtype, sample_posterior=sample_posterior)
-        for name in (surrogates if uses_models else ())
-    ]
+    asked = surrogates if uses_models else ()
+    models = load_surrogates(asked, device, dtype, sample_posterior)
     where = models[0].device if models else torch.device("cpu")
     deltas = run_protection(
         method,

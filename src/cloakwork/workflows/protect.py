@@ -20,7 +20,6 @@ from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.files import FOLDER, remove, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
-from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import (
@@ -42,6 +41,7 @@ from cloakwork.workflows.protect_job import (
     ProtectJob,
     check_config,
     clean_photos,
+    load_surrogates,
     refuse_overwriting,
     task_of,
 )
@@ -125,10 +125,8 @@ def protect(
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
     sets, skipped = load_all(found, skip_bad=skip_bad)
     known = clean_photos(clean, out, sets)
-    models = [
-        loading.load(name, device, dtype, sample_posterior=sample_posterior)
-        for name in (surrogates if uses_models else ())
-    ]
+    asked = surrogates if uses_models else ()
+    models = load_surrogates(asked, device, dtype, sample_posterior)
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
     tasks = [
         task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))

@@ -15,6 +15,7 @@ from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import hash_of
+from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.photo import check_quality, hides_colours, load_photo
@@ -166,6 +167,17 @@ def _wrote(task: PhotoSetTask) -> bool:
     saving = task.folder / "saving.json"
     stopped = saving.is_file() and task.key in saving.read_text()
     return stopped or read_result(task.folder, task.key) is not None
+
+
+def load_surrogates(
+    names: Sequence[str], device: str, dtype: str, sample_posterior: bool
+) -> list[LDM]:
+    """Load the models that a protection is computed against.
+
+    Raises:
+        UserError: one of them is not there, or cannot be used.
+    """
+    return [loading.load(n, device, dtype, sample_posterior=sample_posterior) for n in names]
 
 
 def check_config(
