@@ -135,7 +135,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
         Table("methods", (*EVERY, OURS), (TRANSFORMED,), everybody, rival=OURS),
         Table("first", ("photoguard", "aspl"), THREE[:2], everybody, seeds=2),
         Table("best", BEST, THREE, everybody, seeds=2, rival=OURS),
-        Table("JPEG coefficients", ("dct_shield",), THREE, everybody),
+        Table("JPEG coefficients", ("dct_shield",), THREE, everybody, seeds=2),
         Table("small budget", BEST, THREE, everybody, budget=6.4, rival=OURS),
         Table("mismatch", ("aspl", OURS), mismatch, everybody, rival=OURS),
         Table("edits", (*EVERY, OURS), edits, everybody, ("lpips", "ssim")),
