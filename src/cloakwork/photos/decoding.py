@@ -55,6 +55,7 @@ class Decoded:
     exif: bytes | None
     xmp: bytes | None
     dpi: tuple[float, float] | None
+    notes: tuple[str, ...] = ()
 
 
 def decode(path: Path) -> Decoded:

@@ -52,6 +52,8 @@ class Photo:
         dpi: horizontal and vertical resolution in dots per inch.
         digest: sha256 in hexadecimal over size, pixels and alpha; the same for the same picture
             under any file name.
+        notes: what the file held that the photo does not, and what was converted while it was read;
+            a sentence each, without the file's name.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class Photo:
     xmp: bytes | None
     dpi: tuple[float, float] | None
     digest: str
+    notes: tuple[str, ...] = ()
 
 
 def load_photo(path: Path | str) -> Photo:
@@ -89,6 +92,7 @@ def load_photo(path: Path | str) -> Photo:
         xmp=decoded.xmp,
         dpi=decoded.dpi,
         digest=digest_of(planes),
+        notes=decoded.notes,
     )
 
 

@@ -47,7 +47,7 @@ from cloakwork.workflows.protect_job import (
 )
 from cloakwork.workflows.protect_notes import notes_on
 from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json, summary
-from cloakwork.workflows.shown import Listed, paper_note
+from cloakwork.workflows.shown import Listed, by_photo, paper_note
 
 
 def protect(
@@ -165,12 +165,13 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     deltas = _perturbations(job, task, state)
     # from here on, outputs that exist are this job's own
     write_json(task.folder / "saving.json", {"key": task.key})
-    rows, shares, thumbnails = [], [], []
+    rows, shares, thumbnails, told = [], [], [], []
     for (file, output), delta in task.by_name(deltas):
         photo = load_photo(file)
         shares.append(_save(job, photo, output, delta))
         row, pair = _measure(photo, output, task)
         rows.append(row)
+        told.append((row.name, photo.notes))
         thumbnails.append(pair)
     before, after = (list(column) for column in zip(*thumbnails, strict=True))
     sheet = task.folder / "sheet.png"
@@ -183,7 +184,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         photos=rows,
         sheet=sheet,
         record=task.folder / "record.json",
-        notes=notes_on(job, rows, shares),
+        notes=[*by_photo(told), *notes_on(job, rows, shares)],
         seconds=round(time.monotonic() - begun, 2),
     )
     write_json(

@@ -35,7 +35,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
 from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
-from cloakwork.workflows.shown import Listed, Summary, paper_note
+from cloakwork.workflows.shown import Listed, Summary, by_photo, paper_note
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
 
@@ -245,9 +245,7 @@ def _purify(
         pixels = keep_hidden(job.purify(photo, rngs), photo)
     save_photo(pixels, photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
-    notes = dict.fromkeys(
-        f"{photo.path.name}: {w.message}" for w in caught if w.category is UserWarning
-    )
+    said = [str(w.message) for w in caught if w.category is UserWarning]
     return Purified(
         photo.path.name,
         photo.digest,
@@ -259,7 +257,7 @@ def _purify(
         None,
         None,
         round(seconds, 2),
-        list(notes),
+        by_photo([(photo.path.name, [*photo.notes, *said])]),
     )
 
 

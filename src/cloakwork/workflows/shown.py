@@ -94,6 +94,22 @@ def paper_note(method: Method, models: Iterable[str]) -> list[str]:
     ]
 
 
+def by_photo(notes: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+    """Return notes on photos as sentences, each once, after the names of its photos.
+
+    Args:
+        notes: a photo's name, and the notes on it.
+
+    >>> by_photo([("a.jpg", ["No place."]), ("b.jpg", ["No place.", "No time."])])
+    ['a.jpg, b.jpg: No place.', 'b.jpg: No time.']
+    """
+    names: dict[str, dict[str, None]] = {}
+    for name, sentences in notes:
+        for sentence in sentences:
+            names.setdefault(sentence, {})[name] = None
+    return [f"{', '.join(of)}: {sentence}" for sentence, of in names.items()]
+
+
 def text(summary: Summary) -> str:
     r"""Return a summary as a few lines.
 
