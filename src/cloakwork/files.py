@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -22,6 +23,7 @@ ASSETS = Path(__file__).parent / "assets"  # the embedded models
 SAMPLE_PHOTOS = ASSETS / "sample_photos"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 SHORT_DIGEST = 12  # hex digits by which weights are named
+LONG_NAME = 200  # bytes; disks take 255, and a neighbour's name is longer than the file's own
 
 
 @contextmanager
@@ -51,10 +53,28 @@ def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
         finally:
             part.unlink(missing_ok=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise Unwritable(
-            f"{path} could not be written ({reason}); make room, or choose another folder."
-        ) from None
+        raise Unwritable(unwritable(path, error)) from None
+
+
+def unwritable(path: Path, error: OSError) -> str:
+    """Return the sentence on a file that the system does not let be written.
+
+    >>> unwritable(Path("a.png"), OSError(errno.ENOSPC, "No space left on device"))
+    'a.png could not be written (No space left on device); make room, or choose another folder.'
+    >>> unwritable(Path("a.png"), OSError(errno.EISDIR, "Is a directory"))
+    'a.png could not be written (Is a directory); take away what is in its place.'
+    """
+    advice = {
+        errno.EACCES: "give yourself the permission to write there, or choose another folder",
+        errno.EISDIR: "take away what is in its place",
+        errno.ENAMETOOLONG: "shorten the name",
+        errno.ENOENT: "choose another folder",
+    }
+    advice |= dict.fromkeys((errno.EPERM, errno.EROFS), advice[errno.EACCES])
+    advice |= dict.fromkeys((errno.EEXIST, errno.ENOTDIR, errno.ENOTEMPTY), advice[errno.EISDIR])
+    # libraries give no number: then it is the disk that is full
+    what = advice.get(error.errno or 0, "make room, or choose another folder")
+    return f"{path} could not be written ({error.strerror or error}); {what}."
 
 
 def remove(path: Path) -> None:
@@ -74,7 +94,9 @@ def scratch_folder(path: Path) -> Path:
 
 
 def _part(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
+    name = os.fsencode(path.name)
+    short = path.name if len(name) <= LONG_NAME else hashlib.sha256(name).hexdigest()
+    return path.with_name(f".{short}.part")
 
 
 def sha256(path: Path) -> str:
@@ -96,7 +118,7 @@ def hash_files(files: Iterable[Path], inside: Path | None = None) -> str:
     total = hashlib.sha256()
     for path in sorted(files):
         if inside is not None:
-            total.update(path.relative_to(inside).as_posix().encode())
+            total.update(path.relative_to(inside).as_posix().encode(errors="surrogateescape"))
         total.update(bytes.fromhex(sha256(path)))
     return total.hexdigest()[:SHORT_DIGEST]
 
@@ -104,10 +126,26 @@ def hash_files(files: Iterable[Path], inside: Path | None = None) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON file that holds an object; an empty one where there is none, or it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def parse_json(content: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: it is damaged: cut short, not UTF-8, or nested too deeply.
+
+    >>> parse_json(b"[" * 200_000)
+    Traceback (most recent call last):
+    ValueError: nested too deeply
+    """
+    try:
+        return json.loads(content.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:
