@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -100,6 +102,50 @@ def test_the_purifier_that_leaves_most_to_thieves_in_spite_of_all_comes_first(
         "0.55",
         "0.45",
     ]
+
+
+def test_the_package_says_of_effects_what_was_measured(docs: ModuleType) -> None:
+    measured = importlib.import_module("measured")
+    kept = json.loads(measured.MEASURED.read_text(encoding="utf-8"))
+    assert kept == measured.content(ROOT / "results" / "tiny"), "run python benchmarks/measured.py"
+    verdicts = {
+        (row["protection"], row["budget"]): {a["attacker"]: a["works"] for a in row["attackers"]}
+        for row in kept["measured"]
+    }
+    # of small budget, best and methods, as they stand in docs/protections.md
+    assert verdicts["pid", 6.4] == {
+        "plain": False,
+        "with transformations": False,
+        "JPEG 75": False,
+    }
+    assert all(verdicts["pid", 11].values()) and not verdicts["sds", 11]["with transformations"]
+
+
+def test_the_table_with_most_people_says_what_works(docs: ModuleType) -> None:
+    measured = importlib.import_module("measured")
+    few = found("ablation", {"none": 0.9, "advdm": 0.9}, ("plain",))
+    cells = tuple(
+        replace(
+            cell,
+            against_clean=estimate({s: {0: [-0.5]} for s in "abc"}),
+            against_noise=estimate({s: {0: [-0.5]} for s in "abc"}),
+        )
+        for cell in few.cells
+    )
+    weak = tuple(
+        replace(
+            cell,
+            against_clean=estimate({"a": {0: [0.5]}}),
+            against_noise=estimate({"a": {0: [0.5]}}),
+        )
+        for cell in few.cells
+    )
+    tables = {"a": replace(few, cells=weak), "b": replace(few, cells=cells)}
+    for order in (tables, dict(reversed(tables.items()))):
+        (row,) = measured.measured(order)
+        assert row["protection"] == "advdm" and row["people"] == 3
+        assert row["attackers"] == [{"attacker": "plain", "people": 3, "seeds": 1, "works": True}]
+    assert measured.measured({"things": few}) == []
 
 
 def test_the_drawing_shows_the_rooms_of_the_contract(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
+from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
@@ -143,6 +144,8 @@ def protect(
     said = config is not None or isinstance(protection, Method)
     notes = paper_note(method, surrogates) if said else []
     results[0] = replace(results[0], notes=[*skipped, *notes, *results[0].notes])
+    effects = effect_notes(method, surrogates)
+    results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
     if len(results) > 1:
         _overview(results, method.config.budget, out / FOLDER / "overview.png")
     return Listed(results, summary(results))

@@ -1,0 +1,84 @@
+"""What was measured of a protection's effect, where that is not what a user would hope for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from cloakwork import specs
+from cloakwork.files import ASSETS
+from cloakwork.specs import Method
+
+# written by benchmarks/measured.py
+MEASURED = ASSETS / "measured.json"
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+def effect_notes(method: Method, surrogates: Sequence[str]) -> list[str]:
+    """Return a note where no effect of a protection was found, or none was ever looked for.
+
+    Args:
+        method: one of the package's protections with its settings; others, and those that look at
+            no model, have no note.
+        surrogates: what it is computed against.
+
+    Returns:
+        One sentence, or none where all attackers were found to do worse.
+    """
+    budget = method.config.budget
+    if method.source or not getattr(method.module, "USES_SURROGATES", True) or not budget:
+        return []
+    what, models = f"{method.name} at a budget of {budget:g}", " and ".join(surrogates)
+    known = _measured()
+    if models != known["victim"]:
+        return [f"{what} was never measured against {models}."]
+    rows = [row for row in known["measured"] if row["protection"].split(":")[0] == method.name]
+    same = [row for row in rows if row["budget"] == budget]
+    if not same:
+        return [f"{what} was never measured."]
+    if not (row := next((row for row in same if _config(row) == method.config), None)):
+        return [f"{what} was never measured with these settings."]
+    return _not_found(method.name, row, known["victim"])
+
+
+def _not_found(name: str, row: dict[str, Any], victim: str) -> list[str]:
+    """Return the sentence on attackers who were not found to do worse, if there are any."""
+    attackers = row["attackers"]
+    spared = [a["attacker"] for a in attackers if not a["works"]]
+    if not spared:
+        return []
+    said = (
+        f"At a budget of {row['budget']:g} {name} was measured on {victim} against "
+        f"{_count(len(attackers), 'attacker', 'attackers')} with the photos of "
+        f"{_count(row['people'], 'person', 'people')}"
+    )
+    if len(spared) == len(attackers):
+        return [f"{said}, and no effect was found."]
+    few = _count(len(spared), "of them", "of them")
+    return [f"{said}, and against {few} no effect was found: {'; '.join(spared)}."]
+
+
+def _count(n: int, one: str, many: str) -> str:
+    """Return a number with its noun.
+
+    >>> _count(1, "person", "people"), _count(12, "person", "people")
+    ('one person', '12 people')
+    """
+    return f"{NUMBERS[n] if n < len(NUMBERS) else n} {one if n == 1 else many}"
+
+
+def _config(row: dict[str, Any]) -> Any:
+    """Return the Config that a row was measured with; None where it had more surrogates."""
+    if "@" in row["protection"]:
+        return None
+    method = specs.parse("protections", row["protection"])
+    return replace(method.config, budget=row["budget"])
+
+
+@cache
+def _measured() -> dict[str, Any]:
+    """Read what was measured."""
+    return json.loads(MEASURED.read_text(encoding="utf-8"))

@@ -1,0 +1,61 @@
+"""What `protect` says of a protection's measured effect."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cloakwork import registry
+from cloakwork.specs import Method, method
+from cloakwork.workflows import protect
+from cloakwork.workflows.effect_notes import effect_notes
+
+
+def note(text: str, surrogates: tuple[str, ...] = ("tiny",), **settings: Any) -> str:
+    return " ".join(effect_notes(method("protections", text, settings=settings), surrogates))
+
+
+def test_an_effect_that_was_not_found_is_told() -> None:
+    assert note("pid", budget=6.4) == (
+        "At a budget of 6.4 pid was measured on tiny against three attackers with the photos of "
+        "six people, and no effect was found."
+    )
+    assert note("simac", budget=6.4).endswith(
+        "and against one of them no effect was found: JPEG 75."
+    )
+
+
+def test_a_good_result_needs_no_words() -> None:
+    assert note(registry.DEFAULT_PROTECTION) == note(registry.QUICK_PROTECTION) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "surrogates", "says"),
+    [
+        ("dct_shield", {"budget": 4.0}, ("tiny",), "at a budget of 4 was never measured."),
+        ("pid", {"steps": 7}, ("tiny",), "was never measured with these settings."),
+        ("pid", {}, ("tiny-b",), "was never measured against tiny-b."),
+        ("pid", {}, ("tiny", "tiny-b"), "was never measured against tiny and tiny-b."),
+    ],
+)
+def test_what_was_never_measured_is_told(
+    text: str, settings: dict[str, Any], surrogates: tuple[str, ...], says: str
+) -> None:
+    assert note(text, surrogates, **settings).endswith(says)
+
+
+def test_controls_and_others_methods_have_no_note() -> None:
+    assert note("noise") == note("none") == note("pid", budget=0.0) == ""
+
+
+def test_the_note_comes_once_and_last(sample_files: list[Path], tmp_path: Path) -> None:
+    config = replace(registry.config(registry.load("protections", "pid"), "tiny"), steps=1)
+    records = protect.protect(
+        sample_files[:2], tmp_path, protection=Method("protections", "pid", config), each=True
+    )
+    (said,) = effect_notes(Method("protections", "pid", config), ("tiny",))
+    assert [said in r.notes for r in records] == [False, True]
+    assert records.summary.notes[-1] == said
