@@ -8,13 +8,13 @@ import json
 import math
 import os
 import shutil
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloakwork.errors import Unwritable
+from cloakwork.parts import NOFOLLOW, new_part, remove_parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,28 +23,30 @@ ASSETS = Path(__file__).parent / "assets"  # the embedded models
 SAMPLE_PHOTOS = ASSETS / "sample_photos"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 SHORT_DIGEST = 12  # hex digits by which weights are named
-LONG_NAME = 200  # bytes; disks take 255, and a neighbour's name is longer than the file's own
 
 
 @contextmanager
-def atomic_write(path: Path, *, shared: bool = False) -> Iterator[Path]:
+def atomic_write(path: Path, *, sweep: bool = True) -> Iterator[Path]:
     """Yield a hidden neighbour of `path` to write to, and rename it to `path` at the end.
 
-    It is pushed to the disk before it is renamed, and removed on any failure. Its name is always
-    the same, so that the next process replaces what a killed one left.
+    It is pushed to the disk before it is renamed, and removed on any failure. It has a name of its
+    own, so that several processes may write `path` at once, and it is made exclusively: a link that
+    somebody planted there is never followed.
 
     Args:
         path: the file; missing folders are made.
-        shared: several processes may write it at once; each then has a neighbour of its own.
+        sweep: remove first what killed processes left that were writing it, which lists the
+            folder. Who writes many files into one folder does it once for all (`remove_parts`).
 
     Raises:
         Unwritable: the disk is full, or the folder may not be written.
     """
-    part = _part(path)
-    if shared:
-        part = part.with_name(f"{part.name}-{os.getpid()}-{threading.get_ident()}")
+    part = new_part(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if sweep:
+            remove_parts(path.parent, [path.name])
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o666))
         try:
             yield part
             with open(part, "rb+") as file:
@@ -79,9 +81,8 @@ def unwritable(path: Path, error: OSError) -> str:
 
 def remove(path: Path) -> None:
     """Remove a file, and what a killed process left that was writing it."""
-    for file in (path, _part(path)):
-        file.unlink(missing_ok=True)
-    shutil.rmtree(scratch_folder(_part(path)), ignore_errors=True)
+    path.unlink(missing_ok=True)
+    remove_parts(path.parent, [path.name])
 
 
 def scratch_folder(path: Path) -> Path:
@@ -91,12 +92,6 @@ def scratch_folder(path: Path) -> Path:
     'weights.safetensors.d'
     """
     return path.with_name(f"{path.name}.d")
-
-
-def _part(path: Path) -> Path:
-    name = os.fsencode(path.name)
-    short = path.name if len(name) <= LONG_NAME else hashlib.sha256(name).hexdigest()
-    return path.with_name(f".{short}.part")
 
 
 def sha256(path: Path) -> str:
@@ -148,12 +143,12 @@ def parse_json(content: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def write_json(path: Path, content: dict[str, Any], *, shared: bool = False) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write indented JSON that appears whole or not at all.
 
-    Numbers that JSON cannot hold (infinite, NaN) become null. `shared` as in `atomic_write`.
+    Numbers that JSON cannot hold (infinite, NaN) become null.
     """
-    with atomic_write(path, shared=shared) as part:
+    with atomic_write(path) as part:
         save_json(part, content)
 
 
@@ -171,9 +166,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], *, shared: bool = False) -> None:
-    """Write a safetensors file that appears whole or not at all; `shared` as in `atomic_write`."""
-    with atomic_write(path, shared=shared) as part:
+def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file that appears whole or not at all."""
+    with atomic_write(path) as part:
         save_tensors(part, tensors)
 
 

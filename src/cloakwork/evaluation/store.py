@@ -31,6 +31,7 @@ from typing import Any
 from cloakwork._version import __version__
 from cloakwork.errors import UserError
 from cloakwork.files import atomic_write, cache_folder, sha256, write_json
+from cloakwork.parts import is_alive
 
 FORMAT = 1
 BEAT = 10.0  # seconds between two signs of life
@@ -161,7 +162,7 @@ class Store:
         fs, root = self._place
         if not fs.exists(f"{root}/{name}"):
             return False
-        with atomic_write(self.folder / name, shared=True) as part:
+        with atomic_write(self.folder / name) as part:
             fs.get_file(f"{root}/{name}", str(part))
         return True
 
@@ -194,7 +195,7 @@ def open_store(where: Path | str) -> Store:
     try:
         exists = store._fetch(name) if url else path.is_file()
         if not exists:
-            write_json(path, {"format": FORMAT, "made_by": __version__}, shared=True)
+            write_json(path, {"format": FORMAT, "made_by": __version__})
             if url:
                 store._send(path, name)
         header = json.loads(path.read_text())
@@ -278,7 +279,7 @@ class _Claim:
         if age > LOST or not token:  # an empty one is being written, or its writer died over it
             return age > LOST
         owner = json.loads(token)
-        return owner["host"] == platform.node() and not _alive(owner["pid"])
+        return owner["host"] == platform.node() and not is_alive(owner["pid"])
 
     def _remove(self) -> None:
         fs, path = self._at()
@@ -291,23 +292,6 @@ def _beat(claim: _Claim, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
         with suppress(OSError):
             claim.beat()
-
-
-def _alive(pid: int) -> bool:
-    """Return whether a process of this machine runs.
-
-    Returns:
-        True where that cannot be asked too: on Windows asking would end the process.
-    """
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _sound(path: Path) -> bool:

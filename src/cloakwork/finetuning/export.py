@@ -14,6 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
+from cloakwork.parts import new_part, remove_parts
 
 # diffusers' own file names
 LORA = "pytorch_lora_weights.safetensors"
@@ -93,9 +94,10 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
         feature_extractor=None,
         requires_safety_checker=False,
     )
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    remove_parts(folder.parent, [folder.name])
+    part = new_part(folder)
     try:
+        part.mkdir(parents=True)
         pipe.save_pretrained(part, safe_serialization=True)
         _write_vocabulary(part / "tokenizer")
         if folder.is_dir():

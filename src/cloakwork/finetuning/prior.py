@@ -43,7 +43,7 @@ def class_pictures(
             pictures = ldm.sample(
                 [prompt], 8, torch.Generator().manual_seed(first), guidance=guidance, steps=steps
             )
-            write_tensors(path, {"pictures": to_bytes(pictures)}, shared=True)
+            write_tensors(path, {"pictures": to_bytes(pictures)})
         batches.append(load_file(path)["pictures"])
         if progress:
             progress("class pictures", min(first + 8, n), n)

@@ -278,7 +278,6 @@ def snapshots(
             write_tensors(
                 folder / f"{step}.safetensors",
                 {k: p.cpu() for k, p in learnable(theta).items()},
-                shared=True,
             )
 
     def batches(step: int) -> list[Tensor]:

@@ -189,7 +189,7 @@ def save_photo(
             f"{path} exists and is not overwritten; choose another output folder, or force it."
         )
     content = _encode(pixels, photo, path, quality, strip_metadata)
-    with atomic_write(path) as part:
+    with atomic_write(path, sweep=False) as part:
         part.write_bytes(content)
 
 

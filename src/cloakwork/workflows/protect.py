@@ -18,7 +18,7 @@ from cloakwork import registry, specs
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
-from cloakwork.files import FOLDER, remove, sha256, write_json
+from cloakwork.files import FOLDER, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
@@ -199,11 +199,8 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace},
     )
     (task.folder / "saving.json").unlink(missing_ok=True)
-    for left in (
-        *task.folder.glob("state-*.safetensors"),
-        *task.folder.glob(".state-*.safetensors.part*"),
-    ):
-        remove(task.folder / left.name.removeprefix(".").partition(".part")[0])
+    for left in task.folder.glob("state-*.safetensors"):
+        left.unlink()
     return result
 
 
