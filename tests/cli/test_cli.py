@@ -356,6 +356,18 @@ def test_the_methods_own_flags_start_from_the_preset(
     assert (config.pgd_steps, config.step, config.loss, config.targeted) == expected
 
 
+def test_a_protection_is_named_with_its_settings(
+    jobs: Jobs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["protect", "a.png", "--out", "safe", "--protection"]
+    assert cli.main([*words, "bench.mine:paper:pgd_steps=7", "--loss", "target"]) == 0
+    config = jobs.asked["config"]
+    assert jobs.asked["protection"] == "bench.mine"
+    assert (config.pgd_steps, config.loss, config.targeted) == (7, "target", True)
+    assert cli.main([*words, "bench.mine:paper", "--preset", "tiny"]) == 2
+    assert "--preset tiny is given beside bench.mine:paper" in capsys.readouterr().err
+
+
 def test_flags_may_stand_anywhere(jobs: Jobs) -> None:
     assert (
         cli.main(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
-from cloakwork import registry
+from cloakwork import registry, specs
 from cloakwork.cli import presets
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
@@ -81,7 +81,8 @@ class How:
     """Which protection, against what."""
 
     protection: Annotated[str, arg(metavar="NAME")] = registry.DEFAULT_PROTECTION
-    """the method: a name from `cloakwork list`, or a module of your own such as my_lab.mine"""
+    """the method: a name from `cloakwork list`, or a module of your own such as my_lab.mine; with
+    its settings as in photoguard:tiny:steps=30"""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""
     surrogate: Annotated[
@@ -103,7 +104,8 @@ class How:
 def protect_command(words: list[str]) -> None:
     """Run `cloakwork protect`."""
     if "--list-presets" in words:
-        return presets.list_presets(_scan(words).protection if "--protection" in words else None)
+        named = _scan(words).protection if "--protection" in words else ""
+        return presets.list_presets(named.partition(":")[0] or None)
     files, how, config = _parse("protect", "Protect photos.", Files, words)
     if not files.photos:
         raise UserError(
@@ -153,21 +155,28 @@ def _parse(
         The command's flags, the common ones, and the method's Config.
     """
     chosen = _scan(words, usual)
-    module = registry.load("protections", chosen.protection)
+    method = specs.parse("protections", chosen.protection, chosen.surrogate)
+    name, module, start = method.name, method.module, method.config
     _refuse_clashes(module, flags, How)
-    start = registry.config(module, chosen.preset, chosen.surrogate)
+    if chosen.preset is not None:
+        if name != chosen.protection:
+            raise UserError(
+                f"--preset {chosen.preset} is given beside {chosen.protection}, which has settings "
+                "of its own. Give one of the two."
+            )
+        start = registry.config(module, chosen.preset, chosen.surrogate)
     parts = [
         ("files", Annotated[flags, FlagCreatePairsOff]),
         ("how", How, field(default_factory=lambda: How(protection=usual))),
         (
             "config",
-            Annotated[module.Config, arg(name=chosen.protection)],
+            Annotated[module.Config, arg(name=name)],
             field(default_factory=lambda: start),
         ),
     ]
     known = ", ".join(sorted(getattr(module, "PRESETS", {})))
-    method = f"{chosen.protection}: {registry.summary(module.__doc__)}"
-    about = f"{what}\n\n{method} Presets: {known or 'none'}."
+    summary = f"{name}: {registry.summary(module.__doc__)}"
+    about = f"{what}\n\n{summary} Presets: {known or 'none'}."
     parsed = tyro.cli(
         make_dataclass("Flags", parts, frozen=True),
         prog=f"cloakwork {command}",
@@ -175,7 +184,7 @@ def _parse(
         args=words,
         config=(OmitArgPrefixes,),
     )
-    return parsed.files, parsed.how, parsed.config
+    return parsed.files, replace(parsed.how, protection=name), parsed.config
 
 
 def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argparse.Namespace:
