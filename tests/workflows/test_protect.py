@@ -128,6 +128,28 @@ def test_jpeg_output_says_what_was_lost(sample_files: list[Path], tmp_path: Path
     assert "lossy" in control.notes[0] and "left" not in control.notes[0]
 
 
+def test_every_photo_keeps_its_format(sample_files: list[Path], tmp_path: Path) -> None:
+    """jpg in, jpg out, by the same name; what cannot be written becomes PNG, and is told."""
+    for name in ("a.JPG", "b.png", "c.avif"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.open(sample_files[0]).save(tmp_path / "in" / name, quality=90)
+    how = {"protection": "noise", "config": QUICK, "suffix": "same"}
+    (result,) = protect.protect([tmp_path / "in"], tmp_path / "out", **how)
+    assert [p.output.name for p in result.photos] == ["a.JPG", "b.png", "c.png"]
+    formats = [Image.open(p.output).format for p in result.photos]
+    assert formats == ["JPEG", "PNG", "PNG"]
+    lossy, other = result.notes
+    assert (
+        lossy.startswith("JPG is lossy")
+        and other == ".avif cannot be written, so c.avif became PNG."
+    )
+    assert not protect.protect([tmp_path / "in"], tmp_path / "out", **how)[0].fresh
+    # the same pixels by the same job, but to another file
+    (tmp_path / "in/b.png").rename(tmp_path / "in/b.webp")
+    with pytest.raises(UserError, match="exists already"):
+        protect.protect([tmp_path / "in"], tmp_path / "out", **how)
+
+
 @pytest.mark.parametrize(("budget", "notes"), [(64, 0), (65, 1)])
 def test_a_visible_budget_is_said_to_be_visible(
     budget: int, notes: int, sample_files: list[Path], tmp_path: Path

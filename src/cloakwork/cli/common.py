@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
+from rich.filesize import decimal
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
 from cloakwork.errors import UserError
@@ -59,6 +60,20 @@ def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tupl
         config=(OmitArgPrefixes,),
     )
     return parsed.files, parsed.how
+
+
+def ending(format: str) -> str:
+    """Return the ending of files of a format, as `find_sets` takes it.
+
+    >>> ending("jpg"), ending("same")
+    ('.jpg', 'same')
+    """
+    return format if format == "same" else f".{format}"
+
+
+def file_size(file: Path) -> str:
+    """Return a file's size as a table shows it, or "?" for a file that is gone."""
+    return decimal(file.stat().st_size) if file.is_file() else "?"
 
 
 def read_prompts(flags: ThreatFlags) -> tuple[str, ...]:

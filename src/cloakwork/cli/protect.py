@@ -19,6 +19,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from cloakwork import registry, specs
 from cloakwork.cli import presets
+from cloakwork.cli.common import ending, file_size
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS
@@ -49,9 +50,9 @@ class Files:
     """treat every photo alone, as a set of its own"""
     one_set: bool = False
     """treat all photos as one set, such as those of one person in three folders"""
-    format: Literal["png", "jpg", "webp", "tiff", "bmp"] = "png"
-    """file format of the output; a lossy one loses some of the protection, and what is left is
-    measured"""
+    format: Literal["same", "png", "jpg", "webp", "tiff", "bmp"] = "png"
+    """file format of the output; same: each photo's own, and png where that cannot be written; a
+    lossy one loses some of the protection, and what is left is measured"""
     quality: int = 95
     """quality of lossy formats, 1 to 100"""
     strip_metadata: bool = False
@@ -249,7 +250,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             sample_posterior=how.sample_posterior,
             each=files.each,
             one_set=files.one_set,
-            suffix=f".{files.format}",
+            suffix=ending(files.format),
             quality=files.quality,
             strip_metadata=files.strip_metadata,
             force=files.force,
@@ -274,16 +275,16 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     first = records[0]
     table = Table(title=first.name or None, title_justify="left")
     table.add_column("photo", overflow="fold")
-    for name in ("size", "budget used", "PSNR dB", "SSIM", "seconds"):
+    for name in ("size", "file size", "budget used", "PSNR dB", "SSIM", "seconds"):
         table.add_column(name, justify="right")
     for record in records:
         seconds = f"{record.seconds / len(record.photos):.1f}" if record.fresh else "done before"
         for photo in record.photos:
             psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
             size = f"{photo.width} x {photo.height}"
-            table.add_row(
-                photo.name, size, f"{photo.budget_used:.2f}", psnr, f"{photo.ssim:.3f}", seconds
-            )
+            used, likeness = f"{photo.budget_used:.2f}", f"{photo.ssim:.3f}"
+            file = f"{file_size(photo.original)} to {file_size(photo.output)}"
+            table.add_row(photo.name, size, file, used, psnr, likeness, seconds)
     console.print(table)
     for note in dict.fromkeys(note for record in records for note in record.notes):
         console.print(note)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from cloakwork.cli.common import FROM_RECORDS
+from cloakwork.cli.common import FROM_RECORDS, ending
 from cloakwork.cli.progress import progress_bars
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
@@ -39,8 +39,8 @@ class PurifyFlags:
     """auto, cpu, cuda, cuda:1, mps"""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """what the model computes in"""
-    format: Literal["png", "jpg", "webp", "tiff", "bmp"] = "png"
-    """file format of the output"""
+    format: Literal["same", "png", "jpg", "webp", "tiff", "bmp"] = "png"
+    """file format of the output; same: each photo's own, and png where that cannot be written"""
     quality: int = 95
     """quality of lossy formats, 1 to 100"""
     force: bool = False
@@ -75,7 +75,7 @@ def purify_command(words: list[str]) -> None:
             seed=flags.seed,
             device=flags.device,
             dtype=flags.dtype,
-            suffix=f".{flags.format}",
+            suffix=ending(flags.format),
             quality=flags.quality,
             force=flags.force,
             skip_bad=flags.skip_bad,

@@ -18,6 +18,7 @@ from cloakwork.photos.decoding import EXTENSIONS
 from cloakwork.photos.photo import FORMATS, check_target, load_photo
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
+SAME = "same"  # in place of an ending: every result has its photo's own
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def find_sets(
         out: folder for the results; it need not exist.
         each: make every photo a set of its own; sets then share the names of their folders.
         one_set: make all photos one set, whose name is ""; they go where they would go without it.
-        suffix: ending of the results, one of `photo.FORMATS`.
+        suffix: ending of the results, one of `photo.FORMATS`, or SAME.
 
     Returns:
         The sets: of loose files first, then of folders in the order of their paths, each followed
@@ -68,9 +69,10 @@ def find_sets(
     faults: list[str] = []
     out = Path(os.path.abspath(out))
     faults += _no_folder(out)
-    if suffix not in FORMATS:
+    if suffix not in (*FORMATS, SAME):
         faults.append(
-            f"The output ending '{suffix}' is not one of {', '.join(FORMATS)}; choose one of them."
+            f"The output ending '{suffix}' is not one of {', '.join(FORMATS)} and {SAME}; "
+            "choose one of them."
         )
     if each and one_set:
         faults.append("Every photo cannot be a set and all of them one; choose each or one set.")
@@ -315,7 +317,19 @@ def _walk(
 
 
 def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet:
-    return PhotoSet(name, tuple(files), tuple(out / name / (file.stem + suffix) for file in files))
+    outputs = (out / name / (file.stem + _ending(file, suffix)) for file in files)
+    return PhotoSet(name, tuple(files), tuple(outputs))
+
+
+def _ending(file: Path, suffix: str) -> str:
+    """Return the ending of a photo's result.
+
+    >>> _ending(Path("a.JPG"), SAME), _ending(Path("a.heic"), SAME), _ending(Path("a.JPG"), ".bmp")
+    ('.JPG', '.png', '.bmp')
+    """
+    if suffix != SAME:
+        return suffix
+    return file.suffix if file.suffix.lower() in FORMATS else ".png"
 
 
 def _collisions(sets: list[PhotoSet], one_set: bool) -> list[str]:

@@ -95,7 +95,8 @@ def protect(
             training does, not its mean.
         each: every photo is protected by itself.
         one_set: all photos are protected as one set, such as a person's in several folders.
-        suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
+        suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
+            where that cannot be written; `quality` is for JPEG.
         strip_metadata: leave EXIF and XMP out.
         force: overwrite existing outputs (never originals).
         skip_bad: protect the good photos and name the bad ones in the notes.

@@ -20,7 +20,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.photo import check_quality, hides_colours, load_photo
 from cloakwork.photos.rounding import WORK_SIDE
-from cloakwork.photos.sets import PhotoSet, find_sets, load_all
+from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.specs import Method
 from cloakwork.workflows.records import read_result
 
@@ -59,14 +59,16 @@ class ProtectJob:
         """
         return hash_of([self._parts(photos), torch.__version__, torch.get_num_threads()])
 
-    def key(self, photos: Source, hidden: bool = False) -> str:
+    def key(self, photos: Source, outputs: Sequence[Path], hidden: bool = False) -> str:
         """Return the hash of the job and of the photos' contents: names of files do not matter.
 
         Args:
             photos: the set.
+            outputs: where they go; of these only the endings count, where they may differ.
             hidden: whether they have colours under alpha 0, which once were changed too.
         """
-        parts = [self._parts(photos), self.suffix, self.quality, self.strip_metadata]
+        suffix = [o.suffix for o in outputs] if self.suffix == SAME else self.suffix
+        parts = [self._parts(photos), suffix, self.quality, self.strip_metadata]
         return hash_of([*parts, *(["hidden colours kept"] if hidden else [])])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
@@ -146,7 +148,7 @@ def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> Photo
         strict=True,
     )
     originals, hidden = Source(files, digests), any(hides for _, hides in loaded)
-    key, name = job.key(originals, hidden), photos.name
+    key, name = job.key(originals, outputs, hidden), photos.name
     return PhotoSetTask(name, originals, outputs, out / name, folder, key)
 
 

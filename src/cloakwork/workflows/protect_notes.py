@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from cloakwork.photos.sets import SAME
 from cloakwork.workflows.protect_job import ProtectJob
 from cloakwork.workflows.records import PhotoRecord
 
@@ -22,7 +23,8 @@ def notes_on(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | 
         shares: of each photo, how much of the protection its file keeps; None: all, losslessly.
     """
     return [
-        *_losses(job, shares),
+        *_losses(job, rows, shares),
+        *_other_format(job, rows),
         *_unchanged(job, rows),
         *_without_effect(job, rows),
         *_visible(job.config.budget),
@@ -30,13 +32,15 @@ def notes_on(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | 
     ]
 
 
-def _losses(job: ProtectJob, shares: Sequence[float | None]) -> list[str]:
+def _losses(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | None]) -> list[str]:
     """Return the note on an output format that is not lossless."""
     lossy = [s for s in shares if s is not None]
     if not lossy:
         return []
+    kept = zip(rows, shares, strict=True)
+    endings = dict.fromkeys(r.output.suffix[1:].upper() for r, s in kept if s is not None)
     note = (
-        f"{job.suffix[1:].upper()} is lossy: pixels may differ from the original by more than the "
+        f"{' and '.join(endings)} is lossy: pixels may differ from the original by more than the "
         "budget. PNG loses nothing."
     )
     if job.surrogates:
@@ -46,6 +50,21 @@ def _losses(job: ProtectJob, shares: Sequence[float | None]) -> list[str]:
             f"{job.surrogates[0].name} is left."
         )
     return [note]
+
+
+def _other_format(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
+    """Return the note on photos that were to keep their format, which cannot be written."""
+    if job.suffix != SAME:
+        return []
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        ending = row.original.suffix.lower()
+        if ending != row.output.suffix.lower():
+            names.setdefault(ending, []).append(row.name)
+    return [
+        f"{ending} cannot be written, so {', '.join(of)} became PNG."
+        for ending, of in names.items()
+    ]
 
 
 def _unchanged(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:

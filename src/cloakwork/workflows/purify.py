@@ -29,7 +29,7 @@ from cloakwork.photos.photo import (
     load_photo,
     save_photo,
 )
-from cloakwork.photos.sets import find_sets, load_all
+from cloakwork.photos.sets import SAME, find_sets, load_all
 from cloakwork.photos.sheets import contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
@@ -96,7 +96,8 @@ def purify(
         seed: with the photos of a set it decides everything random, as in an audit: photos take
             their draws one after the other, in the order of the originals' contents.
         device, dtype: where the model runs and what its arithmetic is autocast to.
-        suffix: output format, such as ".png" or ".jpg"; `quality` is for JPEG.
+        suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
+            where that cannot be written; `quality` is for JPEG.
         force: overwrite existing outputs (never originals).
         skip_bad: leave out photos that cannot be read.
         progress: called with a label, photos done and their total.
@@ -157,6 +158,7 @@ def _notes(
     for method in job.purifiers:
         if (
             job.quality != 95
+            and suffix != SAME
             and FORMATS.get(suffix.lower()) != "JPEG"
             and hasattr(method.config, "quality")
         ):
