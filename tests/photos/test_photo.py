@@ -204,6 +204,7 @@ def test_grey_goes_through_its_profile_to_srgb(tmp_path: Path, mode: str) -> Non
     photo = load_photo(tmp_path / "a.png")
     assert photo.icc is None
     assert abs(int(photo.pixels[0, 0, 0]) - 137) <= 1  # linear 64 / 255 is 137 / 255 in sRGB
+    assert photo.notes == ("Its grey was converted through its profile to that of sRGB.",)
     if mode == "LA":
         assert np.array_equal(photo.alpha, picture("L"))
 
@@ -213,6 +214,7 @@ def test_cmyk_without_a_profile_is_converted_plainly(tmp_path: Path) -> None:
     assert np.array_equal(
         load_photo(tmp_path / "a.tif").pixels.permute(1, 2, 0), picture("CMYK").convert("RGB")
     )
+    assert "from CMYK to sRGB without a profile" in "".join(load_photo(tmp_path / "a.tif").notes)
 
 
 def test_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path) -> None:
@@ -220,13 +222,22 @@ def test_cmyk_goes_through_its_profile_to_srgb(tmp_path: Path) -> None:
     photo = load_photo(tmp_path / "a.jpg")
     assert photo.icc is None
     assert photo.pixels.min() >= 254
+    assert "from CMYK to sRGB through its profile" in "".join(photo.notes)
 
 
-def test_a_profile_that_does_not_fit_is_ignored(tmp_path: Path) -> None:
-    for name, icc in (("broken.png", b"no profile"), ("rgb.png", SRGB)):
+def test_a_profile_that_does_not_fit_is_left_out_with_a_note(tmp_path: Path) -> None:
+    for name, icc in (("broken.png", b"no profile"), ("cmyk.png", WHITE_ONLY_CMYK)):
         picture("L").save(tmp_path / name, icc_profile=icc)
         photo = load_photo(tmp_path / name)
         assert photo.icc is None and np.array_equal(photo.pixels[1], picture("L"))
+        assert "taken for a photo in sRGB" in "".join(photo.notes)
+
+
+def test_a_grey_photo_keeps_a_profile_of_rgb(tmp_path: Path) -> None:
+    picture("L").save(tmp_path / "a.png", icc_profile=SRGB)
+    photo = load_photo(tmp_path / "a.png")
+    assert photo.icc == SRGB and photo.notes == ()
+    assert np.array_equal(photo.pixels[1], picture("L"))
 
 
 @pytest.mark.parametrize(("colour", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])

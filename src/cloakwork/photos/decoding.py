@@ -15,6 +15,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from cloakwork.errors import UserError
+from cloakwork.photos.avif import avif_facts
+from cloakwork.photos.colour import Colours, colours_of
 from cloakwork.photos.metadata import kept_dpi, kept_exif, kept_xmp, orientation
 
 EXTENSIONS = frozenset(
@@ -93,11 +95,17 @@ def decode(path: Path) -> Decoded:
 def _decode(path: Path, image: Image.Image) -> Decoded:
     _check_image(path, image)
     image.load()
-    rgb, icc = _rgb(image)
+    colours = colours_of(path, image)
+    rgb, icc, converted = _rgb(image, colours)
     if (turn := UPRIGHT.get(orientation(image))) is not None:
         rgb = rgb.transpose(turn)
     return Decoded(
-        rgb, icc, kept_exif(image), kept_xmp(image.info.get("xmp")), kept_dpi(image.info.get("dpi"))
+        rgb,
+        icc,
+        kept_exif(image),
+        kept_xmp(image.info.get("xmp")),
+        kept_dpi(image.info.get("dpi")),
+        notes=(*colours.notes, *converted),
     )
 
 
@@ -162,7 +170,7 @@ def _check_image(path: Path, image: Image.Image) -> None:
             f"{path} is {width} x {height} pixels where each side needs at least {MIN_SIDE}; "
             "use a larger photo."
         )
-    if (bits := _bits(image)) > 8:
+    if (bits := _bits(path, image)) > 8:
         raise UserError(
             f"{path} has {bits} bits per channel where 8 are allowed; "
             "save an 8-bit copy and protect that one."
@@ -174,30 +182,45 @@ def _check_image(path: Path, image: Image.Image) -> None:
         )
 
 
-def _bits(image: Image.Image) -> int:
+def _bits(path: Path, image: Image.Image) -> int:
     """Return the bits per channel in the file.
 
-    Pillow cuts 16-bit colours to their high byte without a word, so its mode tells nothing.
+    Pillow cuts deeper colours to their high byte without a word, so its mode tells nothing.
     """
     if isinstance(image, PngImageFile):
         return 16 if "16" in str(image.tile[0].args) else 8
     if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(BITSPERSAMPLE, (1,)))
-    return image.info.get("bit_depth", 8)  # HEIF; Pillow does not tell the depth of an AVIF file
+    if image.format == "AVIF":
+        return avif_facts(path).bits
+    return image.info.get("bit_depth", 8)  # HEIF
 
 
-def _rgb(image: Image.Image) -> tuple[Image.Image, bytes | None]:
-    """Return the image as RGB or RGBA, and the profile that describes these pixels (None: sRGB)."""
+def _rgb(image: Image.Image, colours: Colours) -> tuple[Image.Image, bytes | None, tuple[str, ...]]:
+    """Return the image as RGB or RGBA, the profile that describes these pixels (None: sRGB), and
+    what was converted.
+    """
     mode = "RGBA" if image.has_transparency_data else "RGB"
-    icc = image.info.get("icc_profile")
-    if image.mode not in ("1", "L", "LA", "CMYK"):
-        return (image if image.mode == mode else image.convert(mode)), icc
-    rgb = image.convert(mode)
-    if icc is not None and (converted := _to_srgb(image, icc)) is not None:
-        if mode == "RGBA":
-            converted.putalpha(rgb.getchannel("A"))
-        rgb = converted
-    return rgb, None
+    rgb = image if image.mode == mode else image.convert(mode)
+    grey = image.mode in ("1", "L", "LA") and colours.embedded and not _of_rgb(colours.icc)
+    if not grey and image.mode != "CMYK":
+        return rgb, colours.icc, ()
+    converted = None if colours.icc is None else _to_srgb(image, colours.icc)
+    if converted is not None and mode == "RGBA":
+        converted.putalpha(rgb.getchannel("A"))
+    if grey and converted is None:
+        note = "Its colour profile is damaged or none of grey: it is taken for a photo in sRGB."
+    elif grey:
+        note = "Its grey was converted through its profile to that of sRGB."
+    else:
+        how = "without a profile" if converted is None else "through its profile"
+        note = f"Its colours were converted from CMYK to sRGB {how}."
+    return converted or rgb, None, (note,)
+
+
+def _of_rgb(icc: bytes | None) -> bool:
+    """Return whether a profile is one of RGB; then it describes pixels of grey as well."""
+    return icc is not None and icc[16:20] == b"RGB "
 
 
 def _to_srgb(image: Image.Image, icc: bytes) -> Image.Image | None:

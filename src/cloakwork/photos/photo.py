@@ -71,12 +71,13 @@ def load_photo(path: Path | str) -> Photo:
     """Load one photo: JPEG, PNG, WebP, TIFF, BMP, AVIF, and HEIC with the plug-in pillow-heif.
 
     Palettes become RGB (with alpha, where colours are transparent); grey and CMYK become sRGB
-    through their own profile.
+    through their own profile. Colours that the file tells without a profile get one (see
+    `colour`).
 
     Raises:
         UserError: one sentence, when there is no such file, or it is empty, damaged, not a photo,
-            animated, deeper than 8 bits per channel, of a colour model other than grey, RGB and
-            CMYK, larger than 200 megapixels, or smaller than 64 pixels on a side.
+            animated, deeper than 8 bits per channel, HDR, of a colour model other than grey, RGB
+            and CMYK, larger than 200 megapixels, or smaller than 64 pixels on a side.
     """
     path = Path(path)
     decoded = decode(path)
