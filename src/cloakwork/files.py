@@ -166,14 +166,23 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Write a safetensors file that appears whole or not at all."""
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file that appears whole or not at all; `about` as in `save_tensors`."""
     with atomic_write(path) as part:
-        save_tensors(part, tensors)
+        save_tensors(part, tensors, about)
 
 
-def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
+def save_tensors(
+    path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None
+) -> None:
     """Write a safetensors file straight to its place.
+
+    Args:
+        path: the file.
+        tensors: its content.
+        about: what its header says beside it.
 
     Raises:
         OSError: the disk is full.
@@ -187,7 +196,7 @@ def save_tensors(path: Path, tensors: dict[str, Tensor]) -> None:
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, place / "tensors")
+        save_file({k: v.contiguous() for k, v in tensors.items()}, place / "tensors", about)
         path.touch()
         # as readable as other files to those who share the folder
         shutil.copymode(path, place / "tensors")

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from cloakwork.files import write_tensors
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
+CHECKSUM = "sha256"  # what a checkpoint's file calls it
 
 
 class RunState:
@@ -23,7 +24,8 @@ class RunState:
 
     A checkpoint is written at most every `every` seconds, under a temporary name and then renamed.
     The random generator is part of it, so an interrupted run that goes on gives the same bytes as
-    one that was left alone.
+    one that was left alone. A checksum is part of it too, so a damaged one is begun again from the
+    start, with a sentence in `notes`.
 
     Args:
         path: the checkpoint file, or None to keep nothing.
@@ -53,6 +55,7 @@ class RunState:
         usual = float(os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15"))
         self.checkpoint_seconds = usual if checkpoint_seconds is None else checkpoint_seconds
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
+        self.notes: list[str] = []  # what the user is told of this run
         self.trace: list[float] = []
         self.dead_steps = 0  # steps of PGD whose gradient was zero everywhere
         self._kept, self._cost = time.monotonic(), 0.0
@@ -61,18 +64,24 @@ class RunState:
         """Read the last checkpoint, and set `rng` to where it was then.
 
         Returns:
-            Steps done and the tensors kept with them; (0, {}) where there is none or it is damaged.
+            Steps done and the tensors kept with them; (0, {}) where there is none, or it is
+            damaged or of a version that kept no checksum.
         """
         if self.path is None or not self.path.is_file():
             return 0, {}
         try:
-            saved = load_file(self.path)
-        except SafetensorError:  # damaged: begin again
+            saved = _load(self.path)
+            done, dead = int(saved.pop("done")), int(saved.pop("dead"))
+            trace = saved.pop("trace").tolist()
+            rng.set_state(saved.pop("rng"))
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError):
+            self.notes.append(
+                f"The checkpoint {self.path} is damaged or another version's. "
+                "The computation began again."
+            )
             return 0, {}
-        rng.set_state(saved.pop("rng"))
-        self.trace = saved.pop("trace").tolist()
-        self.dead_steps = int(saved.pop("dead", 0))
-        return int(saved.pop("done")), saved
+        self.trace, self.dead_steps = trace, dead
+        return done, saved
 
     def checkpoint(
         self, done: int, total: int, rng: torch.Generator, tensors: Callable[[], dict[str, Tensor]]
@@ -91,10 +100,10 @@ class RunState:
         now |= {
             "rng": rng.get_state(),
             "done": torch.tensor(done),
+            "dead": torch.tensor(self.dead_steps),
             "trace": torch.tensor(self.trace, dtype=torch.float64),
         }
-        now |= {"dead": torch.tensor(self.dead_steps)}
-        write_tensors(self.path, now)
+        write_tensors(self.path, now, {CHECKSUM: _checksum(now)})
         self._kept = time.monotonic()
         # large models take seconds to write: no more than a twentieth of the time
         self._cost = self._kept - begun
@@ -103,3 +112,22 @@ class RunState:
         """Draw pictures (n x 3 x S x S in [0, 1]) for `watch` when step `done` is one for it."""
         if self.watch is not None and self.sample_every and done % self.sample_every == 0:
             self.watch(done, draw())
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors; ValueError where they are not what was written."""
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}
+        written = (file.metadata() or {}).get(CHECKSUM)
+    if written != _checksum(tensors):
+        raise ValueError("other bytes than were written")
+    return tensors
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """Return the sha256, hex, over the names, types, shapes and bytes of tensors on the CPU."""
+    total = hashlib.sha256()
+    for name, x in sorted(tensors.items()):
+        total.update(repr((name, str(x.dtype), tuple(x.shape))).encode())
+        total.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

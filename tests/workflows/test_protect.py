@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -451,6 +452,34 @@ def test_killed_while_saving_goes_on_without_force(
     monkeypatch.undo()
     (result,) = protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     assert result.fresh and len(result.photos) == len(sample_files)
+
+
+def test_a_damaged_checkpoint_begins_again_and_says_so(
+    sample_files: list[Path], small_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(label: str, done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("CLOAKWORK_CHECKPOINT_SECONDS", "0")
+    run = partial(
+        protect.protect,
+        sample_files[:1],
+        protection="photoguard",
+        config=quick(steps=3),
+        surrogates=small_name,
+    )
+    (whole,) = run(out=tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(out=tmp_path / "out", progress=stop)
+    (checkpoint,) = (tmp_path / "out").rglob("state-*.safetensors")
+    content = bytearray(checkpoint.read_bytes())
+    content[-5] ^= 1
+    checkpoint.write_bytes(content)
+    (again,) = run(out=tmp_path / "out")
+    assert again.photos[0].sha256 == whole.photos[0].sha256
+    assert "began again" in again.notes[0] and again.notes[1:] == whole.notes
+    assert json.loads(again.record.read_text())["notes"] == whole.notes, "of this run alone"
 
 
 # one process: only the limit differs, and pipes have none

@@ -60,4 +60,6 @@ def attack_command(words: list[str]) -> None:
             progress=progress,
         )
     sheet = flags.out / ".cloakwork" / "sheet.png"
+    for note in files.summary.notes:
+        print(note)
     print(f"{len(files)} pictures in {flags.out}; all at a glance: {sheet}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -72,6 +73,8 @@ def _compute(step: Step, workspace: Workspace, name: str) -> Path:
             images = {f"{i:04}": p for i, p in enumerate(_make_photos(step, workspace, state))}
         tensors = {k: to_bytes(x) for k, x in images.items()}
         write = partial(save_tensors, tensors=tensors)
+    for note in state.notes:
+        warnings.warn(note, stacklevel=2)
     cost = {
         "seconds": round(time.monotonic() - wall, 2),
         "cpu_seconds": round(time.process_time() - cpu, 2),

@@ -126,7 +126,7 @@ def attack(
     if state.path:
         remove(state.path)
     said = config is not None or isinstance(attacker, specs.Method)
-    notes = paper_note(method, [victim]) if said else []
+    notes = [*state.notes, *(paper_note(method, [victim]) if said else [])]
     return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
 
 

@@ -202,7 +202,8 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     (task.folder / "saving.json").unlink(missing_ok=True)
     for left in task.folder.glob("state-*.safetensors"):
         left.unlink()
-    return result
+    # of this run alone: the record is the same as that of one that nothing happened to
+    return replace(result, notes=[*state.notes, *result.notes])
 
 
 def _perturbations(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Tensor]:
