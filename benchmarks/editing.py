@@ -21,9 +21,9 @@ from cloakwork.evaluation.statistics import estimate
 from cloakwork.files import write_json
 from cloakwork.metrics import lpips
 from cloakwork.models import loading
-from cloakwork.photos.decoding import EXTENSIONS
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.recognition import EXTENSIONS
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import RunState
 

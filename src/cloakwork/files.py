@@ -94,6 +94,15 @@ def scratch_folder(path: Path) -> Path:
     return path.with_name(f"{path.name}.d")
 
 
+def expand_home(path: Path | str) -> Path:
+    """Return a path with "~" as the home folder, unless there is a file of that very name.
+
+    >>> expand_home("~/photos") == Path.home() / "photos"
+    True
+    """
+    return Path(path) if os.path.lexists(path) else Path(os.path.expanduser(path))
+
+
 def sha256(path: Path) -> str:
     """Compute the sha256 of a file's bytes, 64 hex digits."""
     with open(path, "rb") as file:

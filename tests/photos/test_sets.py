@@ -183,14 +183,54 @@ def test_names_that_collide_are_told(place: Path) -> None:
     assert "would share the output folder" in faults("p/same", "q/same")[0]
 
 
+def test_what_to_do_about_one_name_does_not_lead_to_overwriting(place: Path) -> None:
+    make("in/a.jpg", "in/a.png", "p/same/1.jpg", "q/same/2.jpg")
+    for sentence in (*faults("in"), *faults("p/same", "q/same")):
+        assert sentence.endswith("in separate runs, each with an output folder of its own.")
+    assert faults("in", one_set=True)[0].endswith("rename them.")
+
+
+def test_photos_without_a_known_ending_are_known_by_their_content(place: Path) -> None:
+    make("in/a.jpg", "in/b.png", "in/c.webp", "in/d.tif", "in/e.gif", "in/f.bmp")
+    for old, new in [
+        ("a.jpg", "a.jfif"),
+        ("b.png", "b"),
+        ("c.webp", "c.picture"),
+        ("d.tif", "d.cr2"),  # a raw file begins like this, and shows its thumbnail
+        ("f.bmp", "f.dat"),
+    ]:
+        Path("in", old).rename(Path("in", new))
+    make("in/x.jpg")
+    for kept_aside in ("x.jpg~", "x.jpg.bak", "x.jpg_original", "x.thm"):
+        Path("in", kept_aside).write_bytes(Path("in/x.jpg").read_bytes())
+    assert shape(find_sets(["in"], Path("out"))) == {
+        "": ["out/a.png", "out/b.png", "out/c.png", "out/x.png"]
+    }
+    assert shape(find_sets(["in/[abc]*"], Path("out"))) == {
+        "": ["out/a.png", "out/b.png", "out/c.png"]
+    }
+
+
+def test_the_home_folder_is_known(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(place))
+    make("in/a.jpg", "b/~odd.jpg")
+    assert find_sets(["~/in"], Path("out"))[0].files == (place / "in/a.jpg",)
+    assert find_sets([Path("~/in/*.jpg")], Path("out"))[0].files == (place / "in/a.jpg",)
+    monkeypatch.chdir(place / "b")
+    assert find_sets(["~odd.jpg"], Path("out"))[0].files == (place / "b/~odd.jpg",)
+    assert "does not exist" in faults("~nobody-of-this-name/a.jpg")[0]
+
+
 def test_no_photos_is_a_fault(place: Path) -> None:
     assert "No photos were named" in faults()[0]
 
 
 def test_results_never_become_inputs(place: Path) -> None:
     make("in/a.jpg", "in/safe/a.png", "out/old/b.png", "out/c.png")
-    assert "is the input folder" in faults("in", out="in")[0]
-    assert "lies in the input folder" in faults("in", out="in/safe")[0]
+    for out, says in (("in", "is the input folder"), ("in/safe", "lies in the input folder")):
+        (sentence,) = faults("in", out=out)
+        assert says in sentence
+    assert len(faults("out/old")) == 1
     assert "lies in the input folder" in faults("in", out="in/.new")[0]
     assert "lies in the output folder" in faults("out/old")[0]
     assert "lies in the output folder" in faults("out/c.png")[0]
@@ -279,6 +319,7 @@ def test_load_all_skips_the_bad_when_told(place: Path) -> None:
     good, skipped = load_all(bad_and_good(), skip_bad=True)
     assert good == [PhotoSet("in", (place / "in/a.jpg",), (place / "out/in/a.png",))]
     assert len(skipped) == 3 and "empty" in skipped[1]
+    assert all(sentence.startswith(f"Skipped: {place}") for sentence in skipped)
 
 
 def test_load_all_passes_good_sets_through(place: Path) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cloakwork.errors import UserError
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
-from cloakwork.files import FOLDER
+from cloakwork.files import FOLDER, expand_home
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.sets import PhotoSet, load_sets
 
@@ -70,8 +70,9 @@ def find_subjects(
         UserError: every protected photo without an original and the other way round, other sizes,
             missing records.
     """
+    protected = expand_home(protected)
     sets = load_sets(protected)
-    pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, Path(protected))
+    pairs, budgets = (_by_name(sets, clean), {}) if clean else _by_record(sets, protected)
     faults, subjects = [], []
     references = {s.name: s.files for s in load_sets(reference)} if reference else {}
     for photo_set in sets:
@@ -85,7 +86,7 @@ def find_subjects(
         if not faults:
             subjects.append(
                 _subject(
-                    photo_set.name or Path(protected).name,
+                    photo_set.name or protected.name,
                     [couple for couple in couples if isinstance(couple, Couple)],
                     budgets.get(photo_set.name),
                     references.get(photo_set.name, next(iter(references.values()), None)),

@@ -19,11 +19,6 @@ from cloakwork.photos.avif import avif_facts
 from cloakwork.photos.colour import Colours, colours_of
 from cloakwork.photos.metadata import kept_dpi, kept_exif, kept_xmp, orientation
 
-EXTENSIONS = frozenset(
-    {".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif", ".avif"}
-)
-"""File name endings (lower case) that are taken for photos in a folder."""
-
 # holds the largest cameras (a 200-megapixel phone); beyond it, a small file may fill the memory
 MAX_PIXELS = 200_000_000
 MIN_SIDE = 64  # pixels; below it the autoencoders of diffusion models have nothing to work on

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.photos.decoding import EXTENSIONS
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.recognition import is_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Images, Photos
 
@@ -49,9 +49,7 @@ def _find(source: Path, photo: Path) -> Path:
     """Return the file of a photo's mask; see `load_masks`."""
     if not source.is_dir():
         return source
-    masks = sorted(
-        p for p in source.iterdir() if p.stem == photo.stem and p.suffix.lower() in EXTENSIONS
-    )
+    masks = sorted(p for p in source.iterdir() if p.stem == photo.stem and is_photo(p))
     if len(masks) == 1:
         return masks[0]
     if masks:

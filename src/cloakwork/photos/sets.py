@@ -14,11 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloakwork.errors import UserError
-from cloakwork.photos.decoding import EXTENSIONS
+from cloakwork.files import expand_home
 from cloakwork.photos.photo import FORMATS, check_target, load_photo
+from cloakwork.photos.recognition import EXTENSIONS, is_photo
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
 SAME = "same"  # in place of an ending: every result has its photo's own
+# what to do with photos or folders of the same name; in the same output folder the second run would
+# be refused, and with --force overwrite the first one's
+APART = "name them in separate runs, each with an output folder of its own"
 
 
 @dataclass(frozen=True)
@@ -45,12 +49,12 @@ def find_sets(
     one_set: bool = False,
     suffix: str = ".png",
 ) -> list[PhotoSet]:
-    """Find the photo sets among files, folders and patterns. No file is opened.
+    """Find the photo sets among files, folders and patterns. No photo is decoded.
 
     One folder alone is mirrored into `out` itself; several folders, or folders beside loose files,
     go to subfolders of their own names. Hidden files and folders are passed over, and so are files
-    in a folder that are no photos by their ending. What is named twice counts once. The result does
-    not depend on the order of the arguments.
+    in a folder that are no photos by their ending or their first bytes. What is named twice counts
+    once. The result does not depend on the order of the arguments.
 
     Args:
         photos: files, folders and patterns such as "trip/*.jpg".
@@ -76,7 +80,7 @@ def find_sets(
         )
     if each and one_set:
         faults.append("Every photo cannot be a set and all of them one; choose each or one set.")
-    files, folders, missing = _expand(photos)
+    files, folders, missing = expand(photos)
     groups, unusable = _groups(files, folders, out, one_set)
     faults += [*missing, *unusable]
     sets = [_photo_set(name, members, out, suffix) for name, members in groups if members]
@@ -114,7 +118,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
 
     Returns:
         The sets without their bad photos (sets without a good photo are left out), and one sentence
-        for each photo left out.
+        for each photo left out, which says so.
 
     Raises:
         UserError: the faults of all photos together, when skip_bad is off or no good photo is left.
@@ -135,7 +139,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
             good.append(replace(photo_set, files=files, outputs=outputs))
     if faults and not (skip_bad and good):
         raise UserError(*faults)
-    return good, faults
+    return good, [f"Skipped: {fault}" for fault in faults]
 
 
 def load_sets(folder: Path | str) -> list[PhotoSet]:
@@ -167,7 +171,7 @@ def refuse_report_among_photos(out: Path, *folders: Path | str | None) -> None:
             fault
             for folder in folders
             if folder is not None
-            for fault in _inside(out, Path(folder))
+            for fault in _inside(out, expand_home(folder))
         ),
     ]
     if faults:
@@ -197,15 +201,15 @@ def photo_files(folder: Path) -> list[Path]:
     """List the photos that lie in a folder itself, by name; none where there is no such folder."""
     if not folder.is_dir():
         return []
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in EXTENSIONS)
+    return sorted(f for f in folder.iterdir() if is_photo(f))
 
 
-def _expand(photos: Sequence[Path | str]) -> tuple[set[Path], set[Path], list[str]]:
-    """Sort the arguments into files and folders, both absolute, and faults."""
+def expand(photos: Sequence[Path | str]) -> tuple[set[Path], set[Path], list[str]]:
+    """Sort files, folders and patterns into files and folders, both absolute, and faults."""
     faults: list[str] = []
     files: set[Path] = set()
     folders: set[Path] = set()
-    for argument in map(str, photos):
+    for argument in (str(expand_home(photo)) if str(photo) else "" for photo in photos):
         matches = [Path(argument)] if os.path.lexists(argument) else _matches(argument)
         if not matches and set(argument) & set("*?["):
             faults.append(
@@ -219,7 +223,7 @@ def _expand(photos: Sequence[Path | str]) -> tuple[set[Path], set[Path], list[st
 
 
 def _matches(pattern: str) -> list[Path]:
-    """List photos (by their ending) and folders that match a pattern.
+    """List photos and folders that match a pattern.
 
     Hidden ones are listed only where the pattern itself names them.
     """
@@ -237,7 +241,7 @@ def _matches(pattern: str) -> list[Path]:
         for match in matches
         if not any(part.startswith(".") and part not in named for part in match.parts)
     ]
-    return [match for match in shown if match.is_dir() or match.suffix.lower() in EXTENSIONS]
+    return [match for match in shown if match.is_dir() or is_photo(match)]
 
 
 def _groups(
@@ -253,10 +257,13 @@ def _groups(
                 "choose an output folder without originals."
             )
     walks: dict[Path, list[tuple[str, list[Path]]]] = {}
+    faulty: set[Path] = set()
     for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
-        faults += _inside(out, folder)
-        steps = list(_walk(folder, "", out, {}))
-        faults += [step for step in steps if isinstance(step, str)]
+        steps = _inside(out, folder) or list(_walk(folder, "", out, {}))
+        found = [step for step in steps if isinstance(step, str)]
+        faults += found
+        if found:
+            faulty.add(folder)
         walks[folder] = [step for step in steps if not isinstance(step, str)]
     loose = sorted(
         files - {file for walk in walks.values() for _, members in walk for file in members}
@@ -268,9 +275,9 @@ def _groups(
         if (other := by_name.setdefault(folder.name, folder)) != folder:
             faults.append(
                 f"{other} and {folder} would share the output folder {out / folder.name}; "
-                + ("rename one of them." if one_set else "name them in two runs.")
+                + ("rename one of them." if one_set else f"rename one of them, or {APART}.")
             )
-        if not any(members for _, members in walk):
+        if folder not in faulty and not any(members for _, members in walk):
             faults.append(
                 f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); "
                 "name a folder that does."
@@ -310,7 +317,7 @@ def _walk(
             f"{folder} cannot be read ({error.strerror}); give yourself the permission to read it."
         )
         return
-    yield name, [path for path in shown if path.suffix.lower() in EXTENSIONS and not path.is_dir()]
+    yield name, [path for path in shown if not path.is_dir() and is_photo(path)]
     for path in shown:
         if path.is_dir():
             yield from _walk(path, f"{name}/{path.name}".lstrip("/"), out, seen)
@@ -341,7 +348,7 @@ def _collisions(sets: list[PhotoSet], one_set: bool) -> list[str]:
             sources[unicodedata.normalize("NFC", str(output)).casefold()].append((file, output))
     return [
         f"{' and '.join(str(f) for f, _ in pairs)} would all be written to {pairs[0][1]}; "
-        + ("rename them." if one_set else "rename them, or name them in separate runs.")
+        + ("rename them." if one_set else f"rename them, or {APART}.")
         for pairs in sources.values()
         if len(pairs) > 1
     ]

@@ -13,7 +13,7 @@ from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
-from cloakwork.files import FOLDER, atomic_write, read_json, remove, write_json
+from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, remove, write_json
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
@@ -79,7 +79,7 @@ def attack(
             does not learn.
     """
     arguments = check_arguments(attack, locals())
-    out = Path(out).absolute()
+    out = expand_home(out).absolute()
     prompts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not prompts:
         raise UserError(f"No prompt was given. Name what the attacker asks for, such as {PROMPT}.")
@@ -108,9 +108,9 @@ def attack(
         progress,
         sample_every=sample_every,
         watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
-        keep_model=Path(keep_model) if keep_model else None,
+        keep_model=expand_home(keep_model) if keep_model else None,
     )
-    masks = load_masks(Path(mask), originals.files) if mask else None
+    masks = load_masks(expand_home(mask), originals.files) if mask else None
     images = run_attack(step, workspace, state, masks)
     about = {
         "attacker": method.name,

@@ -22,7 +22,7 @@ from cloakwork.evaluation.design import ARMS, Subject, ThreatModel, arms, attack
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
-from cloakwork.files import atomic_write, write_json
+from cloakwork.files import atomic_write, expand_home, write_json
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.photos.tensors import side_by_side
 from cloakwork.state import Progress
@@ -80,7 +80,7 @@ def audit(
         UserError: photos that do not pair up, an output folder in theirs, unknown methods.
     """
     arguments = check_arguments(audit, locals())
-    out = Path(out)
+    out = expand_home(out)
     if threat_models and settings:
         raise UserError(
             f"Threat models were given, and {', '.join(settings)} as well. "

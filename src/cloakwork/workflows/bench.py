@@ -19,7 +19,7 @@ from cloakwork.environment import commit
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Step, Workspace
-from cloakwork.files import remove
+from cloakwork.files import expand_home, remove
 from cloakwork.registry import unknown
 
 Engine = Callable[[Iterable[Step], Workspace, StepProgress | None], Outcome]
@@ -58,7 +58,7 @@ def bench(
     Raises:
         UserError: the store cannot be reached, a model is not there, the disk is full.
     """
-    out = Path(out)
+    out = expand_home(out)
     if out.is_file():
         raise UserError(f"The report folder {out} is a file; name another folder.")
     workspace = Workspace(store or out / ".cloakwork", device)

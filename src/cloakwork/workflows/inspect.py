@@ -39,7 +39,7 @@ from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Step, Workspace
-from cloakwork.files import write_json
+from cloakwork.files import expand_home, write_json
 from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.models import autoencoders, pixel_ddpm
@@ -144,7 +144,7 @@ def inspect(
         UserError: photos that do not pair up, an output folder in theirs, unknown models or
             methods, an attacker that does not train.
     """
-    out = Path(out)
+    out = expand_home(out)
     refuse_report_among_photos(out, protected, clean)
     chain = specs.purifiers(purifiers, victim, denoiser)
     if watched:

@@ -18,10 +18,11 @@ from cloakwork import registry, specs
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
-from cloakwork.files import FOLDER, sha256, write_json
+from cloakwork.files import FOLDER, expand_home, sha256, write_json
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
+from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import (
     Photo,
     after_encoding,
@@ -123,7 +124,7 @@ def protect(
     )
     uses_models = getattr(method.module, "USES_SURROGATES", True)
     check_config(method.config, quality, surrogates if uses_models else None)
-    out = Path(os.path.abspath(Path(out).expanduser()))
+    out = Path(os.path.abspath(expand_home(out)))
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
     sets, skipped = load_all(found, skip_bad=skip_bad)
     known = clean_photos(clean, out, sets)
@@ -144,7 +145,8 @@ def protect(
     _tell(progress, len(tasks), len(tasks))
     said = config is not None or isinstance(protection, Method)
     notes = paper_note(method, surrogates) if said else []
-    results[0] = replace(results[0], notes=[*skipped, *notes, *results[0].notes])
+    notes = [*skipped, *left_out(photos, out, found), *notes]
+    results[0] = replace(results[0], notes=[*notes, *results[0].notes])
     effects = effect_notes(method, surrogates)
     results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
     if len(results) > 1:

@@ -19,8 +19,9 @@ from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.evaluation.run import SEEDING
-from cloakwork.files import FOLDER, read_json, sha256, write_json, write_tensors
+from cloakwork.files import FOLDER, expand_home, read_json, sha256, write_json, write_tensors
 from cloakwork.metrics import lpips
+from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import (
     FORMATS,
     Photo,
@@ -111,10 +112,11 @@ def purify(
         UserError: every fault found in the input, before anything is written.
     """
     arguments = check_arguments(purify, locals())
-    out = Path(out).expanduser().absolute()
+    out = expand_home(out).absolute()
     chosen = specs.purifiers(purifiers, model, denoiser, settings=settings, arguments=arguments)
     check_quality(quality)
-    sets, skipped = load_all(find_sets([photos], out, suffix=suffix), skip_bad=skip_bad)
+    found = find_sets([photos], out, suffix=suffix)
+    sets, skipped = load_all(found, skip_bad=skip_bad)
     known = originals(sets, clean)
     protected = {original.file.resolve() for original in known.values()}
     if overwritten := [o for s in sets for o in s.outputs if o.resolve() in protected]:
@@ -143,7 +145,11 @@ def purify(
     for task in tasks:
         tell = partial(_tell, progress, len(rows), total)
         rows += _purify_set(job, task, known, done.get(task.photos.name, {}), tell)
-    notes = [*skipped, *_notes(job, purifiers, model, denoiser, suffix)]
+    notes = [
+        *skipped,
+        *left_out([photos], out, found),
+        *_notes(job, purifiers, model, denoiser, suffix),
+    ]
     rows[0] = replace(rows[0], notes=[*notes, *rows[0].notes])
     return Listed(rows, _summary(rows, out))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from cloakwork import specs
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import load_original, originals
-from cloakwork.files import read_json, write_json
+from cloakwork.files import expand_home, read_json, write_json
 from cloakwork.metrics._measure import measure
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.sets import PhotoSet, load_sets
@@ -56,11 +56,8 @@ def score(
             record, originals that do not pair up when a metric of change was asked for.
     """
     arguments = check_arguments(score, locals())
-    if (
-        out is not None
-        and Path(out).exists()
-        and not {"pictures", "metrics"} <= read_json(Path(out)).keys()
-    ):
+    out = None if out is None else expand_home(out)
+    if out and out.exists() and not {"pictures", "metrics"} <= read_json(out).keys():
         raise UserError(f"{out} exists already and holds no scores. Name another file.")
     named = specs.methods("metrics", metrics, settings=settings, arguments=arguments)
     sets = load_sets(pictures)
@@ -74,7 +71,7 @@ def score(
     for method in named or _usual(references, prompt):
         results[method.name] = _row(method, floats, references, prompt)
     if out:
-        write_json(Path(out), {"pictures": [str(f) for f in files], "metrics": results})
+        write_json(out, {"pictures": [str(f) for f in files], "metrics": results})
     return results
 
 

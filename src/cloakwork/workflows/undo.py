@@ -9,7 +9,7 @@ from typing import Literal
 
 from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import Original, read_records
-from cloakwork.files import FOLDER
+from cloakwork.files import FOLDER, expand_home
 from cloakwork.photos.photo import load_photo
 
 
@@ -38,7 +38,7 @@ def undo(folder: Path | str) -> list[Whereabouts]:
     Raises:
         UserError: there is no such folder or no record of it, or a record is damaged.
     """
-    place = Path(os.path.abspath(Path(folder).expanduser()))
+    place = Path(os.path.abspath(expand_home(folder)))
     if not place.exists():
         raise UserError(f"'{folder}' does not exist; check the spelling.")
     for root in (place, *place.parents):
