@@ -32,8 +32,11 @@ from cloakwork.photos.tensors import as_float
 
 W, H = 80, 66
 XMP = (
-    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><r tiff:Orientation="6" dc:creator="Ada" '
-    b'xmpGImg:image="/9j/4AAQ"/></x:xmpmeta>'
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+    b'<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description '
+    b'xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+    b'xmlns:xmpGImg="http://ns.adobe.com/xap/1.0/g/img/" '
+    b'tiff:Orientation="6" dc:creator="Ada" xmpGImg:image="/9j/4AAQ"/></rdf:RDF></x:xmpmeta>'
 )
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 LOSSLESS = sorted(set(FORMATS) - {".jpg", ".jpeg"})

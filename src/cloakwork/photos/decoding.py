@@ -17,7 +17,8 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from cloakwork.errors import UserError
 from cloakwork.photos.avif import avif_facts
 from cloakwork.photos.colour import Colours, colours_of
-from cloakwork.photos.metadata import kept_dpi, kept_exif, kept_xmp, orientation
+from cloakwork.photos.exif import orientation
+from cloakwork.photos.metadata import kept, kept_dpi
 
 # holds the largest cameras (a 200-megapixel phone); beyond it, a small file may fill the memory
 MAX_PIXELS = 200_000_000
@@ -94,13 +95,14 @@ def _decode(path: Path, image: Image.Image) -> Decoded:
     rgb, icc, converted = _rgb(image, colours)
     if (turn := UPRIGHT.get(orientation(image))) is not None:
         rgb = rgb.transpose(turn)
+    data = kept(image, icc)
     return Decoded(
         rgb,
-        icc,
-        kept_exif(image),
-        kept_xmp(image.info.get("xmp")),
+        data.icc,
+        data.exif,
+        data.xmp,
         kept_dpi(image.info.get("dpi")),
-        notes=(*colours.notes, *converted),
+        notes=(*colours.notes, *converted, *data.notes),
     )
 
 

@@ -1,90 +1,110 @@
 """Metadata that is kept of a photo: everything that describes it, nothing that shows it.
 
 Cameras and editors store small previews inside EXIF, XMP and makers' notes. In a protected photo
-such a preview would be an unprotected copy of the original, so previews are left out.
+such a preview would be an unprotected copy of the original. So only what is known to be text or a
+few numbers is kept, and what is left out is said.
 """
 
 from __future__ import annotations
 
 import math
-import re
+import struct
+from dataclasses import dataclass
 
 from PIL import Image
-from PIL.ExifTags import IFD, Base
 
-DESCRIPTIVE = (
-    Base.ImageDescription,
-    Base.Make,
-    Base.Model,
-    Base.XResolution,
-    Base.YResolution,
-    Base.ResolutionUnit,
-    Base.Software,
-    Base.DateTime,
-    Base.Artist,
-    Base.HostComputer,
-    Base.Rating,
-    Base.RatingPercent,
-    Base.Copyright,
-    Base.XPTitle,
-    Base.XPComment,
-    Base.XPAuthor,
-    Base.XPKeywords,
-    Base.XPSubject,
+from cloakwork.photos.exif import kept_exif
+from cloakwork.photos.xmp import SECOND_PICTURE, kept_xmp
+
+SHOWN = 6  # names in a note
+
+UNKNOWN = 256  # bytes; a shorter entry of a profile holds no picture
+ENTRIES = frozenset(
+    b"A2B0 A2B1 A2B2 A2B3 B2A0 B2A1 B2A2 B2A3 D2B0 D2B1 D2B2 D2B3 B2D0 B2D1 B2D2 B2D3 gamt pre0 "
+    b"pre1 pre2 rXYZ gXYZ bXYZ rTRC gTRC bTRC kTRC wtpt bkpt lumi chad chrm cicp ciis clro clrt "
+    b"clot cprt desc dmnd dmdd devs meas meta ncl2 pseq psid resp rig0 rig2 targ tech view vued "
+    b"vcgt ndin mmod dscm aarg aagg aabg".split()
 )
-"""Tags of the main directory that describe the photo. The others (strips, tiles, previews) tell how
-one file stores it."""
-
-ORIENTATION_IN_XMP = re.compile(rb'(tiff:Orientation(?:="|>))[1-8]')
-PREVIEW_IN_XMP = re.compile(rb'((?:xmpGImg:image|GImage:Data)(?:="|>))[^"<]*')
+"""Entries of colour profiles that the ICC's standard knows, and those of a maker of displays."""
 
 
-def orientation(image: Image.Image) -> int:
-    """Return an open image's EXIF orientation: 1 (upright) where there is none or it is damaged."""
-    try:
-        return image.getexif().get(Base.Orientation, 1)
-    except Exception:
-        # damaged metadata makes Pillow raise nearly anything; the pixels are sound all the same
-        return 1
+@dataclass(frozen=True)
+class Kept:
+    """What is kept of a photo beside its pixels; notes say what is not."""
+
+    icc: bytes | None
+    exif: bytes | None
+    xmp: bytes | None
+    notes: tuple[str, ...]
 
 
-def kept_exif(image: Image.Image) -> bytes | None:
-    """Return the EXIF block of an open image without orientation, previews and makers' notes.
+def kept(image: Image.Image, icc: bytes | None) -> Kept:
+    """Return what is kept of an open image's metadata.
 
-    Makers' notes point to places in the original file, so they would break anyhow; some hold a
-    preview.
+    Args:
+        image: as Pillow opened it.
+        icc: the profile of its pixels.
+    """
+    exif, of_exif = kept_exif(image)
+    xmp, of_xmp = kept_xmp(image.info.get("xmp"))
+    icc, of_icc = kept_profile(icc)
+    lost = [
+        f"of {kind} {_listed(names)}"
+        for kind, names in (("EXIF", of_exif), ("XMP", of_xmp), ("the colour profile", of_icc))
+        if names
+    ]
+    notes = [f"Left out, for it may show the original: {'; '.join(lost)}."] if lost else []
+    if _has_second_picture(image, of_xmp):
+        notes.append(
+            "The file holds a second picture (a gain map, a depth map, another view or a film). "
+            "It is left out."
+        )
+    return Kept(icc, exif, xmp, tuple(notes))
+
+
+def _listed(names: list[str]) -> str:
+    """Return names for a sentence, the first of them where there are many.
+
+    >>> _listed(["a", "b"]), _listed(list("abcdefgh"))
+    ('a, b', 'a, b, c, d, e, f and 2 more')
+    """
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
+
+
+def _has_second_picture(image: Image.Image, of_xmp: list[str]) -> bool:
+    """Return whether the file holds a picture beside the photo, by what it says itself."""
+    # JPEG's list of pictures (MPF); HEIF's depth maps and auxiliary pictures
+    told = any(image.info.get(key) for key in ("mp", "depth_images", "aux"))
+    return told or any(name.startswith(SECOND_PICTURE) for name in of_xmp)
+
+
+def kept_profile(icc: bytes | None) -> tuple[bytes | None, list[str]]:
+    """Return a colour profile with nothing but its header, its directory and its known entries.
+
+    A profile tells its own length. Bytes behind it, bytes that no entry claims and long entries of
+    unknown names may be anything: the first are cut off, the others become 0.
 
     Returns:
-        The block; None where nothing is left, or it is damaged.
+        The profile (None for what is none), and the names of what is not kept.
     """
-    try:
-        exif = image.getexif()
-        block = Image.Exif()
-        for tag in DESCRIPTIVE:
-            if tag in exif:
-                block[tag] = exif[tag]
-        for group in (IFD.Exif, IFD.GPSInfo):
-            values = {
-                tag: value
-                for tag, value in exif.get_ifd(group).items()
-                if tag not in (IFD.MakerNote, IFD.Interop)
-            }
-            if values:
-                block[group] = values
-        return block.tobytes() if len(block) else None
-    except Exception:  # as above
-        return None
-
-
-def kept_xmp(xmp: bytes | None) -> bytes | None:
-    """Return an XMP packet with its orientation set to 1 (upright) and its previews emptied.
-
-    >>> kept_xmp(b'<x tiff:Orientation="6" xmpGImg:image="/9j/4AAQ"/>')
-    b'<x tiff:Orientation="1" xmpGImg:image=""/>'
-    """
-    if not isinstance(xmp, bytes):
-        return None
-    return PREVIEW_IN_XMP.sub(rb"\1", ORIENTATION_IN_XMP.sub(rb"\g<1>1", xmp))
+    if not icc:
+        return None, []
+    length, directory = int.from_bytes(icc[:4]), 132 + 12 * int.from_bytes(icc[128:132])
+    if icc[36:40] != b"acsp" or not directory <= length <= len(icc):
+        return None, ["all, which is damaged"]
+    whole, own = icc[:length], bytearray(length)
+    own[:directory] = whole[:directory]
+    entries = list(struct.iter_unpack(">4sII", icc[132:directory]))
+    strange = [name for name, _, size in entries if name not in ENTRIES and size > UNKNOWN]
+    for start, size in (entry[1:] for entry in entries if entry[0] not in strange):
+        own[start : start + size] = whole[start : start + size]
+    gone = [f"the entry {name.decode('latin-1')!r}" for name in strange]
+    if len(icc) > length:
+        gone.append("the bytes behind its end")
+    if own != whole and not strange:
+        gone.append("the bytes between its entries")
+    return bytes(own), gone
 
 
 def kept_dpi(dpi: tuple[float, float] | None) -> tuple[float, float] | None:

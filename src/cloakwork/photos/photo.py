@@ -23,6 +23,7 @@ from torch import Tensor
 from cloakwork.errors import UserError
 from cloakwork.files import atomic_write
 from cloakwork.photos.decoding import decode
+from cloakwork.photos.exif import read
 from cloakwork.photos.tensors import pixels_of_pil
 
 FORMATS = {
@@ -257,8 +258,7 @@ def _metadata_options(photo: Photo, format: str) -> dict[str, object]:
     """Return Pillow's options for the metadata; it takes XMP in another way for each format."""
     options: dict[str, object] = {"dpi": photo.dpi} if photo.dpi is not None else {}
     if format == "TIFF":
-        tags = Image.Exif()
-        tags.load(photo.exif or b"")
+        tags = read(photo.exif)
         if photo.xmp is not None:
             tags[XMP] = photo.xmp
         return options | {"exif": tags}
