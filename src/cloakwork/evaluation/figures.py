@@ -235,7 +235,9 @@ def heat(
 
     columns, words = list(next(iter(values.values()))), words or {}
     grid = np.array([[row[c] for c in columns] for row in values.values()], float)
-    fig, (ax,) = new_figure(1, 1.6 + 0.36 * len(values), max(4.2, 2.2 + 0.95 * len(columns)))
+    # beside the longest name a field keeps room for what stands in it
+    names = max(2.2, 0.3 + 0.075 * max(map(len, values)))
+    fig, (ax,) = new_figure(1, 1.6 + 0.36 * len(values), max(4.2, names + 0.95 * len(columns)))
     colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
     known = grid[~np.isnan(grid)]
     # a colour says that something differs: zeros, and fields that are all the same, have none
