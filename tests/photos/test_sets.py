@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from cloakwork.errors import UserError
+from cloakwork.photos.photo import load_photo
 from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 
 
@@ -325,7 +326,9 @@ def test_load_all_skips_the_bad_when_told(place: Path) -> None:
 def test_load_all_passes_good_sets_through(place: Path) -> None:
     make("in/a.jpg", "in/sub/b.jpg")
     sets = find_sets(["in"], Path("out"))
-    assert load_all(sets, skip_bad=False) == (sets, [])
+    good, skipped = load_all(sets, skip_bad=False)
+    assert good == sets and not skipped
+    assert [s.digests for s in good] == [(load_photo(s.files[0]).digest,) for s in sets]
 
 
 def test_load_all_never_leaves_nothing(place: Path) -> None:

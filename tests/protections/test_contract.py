@@ -26,6 +26,7 @@ from cloakwork.workflows.check_trial import Trial
 from cloakwork.workflows.records import PhotoRecord
 
 NAMES = [name for name, _ in registry.listing("protections")]
+SINGLE = [n for n in NAMES if getattr(registry.load("protections", n), "SINGLY", False)]
 LEARNED = [n for n in NAMES if n not in ("none", "noise")]
 LEAN = {"steps": 10, "outer": 3, "class_images": 2, "surrogate_steps": 6}
 # for tests that ask for bytes, the budget or resumption: two checkpoints, every phase once in each
@@ -219,6 +220,22 @@ def error_of(model: ldm.LDM, z: torch.Tensor) -> float:
     g, c = torch.Generator().manual_seed(9), model.embed(["a photo of sks person"])
     with torch.no_grad():
         return torch.stack([model.latent_loss(z, c, g) for _ in range(12)]).mean().item()
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_what_is_protected_singly_has_the_bytes_of_the_set(
+    name: str,
+    sample_files: list[Path],
+    tmp_path: Path,
+    small_name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    singly = save(name, sample_files, tmp_path / "singly", small_name)
+    monkeypatch.setattr(registry.load("protections", name), "SINGLY", False)
+    together = save(name, sample_files, tmp_path / "together", small_name)
+    assert singly.bytes_of(sample_files) == together.bytes_of(sample_files)
+    records = [replace(r, output=Path()) for r in singly.rows]
+    assert records == [replace(r, output=Path()) for r in together.rows]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -121,6 +121,7 @@ IN_THE_MODULE = [
     ("protections", "clean: Photos | None,", "own: Photos | None,", "protect() does not take"),
     ("protections", "VERSION = 1", "SHIFT = 0.9\nVERSION = 1", "SHIFT is 0.9;"),
     ("protections", "VERSION = 1", "USES_SURROGATES = 1\nVERSION = 1", "USES_SURROGATES is 1;"),
+    ("protections", "VERSION = 1", "SINGLY = 1\nVERSION = 1", "SINGLY is 1; allowed"),
     ("purifiers", "VERSION = 1", "USES_MODEL = 'x'\nVERSION = 1", "USES_MODEL is 'x'; allowed"),
     ("attackers", "VERSION = 1", "TRAINS = 'yes'\nVERSION = 1", "TRAINS is 'yes'; allowed"),
     ("attackers", "VERSION = 1", "SAMPLES = True\nVERSION = 1", "SAMPLES is True and the Config"),
@@ -215,6 +216,12 @@ def test_a_fault_in_a_run_gets_one_sentence(
     text = NO_MODEL if kind == "protections" else EXAMPLES[kind]
     found = faults(lab, changed(text, old, new), surrogate=small_name)
     assert len(found) == 1 and sentence in found[0], found
+
+
+def test_a_set_at_once_cannot_be_declared_single(lab: Path) -> None:
+    text = changed(NO_MODEL, "return made", LOOP)
+    (found,) = faults(lab, changed(text, "USES_SURROGATES", "SINGLY = True\nUSES_SURROGATES"))
+    assert "declares SINGLY, and gave other photos one by one than together." in found
 
 
 def test_no_better_than_noise_is_told(lab: Path, small_name: str) -> None:

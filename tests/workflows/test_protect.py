@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,13 +30,14 @@ from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.models.ldm import LDM
+from cloakwork.photos import photo as photo_files
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import WORK_SIDE, working_copy
 from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import aspl, noise, photoguard, pid
 from cloakwork.specs import Method
-from cloakwork.workflows import protect
+from cloakwork.workflows import protect, protect_photo
 from cloakwork.workflows.purify import purify
 
 QUICK = noise.Config(budget=7)
@@ -438,7 +440,7 @@ def test_killed_and_run_again(
 def test_killed_while_saving_goes_on_without_force(
     sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save, calls = protect.save_photo, []
+    save, calls = protect_photo.save_photo, []
 
     def stop_at_the_second(*args: object, **more: object) -> None:
         calls.append(args)
@@ -446,7 +448,7 @@ def test_killed_while_saving_goes_on_without_force(
             raise KeyboardInterrupt
         save(*args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(protect, "save_photo", stop_at_the_second)
+    monkeypatch.setattr(protect_photo, "save_photo", stop_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     monkeypatch.undo()
@@ -524,6 +526,26 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
         assert not list(out.rglob("*.part"))
         for whole in out.glob("*.png"):
             Image.open(whole).load()
+
+
+@pytest.mark.parametrize("protection", ["noise", "photoguard"])
+def test_files_are_decoded_no_more_often_than_needed(
+    protection: str,
+    sample_files: list[Path],
+    small_name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An original before anything is computed and for the computation, an output to be measured."""
+    opened, original = [], photo_files.decode
+    monkeypatch.setattr(photo_files, "decode", lambda path: opened.append(path) or original(path))
+    settings = {"steps": 1} if protection == "photoguard" else {}
+    (record,) = protect.protect(
+        sample_files, tmp_path, protection=protection, surrogates=small_name, **settings
+    )
+    times = Counter(opened)
+    assert [times[p.original] for p in record.photos] == [2] * len(sample_files)
+    assert [times[p.output] for p in record.photos] == [1] * len(sample_files)
 
 
 def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:

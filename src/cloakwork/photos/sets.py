@@ -10,12 +10,12 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloakwork.errors import UserError
 from cloakwork.files import expand_home
-from cloakwork.photos.photo import FORMATS, check_target, load_photo
+from cloakwork.photos.photo import FORMATS, check_target, hides_colours, load_photo
 from cloakwork.photos.recognition import EXTENSIONS, is_photo
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
@@ -34,11 +34,15 @@ class PhotoSet:
             output folder itself.
         files: the photos, absolute, sorted.
         outputs: where each of them goes, absolute, in the same order.
+        digests: of each photo (see `photo.Photo`), in the same order, once they have been loaded.
+        hides_colours: whether one of them has colours under alpha 0; likewise.
     """
 
     name: str
     files: tuple[Path, ...]
     outputs: tuple[Path, ...]
+    digests: tuple[str, ...] = field(default=(), compare=False)
+    hides_colours: bool = field(default=False, compare=False)
 
 
 def find_sets(
@@ -117,8 +121,8 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
         skip_bad: leave bad photos out instead of raising.
 
     Returns:
-        The sets without their bad photos (sets without a good photo are left out), and one sentence
-        for each photo left out, which says so.
+        The sets without their bad photos (sets without a good photo are left out), with the digests
+        of the others, and one sentence for each photo left out, which says so.
 
     Raises:
         UserError: the faults of all photos together, when skip_bad is off or no good photo is left.
@@ -126,17 +130,19 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     good: list[PhotoSet] = []
     faults: list[str] = []
     for photo_set in sets:
-        loadable = []
+        loadable, hides = [], False
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
-                check_target(load_photo(file), output)
+                photo = load_photo(file)
+                check_target(photo, output)
             except UserError as error:
                 faults.extend(error.sentences)
             else:
-                loadable.append((file, output))
+                loadable.append((file, output, photo.digest))
+                hides = hides or hides_colours(photo)
         if loadable:
-            files, outputs = zip(*loadable, strict=True)
-            good.append(replace(photo_set, files=files, outputs=outputs))
+            files, outputs, digests = zip(*loadable, strict=True)
+            good.append(PhotoSet(photo_set.name, files, outputs, digests, hides))
     if faults and not (skip_bad and good):
         raise UserError(*faults)
     return good, [f"Skipped: {fault}" for fault in faults]

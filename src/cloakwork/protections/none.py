@@ -12,6 +12,7 @@ from cloakwork.types import Photos
 
 VERSION = 1
 USES_SURROGATES = False
+SINGLY = True
 
 
 @dataclass(frozen=True)

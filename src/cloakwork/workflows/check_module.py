@@ -18,7 +18,7 @@ PRESETS = ("tiny", "paper")  # of every protection
 SHIFT = 1.3  # how far latents must move, in multiples of what noise of the same budget does to them
 # kind -> constant that a module may have -> its values; the first is what is taken without it
 CONSTANTS: dict[str, dict[str, tuple[object, ...]]] = {
-    "protections": {"USES_SURROGATES": (True, False)},
+    "protections": {"USES_SURROGATES": (True, False), "SINGLY": (False, True)},
     "attackers": {"TRAINS": (False, True), "SAMPLES": (False, True)},
     "purifiers": {"USES_MODEL": ("", "latent", "pixels"), "WINDOWS": (False, True)},
     "metrics": {},

@@ -22,6 +22,7 @@ from cloakwork.types import Photos
 from cloakwork.workflows.check_module import SHIFT
 from cloakwork.workflows.check_trial import (
     RUN,
+    SHORT,
     Trial,
     copies,
     lean,
@@ -96,6 +97,20 @@ def no_budget(trial: Trial) -> Iterator[str]:
     """Find that a budget of 0 changes photos (`run_protection` refuses that)."""
     bare = partial(protected, budget=0.0, outer=1)
     yield from _ran(trial, copies(trial.photos[:2]), bare)
+
+
+def one_by_one(trial: Trial) -> Iterator[str]:
+    """Find a declared SINGLY of a method that gives other photos one by one than together."""
+    if not getattr(trial.module, "SINGLY", False):
+        return
+    draws, method = rng(), trial.short(SHORT)
+    single = partial(run_protection, method, models=trial.models, clean=None, rng=draws)
+    alone = [single([photo], state=RunState())[0] for photo in copies(trial.photos)]
+    if not same(alone, protected(trial, copies(trial.photos))):
+        yield (
+            f"{title(trial.method)} declares SINGLY, and gave other photos one by one than "
+            "together. Draw for one photo after the other, or leave SINGLY out."
+        )
 
 
 def resumption(trial: Trial) -> Iterator[str]:
@@ -210,6 +225,7 @@ STAGES: tuple[dict[str, Find], ...] = (
 OF_ONE_KIND: dict[str, dict[str, Find]] = {
     "protections": {
         "a budget of 0": no_budget,
+        "photos one by one, where it declares SINGLY": one_by_one,
         "interruption": resumption,
         "latents' shift against random noise": moves_latents,
     },

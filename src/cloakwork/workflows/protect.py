@@ -6,37 +6,29 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from cloakwork import registry, specs
 from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
-from cloakwork.files import FOLDER, expand_home, sha256, write_json
-from cloakwork.metrics import linf, psnr, ssim
-from cloakwork.models.ldm import LDM
+from cloakwork.evaluation.sources import as_loaded
+from cloakwork.files import FOLDER, expand_home, write_json
 from cloakwork.perturbation import pgd
 from cloakwork.photos.left_out import left_out
-from cloakwork.photos.photo import (
-    Photo,
-    after_encoding,
-    keep_hidden,
-    load_photo,
-    save_photo,
-)
-from cloakwork.photos.preprocessing import preprocess
-from cloakwork.photos.rounding import apply_perturbation, working_copy
+from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
+from cloakwork.types import Photos
 from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
@@ -48,7 +40,8 @@ from cloakwork.workflows.protect_job import (
     task_of,
 )
 from cloakwork.workflows.protect_notes import notes_on
-from cloakwork.workflows.records import PhotoRecord, SetRecord, read_result, result_json, summary
+from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
+from cloakwork.workflows.records import SetRecord, read_result, result_json, summary
 from cloakwork.workflows.shown import Listed, by_photo, paper_note
 
 
@@ -168,20 +161,12 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         task.name or job.method.name,
         progress,
     )
-    deltas = _perturbations(job, task, state)
-    # from here on, outputs that exist are this job's own
-    write_json(task.folder / "saving.json", {"key": task.key})
-    rows, shares, thumbnails, told = [], [], [], []
-    for (file, output), delta in task.by_name(deltas):
-        photo = load_photo(file)
-        shares.append(_save(job, photo, output, delta))
-        row, pair = _measure(photo, output, task)
-        rows.append(row)
-        told.append((row.name, photo.notes))
-        thumbnails.append(pair)
+    saved = sorted(_save_all(job, task, state), key=lambda one: one.record.output)
+    rows = [one.record for one in saved]
+    thumbnails = [one.thumbnails for one in saved if one.thumbnails]
     before, after = (list(column) for column in zip(*thumbnails, strict=True))
     sheet = task.folder / "sheet.png"
-    before_and_after([r.name for r in rows], before, after, job.config.budget, sheet)
+    before_and_after([r.name for r in rows[:ROWS]], before, after, job.config.budget, sheet)
     result = SetRecord(
         name=task.name,
         out=task.out,
@@ -190,7 +175,10 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         photos=rows,
         sheet=sheet,
         record=task.folder / "record.json",
-        notes=[*by_photo(told), *notes_on(job, rows, shares)],
+        notes=[
+            *by_photo((one.record.name, one.notes) for one in saved),
+            *notes_on(job, rows, [one.share for one in saved]),
+        ],
         seconds=round(time.monotonic() - begun, 2),
     )
     write_json(
@@ -208,85 +196,62 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     return replace(result, notes=[*state.notes, *result.notes])
 
 
-def _perturbations(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Tensor]:
-    """Return what the protection adds to each working copy, 3 x h x w floats on the CPU."""
-    return run_protection(
+def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[SavedPhoto]:
+    """Protect the photos of a set and write them, in the order of their contents.
+
+    They are protected together; or one after the other where the method declares SINGLY, so that
+    no more than one is held.
+    """
+    deltas = partial(
+        run_protection,
         job.method,
-        [p.to(job.device) for p in task.source.photos()],
-        job.surrogates,
+        models=job.surrogates,
         clean=[p.to(job.device) for p in job.clean.photos()] if job.clean else None,
         rng=job.rng(task.source),
         state=state,
     )
-
-
-def _save(job: ProtectJob, photo: Photo, output: Path, delta: Tensor) -> float | None:
-    """Write one protected photo.
-
-    Returns:
-        The share of the protection that the file keeps; None when the format is lossless.
-    """
-    pixels = keep_hidden(apply_perturbation(photo.pixels, delta, job.config.budget), photo)
-    save_photo(
-        pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True
-    )
-    saved = load_photo(output).pixels
-    if torch.equal(saved, pixels):
-        return None
-    if not job.surrogates or torch.equal(pixels, photo.pixels):
-        return 0.0
-    return _kept(
-        job.surrogates[0],
-        photo.pixels,
-        pixels,
-        saved,
-        after_encoding(photo.pixels, photo, output, job.quality),
-    )
-
-
-@torch.no_grad()
-def _kept(
-    model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor
-) -> float:
-    """Return the share of the latents' way from clean to protected that a lossy encoding leaves.
-
-    All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
-    """
-    views = [
-        preprocess([working_copy(x).to(model.device)], model.size)
-        for x in (clean, protected, saved, clean_saved)
+    # from where photos are written, outputs that exist are this job's own
+    mark = partial(write_json, task.folder / "saving.json", {"key": task.key})
+    if getattr(job.method.module, "SINGLY", False):
+        mark()
+        return [_protect_alone(job, task, file, output, deltas) for file, output in task.photos]
+    kept, copies = _working_copies(job, task)
+    added = deltas(copies)
+    copies.clear()
+    mark()
+    return [
+        save_protected(job, task, photo or load_photo(file), output, delta)
+        for (file, output), photo, delta in zip(task.photos, kept, added, strict=True)
     ]
-    model = replace(model, sample_posterior=False)
-    z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
-    way = z_protected - z
-    return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
 
 
-def _measure(
-    photo: Photo, output: Path, task: PhotoSetTask
-) -> tuple[PhotoRecord, tuple[Tensor, Tensor]]:
-    """Measure the saved file against its original.
+def _protect_alone(
+    job: ProtectJob,
+    task: PhotoSetTask,
+    file: Path,
+    output: Path,
+    deltas: Callable[[Photos], list[Tensor]],
+) -> SavedPhoto:
+    """Protect one photo from file to file."""
+    photo = load_photo(file)
+    (delta,) = deltas([as_loaded(photo.pixels).to(job.device)])
+    return save_protected(job, task, photo, output, delta)
+
+
+def _working_copies(job: ProtectJob, task: PhotoSetTask) -> tuple[list[Photo | None], Photos]:
+    """Load the photos of a set.
 
     Returns:
-        The record, and a thumbnail of the original and of the saved file.
+        Each photo, or None where it is larger than its working copy and read again later; and the
+        working copies, each 3 x h x w in [0, 1], on the job's device.
     """
-    x0, x = as_float(photo.pixels), as_float(load_photo(output).pixels)
-    used, noise, likeness = (
-        m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim)
-    )
-    record = PhotoRecord(
-        name=(output.parent.relative_to(task.out) / photo.path.name).as_posix(),
-        original=photo.path.absolute(),
-        digest=photo.digest,
-        output=output,
-        sha256=sha256(output),
-        width=x0.shape[-1],
-        height=x0.shape[-2],
-        budget_used=round(used, 3),
-        psnr=round(noise, 3),
-        ssim=round(likeness, 4),
-    )
-    return record, (thumbnail(x0), thumbnail(x))
+    kept: list[Photo | None] = []
+    copies: Photos = []
+    for file in task.source.files:
+        photo = load_photo(file)
+        copies.append(as_loaded(photo.pixels).to(job.device))
+        kept.append(photo if copies[-1].shape == photo.pixels.shape else None)
+    return kept, copies
 
 
 def _overview(results: list[SetRecord], budget: float, path: Path) -> None:

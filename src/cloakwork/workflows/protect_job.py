@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import SEEDING, protection_rng
-from cloakwork.evaluation.sources import Source, source
+from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
-from cloakwork.photos.photo import check_quality, hides_colours, load_photo
+from cloakwork.photos.photo import check_quality
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
+from cloakwork.photos.sheets import ROWS
 from cloakwork.specs import Method
 from cloakwork.workflows.records import read_result
 
@@ -109,14 +110,10 @@ class PhotoSetTask:
         """Original and output of each photo."""
         return list(zip(self.source.files, self.outputs, strict=True))
 
-    def by_name(self, deltas: Sequence[Tensor]) -> list[tuple[tuple[Path, Path], Tensor]]:
-        """Return original and output of each photo with what is added to it, as people look for
-        them: in the order of the outputs' names.
-
-        Args:
-            deltas: in the order of the photos' contents.
-        """
-        return sorted(zip(self.photos, deltas, strict=True), key=lambda row: row[0][1])
+    @cached_property
+    def shown(self) -> set[Path]:
+        """The outputs that the sheet shows: the first ones by name."""
+        return set(sorted(self.outputs)[:ROWS])
 
 
 def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> Source | None:
@@ -129,26 +126,27 @@ def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> S
             "Protect one subject at a time."
         )
     clean_sets, _ = load_all(find_sets([clean], out), skip_bad=False)
-    return source(f for s in clean_sets for f in s.files)
+    digests, files = zip(
+        *sorted(pair for s in clean_sets for pair in zip(s.digests, s.files, strict=True)),
+        strict=True,
+    )
+    return Source(files, digests)
 
 
 def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> PhotoSetTask:
-    """Return a photo set with its key; every photo is loaded once.
+    """Return a photo set with its key.
 
     Args:
         job: what is done to it.
-        photos: the set.
+        photos: the set, as `load_all` gives it.
         out: the output folder.
         folder: for its record, sheet and checkpoint.
     """
-    # one photo at a time: a set may be larger than the memory
-    loaded = [(p.digest, hides_colours(p)) for p in map(load_photo, photos.files)]
     digests, files, outputs = zip(
-        *sorted(zip((d for d, _ in loaded), photos.files, photos.outputs, strict=True)),
-        strict=True,
+        *sorted(zip(photos.digests, photos.files, photos.outputs, strict=True)), strict=True
     )
-    originals, hidden = Source(files, digests), any(hides for _, hides in loaded)
-    key, name = job.key(originals, outputs, hidden), photos.name
+    originals, name = Source(files, digests), photos.name
+    key = job.key(originals, outputs, photos.hides_colours)
     return PhotoSetTask(name, originals, outputs, out / name, folder, key)
 
 

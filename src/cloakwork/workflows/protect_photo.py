@@ -1,0 +1,118 @@
+"""One protected photo: from what is added to it to its file, and what is told of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from cloakwork.files import sha256
+from cloakwork.metrics import linf, psnr, ssim
+from cloakwork.models.ldm import LDM
+from cloakwork.photos.photo import Photo, after_encoding, keep_hidden, load_photo, save_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.rounding import apply_perturbation, working_copy
+from cloakwork.photos.sheets import thumbnail
+from cloakwork.photos.tensors import as_float
+from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
+from cloakwork.workflows.records import PhotoRecord
+
+
+@dataclass(frozen=True, eq=False)
+class SavedPhoto:
+    """What is kept of a photo once it is protected and written.
+
+    Attributes:
+        record: of it.
+        notes: on reading the original.
+        share: of the protection that the file keeps; None when the format is lossless.
+        thumbnails: of the original and of the saved file; None where the sheet does not show them.
+    """
+
+    record: PhotoRecord
+    notes: tuple[str, ...]
+    share: float | None
+    thumbnails: tuple[Tensor, Tensor] | None
+
+
+def save_protected(
+    job: ProtectJob, task: PhotoSetTask, photo: Photo, output: Path, delta: Tensor
+) -> SavedPhoto:
+    """Write one protected photo, and measure the file against its original.
+
+    Args:
+        job: what is done to it.
+        task: the set that it is in.
+        photo: the original.
+        output: where it goes.
+        delta: what the protection adds to its working copy, 3 x h x w.
+    """
+    pixels = keep_hidden(apply_perturbation(photo.pixels, delta, job.config.budget), photo)
+    save_photo(
+        pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True
+    )
+    saved = load_photo(output).pixels
+    shown = output in task.shown
+    return SavedPhoto(
+        _record(photo, output, saved, task),
+        photo.notes,
+        _share(job, photo, output, pixels, saved),
+        (thumbnail(as_float(photo.pixels)), thumbnail(as_float(saved))) if shown else None,
+    )
+
+
+def _share(
+    job: ProtectJob, photo: Photo, output: Path, pixels: Tensor, saved: Tensor
+) -> float | None:
+    """Return the share of the protection that a file keeps; None when the format is lossless."""
+    if torch.equal(saved, pixels):
+        return None
+    if not job.surrogates or torch.equal(pixels, photo.pixels):
+        return 0.0
+    return _kept(
+        job.surrogates[0],
+        photo.pixels,
+        pixels,
+        saved,
+        after_encoding(photo.pixels, photo, output, job.quality),
+    )
+
+
+@torch.no_grad()
+def _kept(
+    model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor
+) -> float:
+    """Return the share of the latents' way from clean to protected that a lossy encoding leaves.
+
+    All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
+    """
+    views = [
+        preprocess([working_copy(x).to(model.device)], model.size)
+        for x in (clean, protected, saved, clean_saved)
+    ]
+    model = replace(model, sample_posterior=False)
+    z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
+    way = z_protected - z
+    return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
+
+
+def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> PhotoRecord:
+    """Measure the saved file's pixels (3 x H x W, uint8) against its original."""
+    x0, x = as_float(photo.pixels), as_float(saved)
+    used, noise, likeness = (
+        m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim)
+    )
+    return PhotoRecord(
+        name=(output.parent.relative_to(task.out) / photo.path.name).as_posix(),
+        original=photo.path.absolute(),
+        digest=photo.digest,
+        output=output,
+        sha256=sha256(output),
+        width=x0.shape[-1],
+        height=x0.shape[-2],
+        budget_used=round(used, 3),
+        psnr=round(noise, 3),
+        ssim=round(likeness, 4),
+    )
