@@ -78,6 +78,11 @@ class Method:
         """Whether an attacker fine-tunes a model, as its module says by TRAINS."""
         return getattr(self.module, "TRAINS", False)
 
+    @property
+    def takes_masks(self) -> bool:
+        """Whether an attacker paints where masks say, as its module says by TAKES_MASKS."""
+        return getattr(self.module, "TAKES_MASKS", False)
+
     def record(self) -> list[Any]:
         """Return name and settings as they stand in records."""
         return [self.name, asdict(self.config)]

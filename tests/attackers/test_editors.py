@@ -349,6 +349,11 @@ def test_settings_out_of_range_are_refused(small: ldm.LDM, photos: Photos, modul
         "The strength 0.05 of 10 steps is less than one step; take at least 20 steps, or a "
         "strength of 1/10 or more."
     )
+    # advice for one strength is enough for the others
+    (smallest,) = refusal(module, photos, small, steps=2, strengths=(0.1, 0.3, 0.05, 0.2, 0.5))
+    assert smallest.startswith("The strength 0.05 of 2 steps") and "at least 20 steps" in smallest
+    (beyond,) = refusal(module, photos, small, steps=2, strengths=(1e-5,))
+    assert beyond.endswith("less than one step; take a strength of 1/2 or more.")
     assert "did you mean 'euler'?" in refusal(module, photos, small, scheduler="eular")[0]
     assert "0 denoising steps" in refusal(module, photos, small, steps=0)[0]
     assert "No strength" in refusal(module, photos, small, strengths=())[0]
@@ -398,6 +403,29 @@ def test_masks_from_files(sample_files: list[Path], tmp_path: Path) -> None:
     strokes.save(tmp_path / "strokes.png")
     (mask,) = load_masks(tmp_path / "strokes.png", sample_files[:1])
     assert mask.sum() == 400 and mask[0, 20:40, 10:30].all()
+
+
+def test_pictures_that_are_no_masks_are_refused(sample_files: list[Path], tmp_path: Path) -> None:
+    photo = sample_files[0]
+    width, height = Image.open(photo).size
+    half = Image.new("L", (width, height), 255)
+    half.paste(0, (0, 0, width // 2, height))
+    erased, grey = Image.open(photo).convert("RGB"), Image.open(photo).convert("L").convert("RGB")
+    for name, picture in {"erased": erased, "grey": grey}.items():
+        picture.putalpha(half)
+        picture.save(tmp_path / f"{name}.png")
+        with pytest.raises(UserError, match=r"a photo with a transparent part.* with white"):
+            load_masks(tmp_path / f"{name}.png", [photo])
+    red = Image.new("RGB", (width, height), (255, 0, 0))
+    red.paste((255, 255, 255), (0, 0, width, height // 2))
+    red.save(tmp_path / "red.png")
+    with pytest.raises(UserError, match="a coloured picture"):
+        load_masks(tmp_path / "red.png", [photo])
+    noise = torch.randint(0, 40, (height, width), generator=torch.Generator().manual_seed(0))
+    noisy = noise + 210 * (torch.arange(width) < width // 2)
+    Image.fromarray(noisy.byte().numpy()).save(tmp_path / "noisy.jpg", quality=40)
+    (mask,) = load_masks(tmp_path / "noisy.jpg", [photo])
+    assert mask[..., : width // 2 - 8].all() and not mask[..., width // 2 + 8 :].any()
 
 
 def test_faults_in_mask_files_come_together(sample_files: list[Path], tmp_path: Path) -> None:

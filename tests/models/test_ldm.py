@@ -335,6 +335,12 @@ def test_wrong_folders_are_refused_in_a_sentence(
     weights = next((pickled / "unet").glob("*.safetensors"))
     weights.rename(weights.with_suffix(".bin"))
     assert "weights in unet/. Pickle files are never loaded" in refusal(str(pickled))
+    single = tmp_path / "v1-5.safetensors"
+    for file, says in ((single, "single file, where"), (single.with_suffix(".ckpt"), "run code")):
+        file.write_bytes(b"weights")
+        said = refusal(str(file))
+        assert "is a checkpoint in a single file" in said and says in said
+        assert f"from_single_file('{file}').save_pretrained('FOLDER')" in said
 
 
 KL, CLIP = ["diffusers", "AutoencoderKL"], ["transformers", "CLIPTextModel"]

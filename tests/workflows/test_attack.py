@@ -272,6 +272,7 @@ def test_an_attack_replaces_pictures_of_attacks_alone(folder: Path, tmp_path: Pa
     [
         ({"keep_model": "m"}, "trains nothing, so there is no model to keep"),
         ({"sample_every": -1}, "0 for never"),
+        ({"mask": "mask.png"}, "'sdedit' paints in no mask"),
     ],
 )
 def test_an_attack_that_could_not_do_it_is_refused(

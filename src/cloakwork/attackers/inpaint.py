@@ -40,6 +40,7 @@ from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 VERSION = 1
+TAKES_MASKS = True
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,8 @@ PIPELINE_CLASSES = {
     "unet": ("UNet2DConditionModel",),
     "text_encoder": ("CLIPTextModel",),
 }
+# endings of Stable Diffusion in a single file
+CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
 PLAIN_ATTENTION_UP_TO = 128
 
@@ -81,7 +83,23 @@ def weights(name: str) -> str:
     return hash_weights(_folder(name))
 
 
+def _refuse_single_file(name: str) -> None:
+    """Refuse a checkpoint in a single file, and say how a folder is made of it."""
+    file = Path(name).expanduser()
+    if not file.is_file():
+        return
+    if file.suffix.lower() not in CHECKPOINTS:
+        raise UserError(f"'{name}' is a file where a diffusers pipeline folder is needed.")
+    pickle = "" if file.suffix.lower() == ".safetensors" else ", and of a kind that can run code"
+    raise UserError(
+        f"'{name}' is a checkpoint in a single file{pickle}, where a diffusers pipeline folder is "
+        "needed. Make one once with StableDiffusionPipeline.from_single_file"
+        f"({str(file)!r}).save_pretrained('FOLDER') of diffusers, and name that folder."
+    )
+
+
 def _folder(name: str) -> Path:
+    _refuse_single_file(name)
     advice = f"one of {', '.join(EMBEDDED)}, a diffusers pipeline folder"
     folder = hub.locate(
         name,

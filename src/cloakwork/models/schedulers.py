@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -77,19 +78,20 @@ def check_scheduler(own: Any, name: str, steps: int, strengths: Sequence[float])
         raise UserError(
             "No strength was given; an editor needs at least one between 0 and 1, such as 0.5."
         )
-    faults = []
-    for strength in strengths:
-        if not 0 <= strength <= 1:
-            faults.append(
-                f"The strength {strength:g} is not between 0 (no edit) and 1 (nothing of the photo "
-                "is kept)."
-            )
-        elif strength and not int(steps * strength):
-            faults.append(
-                f"The strength {strength:g} of {steps} steps is less than one step; "
-                f"take at least {math.ceil(1 / strength)} steps, "
-                f"or a strength of 1/{steps} or more."
-            )
+    faults = [
+        f"The strength {strength:g} is not between 0 (no edit) and 1 (nothing of the photo is "
+        "kept)."
+        for strength in strengths
+        if not 0 <= strength <= 1
+    ]
+    if small := [s for s in strengths if 0 < s <= 1 and not int(steps * s)]:
+        # what is enough for the smallest is enough for all
+        enough = next(n for n in itertools.count(math.floor(1 / min(small))) if int(n * min(small)))
+        advice = f"at least {enough} steps, or " if enough <= most else ""
+        faults.append(
+            f"The strength {min(small):g} of {steps} steps is less than one step; "
+            f"take {advice}a strength of 1/{steps} or more."
+        )
     if faults:
         raise UserError(*faults)
 

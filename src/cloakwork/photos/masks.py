@@ -10,11 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.photos.photo import load_photo
+from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.recognition import is_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Images, Photos
+
+COLOURED = 48  # between the channels of a pixel, of 255; noise and JPEG make less of a grey one
+GREY = (64, 192)  # neither black nor white, of 255
+FEW = 0.05  # share of pixels that may be so in a mask
 
 
 def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
@@ -32,7 +36,7 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
 
     Raises:
         UserError: every mask that is missing, there twice, not readable, of another size than its
-            photo, or without white.
+            photo, a photo with a hole in it, coloured, or without white.
     """
     faults, masks = [], []
     for photo in photos:
@@ -69,6 +73,7 @@ def _load(path: Path, photo: Path) -> Tensor:
             f"The mask {path} is {_size(loaded.pixels)} pixels where its photo {photo} is "
             f"{size[2]} x {size[1]}; make it as large as the photo."
         )
+    _check_drawing(loaded, path)
     light = as_float(loaded.pixels).mean(0, keepdim=True)
     if loaded.alpha is not None:
         light = light * as_float(loaded.alpha)
@@ -79,6 +84,26 @@ def _load(path: Path, photo: Path) -> Tensor:
             "paint white where the photo may change."
         )
     return mask
+
+
+def _check_drawing(mask: Photo, path: Path) -> None:
+    """Refuse a picture that was not drawn as a mask: its white would be no mark."""
+    opaque = torch.ones_like(mask.pixels[0]) if mask.alpha is None else mask.alpha > 127
+    seen = mask.pixels[:, opaque.bool()].float()  # 3 x pixels
+    light, spread = seen.mean(0), seen.amax(0) - seen.amin(0)
+    coloured = (spread > COLOURED).float().mean() > FEW
+    grey = ((light > GREY[0]) & (light < GREY[1])).float().mean() > FEW
+    if not opaque.all() and (coloured or grey):
+        raise UserError(
+            f"The mask {path} is a photo with a transparent part; a mask is white where the photo "
+            "may change and black elsewhere. Fill the transparent part with white and the rest "
+            "with black."
+        )
+    if coloured:
+        raise UserError(
+            f"The mask {path} is a coloured picture; a mask is white where the photo may change "
+            "and black elsewhere."
+        )
 
 
 def preprocess_masks(masks: Photos | None, photos: Photos, size: int, centre: float) -> Images:

@@ -76,7 +76,7 @@ def attack(
     Raises:
         UserError: no photos, more than one photo set, unknown methods, pictures in the output
             folder that no attack made, a model or pictures of a training asked of an attacker that
-            does not learn.
+            does not learn, a mask for one that takes none or that is none.
     """
     arguments = check_arguments(attack, locals())
     out = expand_home(out).absolute()
@@ -94,6 +94,7 @@ def attack(
         arguments=arguments,
     )
     _check_learning(method, keep_model, sample_every)
+    _check_mask(method, mask)
     chain = specs.purifiers(purifiers, victim, denoiser)
     earlier = _earlier(out)
     workspace = Workspace(out / FOLDER, device, progress)
@@ -185,6 +186,14 @@ def _check_learning(method: specs.Method, keep_model: Path | str | None, sample_
             f"'{method.name}' trains nothing, so there is no model to keep and no training "
             "to look at. "
             "Leave --keep-model and --sample-every out."
+        )
+
+
+def _check_mask(method: specs.Method, mask: Path | str | None) -> None:
+    """Refuse a mask for an attacker that has no use for it."""
+    if mask and not method.takes_masks:
+        raise UserError(
+            f"'{method.name}' paints in no mask. Leave --mask out, or take the attacker inpaint."
         )
 
 

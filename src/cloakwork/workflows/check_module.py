@@ -19,7 +19,7 @@ SHIFT = 1.3  # how far latents must move, in multiples of what noise of the same
 # kind -> constant that a module may have -> its values; the first is what is taken without it
 CONSTANTS: dict[str, dict[str, tuple[object, ...]]] = {
     "protections": {"USES_SURROGATES": (True, False), "SINGLY": (False, True)},
-    "attackers": {"TRAINS": (False, True), "SAMPLES": (False, True)},
+    "attackers": {name: (False, True) for name in ("TRAINS", "SAMPLES", "TAKES_MASKS")},
     "purifiers": {"USES_MODEL": ("", "latent", "pixels"), "WINDOWS": (False, True)},
     "metrics": {},
 }
