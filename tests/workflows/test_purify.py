@@ -21,6 +21,7 @@ from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.purifiers import codesr, jpeg, noise, resize
 from cloakwork.workflows import protect
+from cloakwork.workflows import purify as purifying
 from cloakwork.workflows.purify import purify
 
 
@@ -170,6 +171,56 @@ def test_an_interrupted_job_goes_on(
     assert [r.sha256 for r in whole] == [r.sha256 for r in again]
 
 
+@pytest.mark.parametrize("where", ["_compared", "write_tensors", "end_saving"])
+def test_a_job_stopped_after_a_photo_goes_on(
+    where: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever of it is written by then: outputs are known as the job's own."""
+    out, works = tmp_path / "a", getattr(purifying, where)
+    purify(folder, tmp_path / "b", purifiers="noise")
+    calls = []
+
+    def stops(*given):
+        calls.append(given)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return works(*given)
+
+    monkeypatch.setattr(purifying, where, stops)
+    with pytest.raises(KeyboardInterrupt):
+        purify(folder, out, purifiers="noise")
+    monkeypatch.undo()
+    purify(folder, out, purifiers="noise")
+    assert names_below(out) == names_below(tmp_path / "b")
+    for file in names_below(out):
+        if file.endswith("purified.json"):
+            assert json.loads((out / file).read_text())["photos"]
+        elif not file.endswith("timings.json"):
+            assert (out / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+    assert not [f for f in names_below(out) if "draws" in f or "saving" in f or "part" in f]
+
+
+def test_outputs_of_other_names_are_not_a_stopped_jobs_own(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purifying, "_compared", stop)
+    with pytest.raises(KeyboardInterrupt):
+        purify(folder, tmp_path / "out")
+    monkeypatch.undo()
+    mine = tmp_path / "out" / next(folder.glob("*.png")).with_suffix(".jpg").name
+    mine.write_bytes(b"mine")
+    with pytest.raises(UserError, match=f"{mine.name} exists already"):
+        purify(folder, tmp_path / "out", suffix=".jpg")
+
+
+def stop(*given):
+    raise KeyboardInterrupt
+
+
+def names_below(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_what_a_second_interruption_leaves(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -189,7 +240,9 @@ def test_what_a_second_interruption_leaves(
         Image.fromarray(np.full((64, 64 + i, 3), 99, np.uint8)).save(file)
     for file in (folder / "more").iterdir():
         file.unlink()
-    purify(folder, tmp_path / "out", purifiers=[("noise", None)])
+    with monkeypatch.context() as at_the_end, pytest.raises(KeyboardInterrupt):
+        at_the_end.setattr(purifying, "contact_sheet", stop)
+        purify(folder, tmp_path / "out", purifiers=[("noise", None)])
     for name in ("0.png", "1.png"):
         (tmp_path / "out" / name).unlink()
     breaks = True

@@ -89,7 +89,8 @@ def purify_command(words: list[str]) -> None:
         distances = (
             "" if value is None else f"{value:.3f}" for value in (row.lpips_before, row.lpips_after)
         )
-        table.add_row(row.name, f"{row.width} x {row.height}", *distances, f"{row.seconds:.1f}")
+        seconds = f"{row.seconds:.1f}" if row.seconds else "done before"
+        table.add_row(row.name, f"{row.width} x {row.height}", *distances, seconds)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(table)
     for note in dict.fromkeys(note for row in rows for note in row.notes):

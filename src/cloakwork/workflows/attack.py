@@ -13,8 +13,9 @@ from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
-from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, remove, write_json
+from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, write_json
 from cloakwork.finetuning.training import PREVIEW
+from cloakwork.locks import locked
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import attack_sheet, write_grid
@@ -96,38 +97,39 @@ def attack(
     _check_learning(method, keep_model, sample_every)
     _check_mask(method, mask)
     chain = specs.purifiers(purifiers, victim, denoiser)
-    earlier = _earlier(out)
-    workspace = Workspace(out / FOLDER, device, progress)
-    purified = purify_steps(
-        originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
-    )
-    step = Step(method, (purified,), seed, (victim,), prompts, dtype)
-    grids = out / FOLDER / "training"
-    state = RunState(
-        out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
-        method.name,
-        progress,
-        sample_every=sample_every,
-        watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
-        keep_model=expand_home(keep_model) if keep_model else None,
-    )
-    masks = load_masks(expand_home(mask), originals.files) if mask else None
-    images = run_attack(step, workspace, state, masks)
-    about = {
-        "attacker": method.name,
-        "config": asdict(method.config),
-        "victim": {"name": victim, "weights": workspace.model(victim).weights},
-        "prompts": list(prompts),
-        "purifiers": [method.record() for method in chain],
-        "seed": seed,
-        "photos": sorted(str(f) for f in originals.files),
-        "surroundings": surroundings(workspace.torch_device),
-    }
-    files = _write(images, out, about, earlier)
-    if state.path:
-        remove(state.path)
+    with locked(out, "attack", _listed(out)) as told:
+        earlier = _earlier(out)
+        workspace = Workspace(out / FOLDER, device, progress)
+        purified = purify_steps(
+            originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
+        )
+        step = Step(method, (purified,), seed, (victim,), prompts, dtype)
+        grids = out / FOLDER / "training"
+        state = RunState(
+            out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
+            method.name,
+            progress,
+            sample_every=sample_every,
+            watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
+            keep_model=expand_home(keep_model) if keep_model else None,
+        )
+        masks = load_masks(expand_home(mask), originals.files) if mask else None
+        images = run_attack(step, workspace, state, masks)
+        about = {
+            "attacker": method.name,
+            "config": asdict(method.config),
+            "victim": {"name": victim, "weights": workspace.model(victim).weights},
+            "prompts": list(prompts),
+            "purifiers": [method.record() for method in chain],
+            "seed": seed,
+            "photos": sorted(str(f) for f in originals.files),
+            "surroundings": surroundings(workspace.torch_device),
+        }
+        files = _write(images, out, about, earlier)
+        for checkpoint in (out / FOLDER).glob("state-*.safetensors"):
+            checkpoint.unlink()
     said = config is not None or isinstance(attacker, specs.Method)
-    notes = [*state.notes, *(paper_note(method, [victim]) if said else [])]
+    notes = [*told, *state.notes, *(paper_note(method, [victim]) if said else [])]
     return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
 
 
@@ -153,13 +155,13 @@ def _write(images: Images, out: Path, about: dict[str, Any], earlier: set[Path])
         The pictures' files.
     """
     files = [out / f"{i:03}.png" for i in range(len(images))]
-    # first, so that pictures of an attack that is stopped here are known as such
+    for file in earlier - set(files):  # first, while the record still names them
+        file.unlink()
+    # before the pictures, so that those of an attack that is stopped here are known as such
     write_json(out / FOLDER / "attack.json", about | {"pictures": [str(f) for f in files]})
     for picture, file in zip(images, files, strict=True):
         with atomic_write(file) as part:
             to_pil(picture).save(part, "PNG")
-    for file in earlier - set(files):
-        file.unlink()
     attack_sheet(images, about["prompts"], out / FOLDER / "sheet.png")
     return files
 
@@ -203,11 +205,8 @@ def _earlier(out: Path) -> set[Path]:
     Raises:
         UserError: a picture that would be replaced was not written by an attack.
     """
-    listed = {
-        Path(name).name for name in read_json(out / FOLDER / "attack.json").get("pictures", [])
-    }
     existing = {f for f in out.glob("*.png") if f.stem.isdecimal() and len(f.stem) >= 3}
-    if strange := sorted(f for f in existing if f.name not in listed):
+    if strange := sorted(existing - _listed(out)):
         raise UserError(
             *[
                 f"{f} was not written by `cloakwork attack`, so it will not be overwritten. "
@@ -216,3 +215,9 @@ def _earlier(out: Path) -> set[Path]:
             ]
         )
     return existing
+
+
+def _listed(out: Path) -> set[Path]:
+    """Return the pictures that the record of an earlier attack names, whether they exist or not."""
+    names = read_json(out / FOLDER / "attack.json").get("pictures", [])
+    return {out / Path(name).name for name in names}

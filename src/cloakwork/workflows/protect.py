@@ -20,6 +20,7 @@ from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, expand_home, write_json
+from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import Photo, load_photo
@@ -41,7 +42,14 @@ from cloakwork.workflows.protect_job import (
 )
 from cloakwork.workflows.protect_notes import notes_on
 from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
-from cloakwork.workflows.records import SetRecord, read_result, result_json, summary
+from cloakwork.workflows.records import (
+    SetRecord,
+    begin_saving,
+    end_saving,
+    read_result,
+    result_json,
+    summary,
+)
 from cloakwork.workflows.shown import Listed, by_photo, paper_note
 
 
@@ -128,6 +136,25 @@ def protect(
         task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
         for s in sets
     ]
+    with locked(out, "protect", [o for task in tasks for o in task.outputs]) as told:
+        results = _protect_sets(job, tasks, out, force, progress)
+    said = config is not None or isinstance(protection, Method)
+    notes = paper_note(method, surrogates) if said else []
+    notes = [*skipped, *left_out(photos, out, found), *told, *notes]
+    results[0] = replace(results[0], notes=[*notes, *results[0].notes])
+    effects = effect_notes(method, surrogates)
+    results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
+    return Listed(results, summary(results))
+
+
+def _protect_sets(
+    job: ProtectJob,
+    tasks: list[PhotoSetTask],
+    out: Path,
+    force: bool,
+    progress: Progress | None,
+) -> list[SetRecord]:
+    """Protect what the same job has not protected before, and remove what stopped runs left."""
     if not force:
         refuse_overwriting(tasks)
     results = []
@@ -135,16 +162,13 @@ def protect(
         _tell(progress, number, len(tasks))
         done = None if force else read_result(task.folder, task.key)
         results.append(done or _protect_set(job, task, progress))
+        end_saving(task.folder)
+        for checkpoint in task.folder.glob("state-*.safetensors"):
+            checkpoint.unlink()
     _tell(progress, len(tasks), len(tasks))
-    said = config is not None or isinstance(protection, Method)
-    notes = paper_note(method, surrogates) if said else []
-    notes = [*skipped, *left_out(photos, out, found), *notes]
-    results[0] = replace(results[0], notes=[*notes, *results[0].notes])
-    effects = effect_notes(method, surrogates)
-    results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
     if len(results) > 1:
-        _overview(results, method.config.budget, out / FOLDER / "overview.png")
-    return Listed(results, summary(results))
+        _overview(results, job.config.budget, out / FOLDER / "overview.png")
+    return results
 
 
 def _tell(progress: Progress | None, done: int, total: int) -> None:
@@ -189,9 +213,6 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         result.record,
         {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace},
     )
-    (task.folder / "saving.json").unlink(missing_ok=True)
-    for left in task.folder.glob("state-*.safetensors"):
-        left.unlink()
     # of this run alone: the record is the same as that of one that nothing happened to
     return replace(result, notes=[*state.notes, *result.notes])
 
@@ -211,7 +232,7 @@ def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Save
         state=state,
     )
     # from where photos are written, outputs that exist are this job's own
-    mark = partial(write_json, task.folder / "saving.json", {"key": task.key})
+    mark = partial(begin_saving, task.folder, task.key, task.outputs)
     if getattr(job.method.module, "SINGLY", False):
         mark()
         return [_protect_alone(job, task, file, output, deltas) for file, output in task.photos]

@@ -23,7 +23,7 @@ from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import ROWS
 from cloakwork.specs import Method
-from cloakwork.workflows.records import read_result
+from cloakwork.workflows.records import begun_to_save, read_result
 
 
 @dataclass(frozen=True)
@@ -152,21 +152,21 @@ def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> Photo
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:
     """Refuse to overwrite existing outputs, unless this very job wrote them."""
-    existing = [o for t in tasks if not _wrote(t) for _, o in t.photos if o.exists()]
+    existing = [o for t in tasks for o in set(t.outputs) - _own(t) if o.exists()]
     if existing:
         raise UserError(
             *[
                 f"{o} exists already; give --force to overwrite it, or another output folder."
-                for o in existing
+                for o in sorted(existing)
             ]
         )
 
 
-def _wrote(task: PhotoSetTask) -> bool:
-    """Return whether the same job has finished this set before, or was stopped while saving it."""
-    saving = task.folder / "saving.json"
-    stopped = saving.is_file() and task.key in saving.read_text()
-    return stopped or read_result(task.folder, task.key) is not None
+def _own(task: PhotoSetTask) -> set[Path]:
+    """Return the outputs of the same job: of a finished run, or of one stopped while saving."""
+    if read_result(task.folder, task.key) is not None:
+        return set(task.outputs)
+    return begun_to_save(task.folder, task.key, task.outputs)
 
 
 def load_surrogates(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.evaluation.run import SEEDING
 from cloakwork.files import FOLDER, expand_home, read_json, sha256, write_json, write_tensors
+from cloakwork.locks import locked
 from cloakwork.metrics import lpips
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import (
@@ -36,6 +38,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
 from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
+from cloakwork.workflows.records import begin_saving, begun_to_save, end_saving
 from cloakwork.workflows.shown import Listed, Summary, by_photo, paper_note
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
@@ -58,9 +61,10 @@ class Purified:
     """between the photo as it was given and its original"""
     lpips_after: float | None
     """between the purified photo and the original"""
-    seconds: float
     notes: list[str]
     """what the purifiers had to say; of the first photo also what was left out, and why"""
+    seconds: float = 0.0
+    """0: an earlier run of the same job had done it"""
 
 
 def purify(
@@ -131,9 +135,47 @@ def purify(
         shapes = {f: load_photo(f).pixels.shape[1:] for s in sets for f in s.files}
         check_sizes(job.window, shapes)
     tasks = [task_of(job, s, out / FOLDER / s.name, known) for s in sets]
-    done = {} if force else {task.photos.name: _done(task) for task in tasks}
-    wrote = {output for rows in done.values() for output in rows}
-    existing = [o for s in sets for o in s.outputs if o.exists() and o not in wrote and not force]
+    with locked(out, "purify", [o for s in sets for o in s.outputs]) as told:
+        rows = _purify_sets(job, tasks, known, force, progress)
+    notes = [
+        *skipped,
+        *left_out([photos], out, found),
+        *told,
+        *_notes(job, purifiers, model, denoiser, suffix),
+    ]
+    rows[0] = replace(rows[0], notes=[*notes, *rows[0].notes])
+    return Listed(rows, _summary(rows, out))
+
+
+def _purify_sets(
+    job: PurifyJob,
+    tasks: Sequence[PurifyTask],
+    known: dict[Path, Original],
+    force: bool,
+    progress: Progress | None,
+) -> list[Purified]:
+    """Purify what the same job has not purified before.
+
+    Raises:
+        UserError: an output that it did not write exists.
+    """
+    done: list[dict[Path, Purified]] = [{} if force else _done(task) for task in tasks]
+    if not force:
+        _refuse_overwriting(tasks, done)
+    total, rows = sum(len(task.order) for task in tasks), []
+    for task, before in zip(tasks, done, strict=True):
+        tell = partial(_tell, progress, len(rows), total)
+        rows += _purify_set(job, task, known, before, tell)
+    return rows
+
+
+def _refuse_overwriting(tasks: Sequence[PurifyTask], done: Sequence[dict[Path, Purified]]) -> None:
+    """Refuse to overwrite outputs, but those that the very same job wrote, stopped or not."""
+    existing = []
+    for task, before in zip(tasks, done, strict=True):
+        outputs = task.photos.outputs
+        own = {*before, *begun_to_save(task.folder, task.key, outputs)}
+        existing += [output for output in outputs if output not in own and output.exists()]
     if existing:
         raise UserError(
             *[
@@ -141,17 +183,6 @@ def purify(
                 for o in existing
             ]
         )
-    total, rows = sum(len(s.files) for s in sets), []
-    for task in tasks:
-        tell = partial(_tell, progress, len(rows), total)
-        rows += _purify_set(job, task, known, done.get(task.photos.name, {}), tell)
-    notes = [
-        *skipped,
-        *left_out([photos], out, found),
-        *_notes(job, purifiers, model, denoiser, suffix),
-    ]
-    rows[0] = replace(rows[0], notes=[*notes, *rows[0].notes])
-    return Listed(rows, _summary(rows, out))
 
 
 def _notes(
@@ -206,18 +237,22 @@ def _purify_set(
     """Purify one photo set; its record grows with every photo, so that a stopped job goes on."""
     rows, stages, rngs = dict(done), {}, job.generators()
     outputs = task.photos.outputs
+    missing = [place for place, i in enumerate(task.order) if outputs[i] not in done]
+    if missing:
+        begin_saving(task.folder, task.key, outputs)
     for place, number in enumerate(task.order):
         file, output = task.photos.files[number], outputs[number]
         photo = load_photo(file)
-        if not (output in done and _restore(rngs, task.draws(place))):
+        # photos draw one after the other, so those before a missing one have to have drawn
+        last = place > max(missing, default=-1)
+        if not (output in done and (last or _restore(rngs, task.draws(place)))):
             rows[output] = _purify(job, photo, output, rngs)
             write_tensors(
                 task.draws(place), {str(k): rng.get_state() for k, rng in enumerate(rngs)}
             )
         original = load_original(known.get(file), photo)
         rows[output] = _compared(rows[output], photo, original)
-        listed = [asdict(rows[o]) for o in outputs if o in rows]
-        write_json(task.folder / "purified.json", _settings(job, task) | {"photos": listed})
+        _write_record(job, task, rows)
         shown = [*([original] if original else []), photo, load_photo(output)]
         stages[output] = [thumbnail(as_float(stage.pixels)) for stage in shown]
         tell(place + 1)
@@ -229,7 +264,18 @@ def _purify_set(
     }
     sheet = task.folder / "sheet.png"
     contact_sheet([rows[o].name for o in outputs], columns, GAIN, sheet)
+    if fresh := {row.name: round(row.seconds, 2) for row in rows.values() if row.seconds}:
+        write_json(task.folder / "timings.json", {"seconds": fresh})
+    end_saving(task.folder)
+    shutil.rmtree(task.draws(0).parent, ignore_errors=True)
     return [rows[o] for o in outputs]
+
+
+def _write_record(job: PurifyJob, task: PurifyTask, rows: dict[Path, Purified]) -> None:
+    """Write what has been purified, but for the timings, which differ every time."""
+    listed = [asdict(rows[o]) for o in task.photos.outputs if o in rows]
+    listed = [{k: v for k, v in row.items() if k != "seconds"} for row in listed]
+    write_json(task.folder / "purified.json", _settings(job, task) | {"photos": listed})
 
 
 def _restore(rngs: Sequence[torch.Generator], path: Path) -> bool:
@@ -264,8 +310,8 @@ def _purify(
         None,
         None,
         None,
-        round(seconds, 2),
         by_photo([(photo.path.name, [*photo.notes, *said])]),
+        seconds,
     )
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cloakwork.files import FOLDER, read_json, sha256
+from cloakwork.files import FOLDER, read_json, remove, sha256, write_json
 from cloakwork.workflows.shown import Summary
+
+SAVING = "saving.json"  # beside the record, while outputs are written
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,31 @@ def read_result(folder: Path, key: str) -> SetRecord | None:
         seconds=0.0,
         fresh=False,
     )
+
+
+def begin_saving(folder: Path, key: str, outputs: Iterable[Path]) -> None:
+    """Write down that from now on outputs that exist are a job's own, though it has no record yet.
+
+    Args:
+        folder: of the job's record.
+        key: of the job.
+        outputs: named from there, so that the whole may be moved.
+    """
+    names = [os.path.relpath(output, folder) for output in outputs]
+    write_json(folder / SAVING, {"key": key, "outputs": names})
+
+
+def begun_to_save(folder: Path, key: str, outputs: Iterable[Path]) -> set[Path]:
+    """Return the outputs that the same job had begun to save when it was stopped."""
+    saving = read_json(folder / SAVING)
+    names = saving.get("outputs") if saving.get("key") == key else None
+    named = {n for n in names if isinstance(n, str)} if isinstance(names, list) else set()
+    return {output for output in outputs if os.path.relpath(output, folder) in named}
+
+
+def end_saving(folder: Path) -> None:
+    """Remove what `begin_saving` wrote: the job's record is there."""
+    remove(folder / SAVING)
 
 
 def written(out: Path) -> set[Path]:
