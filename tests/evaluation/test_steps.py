@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,8 @@ from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.models import hub
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
-from cloakwork.protections import photoguard
-from cloakwork.purifiers import codesr, noise
+from cloakwork.protections import advdm, photoguard
+from cloakwork.purifiers import blur, codesr, noise
 from cloakwork.specs import Method
 
 
@@ -85,6 +86,25 @@ def test_a_tables_precision_is_its_surrogates(files: list[Path], tmp_path: Path)
         assert protect.dtype == dtype
         keys.add(steps.key(protect, workspace))
     assert len(keys) == 2
+
+
+def test_grey_photos_have_keys_of_their_own(
+    files: list[Path], sample_files: list[Path], tmp_path: Path
+) -> None:
+    """They are protected in another way than they once were; photos with colours are not."""
+    workspace = Workspace(tmp_path, "cpu")
+    colours, mixed = source(sample_files[:1]), source([sample_files[0], files[0]])
+    assert not colours.grey and mixed.grey
+    for photos, differs in ((colours, False), (mixed, True)):
+        method = Method("protections", "advdm", advdm.Config())
+        told, untold = (
+            steps.key(Step(method, (s,), models=("tiny",)), workspace)
+            for s in (photos, replace(photos, grey=False))
+        )
+        assert (told != untold) == differs
+        blurred = Step(Method("purifiers", "blur", blur.Config()), (photos,))
+        assert "grey" not in steps._key_parts(blurred, workspace)
+        assert Step(method, (blurred,)).grey == differs, "what began grey may still be"
 
 
 def _all(step: Step) -> list[Step]:

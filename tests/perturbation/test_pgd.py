@@ -31,6 +31,26 @@ def test_project_stays_inside_and_is_idempotent(budget: float, seed: int) -> Non
     assert all(torch.equal(a, b) for a, b in zip(once, project(once, x0, budget), strict=True))
 
 
+def test_project_keeps_grey_photos_grey() -> None:
+    grey = torch.rand(1, 5, 7, generator=torch.Generator().manual_seed(0)).expand(3, -1, -1)
+    moved = grey + torch.tensor([0.09, 0.02, -0.02])[:, None, None]
+    moved_colours = moved * torch.tensor([1.0, 0.9, 0.8])[:, None, None]
+    once = project([moved, moved], [grey, moved_colours], 255)
+    assert torch.allclose(once[0], (grey + 0.03).clamp(0, 1))
+    assert torch.equal(once[0][:1].expand(3, -1, -1), once[0])
+    assert torch.equal(once[1], moved.clamp(0, 1)), "a photo with colours keeps all of its change"
+    assert torch.equal(project(once[:1], [grey], 255)[0], once[0])
+
+
+def test_channels_that_disagree_step_by_their_mean(rng: torch.Generator) -> None:
+    """A grey photo goes as far as its budget wherever the three gradients do not cancel."""
+    grey = torch.full((3, 5, 7), 0.5)
+    weights = torch.tensor([3.0, -1.0, -1.0])[:, None, None]
+    loss = by_autograd(lambda x, ids: (weights * x[0]).sum())
+    (x,) = ascend([grey], loss, budget=8, step=None, steps=10, rng=rng, state=RunState())
+    assert torch.allclose(x, grey + 8 / 255, atol=1e-6)
+
+
 def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
     x0 = [p * 0.5 + 0.25 for p in ramp()]
     weights = [torch.randn(p.shape, generator=rng) for p in x0]

@@ -257,6 +257,16 @@ def test_unusual_input(name: str, small: ldm.LDM) -> None:
     assert not list(check_runs.unusual_photos(trial))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_grey_photos_stay_grey(name: str, small: ldm.LDM) -> None:
+    """By the method itself, so that its loss is that of what is saved."""
+    row = torch.linspace(0, 1, 90)
+    photo = (row * torch.linspace(0.3, 1, 64)[:, None]).mul(255).round().div(255).expand(3, -1, -1)
+    (protected,), _ = run(name, [photo], small, **BRIEF | {"outer": 1})
+    assert torch.equal(protected[:1].expand_as(protected), protected)
+    assert torch.equal(protected, photo) == (name == "none")
+
+
 def test_the_same_through_python(sample_files: list[Path], tmp_path: Path) -> None:
     (record,) = cloakwork.protect(sample_files[:1], tmp_path, protection="noise")
     assert record.photos[0].output.is_file() and record.photos[0].budget_used == 11

@@ -72,6 +72,23 @@ def test_record_sheet_and_table(sample_files: list[Path], tmp_path: Path) -> Non
     assert visible == sorted(f"{f.stem}.png" for f in sample_files)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_grey_photos_stay_grey_in_the_file(suffix: str, tmp_path: Path) -> None:
+    row = np.add.outer(np.arange(72), 2 * np.arange(96)).astype(np.uint8)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(row).save(tmp_path / "in/a.jpg")
+    Image.fromarray(np.stack([row] * 3, -1)).save(tmp_path / "in/b.png")
+    (result,) = protect.protect(
+        tmp_path / "in", tmp_path / "out", protection="noise", config=QUICK, suffix=suffix
+    )
+    for photo in result.photos:
+        saved, original = pixels_of(photo.output), pixels_of(photo.original)
+        assert (saved == saved[..., :1]).all()
+        if suffix == ".png":
+            change = np.abs(saved - original)
+            assert change.max() == 7 and np.median(change) == 7, "as much as photos with colours"
+
+
 def test_folders_are_sets_and_mirrored(sample_files: list[Path], tmp_path: Path) -> None:
     for i, file in enumerate(sample_files):
         target = tmp_path / "in" / ("", "b", "b/c")[i] / file.name

@@ -14,6 +14,7 @@ from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.files import FOLDER, expand_home
 from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.rounding import seen_grey
 from cloakwork.photos.sets import PhotoSet, load_sets
 
 
@@ -40,6 +41,8 @@ class Couple(NamedTuple):
     protected: Path
     change: int
     """largest, 1/255"""
+    grey: bool
+    """whether the original is (`rounding.seen_grey`)"""
 
 
 def load_original(known: Original | None, photo: Photo) -> Photo | None:
@@ -117,7 +120,7 @@ def _couple(protected: Path, original: Original) -> Couple | str:
             "They must have the same size."
         )
     change = int((a.pixels.int() - b.pixels.int()).abs().max())
-    return Couple(b.digest, clean, a.digest, protected, change)
+    return Couple(b.digest, clean, a.digest, protected, change, seen_grey(b.pixels))
 
 
 def _subject(
@@ -132,7 +135,11 @@ def _subject(
         references: photos that pictures are compared with; None: the originals.
     """
     couples = sorted(couples)
-    clean = Source(tuple(c.clean for c in couples), tuple(c.clean_digest for c in couples))
+    clean = Source(
+        tuple(c.clean for c in couples),
+        tuple(c.clean_digest for c in couples),
+        grey=any(c.grey for c in couples),
+    )
     protected = Source(
         tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples)
     )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cloakwork.evaluation.returned import check_budget, check_photos, check_pictures
 from cloakwork.files import hash_of
-from cloakwork.photos.tensors import as_float, to_bytes
+from cloakwork.photos.tensors import as_float, is_grey, neutral, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -22,6 +22,9 @@ from cloakwork.types import Images, Photos
 # part of the keys of what `protect` and `purify` have written: raised whenever these generators
 # change
 SEEDING = 2
+# part of the keys of what protects sets with grey photos: raised whenever what is done to them
+# changes
+KEPT_GREY = 1
 
 
 def _generator(parts: object) -> torch.Generator:
@@ -70,6 +73,8 @@ def run_protection(
 ) -> list[Tensor]:
     """Return what a protection adds to each photo, floats on the CPU, of the photos' sizes.
 
+    A grey photo stays grey, whatever the protection: all its channels change by the same.
+
     Args:
         method: the protection.
         photos: working copies, each 3 x H x W in [0, 1], on the models' device.
@@ -87,7 +92,10 @@ def run_protection(
     check_photos(method, photos, protected)
     deltas = [(a - b).detach().cpu() for a, b in zip(protected, photos, strict=True)]
     check_budget(method, deltas)
-    return deltas
+    return [
+        neutral(delta) if is_grey(photo) and not is_grey(delta) else delta
+        for photo, delta in zip(photos, deltas, strict=True)
+    ]
 
 
 def run_purifier(method: Method, photo: Tensor, model: Any, rng: torch.Generator) -> Tensor:

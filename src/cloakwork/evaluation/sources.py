@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cloakwork.files import hash_of
 from cloakwork.photos.photo import load_photo
-from cloakwork.photos.rounding import WORK_SIDE, working_copy
+from cloakwork.photos.rounding import WORK_SIDE, seen_grey, working_copy
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.types import Photos
 
@@ -34,11 +34,14 @@ class Source:
         digests: sha256 of each photo's pixels.
         side: pixels that the shorter side of a photo has at most; larger ones are made smaller when
             they are read.
+        grey: whether one of them is grey. Grey photos once got a change of their own in each
+            channel: keys of what protects them say that they do no more.
     """
 
     files: tuple[Path, ...]
     digests: tuple[str, ...]
     side: int = WORK_SIDE
+    grey: bool = False
 
     def photos(self) -> Photos:
         """Load the photos, each 3 x H x W in [0, 1], at 8 bits like a file's."""
@@ -52,5 +55,7 @@ class Source:
 
 def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:
     """Return files as a source, in the order of their contents, so that names do not matter."""
-    digests, sorted_files = zip(*sorted((load_photo(f).digest, f) for f in files), strict=True)
-    return Source(sorted_files, digests, side)
+    # one photo at a time: a set may be larger than the memory
+    read = sorted((p.digest, p.path, seen_grey(p.pixels, side)) for p in map(load_photo, files))
+    digests, sorted_files, grey = zip(*read, strict=True)
+    return Source(sorted_files, digests, side, any(grey))

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 import torch
 
 from cloakwork import registry
+from cloakwork.evaluation.run import KEPT_GREY
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.store import Store, open_store
 from cloakwork.files import hash_of
@@ -95,6 +96,11 @@ class Step:
         if isinstance(first, Step) and first.kind == "purify":
             return first.purifiers_before + 1
         return 0
+
+    @property
+    def grey(self) -> bool:
+        """Whether what goes in began with a photo set of which one is grey."""
+        return self.inputs[0].grey
 
     @property
     def uses_pixel_ddpm(self) -> bool:
@@ -195,6 +201,8 @@ def _key_parts(step: Step, workspace: Workspace) -> dict[str, Any]:
     }
     if step.kind == "purify":
         parts["place"] = step.purifiers_before  # decides what it draws
+    if step.kind == "protect" and step.grey:
+        parts["grey"] = KEPT_GREY
     if target := targets.digest(step.config):
         parts["target"] = target  # a file may change under its name
     device = workspace.torch_device.type

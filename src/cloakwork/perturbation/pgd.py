@@ -17,6 +17,7 @@ from torch import Tensor
 
 from cloakwork.errors import NotFinite
 from cloakwork.models.ldm import LDM
+from cloakwork.photos.tensors import is_grey, neutral
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -79,7 +80,7 @@ PIXELS = Parametrisation(lambda x: x, lambda u: u, scale=255)
 
 def project(x: Photos, x0: Photos, budget: float) -> Photos:
     """Return the photos nearest to x that differ from x0 by at most `budget` / 255 and stay in
-    [0, 1]. Idempotent.
+    [0, 1]; those of grey photos are grey. Idempotent.
 
     >>> project([torch.tensor([0.5, 0.9])], [torch.tensor([0.4, 1.0])], budget=25.5)
     [tensor([0.5000, 0.9000])]
@@ -87,6 +88,7 @@ def project(x: Photos, x0: Photos, budget: float) -> Photos:
     [tensor([0.5000, 1.0000])]
     """
     eps = budget / 255
+    x = [neutral(a) if is_grey(b) and not is_grey(a) else a for a, b in zip(x, x0, strict=True)]
     return [
         torch.min(torch.max(a, b - eps), b + eps).clamp_(0, 1) for a, b in zip(x, x0, strict=True)
     ]
@@ -175,6 +177,7 @@ def ascend(
         noise = [(2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x]
         x = project([p + budget / 255 * n for p, n in zip(x, noise, strict=True)], x0, budget)
     spaces = [parametrise(p) for p in x0]
+    grey = [is_grey(p) for p in x0]
     adam = update == "adam"
     running = _zeros(spaces, x0) if momentum or adam else []
     squares = _zeros(spaces, x0) if adam else []
@@ -197,7 +200,8 @@ def ascend(
             total += value * len(which) / len(x)
             for i, by_pixels in zip(which, grads, strict=True):
                 u = spaces[i].from_pixels(x[i])
-                g = spaces[i].gradient(u, by_pixels)
+                # signs of channels that disagree would cancel in the projection
+                g = spaces[i].gradient(u, neutral(by_pixels) if grey[i] else by_pixels)
                 if adam:
                     way = _adam(g, running[i], squares[i], k + 1)
                 else:

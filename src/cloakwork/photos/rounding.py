@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.photos.tensors import as_float
+from cloakwork.photos.tensors import as_float, is_grey, to_bytes
 
 # Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the
 # photo) is enlarged: attackers' loaders shrink photos to 512 or 1024 px anyway.
@@ -38,6 +38,11 @@ def working_copy(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
         return x
     size = (round(x.shape[-2] * scale), round(x.shape[-1] * scale))
     return F.interpolate(x[None], size, mode="bilinear", antialias=True)[0]
+
+
+def seen_grey(pixels: Tensor, side: int = WORK_SIDE) -> bool:
+    """Return whether the working copy of a photo (3 x H x W, uint8) is grey, at 8 bits."""
+    return is_grey(to_bytes(working_copy(pixels, side)))
 
 
 def apply_perturbation(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:

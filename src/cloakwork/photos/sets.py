@@ -17,6 +17,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import expand_home
 from cloakwork.photos.photo import FORMATS, check_target, hides_colours, load_photo
 from cloakwork.photos.recognition import EXTENSIONS, is_photo
+from cloakwork.photos.rounding import seen_grey
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
 SAME = "same"  # in place of an ending: every result has its photo's own
@@ -36,6 +37,7 @@ class PhotoSet:
         outputs: where each of them goes, absolute, in the same order.
         digests: of each photo (see `photo.Photo`), in the same order, once they have been loaded.
         hides_colours: whether one of them has colours under alpha 0; likewise.
+        grey: whether one of them is (see `rounding.seen_grey`); likewise.
     """
 
     name: str
@@ -43,6 +45,7 @@ class PhotoSet:
     outputs: tuple[Path, ...]
     digests: tuple[str, ...] = field(default=(), compare=False)
     hides_colours: bool = field(default=False, compare=False)
+    grey: bool = field(default=False, compare=False)
 
 
 def find_sets(
@@ -130,7 +133,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     good: list[PhotoSet] = []
     faults: list[str] = []
     for photo_set in sets:
-        loadable, hides = [], False
+        loadable, hides, grey = [], False, False
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
                 photo = load_photo(file)
@@ -140,9 +143,10 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
             else:
                 loadable.append((file, output, photo.digest))
                 hides = hides or hides_colours(photo)
+                grey = grey or seen_grey(photo.pixels)
         if loadable:
             files, outputs, digests = zip(*loadable, strict=True)
-            good.append(PhotoSet(photo_set.name, files, outputs, digests, hides))
+            good.append(PhotoSet(photo_set.name, files, outputs, digests, hides, grey))
     if faults and not (skip_bad and good):
         raise UserError(*faults)
     return good, [f"Skipped: {fault}" for fault in faults]

@@ -26,6 +26,24 @@ def to_bytes(pixels: Tensor) -> Tensor:
     return pixels.mul(255).round().byte()
 
 
+def is_grey(photo: Tensor) -> bool:
+    """Return whether the three channels of a photo (3 x H x W) are the same everywhere.
+
+    >>> is_grey(torch.tensor([[[0.1]], [[0.1]], [[0.1]]])), is_grey(torch.rand(3, 4, 4))
+    (True, False)
+    """
+    return photo.ndim == 3 and len(photo) == 3 and bool((photo == photo[:1]).all())
+
+
+def neutral(change: Tensor) -> Tensor:
+    """Return a change of a grey photo, 3 x H x W, as the nearest one that leaves it grey.
+
+    >>> neutral(torch.tensor([[[1.0]], [[2.0]], [[6.0]]])).flatten().tolist()
+    [3.0, 3.0, 3.0]
+    """
+    return change.mean(0, keepdim=True).expand_as(change)
+
+
 def to_pil(picture: Tensor) -> Image.Image:
     """Turn a picture (3 x H x W in [0, 1]) into an 8-bit Pillow image.
 

@@ -12,6 +12,7 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation.pgd import project
+from cloakwork.photos.tensors import is_grey
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -42,6 +43,8 @@ def protect(
 ) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]) plus sign noise; looks at no model."""
     noise = [torch.randint(0, 2, p.shape, generator=rng).to(p) * 2 - 1 for p in photos]
+    # of a grey photo the mean over channels, which the projection takes, would be fainter
+    noise = [s[:1].expand_as(s) if is_grey(p) else s for p, s in zip(photos, noise, strict=True)]
     return project(
         [p + cfg.budget / 255 * s for p, s in zip(photos, noise, strict=True)], photos, cfg.budget
     )

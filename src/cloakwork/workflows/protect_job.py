@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from cloakwork.errors import UserError, faults_of
-from cloakwork.evaluation.run import SEEDING, protection_rng
+from cloakwork.evaluation.run import KEPT_GREY, SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
 from cloakwork.models import loading
@@ -87,6 +87,7 @@ class ProtectJob:
             "clean": self.clean.digests if self.clean else (),
             "photos": photos.digests,
             "how": [WORK_SIDE, pgd.MICRO_BATCH, SEEDING],
+            **({"grey": KEPT_GREY} if photos.grey else {}),
         }
 
 
@@ -145,7 +146,7 @@ def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> Photo
     digests, files, outputs = zip(
         *sorted(zip(photos.digests, photos.files, photos.outputs, strict=True)), strict=True
     )
-    originals, name = Source(files, digests), photos.name
+    originals, name = Source(files, digests, grey=photos.grey), photos.name
     key = job.key(originals, outputs, photos.hides_colours)
     return PhotoSetTask(name, originals, outputs, out / name, folder, key)
 
