@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import cloakwork
 from cloakwork import cli, registry, specs
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
-from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.files import ASSETS, SAMPLE_PHOTOS
 from cloakwork.state import RunState
 from cloakwork.workflows.records import PhotoRecord, SetRecord
 
@@ -587,3 +588,63 @@ def test_a_dry_run_counts_and_writes_nothing(
         and "pgd steps 7 training steps 0 vae encode 7" in shown
         and not out.exists()
     )
+
+
+def dry(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    status = cli.main(["protect", *words, "--protection", "pid", "--steps", "1", "--dry-run"])
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", ["-o", str(tmp_path / "out")]
+    folder.mkdir()
+    for name in ("a.jpg", "b.jpg", "film.mov"):
+        (folder / name).write_bytes(next(SAMPLE_PHOTOS.glob("*.jpg")).read_bytes())
+    (folder / "film.mov").write_bytes(b"a film")
+    (folder / "b.jpg").write_bytes((folder / "b.jpg").read_bytes()[:500])
+    status, _, fault = dry(capsys, str(folder), *out)
+    assert status == 2 and "b.jpg is damaged or cut short" in fault
+    status, shown, warned = dry(capsys, str(folder), *out, "--skip-bad")
+    assert (status, warned) == (0, "") and "1 photo set of 1 photos" in shown
+    assert "Skipped: " in shown and "film.mov" in shown
+    for faulty, says in (
+        (["--surrogate", str(folder)], "has no model_index.json"),
+        (["--budget", "300"], "out of range"),
+        (["--format", "bmp", "--quality", "0"], "quality 0"),
+    ):
+        status, _, fault = dry(capsys, str(folder / "a.jpg"), *out, *faulty)
+        assert status == 2 and says in fault
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.png").write_bytes(b"mine")
+    status, _, fault = dry(capsys, str(folder / "a.jpg"), *out)
+    assert status == 2 and "exists already" in fault
+
+
+def test_a_dry_run_fetches_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*_: Any, local_files_only: bool = False, **__: Any) -> str:
+        assert local_files_only
+        if copy.is_dir():
+            return str(copy)
+        raise FileNotFoundError
+
+    copy = tmp_path / "copy"
+    monkeypatch.setattr("huggingface_hub.snapshot_download", no_network)
+    words = [str(SAMPLE_PHOTOS), "-o", str(tmp_path / "out"), "--surrogate", "some/model"]
+    status, shown, _ = dry(capsys, *words)
+    assert status == 0 and "Not checked: some/model is not on this machine" in shown
+    (copy / "unet").mkdir(parents=True)
+    assert "Not checked: some/model" in dry(capsys, *words)[1]
+    (copy / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    status, _, fault = dry(capsys, *words)
+    assert status == 2 and "another family" in fault
+    shutil.rmtree(copy)
+    shutil.copytree(ASSETS / "tiny", copy)
+    status, shown, _ = dry(capsys, *words)
+    assert status == 0 and "Not checked" not in shown
+    next((copy / "vae").glob("*.safetensors")).unlink()
+    assert "Not checked: some/model" in dry(capsys, *words)[1]

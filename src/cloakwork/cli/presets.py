@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cloakwork import registry
+
+if TYPE_CHECKING:
+    from cloakwork.workflows.protect_plan import ProtectPlan
 
 # written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and
 # memory
@@ -49,28 +51,32 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def dry_run(
-    protection: str, config: Any, photos: Sequence[int], surrogates: int, clean: int
-) -> None:
-    """Print what `protection` would compute, without loading photos or models.
+def dry_run(plan: ProtectPlan, surrogates: int) -> None:
+    """Print what a plan would compute.
 
     Args:
-        protection: its name.
-        config: its Config.
-        photos: number of photos in each photo set.
+        plan: of a job that nothing forbids.
         surrogates: number of models to protect against.
-        clean: number of unprotected photos.
     """
     from cloakwork.cli.progress import progress_bars
     from cloakwork.workflows.dry_run import count
 
-    module = registry.load("protections", protection)
+    method, clean = plan.job.method, plan.job.clean
+    how = {"surrogates": surrogates, "clean": len(clean.files) if clean else 0}
+    photos = [len(task.photos) for task in plan.tasks]
     with progress_bars() as progress:
         counted = [
-            count(module, config, photos=n, surrogates=surrogates, clean=clean, progress=progress)
-            for n in photos
+            count(method.module, method.config, photos=n, progress=progress, **how) for n in photos
         ]
     sets = f"{len(photos)} photo set{'s' * (len(photos) != 1)}"
-    print(f"{protection} would do, for {sets} of {', '.join(map(str, photos))} photos:")
+    head = f"{method.name} would do, for {sets} of {', '.join(map(str, photos))} photos:"
+    print(f"If {' and '.join(plan.unfetched)} can be used, {head}" if plan.unfetched else head)
     for name in asdict(counted[0]):
         print(f"  {name.replace('_', ' '):<22}{sum(getattr(c, name) for c in counted):>12,}")
+    for note in plan.notes:
+        print(note)
+    for name in plan.unfetched:
+        print(
+            f"Not checked: {name} is not on this machine. A run would fetch it from the hub, and "
+            "refuse it if it cannot be used."
+        )

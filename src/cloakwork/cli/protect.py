@@ -62,7 +62,8 @@ class Files:
     skip_bad: bool = False
     """go on without the photos that cannot be read"""
     dry_run: bool = False
-    """compute nothing: count the steps and the passes through the models that it would take"""
+    """compute nothing and fetch nothing: open photos and models, and count the steps and the passes
+    through the models that it would take"""
     list_presets: bool = False
     """show every preset of the chosen --protection (of all without one) with budget, steps and
     measured cost"""
@@ -217,16 +218,34 @@ def _refuse_clashes(module: ModuleType, *common: type) -> None:
         )
 
 
+def _asked(files: Files, how: How) -> dict[str, Any]:
+    """Return what a job and a dry run are both asked."""
+    return {
+        "seed": how.seed,
+        "clean": files.clean,
+        "device": how.device,
+        "dtype": how.dtype,
+        "sample_posterior": how.sample_posterior,
+        "each": files.each,
+        "one_set": files.one_set,
+        "suffix": ending(files.format),
+        "quality": files.quality,
+        "strip_metadata": files.strip_metadata,
+        "force": files.force,
+        "skip_bad": files.skip_bad,
+    }
+
+
 def _dry_run(files: Files, how: How, config: Any) -> None:
     """Print what a job would compute."""
-    from cloakwork.photos.sets import find_sets
+    from cloakwork.workflows.protect_plan import plan_protection
 
-    def sets(photos: Sequence[str | Path]) -> list[int]:
-        found = find_sets(photos, files.out, each=files.each, one_set=files.one_set)
-        return [len(s.files) for s in found]
-
-    clean = sum(sets([files.clean])) if files.clean else 0
-    presets.dry_run(how.protection, config, sets(files.photos), max(1, len(how.surrogate)), clean)
+    method, surrogates = specs.Method("protections", how.protection, config), how.surrogate
+    surrogates = surrogates or ("tiny",)
+    plan = plan_protection(
+        files.photos, files.out, method, surrogates, dry=True, **_asked(files, how)
+    )
+    presets.dry_run(plan, len(surrogates))
 
 
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
@@ -243,19 +262,8 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             protection=how.protection,
             config=config,
             surrogates=how.surrogate or ("tiny",),
-            seed=how.seed,
-            clean=files.clean,
-            device=how.device,
-            dtype=how.dtype,
-            sample_posterior=how.sample_posterior,
-            each=files.each,
-            one_set=files.one_set,
-            suffix=ending(files.format),
-            quality=files.quality,
-            strip_metadata=files.strip_metadata,
-            force=files.force,
-            skip_bad=files.skip_bad,
             progress=progress,
+            **_asked(files, how),
         )
     console = Console(markup=False, highlight=False, soft_wrap=True)
     # with --each, a folder's sets share its name

@@ -6,7 +6,7 @@ safetensors only, and no network unless the user named a hub id.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 
 from cloakwork.errors import Unscored, UserError
@@ -64,9 +64,20 @@ def locate(
     path = Path(name).expanduser()
     if path.is_dir():
         return path
-    if path.exists() or path.parent.is_dir() or not is_id(name):
+    if not is_on_hub(name, embedded or {}):
         raise UserError(f"There is no {what} '{name}'; give {advice} or a hub id like owner/name.")
     return fetch(name, wanted, what=kind, failure=UserError, unwanted=unwanted)
+
+
+def is_on_hub(name: str, embedded: Container[str] = ()) -> bool:
+    """Return whether a name is taken for a hub id: nothing of that name is here.
+
+    >>> is_on_hub("owner/name"), is_on_hub("tiny", ["tiny"]), is_on_hub("/home")
+    (True, False, False)
+    """
+    path = Path(name).expanduser()
+    here = name in embedded or path.exists() or path.parent.is_dir()
+    return not here and is_id(name)
 
 
 def is_id(name: str) -> bool:
@@ -104,6 +115,23 @@ def fetch(
             f"({type(error).__name__}). Check the spelling and the network, or give the folder of "
             f"a downloaded {what}."
         ) from error
+
+
+def cached(name: str, wanted: list[str], unwanted: list[str] | None = None) -> Path | None:
+    """Return the folder of a hub id's copy on this machine, as of `fetch`; the hub is not asked.
+
+    Returns:
+        None where there is none; it may lack files that were not fetched.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            name, allow_patterns=wanted, ignore_patterns=unwanted, local_files_only=True
+        )
+    except Exception:  # the hub's own, of many kinds
+        return None
+    return Path(folder)
 
 
 def identity(name: str) -> str:

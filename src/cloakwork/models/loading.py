@@ -73,6 +73,26 @@ def load(
     return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
 
 
+def without_network(name: str) -> str | None:
+    """Return what `load` takes for a model without asking the hub, nor fetching anything from it.
+
+    Returns:
+        The name; of a hub id, the folder of its copy on this machine, None where that is not whole.
+    """
+    if not hub.is_on_hub(name, EMBEDDED):
+        return name
+    folder = hub.cached(name, PIPELINE_PATTERNS, PIPELINE_LEFT_OUT)
+    parts = ("vae", "unet", "text_encoder")
+    if folder is None or not (folder / "model_index.json").is_file():
+        return None
+    try:
+        _check_family(json.loads((folder / "model_index.json").read_text()), name)
+    except ValueError:
+        return None
+    whole = all(list((folder / part).glob("*.safetensors")) for part in parts)
+    return str(folder) if whole else None
+
+
 @lru_cache
 def weights(name: str) -> str:
     """Compute the `LDM.weights` of a model by name, without loading it.

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cloakwork.models.ldm import LDM
+from cloakwork.models.pretrained_parts import quiet
 from cloakwork.state import Progress, RunState
 
 SIDE, LATENT = 16, 4
@@ -61,6 +62,7 @@ def count(
         clean: unprotected photos that the protection may learn from.
         progress: called with a label, steps done and their total.
     """
+    quiet()  # the hollow model's text encoder is too small for its own defaults
     counts = Counts()
     models = [_stub(counts, f"hollow {i}") for i in range(surrogates)]
     images = [

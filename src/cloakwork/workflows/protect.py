@@ -4,7 +4,6 @@ the Python API call.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -19,12 +18,10 @@ from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.evaluation.sources import as_loaded
-from cloakwork.files import FOLDER, expand_home, write_json
+from cloakwork.files import FOLDER, write_json
 from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
-from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import Photo, load_photo
-from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
@@ -34,14 +31,11 @@ from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
-    check_config,
-    clean_photos,
-    load_surrogates,
     refuse_overwriting,
-    task_of,
 )
 from cloakwork.workflows.protect_notes import notes_on
 from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
+from cloakwork.workflows.protect_plan import plan_protection
 from cloakwork.workflows.records import (
     SetRecord,
     begin_saving,
@@ -123,24 +117,30 @@ def protect(
         settings=settings,
         arguments=arguments,
     )
-    uses_models = getattr(method.module, "USES_SURROGATES", True)
-    check_config(method.config, quality, surrogates if uses_models else None)
-    out = Path(os.path.abspath(expand_home(out)))
-    found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
-    sets, skipped = load_all(found, skip_bad=skip_bad)
-    known = clean_photos(clean, out, sets)
-    asked = surrogates if uses_models else ()
-    models = load_surrogates(asked, device, dtype, sample_posterior)
-    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
-    tasks = [
-        task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
-        for s in sets
-    ]
-    with locked(out, "protect", [o for task in tasks for o in task.outputs]) as told:
-        results = _protect_sets(job, tasks, out, force, progress)
+    plan = plan_protection(
+        photos,
+        out,
+        method,
+        surrogates,
+        seed=seed,
+        clean=clean,
+        device=device,
+        dtype=dtype,
+        sample_posterior=sample_posterior,
+        each=each,
+        one_set=one_set,
+        suffix=suffix,
+        quality=quality,
+        strip_metadata=strip_metadata,
+        force=force,
+        skip_bad=skip_bad,
+    )
+    outputs = [o for task in plan.tasks for o in task.outputs]
+    with locked(plan.out, "protect", outputs) as told:
+        results = _protect_sets(plan.job, plan.tasks, plan.out, force, progress)
     said = config is not None or isinstance(protection, Method)
     notes = paper_note(method, surrogates) if said else []
-    notes = [*skipped, *left_out(photos, out, found), *told, *notes]
+    notes = [*plan.notes, *told, *notes]
     results[0] = replace(results[0], notes=[*notes, *results[0].notes])
     effects = effect_notes(method, surrogates)
     results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])

@@ -1,0 +1,89 @@
+"""Everything that is found out before a protection computes anything: what is to be done, and every
+reason not to.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cloakwork.files import FOLDER, expand_home
+from cloakwork.models import loading
+from cloakwork.photos.left_out import left_out
+from cloakwork.photos.sets import find_sets, load_all
+from cloakwork.specs import Method
+from cloakwork.workflows.protect_job import (
+    PhotoSetTask,
+    ProtectJob,
+    check_config,
+    clean_photos,
+    load_surrogates,
+    refuse_overwriting,
+    task_of,
+)
+
+
+@dataclass(frozen=True)
+class ProtectPlan:
+    """What is to be done, with nothing left that would forbid it."""
+
+    job: ProtectJob
+    tasks: list[PhotoSetTask]
+    notes: list[str]
+    """on photos and files that are left out"""
+    out: Path
+    """the output folder, absolute"""
+    unfetched: tuple[str, ...] = ()
+    """surrogates that are on the hub and not on this machine, so that nobody has looked at them"""
+
+
+def plan_protection(
+    photos: Sequence[Path | str],
+    out: Path | str,
+    method: Method,
+    surrogates: Sequence[str],
+    *,
+    seed: int,
+    clean: Path | str | None,
+    device: str,
+    dtype: str,
+    sample_posterior: bool,
+    each: bool,
+    one_set: bool,
+    suffix: str,
+    quality: int,
+    strip_metadata: bool,
+    force: bool,
+    skip_bad: bool,
+    dry: bool = False,
+) -> ProtectPlan:
+    """Open all photos and models, and make the plan; nothing is written.
+
+    Args:
+        photos, out, method, surrogates: as of `protect.protect`, and all that follow.
+        dry: nothing is to be done: models that would come from the hub are left out of the plan and
+            named in it, and outputs that exist are refused at once, not under the folder's lock.
+
+    Raises:
+        UserError: every fault that is found.
+    """
+    uses_models = getattr(method.module, "USES_SURROGATES", True)
+    check_config(method.config, quality, surrogates if uses_models else None)
+    out = Path(os.path.abspath(expand_home(out)))
+    found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
+    sets, skipped = load_all(found, skip_bad=skip_bad)
+    known = clean_photos(clean, out, sets)
+    asked = list(surrogates) if uses_models else []
+    here = [loading.without_network(name) for name in asked] if dry else asked
+    models = load_surrogates([n for n in here if n], device, dtype, sample_posterior)
+    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
+    tasks = [
+        task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
+        for s in sets
+    ]
+    if dry and not force:
+        refuse_overwriting(tasks)
+    unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
+    return ProtectPlan(job, tasks, [*skipped, *left_out(photos, out, found)], out, unfetched)
