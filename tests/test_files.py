@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from cloakwork.errors import Unwritable
-from cloakwork.files import parse_json, read_json, remove, write_json
+from cloakwork.files import FOLDER, keep_private, parse_json, read_json, remove, write_json
 from cloakwork.typed_json import from_json
 
 
@@ -91,3 +92,40 @@ def test_a_field_of_another_type_is_no_record(field: str, value: Any) -> None:
     assert from_json(_Record, {"rows": [ROW]}) is not None
     assert from_json(_Record, {"rows": [ROW, ROW | {field: value}]}) is None
     assert from_json(_Record, {"rows": [{k: v for k, v in ROW.items() if k != field}]}) is None
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize(
+    ("file", "around", "folder", "record"),
+    [
+        (0o644, 0o755, 0o755, 0o644),
+        (0o640, 0o755, 0o750, 0o640),
+        (0o600, 0o755, 0o700, 0o600),
+        (0o644, 0o700, 0o700, 0o600),
+        (0o644, 0o711, 0o755, 0o644),
+        (0o622, 0o755, 0o700, 0o600),
+    ],
+)
+@pytest.mark.parametrize("old", [False, True])
+def test_what_tells_of_photos_is_as_private_as_they_are(
+    file: int, around: int, folder: int, record: int, old: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        root = Path(place)
+        root.chmod(0o755)
+        (root / "photos").mkdir()
+        for name, its in (("a", 0o666), ("b", file)):
+            (root / "photos" / name).touch()
+            (root / "photos" / name).chmod(its)
+        (root / "photos").chmod(around)
+        told = root / "out" / FOLDER
+        if old:
+            told.mkdir(parents=True)
+        keep_private(told, [root / "photos/a", root / "photos/b"])
+        write_json(told / "set" / "record.json", {})
+        write_json(root / "out" / "other.json", {})
+        assert (mode(told), mode(told / "set" / "record.json")) == (folder, record)
+        assert mode(root / "out" / "other.json") == 0o644

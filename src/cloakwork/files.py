@@ -8,8 +8,9 @@ import json
 import math
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ SHORT_DIGEST = 12  # hex digits by which weights are named
 
 
 @contextmanager
-def atomic_write(path: Path, *, sweep: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path, *, sweep: bool = True, mode: int | None = None) -> Iterator[Path]:
     """Yield a hidden neighbour of `path` to write to, and rename it to `path` at the end.
 
     It is pushed to the disk before it is renamed, and removed on any failure. It has a name of its
@@ -37,6 +38,7 @@ def atomic_write(path: Path, *, sweep: bool = True) -> Iterator[Path]:
         path: the file; missing folders are made.
         sweep: remove first what killed processes left that were writing it, which lists the
             folder. Who writes many files into one folder does it once for all (`remove_parts`).
+        mode: its permissions; None takes the usual ones, and below a FOLDER no more than its own.
 
     Raises:
         Unwritable: the disk is full, or the folder may not be written.
@@ -46,8 +48,12 @@ def atomic_write(path: Path, *, sweep: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if sweep:
             remove_parts(path.parent, [path.name])
-        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, 0o666))
+        usual = _usual_mode(path) if mode is None else mode
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NOFOLLOW, usual))
         try:
+            if mode is not None:
+                with suppress(OSError):  # some disks know no permissions
+                    part.chmod(mode)
             yield part
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
@@ -56,6 +62,40 @@ def atomic_write(path: Path, *, sweep: bool = True) -> Iterator[Path]:
             part.unlink(missing_ok=True)
     except OSError as error:
         raise Unwritable(unwritable(path, error)) from None
+
+
+def permissions(file: Path) -> int:
+    """Return who may read and write a file, for another one to take: its owner may in any case."""
+    return 0o600 | file.stat().st_mode & 0o666
+
+
+def keep_private(folder: Path, files: Iterable[Path]) -> None:
+    """Let nobody into a folder who may not read all of some files; it is made if it is missing.
+
+    Who may not enter the folders that a file lies in may not read the file either.
+
+    Raises:
+        Unwritable: the folder cannot be made.
+    """
+    files = [file.resolve() for file in files if file.exists()]
+    readers = 0o044  # group, others
+    for mode in (file.stat().st_mode for file in files):
+        readers &= mode
+    for mode in (outer.stat().st_mode for outer in {p for file in files for p in file.parents}):
+        readers &= mode << 2  # from who may enter to who may read
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unwritable(unwritable(folder, error)) from None
+    allowed = 0o7700 | readers | readers >> 1 | readers >> 2
+    with suppress(OSError):  # another user's, or some disks know no permissions
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) & allowed)
+
+
+def _usual_mode(path: Path) -> int:
+    """Return the permissions of a new file: all that the process gives, less below a FOLDER."""
+    private = next((folder for folder in path.parents if folder.name == FOLDER), None)
+    return 0o666 if private is None else private.stat().st_mode & 0o666
 
 
 def unwritable(path: Path, error: OSError) -> str:

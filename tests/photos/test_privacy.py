@@ -217,3 +217,12 @@ def test_a_file_without_metadata_has_no_notes() -> None:
     for format in formats():
         photo = loaded(photo_file(format))
         assert photo.notes == () and photo.exif is None and photo.xmp is None
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o664, 0o400, 0o777])
+def test_a_result_takes_the_permissions_of_its_original(tmp_path: Path, mode: int) -> None:
+    (tmp_path / "a.png").write_bytes(photo_file("PNG"))
+    photo = load_photo(tmp_path / "a.png")
+    (tmp_path / "a.png").chmod(mode)
+    save_photo(photo.pixels, photo, tmp_path / "out.png")
+    assert (tmp_path / "out.png").stat().st_mode & 0o777 == mode & 0o666 | 0o600

@@ -667,3 +667,19 @@ def test_photos_of_another_seeding_are_not_taken_for_these(
     monkeypatch.undo()
     with pytest.raises(UserError, match="exists already; give --force"):
         protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
+
+
+def test_nothing_is_more_readable_than_the_originals(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for place, file in enumerate(sample_files[:2]):
+        copy = tmp_path / "in" / file.name
+        copy.write_bytes(file.read_bytes())
+        copy.chmod((0o644, 0o600)[place])
+    for photo in protect.protect(tmp_path / "in", tmp_path / "out", protection="noise")[0].photos:
+        assert photo.output.stat().st_mode & 0o777 == photo.original.stat().st_mode & 0o777
+    purify(tmp_path / "out", tmp_path / "pure", purifiers="none")
+    written = [p for out in ("out", "pure") for p in (tmp_path / out / ".cloakwork").rglob("*")]
+    assert len(written) >= 5
+    assert not any(p.is_file() and p.stat().st_mode & 0o077 for p in written)

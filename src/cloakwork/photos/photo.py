@@ -21,7 +21,7 @@ from PIL.TiffImagePlugin import XMP
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.files import atomic_write
+from cloakwork.files import atomic_write, permissions
 from cloakwork.photos.decoding import decode
 from cloakwork.photos.exif import read
 from cloakwork.photos.tensors import pixels_of_pil
@@ -167,8 +167,8 @@ def save_photo(
 ) -> None:
     """Write pixels with the transparency, colour profile and metadata of a photo.
 
-    The file appears whole or not at all, also when the disk is full. Every format but JPEG is
-    lossless.
+    The file appears whole or not at all, also when the disk is full. It takes the original's
+    permissions. Every format but JPEG is lossless.
 
     Args:
         pixels: 3 x H x W, uint8, RGB, of the photo's size.
@@ -191,7 +191,8 @@ def save_photo(
             f"{path} exists and is not overwritten; choose another output folder, or force it."
         )
     content = _encode(pixels, photo, path, quality, strip_metadata)
-    with atomic_write(path, sweep=False) as part:
+    mode = permissions(photo.path) if photo.path.exists() else None
+    with atomic_write(path, sweep=False, mode=mode) as part:
         part.write_bytes(content)
 
 

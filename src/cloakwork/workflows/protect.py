@@ -18,7 +18,7 @@ from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.evaluation.sources import as_loaded
-from cloakwork.files import FOLDER, write_json
+from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import Photo, load_photo
@@ -157,6 +157,7 @@ def _protect_sets(
     """Protect what the same job has not protected before, and remove what stopped runs left."""
     if not force:
         refuse_overwriting(tasks)
+    keep_private(out / FOLDER, [file for task in tasks for file in task.source.files])
     results = []
     for number, task in enumerate(tasks):
         _tell(progress, number, len(tasks))

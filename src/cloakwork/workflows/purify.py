@@ -20,7 +20,15 @@ from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.evaluation.run import SEEDING
-from cloakwork.files import FOLDER, expand_home, read_json, sha256, write_json, write_tensors
+from cloakwork.files import (
+    FOLDER,
+    expand_home,
+    keep_private,
+    read_json,
+    sha256,
+    write_json,
+    write_tensors,
+)
 from cloakwork.locks import locked
 from cloakwork.metrics import lpips
 from cloakwork.photos.left_out import left_out
@@ -136,7 +144,7 @@ def purify(
         check_sizes(job.window, shapes)
     tasks = [task_of(job, s, out / FOLDER / s.name, known) for s in sets]
     with locked(out, "purify", [o for s in sets for o in s.outputs]) as told:
-        rows = _purify_sets(job, tasks, known, force, progress)
+        rows = _purify_sets(job, tasks, known, out, force, progress)
     notes = [
         *skipped,
         *left_out([photos], out, found),
@@ -151,6 +159,7 @@ def _purify_sets(
     job: PurifyJob,
     tasks: Sequence[PurifyTask],
     known: dict[Path, Original],
+    out: Path,
     force: bool,
     progress: Progress | None,
 ) -> list[Purified]:
@@ -162,6 +171,8 @@ def _purify_sets(
     done: list[dict[Path, Purified]] = [{} if force else _done(task) for task in tasks]
     if not force:
         _refuse_overwriting(tasks, done)
+    read = [file for task in tasks for file in task.photos.files]
+    keep_private(out / FOLDER, [*read, *(original.file for original in known.values())])
     total, rows = sum(len(task.order) for task in tasks), []
     for task, before in zip(tasks, done, strict=True):
         tell = partial(_tell, progress, len(rows), total)
