@@ -58,7 +58,8 @@ class Files:
     strip_metadata: bool = False
     """leave out EXIF (place, time, camera) and XMP"""
     force: bool = False
-    """overwrite photos in the output folder; originals are never overwritten"""
+    """overwrite photos in the output folder (originals are never overwritten), and protect photos
+    that were protected before"""
     skip_bad: bool = False
     """go on without the photos that cannot be read"""
     dry_run: bool = False

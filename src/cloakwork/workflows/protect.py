@@ -94,7 +94,8 @@ def protect(
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
             where that cannot be written; `quality` is for JPEG.
         strip_metadata: leave EXIF and XMP out.
-        force: overwrite existing outputs (never originals).
+        force: overwrite existing outputs (never originals), and protect photos that were protected
+            before.
         skip_bad: protect the good photos and name the bad ones in the notes.
         progress: called with a label, steps done and their total.
         settings: fields of the method's Config, such as budget=8, set last.

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, expand_home
 from cloakwork.models import loading
 from cloakwork.photos.left_out import left_out
@@ -23,6 +24,8 @@ from cloakwork.workflows.protect_job import (
     refuse_overwriting,
     task_of,
 )
+from cloakwork.workflows.protected_before import protected_before
+from cloakwork.workflows.shown import by_photo
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,9 @@ def plan_protection(
     out = Path(os.path.abspath(expand_home(out)))
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
     sets, skipped = load_all(found, skip_bad=skip_bad)
+    before = protected_before([file for s in sets for file in s.files], out)
+    if before and not force:
+        raise UserError(*[photo.fault for photo in before])
     known = clean_photos(clean, out, sets)
     asked = list(surrogates) if uses_models else []
     here = [loading.without_network(name) for name in asked] if dry else asked
@@ -86,4 +92,6 @@ def plan_protection(
     if dry and not force:
         refuse_overwriting(tasks)
     unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
-    return ProtectPlan(job, tasks, [*skipped, *left_out(photos, out, found)], out, unfetched)
+    again = by_photo((photo.file.name, [photo.note]) for photo in before)
+    notes = [*skipped, *left_out(photos, out, found), *again]
+    return ProtectPlan(job, tasks, notes, out, unfetched)
