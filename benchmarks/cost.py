@@ -24,8 +24,7 @@ from typing import Any
 import tables
 
 from cloakwork import registry
-from cloakwork.cli.presets import COSTS
-from cloakwork.files import write_json
+from cloakwork.files import COSTS, write_json
 from cloakwork.photos.sets import load_sets
 from cloakwork.workflows import dry_run
 

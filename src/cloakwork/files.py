@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 ASSETS = Path(__file__).parent / "assets"  # the embedded models
 SAMPLE_PHOTOS = ASSETS / "sample_photos"
+# written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and
+# memory
+COSTS = Path(__file__).parent / "protections" / "costs.json"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 SHORT_DIGEST = 12  # hex digits by which weights are named
 

@@ -283,6 +283,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
     assert cli.main(mine()) == 0
     config, progress = jobs.asked.pop("config"), jobs.asked.pop("progress")
     assert callable(progress)
+    assert jobs.asked.pop("say") is print
     assert config.budget == 11
     assert jobs.asked == {
         "photos": ("a.png",),
@@ -311,8 +312,8 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
     )
     words += " --format jpg --quality 80 --strip-metadata --force --skip-bad"
     assert cli.main(mine(*words.split())) == 0
-    jobs.asked.pop("progress")
-    jobs.asked.pop("config")
+    for name in ("progress", "config", "say"):
+        jobs.asked.pop(name)
     assert jobs.asked == {
         "photos": ("a.png",),
         "out": Path("safe"),
@@ -648,3 +649,37 @@ def test_a_dry_run_fetches_nothing(
     assert status == 0 and "Not checked" not in shown
     next((copy / "vae").glob("*.safetensors")).unlink()
     assert "Not checked: some/model" in dry(capsys, *words)[1]
+
+
+def test_one_bar_for_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It never goes back, counts nested loops once, and waits while a method gets ready."""
+    from rich.progress import Progress
+
+    from cloakwork.cli import progress as bars
+
+    shown: list[tuple[float | None, str]] = []
+    display = bars._display()
+    monkeypatch.setattr(bars, "_display", lambda: display)
+    update = Progress.update
+
+    def spy(self: Progress, task: Any, **how: Any) -> None:
+        update(self, task, **how)
+        (only,) = self.tasks
+        shown.append((only.total and only.completed, only.description))
+
+    monkeypatch.setattr(Progress, "update", spy)
+    with progress_bars() as progress:
+        progress("timesteps", 1, 3)
+        for photo_set in range(2):
+            progress("photo sets", photo_set, 2)
+            for step in range(4):
+                progress("class pictures", 1, 1)
+                progress("cats", step + 1, 4)
+        progress("photo sets", 2, 2)
+    shares = [share for share, _ in shown if share is not None]
+    assert (
+        shown[0][0] is None
+        and shares == sorted(shares)
+        and set(shares) == {k / 8 for k in range(9)}
+    )
+    assert "step 3 of 4, in photo set 2 of 2" in [text for _, text in shown]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,9 +72,11 @@ def ending(format: str) -> str:
     return format if format == "same" else f".{format}"
 
 
-def file_size(file: Path) -> str:
-    """Return a file's size as a table shows it, or "?" for a file that is gone."""
-    return decimal(file.stat().st_size) if file.is_file() else "?"
+def file_size(files: Sequence[Path]) -> str:
+    """Return the size of files together, as people read it; "unknown" where one is gone."""
+    if not all(file.is_file() for file in files):
+        return "unknown"
+    return decimal(sum(file.stat().st_size for file in files))
 
 
 def read_prompts(flags: ThreatFlags) -> tuple[str, ...]:

@@ -6,17 +6,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloakwork import registry
+from cloakwork.files import COSTS
 
 if TYPE_CHECKING:
     from cloakwork.workflows.protect_plan import ProtectPlan
-
-# written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and
-# memory
-COSTS = Path(registry.__file__).parent / "protections" / "costs.json"
 
 
 def list_presets(protection: str | None) -> None:

@@ -1,4 +1,4 @@
-"""Progress bars on the terminal."""
+"""The progress bar on the terminal."""
 
 from __future__ import annotations
 
@@ -11,26 +11,34 @@ if TYPE_CHECKING:
 
 # label of a loop over whole things -> what one of them is called; any other loop is one of steps
 THINGS = {"photo sets": "photo set", "attackers": "attacker", "purified": "photo"}
+# loops that come before the one that a method consists of
+PREPARING = ("class pictures", "timesteps", "surrogate")
 
 
 @contextmanager
 def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
-    """Show progress bars with the time left on stderr, one for each loop.
+    """Show one bar on stderr for the whole job, with the time left.
+
+    It stands for all loops that are running: how far it is follows from the steps done of the one
+    inside and the whole things done of those around it.
 
     Whoever stops it by Ctrl-C gets the loops that were running as a note on the KeyboardInterrupt.
 
     Yields:
         A function of a label, steps done and their total.
     """
-    display, tasks, running = _display(), {}, {}
+    display, running, furthest = _display(), {}, 0.0
+    bar = display.add_task("getting ready", total=None)
 
     def show(label: str, done: int, total: int) -> None:
+        nonlocal furthest
         running[label] = (done, total)
-        if label not in tasks:
-            tasks[label] = display.add_task(label, total=total)
-        display.update(tasks[label], completed=done, total=total)
+        # a loop that ends inside another makes way for the next one
+        furthest = max(furthest, share_done(running))
+        if label not in PREPARING:
+            display.update(bar, completed=furthest, total=1)
+        display.update(bar, description=how_far(running))
         if done >= total:
-            display.remove_task(tasks.pop(label))
             del running[label]
 
     try:
@@ -47,8 +55,8 @@ def _display() -> Progress:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
+        TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -57,7 +65,7 @@ def _display() -> Progress:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        TaskProgressColumn(),
         TimeElapsedColumn(),
         "left:",
     )
@@ -73,20 +81,39 @@ def _display() -> Progress:
     )
 
 
+def share_done(running: dict[str, tuple[int, int]]) -> float:
+    """Return how much of a job is done, 0 to 1, from its running loops: label -> done, total.
+
+    >>> share_done({"photo sets": (1, 4), "cats": (50, 100), "timesteps": (9, 10)})
+    0.375
+    """
+    steps = [n for label, n in running.items() if label not in (*THINGS, *PREPARING)]
+    share = 0.0
+    for done, total in [*steps[:1], *[n for x, n in reversed(running.items()) if x in THINGS]]:
+        share = min(1.0, (done + share) / max(1, total))
+    return share
+
+
 def how_far(running: dict[str, tuple[int, int]]) -> str:
     """Return where a job is, from its running loops: label -> steps done and their total.
 
-    Of loops of steps, one in another, the outermost one counts.
+    Of loops of steps, one in another, the outermost one counts, and those of preparations last.
 
     >>> how_far({"photo sets": (1, 3), "cats": (40, 100), "surrogate": (2, 6)})
     'step 40 of 100, in photo set 2 of 3'
     >>> how_far({"purified": (4, 9)})
     'photo 5 of 9'
+    >>> how_far({"timesteps": (4, 30)})
+    'timesteps 4 of 30'
     """
-    steps = [counts for label, counts in running.items() if label not in THINGS]
+    steps = [
+        *(("step", n) for label, n in running.items() if label not in (*THINGS, *PREPARING)),
+        *(item for item in running.items() if item[0] in PREPARING),
+    ]
     things = [
         f"{THINGS[label]} {done + 1} of {total}"
         for label, (done, total) in reversed(running.items())
         if label in THINGS
     ]
-    return ", in ".join([*(f"step {done} of {total}" for done, total in steps[:1]), *things])
+    inside = [f"{what} {done} of {total}" for what, (done, total) in steps[:1]]
+    return ", in ".join([*inside, *things])

@@ -264,6 +264,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             config=config,
             surrogates=how.surrogate or ("tiny",),
             progress=progress,
+            say=print,
             **_asked(files, how),
         )
     console = Console(markup=False, highlight=False, soft_wrap=True)
@@ -284,7 +285,7 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     first = records[0]
     table = Table(title=first.name or None, title_justify="left")
     table.add_column("photo", overflow="fold")
-    for name in ("size", "file size", "budget used", "PSNR dB", "SSIM", "seconds"):
+    for name in ("size", "budget used", "PSNR dB", "SSIM", "seconds"):
         table.add_column(name, justify="right")
     for record in records:
         seconds = f"{record.seconds / len(record.photos):.1f}" if record.fresh else "done before"
@@ -292,9 +293,13 @@ def _report(console: Console, records: list[SetRecord]) -> None:
             psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
             size = f"{photo.width} x {photo.height}"
             used, likeness = f"{photo.budget_used:.2f}", f"{photo.ssim:.3f}"
-            file = f"{file_size(photo.original)} to {file_size(photo.output)}"
-            table.add_row(photo.name, size, file, used, psnr, likeness, seconds)
+            table.add_row(photo.name, size, used, psnr, likeness, seconds)
     console.print(table)
+    photos = [photo for record in records for photo in record.photos]
+    before, now = (
+        file_size(files) for files in zip(*[(p.original, p.output) for p in photos], strict=True)
+    )
+    console.print(f"Size of the files: {before} before, {now} now.")
     for note in dict.fromkeys(note for record in records for note in record.notes):
         console.print(note)
     if first.surrogates:

@@ -177,6 +177,9 @@ def _stub(counts: Counts, weights: str) -> LDM:
             num_hidden_layers=1,
             num_attention_heads=1,
             max_position_embeddings=2,
+            bos_token_id=0,
+            eos_token_id=1,
+            pad_token_id=1,
         )
     )
     vae = _Autoencoder(counts)

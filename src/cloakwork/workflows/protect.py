@@ -28,6 +28,7 @@ from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
 from cloakwork.workflows.effect_notes import effect_notes
+from cloakwork.workflows.estimate import expectation
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
@@ -68,6 +69,7 @@ def protect(
     force: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Listed[SetRecord]:
     """Protect files, folders and globs of photos into the folder `out`.
@@ -98,6 +100,8 @@ def protect(
             before.
         skip_bad: protect the good photos and name the bad ones in the notes.
         progress: called with a label, steps done and their total.
+        say: called before a long job with a sentence on how long it will take, which a trial of
+            some seconds has found; None makes no trial.
         settings: fields of the method's Config, such as budget=8, set last.
 
     Returns:
@@ -138,7 +142,7 @@ def protect(
     )
     outputs = [o for task in plan.tasks for o in task.outputs]
     with locked(plan.out, "protect", outputs) as told:
-        results = _protect_sets(plan.job, plan.tasks, plan.out, force, progress)
+        results = _protect_sets(plan.job, plan.tasks, plan.out, force, progress, say)
     said = config is not None or isinstance(protection, Method)
     notes = paper_note(method, surrogates) if said else []
     notes = [*plan.notes, *told, *notes]
@@ -154,11 +158,16 @@ def _protect_sets(
     out: Path,
     force: bool,
     progress: Progress | None,
+    say: Callable[[str], None] | None,
 ) -> list[SetRecord]:
     """Protect what the same job has not protected before, and remove what stopped runs left."""
     if not force:
         refuse_overwriting(tasks)
     keep_private(out / FOLDER, [file for task in tasks for file in task.source.files])
+    if say:
+        left = [t for t in tasks if force or read_result(t.folder, t.key) is None]
+        for sentence in expectation(job, left):
+            say(sentence)
     results = []
     for number, task in enumerate(tasks):
         _tell(progress, number, len(tasks))

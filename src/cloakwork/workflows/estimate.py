@@ -1,0 +1,251 @@
+"""How long a protection will take, said before it begins.
+
+The method itself runs for a few seconds, on these photos and this machine and by a short schedule,
+while its passes are timed; how many passes the whole job has is known from its own code
+(`dry_run`). The trial draws from a generator of its own and changes no byte of what follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from cloakwork import registry, specs
+from cloakwork.evaluation.run import run_protection
+from cloakwork.files import COSTS, cache_folder
+from cloakwork.metrics import psnr, ssim
+from cloakwork.perturbation import pgd
+from cloakwork.photos.photo import after_encoding, load_photo
+from cloakwork.photos.tensors import as_float
+from cloakwork.specs import Method
+from cloakwork.state import RunState
+from cloakwork.workflows.check_trial import shortened
+from cloakwork.workflows.dry_run import count
+from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
+
+ENOUGH, TOO_LONG = (
+    5,
+    60,
+)  # seconds after which a trial ends: with all kinds of passes seen, and ever
+WORTH_SAYING = 20  # seconds
+# of a trial: some passes of every kind
+SCHEDULE = {
+    "steps": 3,
+    "outer": 1,
+    "class_images": 8,
+    "surrogate_steps": 3,
+    "lora_steps": 3,
+    "M": 2,
+}
+# what a method's time is spent on; each kind of pass is known by how it ends
+GRADIENT, LESSON, GLANCE = "gradient by photos", "step of training", "pass without a gradient"
+
+
+class _Over(Exception):
+    """The trial has seen enough."""
+
+
+@dataclass
+class _Clock:
+    """Seconds and number of the passes so far, by kind."""
+
+    wanted: set[str]
+    device: torch.device
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    passes: Counter[str] = field(default_factory=Counter)
+    begun: float = field(default_factory=time.monotonic)
+    last: float = 0.0
+
+    def tick(self, kind: str) -> None:
+        """Count the pass of a kind that has just ended."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        now = time.monotonic()
+        self.seconds[kind] += now - (self.last or self.begun)
+        self.passes[kind] += 1
+        self.last = now
+        seen = self.wanted <= {k for k, n in self.passes.items() if n > 1}
+        if now - self.begun > (ENOUGH if seen else TOO_LONG):
+            raise _Over
+
+    def each(self) -> dict[str, float]:
+        """Return the seconds of one pass, by kind."""
+        return {kind: self.seconds[kind] / n for kind, n in self.passes.items()}
+
+
+def expectation(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> Iterator[str]:
+    """Yield a sentence on how long a job will take, and the quick protection.
+
+    Args:
+        job: what is to be done.
+        tasks: the photo sets that are not done yet.
+
+    Yields:
+        Nothing where it is too short to be worth it, or cannot be told.
+    """
+    seconds = _seconds(job, tasks) if tasks and job.surrogates else None
+    if seconds is None or seconds < WORTH_SAYING:
+        return
+    n = sum(len(task.source.files) for task in tasks)
+    told = f"This takes {about(seconds)} for {n} photo{'s' * (n != 1)}"
+    if any(kept for task in tasks for kept in task.folder.glob("state-*.safetensors")):
+        told += ", less what a stopped run has done already"
+    if job.method.name != registry.QUICK_PROTECTION:
+        models = [model.name for model in job.surrogates]
+        quick = specs.method("protections", registry.QUICK_PROTECTION, models)
+        less = _seconds(replace(job, method=quick), tasks)
+        if less is not None and less < seconds / 2:
+            told += f"; --protection {quick.name} takes {about(less)}"
+    yield f"{told}."
+
+
+def about(seconds: float) -> str:
+    """Return a time as one says it.
+
+    >>> about(44), about(61), about(851), about(6300)
+    ('less than a minute', 'about a minute', 'about 14 minutes', 'about 2 hours')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 45:
+        return "less than a minute"
+    if minutes <= 1:
+        return "about a minute"
+    return f"about {minutes} minutes" if minutes < 100 else f"about {round(minutes / 60)} hours"
+
+
+def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> float | None:
+    """Return how long photo sets will take; None where that cannot be told."""
+    try:
+        sizes = [len(task.source.files) for task in tasks]
+        clean = len(job.clean.files) if job.clean else 0
+        wanted = [_passes(job, min(n, pgd.MICRO_BATCH), clean) for n in sizes]
+        each = _trial(job, tasks[0], set().union(*wanted))
+        tried = min(sizes[0], pgd.MICRO_BATCH)
+        # photos share a pass; the others are one for all photos
+        batches = [{GRADIENT: n / tried} for n in sizes]
+        passes = sum(
+            count * each[kind] * share.get(kind, 1)
+            for of, share in zip(wanted, batches, strict=True)
+            for kind, count in of.items()
+        )
+        return passes + sum(sizes) * _around(job, tasks[0])
+    except Exception:
+        return None  # whatever it is, the job itself will say it: no estimate is worth a failed job
+
+
+def _passes(job: ProtectJob, photos: int, clean: int) -> dict[str, int]:
+    """Return how many passes of each kind the protection of a photo set has, none left out."""
+    module, config = job.method.module, job.method.config
+    counts = _known(job.method) if len(job.surrogates) == 1 and not clean else None
+    counts = counts or vars(
+        count(module, config, photos=photos, surrogates=len(job.surrogates), clean=clean)
+    )
+    found = {
+        GRADIENT: counts["vae_encode_backward"],
+        LESSON: counts["training_steps"],
+        GLANCE: max(0, counts["unet"] - counts["unet_backward"]),
+    }
+    return {kind: n for kind, n in found.items() if n}
+
+
+def _known(method: Method) -> dict[str, int] | None:
+    """Return the counts of a preset, whatever its budget, which were made beforehand."""
+    cells = json.loads(COSTS.read_text(encoding="utf-8"))["cells"].get(method.name, {})
+    for name, preset in getattr(method.module, "PRESETS", {}).items():
+        if replace(preset, budget=method.config.budget) == method.config:
+            return cells.get(name)
+    return None
+
+
+def _trial(job: ProtectJob, task: PhotoSetTask, wanted: set[str]) -> dict[str, float]:
+    """Return the seconds of a pass of each kind, with up to `pgd.MICRO_BATCH` photos of a set."""
+    config = job.method.config
+    # where there are turns, steps are rounds of a search, of several gradients each
+    schedule = SCHEDULE | ({"steps": 1} if hasattr(config, "outer") else {})
+    fewer = {name: min(n, getattr(config, name, n)) for name, n in schedule.items()}
+    method = replace(job.method, config=shortened(config, fewer))
+    all_photos, most = task.source, pgd.MICRO_BATCH
+    some = replace(all_photos, files=all_photos.files[:most], digests=all_photos.digests[:most])
+    photos = [p.to(job.device) for p in some.photos()]
+    clean = [p.to(job.device) for p in job.clean.photos()] if job.clean else None
+    rng, clock = torch.Generator().manual_seed(0), _Clock(wanted, job.device)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        torch.random.fork_rng(),
+        _own_cache(),
+        _watched(job.surrogates, clock.tick),
+    ):
+        try:
+            run_protection(method, photos, job.surrogates, clean=clean, rng=rng, state=RunState())
+        except _Over:
+            pass
+    return clock.each()
+
+
+@contextmanager
+def _watched(models: Sequence[Any], tick: Callable[[str], None]) -> Iterator[None]:
+    """Call `tick` with the kind of each pass through models and their copies when it has ended."""
+
+    def encoding(_: Any, given: tuple[Any, ...]) -> None:
+        if given[0].requires_grad:
+            given[0].register_hook(lambda g: tick(GRADIENT))
+
+    def denoised(_: Any, __: Any, out: Any) -> None:
+        if not torch.is_grad_enabled() or not out[0].requires_grad:
+            tick(GLANCE)
+
+    hooks = [register_optimizer_step_post_hook(lambda *_: tick(LESSON))]
+    for model in models:
+        hooks.append(model.vae.encoder.register_forward_pre_hook(encoding))
+        hooks.append(model.unet.register_forward_hook(denoised))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def _own_cache() -> Iterator[None]:
+    """Send what a trial would cache to a temporary folder, but for class pictures.
+
+    These are the same as those that the job itself would draw, so they are not drawn twice.
+    """
+    kept, before = cache_folder().absolute(), os.environ.get("CLOAKWORK_CACHE")
+    with tempfile.TemporaryDirectory() as folder:
+        for pictures in kept.glob("class-*"):
+            (Path(folder) / pictures.name).symlink_to(pictures, target_is_directory=True)
+        os.environ["CLOAKWORK_CACHE"] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop("CLOAKWORK_CACHE")
+            if before is not None:
+                os.environ["CLOAKWORK_CACHE"] = before
+            for made in Path(folder).glob("class-*"):
+                if not made.is_symlink() and not (kept / made.name).exists():
+                    kept.mkdir(parents=True, exist_ok=True)
+                    shutil.move(made, kept / made.name)
+
+
+def _around(job: ProtectJob, task: PhotoSetTask) -> float:
+    """Return the seconds in which a photo is read, written and measured."""
+    begun = time.monotonic()
+    photo = load_photo(task.source.files[0])
+    saved = as_float(after_encoding(photo.pixels, photo, task.outputs[0], job.quality))
+    for metric in (ssim, psnr):
+        metric.score([saved], [as_float(photo.pixels)], None, metric.Config())
+    return time.monotonic() - begun
