@@ -27,6 +27,7 @@ SAMPLE_PHOTOS = ASSETS / "sample_photos"
 COSTS = Path(__file__).parent / "protections" / "costs.json"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 SHORT_DIGEST = 12  # hex digits by which weights are named
+CHECKSUM = "sha256"  # what a file of tensors calls that of its content
 
 
 @contextmanager
@@ -156,14 +157,14 @@ def hash_files(files: Iterable[Path], inside: Path | None = None) -> str:
     """Compute the sha256 over the digests of files, in the order of their paths.
 
     Args:
-        files: the files, in any order.
+        files: the files, in any order; folders among them are passed over.
         inside: a folder; the paths below it then count too, not the contents alone.
 
     Returns:
         The first 12 hex digits.
     """
     total = hashlib.sha256()
-    for path in sorted(files):
+    for path in sorted(file for file in files if not file.is_dir()):
         if inside is not None:
             total.update(path.relative_to(inside).as_posix().encode(errors="surrogateescape"))
         total.update(bytes.fromhex(sha256(path)))
@@ -183,16 +184,24 @@ def parse_json(content: bytes) -> Any:
     """Return what JSON says.
 
     Raises:
-        ValueError: it is damaged: cut short, not UTF-8, or nested too deeply.
+        ValueError: it is damaged: cut short, not UTF-8, nested too deeply, or with a number that is
+            infinite or none.
 
     >>> parse_json(b"[" * 200_000)
     Traceback (most recent call last):
     ValueError: nested too deeply
     """
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content.decode("utf-8"), parse_float=_number, parse_constant=_number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _number(text: str) -> float:
+    """Return a finite number; `write_json` writes no other."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is no number")
+    return number
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -218,12 +227,49 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def write_tensors(
-    path: Path, tensors: dict[str, Tensor], about: dict[str, str] | None = None
-) -> None:
-    """Write a safetensors file that appears whole or not at all; `about` as in `save_tensors`."""
+def write_tensors(path: Path, tensors: dict[str, Tensor], *, checksum: bool = False) -> None:
+    """Write a safetensors file that appears whole or not at all.
+
+    Args:
+        path: the file.
+        tensors: on the CPU.
+        checksum: for `read_tensors`, in the file's header.
+    """
     with atomic_write(path) as part:
-        save_tensors(part, tensors, about)
+        save_tensors(part, tensors, {CHECKSUM: _checksum(tensors)} if checksum else None)
+
+
+def read_tensors(path: Path, *, without_checksum: bool = False) -> dict[str, Tensor] | None:
+    """Read a file that `write_tensors` wrote with a checksum.
+
+    Args:
+        path: the file.
+        without_checksum: take one without a checksum too, which earlier versions wrote.
+
+    Returns:
+        None where there is none, or it holds other tensors than were written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            checksum = (file.metadata() or {}).get(CHECKSUM)
+    except (OSError, SafetensorError):
+        return None
+    old = without_checksum and checksum is None
+    return tensors if old or checksum == _checksum(tensors) else None
+
+
+def _checksum(tensors: dict[str, Tensor]) -> str:
+    """Return the sha256, hex, over the names, types, shapes and bytes of tensors on the CPU."""
+    import torch
+
+    total = hashlib.sha256()
+    for name, x in sorted(tensors.items()):
+        total.update(repr((name, str(x.dtype), tuple(x.shape))).encode())
+        total.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def save_tensors(

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from cloakwork.files import write_tensors
+from cloakwork.files import read_tensors, write_tensors
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
-CHECKSUM = "sha256"  # what a checkpoint's file calls it
 
 
 class RunState:
@@ -70,11 +67,11 @@ class RunState:
         if self.path is None or not self.path.is_file():
             return 0, {}
         try:
-            saved = _load(self.path)
+            saved = read_tensors(self.path) or {}
             done, dead = int(saved.pop("done")), int(saved.pop("dead"))
             trace = saved.pop("trace").tolist()
             rng.set_state(saved.pop("rng"))
-        except (OSError, SafetensorError, LookupError, ValueError, TypeError, RuntimeError):
+        except (KeyError, ValueError, TypeError, RuntimeError):
             self.notes.append(
                 f"The checkpoint {self.path} is damaged or another version's. "
                 "The computation began again."
@@ -103,7 +100,7 @@ class RunState:
             "dead": torch.tensor(self.dead_steps),
             "trace": torch.tensor(self.trace, dtype=torch.float64),
         }
-        write_tensors(self.path, now, {CHECKSUM: _checksum(now)})
+        write_tensors(self.path, now, checksum=True)
         self._kept = time.monotonic()
         # large models take seconds to write: no more than a twentieth of the time
         self._cost = self._kept - begun
@@ -112,22 +109,3 @@ class RunState:
         """Draw pictures (n x 3 x S x S in [0, 1]) for `watch` when step `done` is one for it."""
         if self.watch is not None and self.sample_every and done % self.sample_every == 0:
             self.watch(done, draw())
-
-
-def _load(path: Path) -> dict[str, Tensor]:
-    """Return a checkpoint's tensors; ValueError where they are not what was written."""
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-        written = (file.metadata() or {}).get(CHECKSUM)
-    if written != _checksum(tensors):
-        raise ValueError("other bytes than were written")
-    return tensors
-
-
-def _checksum(tensors: dict[str, Tensor]) -> str:
-    """Return the sha256, hex, over the names, types, shapes and bytes of tensors on the CPU."""
-    total = hashlib.sha256()
-    for name, x in sorted(tensors.items()):
-        total.update(repr((name, str(x.dtype), tuple(x.shape))).encode())
-        total.update(x.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import torch
 
 from cloakwork.errors import UserError
-from cloakwork.evaluation import store
+from cloakwork.evaluation import claims, store
 from cloakwork.evaluation.store import open_store
+from cloakwork.files import save_tensors
 
 NAME = "attack/0123.safetensors"
 
@@ -79,9 +82,11 @@ def test_a_damaged_mirror_is_fetched_again(tmp_path: Path, monkeypatch: pytest.M
 def test_results_without_a_record_are_taken(tmp_path: Path) -> None:
     place = open_store(tmp_path)
     (tmp_path / "attack").mkdir()
-    (tmp_path / NAME).write_text("old")
-    found = place.find(NAME)
-    assert found and found.read_text() == "old"
+    save_tensors(tmp_path / NAME, {"old": torch.ones(1)})
+    assert place.find(NAME) == tmp_path / NAME
+    (tmp_path / NAME).write_text("torn")
+    with pytest.warns(UserWarning, match="is made again"):
+        assert place.find(NAME) is None
 
 
 def test_a_claim_is_one_processs(two: tuple[store.Store, store.Store]) -> None:
@@ -116,10 +121,10 @@ def test_without_signs_of_life_a_claim_is_lost(
     """The owner lives, as a process that hangs, or on a machine that is gone."""
     here, there = two
     with here.claimed(NAME):
-        monkeypatch.setattr(store, "LOST", -1)
+        monkeypatch.setattr(claims, "LOST", -1)
         with there.claimed(NAME) as theirs:
             assert theirs
-            monkeypatch.setattr(store, "LOST", 60)
+            monkeypatch.setattr(claims, "LOST", 60)
             with here.claimed(NAME) as again:
                 assert not again
     with there.claimed(NAME) as ours:
@@ -127,7 +132,7 @@ def test_without_signs_of_life_a_claim_is_lost(
 
 
 def test_an_owner_gives_signs_of_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "BEAT", 0.05)
+    monkeypatch.setattr(claims, "BEAT", 0.05)
     place, claim = open_store(tmp_path), tmp_path / "attack/0123.claim"
     with place.claimed(NAME):
         os.utime(claim, (1, 1))
@@ -190,3 +195,62 @@ def test_remote_results_appear_whole(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(UserError, match="cut off"):
         put(place)
     assert not place.has(NAME) and place.find(NAME) is None
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "[]", "null", "{}", '{"format": null}', '{"format": "1"}', "\xff", "[" * 200_000],
+)
+def test_a_damaged_store_is_one_sentence(tmp_path: Path, header: str) -> None:
+    (tmp_path / "store.json").write_text(header, encoding="latin-1")
+    with pytest.raises(UserError, match=r"store\.json is damaged"):
+        open_store(tmp_path)
+
+
+def test_a_newer_store_that_does_not_say_who_made_it(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text('{"format": 99}')
+    with pytest.raises(UserError, match="format 99; this one reads 1"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("url", ["reference://a/b", "dbfs://a/b", "jupyter://a/b", "nothing://a"])
+def test_a_place_that_cannot_be_reached_is_one_sentence(url: str) -> None:
+    with pytest.raises(UserError, match="cannot be reached"):
+        open_store(url)
+
+
+@pytest.mark.parametrize("token", [b"", b"{", b"[]", b"\xff", b"[" * 200_000, b'{"host": 5}'])
+def test_a_damaged_claim_is_anothers_until_it_is_old(tmp_path: Path, token: bytes) -> None:
+    place, claim = open_store(tmp_path), tmp_path / "attack/0123.claim"
+    claim.parent.mkdir()
+    claim.write_bytes(token)
+    with place.claimed(NAME) as ours:
+        assert not ours
+    os.utime(claim, (1, 1))
+    with place.claimed(NAME) as ours:
+        assert ours
+    assert not claim.exists()
+
+
+def test_a_claim_of_no_process_is_lost(tmp_path: Path) -> None:
+    place, claim = open_store(tmp_path), tmp_path / "attack/0123.claim"
+    claim.parent.mkdir()
+    claim.write_text(json.dumps({"host": platform.node(), "pid": 10**30}))
+    with place.claimed(NAME) as ours:
+        assert ours
+
+
+def test_a_folder_in_a_claims_place_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "attack/0123.claim").mkdir(parents=True)
+    with (
+        pytest.raises(UserError, match="take away what is in its place"),
+        open_store(tmp_path).claimed(NAME),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("damage", ["[]", '{"seconds": "3"}', "{", "[" * 200_000])
+def test_damaged_records_are_passed_over(tmp_path: Path, damage: str) -> None:
+    place = open_store(tmp_path)
+    put(place).with_suffix(".record.json").write_text(damage)
+    assert place.record(NAME) == {} and list(place.records()) == []

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from cloakwork.files import cache_folder
 from cloakwork.finetuning.batches import latent_batches
 from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.finetuning.prior import class_pictures
@@ -110,6 +111,15 @@ def test_class_pictures_are_made_once(small: LDM, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(LDM, "sample", None)
     assert torch.equal(first, class_pictures(small, "a photo of person", 2, steps=2))
     assert first.shape == (2, 3, 128, 128)
+
+
+def test_damaged_class_pictures_are_made_again(small: LDM) -> None:
+    first = class_pictures(small, "a photo of a cat", 2, steps=1)
+    kept = max(cache_folder().glob("class-*/0.safetensors"), key=lambda f: f.stat().st_mtime_ns)
+    content = bytearray(kept.read_bytes())
+    for damaged in (content[:-5] + b"\x55" + content[-4:], content[:100], b""):
+        kept.write_bytes(damaged)
+        assert torch.equal(first, class_pictures(small, "a photo of a cat", 2, steps=1))
 
 
 def test_a_step_lowers_dreambooths_two_losses(small: LDM) -> None:

@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
-from cloakwork.models import ldm, loading, schedulers
+from cloakwork.models import ldm, loading, pixel_ddpm, schedulers
 from cloakwork.models.device import pick_device
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
@@ -341,6 +341,23 @@ def test_wrong_folders_are_refused_in_a_sentence(
         said = refusal(str(file))
         assert "is a checkpoint in a single file" in said and says in said
         assert f"from_single_file('{file}').save_pretrained('FOLDER')" in said
+
+
+@pytest.mark.parametrize("index", ["[" * 200_000, "[]", "{", "\xff", '{"vae": [{}, {}]}'])
+def test_a_damaged_index_is_one_sentence(tmp_path: Path, index: str) -> None:
+    (tmp_path / "model_index.json").write_text(index, encoding="latin-1")
+    assert refusal(str(tmp_path))
+    with pytest.raises(UserError, match="a denoiser of pixels"):
+        pixel_ddpm.load(str(tmp_path), "cpu")
+
+
+def test_a_folder_in_a_files_place_is_one_sentence(tmp_path: Path, small_name: str) -> None:
+    shutil.copytree(small_name, tmp_path / "model")
+    config = tmp_path / "model/unet/config.json"
+    config.unlink()
+    config.mkdir()
+    loading.weights(str(tmp_path / "model"))
+    assert "could not be read" in refusal(str(tmp_path / "model"))
 
 
 KL, CLIP = ["diffusers", "AutoencoderKL"], ["transformers", "CLIPTextModel"]

@@ -419,3 +419,14 @@ def test_a_course_goes_on_where_it_was_stopped(
         "compared with other photos"
     )
     assert training_curve.measure_curve(attack, subject, 4, ["clip_i"], bench)[4] == whole[4]
+
+
+@pytest.mark.parametrize(
+    "looks",
+    ['{"1": {"a": ["x"]}}', '{"one": {}}', '{"1": []}', '{"1": {"a": [1]}, "2": {"a": [1, 2]}}'],
+)
+def test_a_damaged_course_begins_again(tmp_path: Path, looks: str) -> None:
+    (tmp_path / "a.json").write_text(f'{{"looks": {looks}}}')
+    assert training_curve._read(tmp_path / "a.json") == {}
+    (tmp_path / "a.json").write_text('{"looks": {"1": {"a": [1, 2]}, "2": {"a": [1, null]}}}')
+    assert len(training_curve._read(tmp_path / "a.json")) == 2

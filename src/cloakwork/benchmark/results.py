@@ -300,7 +300,8 @@ def costs(grid: Grid, workspace: Workspace) -> tuple[Cost, ...]:
     """Read from the store's records what the grid's steps took, by method, the dearest first."""
     records: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for name, step in steps.graph(targets(grid), workspace).items():
-        if (record := workspace.results.record(name)) and "cpu_seconds" in record:
+        record = workspace.results.record(name)
+        if {"seconds", "cpu_seconds", "host"} <= record.keys():
             records.setdefault((step.kind, step.name), []).append(record)
     totals = [
         Cost(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
 import warnings
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork import registry
+from cloakwork.errors import UserError
 from cloakwork.evaluation.run import (
     attacker_rng,
     protection_rng,
@@ -24,12 +25,13 @@ from cloakwork.evaluation.run import (
 )
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Mix, Step, Workspace, key, name_of
-from cloakwork.files import remove, save_json, save_tensors
+from cloakwork.files import read_json, remove, save_json, save_tensors
 from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
+from cloakwork.typed_json import from_json
 from cloakwork.types import Images, Photos
 
 POLL = 0.5  # seconds between two looks whether somebody else has finished a step
@@ -99,18 +101,38 @@ def photos(step: Step | Source, workspace: Workspace) -> Photos:
     """
     if isinstance(step, Source):
         return step.photos()
-    return [as_float(p) for _, p in sorted(load_file(make(step, workspace)).items())]
+    path = make(step, workspace)
+    tensors = [p for _, p in sorted(load_file(path).items())]
+    if not tensors or any(p.dtype != torch.uint8 or p.dim() != 3 or len(p) != 3 for p in tensors):
+        raise UserError(_strange(path))
+    return [as_float(p) for p in tensors]
 
 
 def pictures(step: Step, workspace: Workspace) -> Images:
     """Return the pictures of an attacker, n x 3 x S x S in [0, 1]."""
-    return load_file(make(step, workspace))["pictures"].float() / 255
+    path = make(step, workspace)
+    found = load_file(path).get("pictures")
+    if found is None or found.dtype != torch.uint8 or found.dim() != 4:
+        raise UserError(_strange(path))
+    return found.float() / 255
 
 
 def score(step: Step, workspace: Workspace) -> Measurement:
     """Return one metric of an attacker's pictures, or of photos, against the references."""
-    content = json.loads(make(step, workspace).read_text())
-    return Measurement(**content | {"values": _decode_scores(content["values"])})
+    path = make(step, workspace)
+    content = read_json(path)
+    try:
+        content["values"] = _decode_scores(content["values"])
+    except (KeyError, TypeError, ValueError):
+        raise UserError(_strange(path)) from None
+    if (measured := from_json(Measurement, content)) is None:
+        raise UserError(_strange(path))
+    return measured
+
+
+def _strange(path: Path) -> str:
+    """Return the sentence on a result without a record that holds something else."""
+    return f"{path} holds no result of this version. Take it away, and it is made again."
 
 
 # JSON has no NaN: scores are kept as texts, an unscored picture's as "nan". The files of training

@@ -4,7 +4,7 @@ or from a clean folder.
 
 from __future__ import annotations
 
-import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +12,11 @@ from typing import NamedTuple
 from cloakwork.errors import UserError
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
-from cloakwork.files import FOLDER, expand_home
+from cloakwork.files import FOLDER, expand_home, read_json
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import seen_grey
 from cloakwork.photos.sets import PhotoSet, load_sets
+from cloakwork.typed_json import from_json
 
 
 class Original(NamedTuple):
@@ -222,20 +223,52 @@ def read_records(
         UserError: a record is damaged.
     """
     known = {}
-    for path in sorted((root / FOLDER).rglob("record.json")):
+    for path in record_files(root):
+        record = from_json(_Record, read_json(path))
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            for photo in record["photos"]:
+            if record is None:
+                raise ValueError
+            for photo in record.photos:
                 # below the set's own folder: the photos of one set may lie in several
-                place = Path(photo["output"]).relative_to(record["out"])
-                folder = (Path(record["name"]) / place.parent).as_posix()
-                original = Original(
-                    Path(photo["original"]), photo["digest"], record["config"]["budget"]
-                )
+                place = photo.output.relative_to(record.out)
+                folder = (Path(record.name) / place.parent).as_posix()
+                original = Original(photo.original, photo.digest, record.config.budget)
                 known["" if folder == "." else folder, place.name] = original
-        except (OSError, ValueError, KeyError, TypeError):
+        except ValueError:
             raise UserError(f"The record {path} is damaged. Take it away, and {advice}.") from None
     return known
+
+
+def record_files(root: Path) -> list[Path]:
+    """List the records of a folder that `protect` wrote, one a photo set."""
+    found = (root / FOLDER).rglob("record.json")
+    return sorted(path for path in found if not path.is_dir())
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """What is read of a record's photo."""
+
+    original: Path
+    digest: str
+    output: Path
+
+
+@dataclass(frozen=True)
+class _Config:
+    """What is read of a record's settings."""
+
+    budget: float
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is read of a record."""
+
+    name: str
+    out: Path
+    config: _Config
+    photos: list[_Photo]
 
 
 def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Original]:

@@ -14,10 +14,7 @@ number of processes may work on one store, and one that dies costs no more than 
 
 from __future__ import annotations
 
-import json
-import os
 import platform
-import threading
 import time
 import uuid
 import warnings
@@ -28,15 +25,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from cloakwork._version import __version__
-from cloakwork.errors import UserError
-from cloakwork.files import atomic_write, cache_folder, sha256, write_json
-from cloakwork.parts import is_alive
+from cloakwork.errors import Unwritable, UserError, type_faults
+from cloakwork.evaluation.claims import claimed
+from cloakwork.files import (
+    atomic_write,
+    cache_folder,
+    parse_json,
+    read_json,
+    sha256,
+    unwritable,
+    write_json,
+)
+from cloakwork.typed_json import from_json
 
 FORMAT = 1
-BEAT = 10.0  # seconds between two signs of life
-# without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less
-LOST = 6 * BEAT
+# what is read of a record
+ABOUT = {"kind": str, "name": str, "host": str, "when": str}
+ABOUT |= {"seconds": float, "cpu_seconds": float, "dead_steps": int}
 
 
 @dataclass(frozen=True)
@@ -114,9 +122,16 @@ class Store:
         return path
 
     def drop(self, name: str) -> None:
-        """Remove a result and its record."""
+        """Remove a result and its record.
+
+        Raises:
+            Unwritable: they may not be removed.
+        """
         for path in (self.folder / name, _record(self.folder / name)):
-            path.unlink(missing_ok=True)
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                raise Unwritable(unwritable(path, error)) from None
             if self.url:
                 with suppress(FileNotFoundError):
                     self._place[0].rm_file(
@@ -124,16 +139,15 @@ class Store:
                     )
 
     def record(self, name: str) -> dict[str, Any]:
-        """Return a result's record; empty when there is none."""
+        """Return a result's record; empty when there is none, or it is damaged."""
         path = _record(self.folder / name)
         if self.url and not path.is_file():
             self._fetch(path.relative_to(self.folder).as_posix())
-        return json.loads(path.read_text()) if path.is_file() else {}
+        return _about(path)
 
     def records(self) -> Iterator[dict[str, Any]]:
-        """Yield the records of all results in the local folder."""
-        for path in sorted(self.folder.glob("*/*.record.json")):
-            yield json.loads(path.read_text())
+        """Yield the records of all results in the local folder; damaged ones are passed over."""
+        yield from filter(None, map(_about, sorted(self.folder.glob("*/*.record.json"))))
 
     @contextmanager
     def claimed(self, name: str) -> Iterator[bool]:
@@ -142,20 +156,10 @@ class Store:
         Yields:
             True: it is ours to make. False: somebody else is making it.
         """
-        token = json.dumps({"host": platform.node(), "pid": os.getpid(), "token": uuid.uuid4().hex})
-        claim = _Claim(self, Path(name).with_suffix(".claim").as_posix(), token)
-        if not claim.take():
-            yield False
-            return
-        stop = threading.Event()
-        beats = threading.Thread(target=_beat, args=(claim, stop), daemon=True)
-        beats.start()
-        try:
-            yield True
-        finally:
-            stop.set()
-            beats.join()
-            claim.release()
+        fs, root = self._place
+        place = f"{root}/{Path(name).with_suffix('.claim').as_posix()}"
+        with claimed(fs, place, local=not self.url) as ours:
+            yield ours
 
     def _fetch(self, name: str) -> bool:
         """Copy a file from the remote store to the mirror; return whether it was there."""
@@ -198,109 +202,65 @@ def open_store(where: Path | str) -> Store:
             write_json(path, {"format": FORMAT, "made_by": __version__})
             if url:
                 store._send(path, name)
-        header = json.loads(path.read_text())
-    except (ImportError, ValueError, OSError) as error:
+        content = path.read_bytes()
+    except UserError:
+        raise
+    except Exception as error:  # file systems of any maker raise nearly anything
         raise UserError(
-            f"The store {where} cannot be reached ({error}). "
+            f"The store {where} cannot be reached ({error or type(error).__name__}). "
             "Check the spelling, and whether you may write there."
         ) from error
-    if header["format"] > FORMAT:
-        raise UserError(
-            f"The store {where} was written by cloakwork {header['made_by']} "
-            f"(format {header['format']}; this one reads {FORMAT}). "
-            "Update cloakwork, or name another store."
-        )
+    _check_format(content, path, where)
     return store
 
 
 @dataclass(frozen=True)
-class _Claim:
-    """A file that says that a result is being made, and by whom: it holds its owner's token."""
+class _Header:
+    """What store.json says."""
 
-    store: Store
-    name: str
-    token: str
-
-    def take(self) -> bool:
-        """Try to take the claim, a dead owner's too; return whether it is ours."""
-        for _ in range(2):
-            if self._create():
-                return self._read() == self.token  # of two who came at once, only one wrote last
-            if not self._lost():
-                return False
-            self._remove()
-        return False
-
-    def release(self) -> None:
-        """Give the claim up, if it is still ours."""
-        if self._read() == self.token:
-            self._remove()
-
-    def beat(self) -> None:
-        """Give a sign of life: the file's time is that of the last one."""
-        if self._read() == self.token:
-            fs, path = self._at()
-            fs.pipe_file(path, self.token.encode())
-
-    def _at(self) -> tuple[Any, str]:
-        """Return the file system and the claim's path on it."""
-        fs, root = self.store._place
-        return fs, f"{root}/{self.name}"
-
-    def _create(self) -> bool:
-        """Create the file; return False if there is one."""
-        fs, path = self._at()
-        try:
-            fs.makedirs(path.rpartition("/")[0], exist_ok=True)
-            if self.store.url:
-                fs.pipe_file(path, self.token.encode(), mode="create")
-            else:
-                with open(path, "x") as file:
-                    file.write(self.token)
-        except FileExistsError:
-            return False
-        return True
-
-    def _read(self) -> str | None:
-        """Return the token in the file, None without a file."""
-        fs, path = self._at()
-        with suppress(FileNotFoundError):
-            return fs.cat_file(path).decode()
-        return None
-
-    def _lost(self) -> bool:
-        """Return whether the owner is dead, as far as can be seen from here."""
-        fs, path = self._at()
-        fs.invalidate_cache()
-        try:
-            token, age = fs.cat_file(path).decode(), time.time() - fs.modified(path).timestamp()
-        except FileNotFoundError:
-            return True
-        if age > LOST or not token:  # an empty one is being written, or its writer died over it
-            return age > LOST
-        owner = json.loads(token)
-        return owner["host"] == platform.node() and not is_alive(owner["pid"])
-
-    def _remove(self) -> None:
-        fs, path = self._at()
-        with suppress(FileNotFoundError):
-            fs.rm_file(path)
+    format: int
+    made_by: str = "of another version"
 
 
-def _beat(claim: _Claim, stop: threading.Event) -> None:
-    """Give signs of life until `stop` is set."""
-    while not stop.wait(BEAT):
-        with suppress(OSError):
-            claim.beat()
+def _check_format(content: bytes, path: Path, where: Path | str) -> None:
+    """Refuse a store that a newer version has written, or one whose store.json is damaged."""
+    try:
+        header = from_json(_Header, parse_json(content))
+    except ValueError:
+        header = None
+    if header is None:
+        raise UserError(
+            f"{path} is damaged, so nobody knows the format of the store {where}. "
+            "Take that file away if this version made the store, or name another store."
+        )
+    if header.format > FORMAT:
+        raise UserError(
+            f"The store {where} was written by cloakwork {header.made_by} "
+            f"(format {header.format}; this one reads {FORMAT}). "
+            "Update cloakwork, or name another store."
+        )
 
 
 def _sound(path: Path) -> bool:
-    """Return whether a result is what its record says; one without a record is taken as it is."""
-    record = _record(path)
+    """Return whether a result is what its record says; one without a record, whether it is whole.
+
+    What it holds is for its reader to say.
+    """
+    if _record(path).is_file():
+        return read_json(_record(path)).get("sha256") == sha256(path)
+    if path.suffix == ".json":
+        return bool(read_json(path))
     try:
-        return not record.is_file() or json.loads(record.read_text())["sha256"] == sha256(path)
-    except (ValueError, KeyError, TypeError):
+        with safe_open(path, "pt"):
+            return True
+    except (OSError, SafetensorError):
         return False
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """Return a record; empty where there is none, or a field that is read is of another type."""
+    record = read_json(path)
+    return {} if type_faults("{}", ABOUT, record) else record
 
 
 def _record(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import hash_of, read_json, remove, write_json
 from cloakwork.metrics._measure import measure, metric_instrument
 from cloakwork.state import RunState
+from cloakwork.typed_json import from_json
 
 # training steps -> metric -> one score a picture (NaN: unscored)
 TrainingCurve = dict[int, dict[str, list[float]]]
@@ -71,11 +73,28 @@ def _write(path: Path, curve: TrainingCurve) -> None:
     write_json(path, {"looks": {str(k): scores for k, scores in curve.items()}})
 
 
+@dataclass(frozen=True)
+class _Looks:
+    """What a training curve's file holds: training steps -> column -> one score a picture."""
+
+    looks: dict[str, dict[str, list[float | None]]]
+
+
 def _read(path: Path) -> TrainingCurve:
-    """Read a training curve that `_write` wrote, an empty one where there is no file."""
+    """Read a training curve that `_write` wrote.
+
+    Returns:
+        An empty one where there is no file, it is damaged, or a score is missing in it.
+    """
+    found = from_json(_Looks, read_json(path))
+    if found is None or not all(k.isdecimal() for k in found.looks):
+        return {}
+    counts = {len(values) for scores in found.looks.values() for values in scores.values()}
+    if len(counts) > 1:
+        return {}
     return {
         int(k): {column: _decode_scores(values) for column, values in scores.items()}
-        for k, scores in read_json(path).get("looks", {}).items()
+        for k, scores in found.looks.items()
     }
 
 

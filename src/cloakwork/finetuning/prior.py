@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import torch
-from safetensors.torch import load_file
 
-from cloakwork.files import cache_folder, write_tensors
+from cloakwork.files import cache_folder, read_tensors, write_tensors
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
@@ -39,12 +38,14 @@ def class_pictures(
     batches = []
     for first in range(0, n, 8):
         path = folder / f"{first}.safetensors"
-        if not path.is_file():
+        kept = (read_tensors(path, without_checksum=True) or {}).get("pictures")
+        if kept is None or kept.shape[:2] != (8, 3):
             pictures = ldm.sample(
                 [prompt], 8, torch.Generator().manual_seed(first), guidance=guidance, steps=steps
             )
-            write_tensors(path, {"pictures": to_bytes(pictures)})
-        batches.append(load_file(path)["pictures"])
+            kept = to_bytes(pictures).cpu().contiguous()  # as a file holds them
+            write_tensors(path, {"pictures": kept}, checksum=True)
+        batches.append(kept)
         if progress:
             progress("class pictures", min(first + 8, n), n)
     return torch.cat(batches)[:n].float().div(255)

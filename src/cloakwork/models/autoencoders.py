@@ -5,7 +5,6 @@ They show what a change in a photo does to the latents of models that it was not
 
 from __future__ import annotations
 
-import json
 import re
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.files import hash_files
+from cloakwork.files import hash_files, read_json
 from cloakwork.models import hub, ldm
 from cloakwork.models.device import pick_device
 from cloakwork.models.pretrained_parts import read_part
@@ -104,7 +103,7 @@ def _load_cpu(name: str) -> Autoencoder:
             f"{what} has no {' and no '.join(lacks)}. "
             "Pickle files are never loaded; convert them to safetensors."
         )
-    kind = json.loads(files[0].read_text()).get("_class_name")
+    kind = read_json(files[0]).get("_class_name")
     if kind not in AUTOENCODER_CLASSES:
         raise UserError(
             f"{what} is of the class {kind}; allowed are {', '.join(AUTOENCODER_CLASSES)}."
@@ -126,16 +125,17 @@ def _load_taesd(encoder: Path, decoder: Path) -> Any:
     """
     from diffusers import AutoencoderTiny
 
-    layers = {f"encoder.layers.{k}": v for k, v in load_file(encoder).items()}
-    layers |= {
-        re.sub(r"^(\d+)", lambda n: f"decoder.layers.{int(n[0]) - 1}", k): v
-        for k, v in load_file(decoder).items()
-    }
-    last = max((k for k in layers if k.startswith("encoder")), key=lambda k: int(k.split(".")[2]))
-    vae = AutoencoderTiny(latent_channels=len(layers[last]))
     try:
+        layers = {f"encoder.layers.{k}": v for k, v in load_file(encoder).items()}
+        layers |= {
+            re.sub(r"^(\d+)", lambda n: f"decoder.layers.{int(n[0]) - 1}", k): v
+            for k, v in load_file(decoder).items()
+        }
+        of_encoder = [k for k in layers if k.startswith("encoder")]
+        last = max(of_encoder, key=lambda k: int(k.split(".")[2]))
+        vae = AutoencoderTiny(latent_channels=len(layers[last]))
         vae.load_state_dict({k: v.float() for k, v in layers.items()})
-    except RuntimeError as error:
+    except Exception as error:  # damaged files make the libraries raise nearly anything
         raise UserError(
             f"The files {encoder.name} and {decoder.name} do not hold TAESD's layers."
         ) from error

@@ -5,7 +5,6 @@ safetensors only, and no code from the hub.
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +15,7 @@ import torch
 from torch import nn
 
 from cloakwork.errors import UserError
-from cloakwork.files import hash_files
+from cloakwork.files import hash_files, parse_json
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
@@ -86,7 +85,7 @@ def without_network(name: str) -> str | None:
     if folder is None or not (folder / "model_index.json").is_file():
         return None
     try:
-        _check_family(json.loads((folder / "model_index.json").read_text()), name)
+        _check_family(parse_json((folder / "model_index.json").read_bytes()), name)
     except ValueError:
         return None
     whole = all(list((folder / part).glob("*.safetensors")) for part in parts)
@@ -186,8 +185,8 @@ def _check_folder(folder: Path, name: str) -> None:
             "unet and text_encoder is needed."
         )
     try:
-        index = json.loads(path.read_text())
-    except ValueError:
+        index = parse_json(path.read_bytes())
+    except (OSError, ValueError):
         raise UserError(f"{path} is not readable JSON; fetch or save the model again.") from None
     _check_family(index, name)
     for part in ("vae", "unet", "text_encoder"):

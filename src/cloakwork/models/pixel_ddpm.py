@@ -5,7 +5,6 @@ Unconditional, in diffusers' DDPMPipeline format.
 
 from __future__ import annotations
 
-import json
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import UserError
+from cloakwork.files import read_json
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.loading import PIPELINE_LEFT_OUT, hash_weights
@@ -163,10 +163,7 @@ def _check_parts(unet: Any, scheduler: Any, what: str) -> int:
 def _check_folder(folder: Path, name: str) -> None:
     """Refuse a folder of another pipeline, or without safetensors."""
     index = folder / "model_index.json"
-    try:
-        kind = json.loads(index.read_text())["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError):
-        kind = "nothing that model_index.json names"
+    kind = read_json(index).get("_class_name", "nothing that model_index.json names")
     if kind not in ("DDPMPipeline", "DDIMPipeline"):
         raise UserError(
             f"The folder '{name}' holds {kind}; a denoiser of pixels (DDPMPipeline) is needed."

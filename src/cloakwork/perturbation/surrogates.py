@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork.files import cache_folder, remove, write_tensors
+from cloakwork.files import cache_folder, read_tensors, remove, write_tensors
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.prior import prior_dataset
@@ -270,14 +270,15 @@ def snapshots(
     digest = _digest(theta, subject, prior, training, steps, at, seed)
     folder = cache_folder() / f"pool-{digest[:16]}"
     paths = [folder / f"{step}.safetensors" for step in at]
-    if all(path.is_file() for path in paths):
+    if all(read_tensors(path, without_checksum=True) for path in paths):
         return paths
 
     def keep(step: int) -> None:
         if step in at:
             write_tensors(
                 folder / f"{step}.safetensors",
-                {k: p.cpu() for k, p in learnable(theta).items()},
+                {k: p.detach().cpu() for k, p in learnable(theta).items()},
+                checksum=True,
             )
 
     def batches(step: int) -> list[Tensor]:

@@ -121,7 +121,8 @@ def expect(targets: Iterable[Step], workspace: Workspace) -> list[Expected]:
     """
     taken: dict[tuple[str, str], list[float]] = {}
     for record in workspace.results.records():
-        taken.setdefault((record["kind"], record["name"]), []).append(record["seconds"])
+        if {"kind", "name", "seconds"} <= record.keys():
+            taken.setdefault((record["kind"], record["name"]), []).append(record["seconds"])
     counts: dict[tuple[str, str], list[bool]] = {}
     for name, step in steps.graph(targets, workspace).items():
         counts.setdefault((step.kind, step.name), []).append(workspace.results.has(name))

@@ -9,7 +9,6 @@ first task, and one that works rises above it in the second.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cloakwork.errors import UserError
+from cloakwork.files import parse_json
 
 TASKS = {
     "seen": "the protected photo was found",
@@ -94,7 +94,7 @@ def analyse(files: Sequence[Path | str]) -> Answers:
     for file in files:
         try:
             content = _read(Path(file))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             faults.append(
                 f"{file} holds no answers ({type(error).__name__}: {error}); "
                 "it must be a file downloaded from ab.html."
@@ -146,7 +146,7 @@ def binomial(right: int, n: int) -> float:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
+    content = parse_json(path.read_bytes())
     if content["format"] > FORMAT:
         raise ValueError(f"format {content['format']}, this reads {FORMAT}")
     for a in content["answers"]:

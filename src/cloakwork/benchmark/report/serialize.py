@@ -46,7 +46,7 @@ def load(text: str, where: str = "The text") -> Results:
                 "update cloakwork."
             )
         return _findings(content["findings"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{where} holds no findings ({type(error).__name__}: {error}); "
             "it must be a findings.json."
