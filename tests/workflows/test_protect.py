@@ -89,6 +89,21 @@ def test_grey_photos_stay_grey_in_the_file(suffix: str, tmp_path: Path) -> None:
             assert change.max() == 7 and np.median(change) == 7, "as much as photos with colours"
 
 
+def test_what_a_format_cannot_hold_is_named_after_the_photo(tmp_path: Path) -> None:
+    made = np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8)
+    Image.fromarray(made).save(tmp_path / "a.jpg", comment=b"At the sea")
+    how = {"protection": "noise", "config": QUICK}
+    for suffix, strip, named in ((".png", False, 0), (".webp", False, 1), (".webp", True, 0)):
+        out = tmp_path / f"{suffix} {strip}"
+        (result,) = protect.protect(
+            tmp_path / "a.jpg", out, suffix=suffix, strip_metadata=strip, **how
+        )
+        said = "a.jpg: .webp cannot hold its text (Comment): left out."
+        assert result.notes.count(said) == named
+    (row,) = purify(tmp_path / "a.jpg", tmp_path / "pure", purifiers="blur", suffix=".tif")
+    assert "a.jpg: .tif cannot hold its text (Comment): left out." in row.notes
+
+
 def test_folders_are_sets_and_mirrored(sample_files: list[Path], tmp_path: Path) -> None:
     for i, file in enumerate(sample_files):
         target = tmp_path / "in" / ("", "b", "b/c")[i] / file.name

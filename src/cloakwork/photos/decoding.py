@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 from cloakwork.errors import UserError
 from cloakwork.photos.avif import avif_facts
 from cloakwork.photos.colour import Colours, colours_of
+from cloakwork.photos.descriptions import Description, description_of
 from cloakwork.photos.exif import orientation
 from cloakwork.photos.metadata import kept, kept_dpi
 
@@ -53,7 +54,8 @@ class Decoded:
     exif: bytes | None
     xmp: bytes | None
     dpi: tuple[float, float] | None
-    notes: tuple[str, ...] = ()
+    description: Description
+    notes: tuple[str, ...]
 
 
 def decode(path: Path) -> Decoded:
@@ -96,13 +98,15 @@ def _decode(path: Path, image: Image.Image) -> Decoded:
     if (turn := UPRIGHT.get(orientation(image))) is not None:
         rgb = rgb.transpose(turn)
     data = kept(image, icc)
+    description, unkept = description_of(image)
     return Decoded(
         rgb,
         data.icc,
         data.exif,
         data.xmp,
         kept_dpi(image.info.get("dpi")),
-        notes=(*colours.notes, *converted, *data.notes),
+        description,
+        notes=(*colours.notes, *converted, *data.notes, *unkept),
     )
 
 

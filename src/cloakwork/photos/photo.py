@@ -22,8 +22,11 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.files import atomic_write, permissions
+from cloakwork.photos import descriptions
 from cloakwork.photos.decoding import decode
+from cloakwork.photos.descriptions import NOTHING, Description
 from cloakwork.photos.exif import read
+from cloakwork.photos.profiles import is_made
 from cloakwork.photos.tensors import pixels_of_pil
 
 FORMATS = {
@@ -55,6 +58,7 @@ class Photo:
             under any file name.
         notes: what the file held that the photo does not, and what was converted while it was read;
             a sentence each, without the file's name.
+        description: IPTC, texts of PNG, a comment of JPEG.
     """
 
     path: Path
@@ -66,6 +70,7 @@ class Photo:
     dpi: tuple[float, float] | None
     digest: str
     notes: tuple[str, ...] = ()
+    description: Description = NOTHING
 
 
 def load_photo(path: Path | str) -> Photo:
@@ -95,6 +100,7 @@ def load_photo(path: Path | str) -> Photo:
         dpi=decoded.dpi,
         digest=digest_of(planes),
         notes=decoded.notes,
+        description=decoded.description,
     )
 
 
@@ -112,6 +118,16 @@ def digest_of(planes: np.ndarray) -> str:
 def hides_colours(photo: Photo) -> bool:
     """Return whether pixels of a photo are transparent throughout, so that nobody sees them."""
     return photo.alpha is not None and bool((photo.alpha == 0).any())
+
+
+def revisions(photo: Photo) -> frozenset[str]:
+    """Name what earlier versions wrote otherwise of a photo; part of the keys of its results."""
+    found = {
+        "hidden colours kept": hides_colours(photo),
+        "told colours kept": is_made(photo.icc),
+        "description kept": bool(photo.description),
+    }
+    return frozenset(name for name, holds in found.items() if holds)
 
 
 def keep_hidden(pixels: Tensor, photo: Photo) -> Tensor:
@@ -176,8 +192,8 @@ def save_photo(
         path: its ending is the format: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp. Missing
             folders are made.
         quality: of JPEG, 1 to 100; its colours are not subsampled (4:4:4).
-        strip_metadata: drop EXIF, XMP and resolution. The colour profile stays: without it the
-            colours would change.
+        strip_metadata: drop EXIF, XMP, description and resolution. The colour profile stays:
+            without it the colours would change.
         force: overwrite an existing file. Never the original.
 
     Raises:
@@ -262,12 +278,16 @@ def _metadata_options(photo: Photo, format: str) -> dict[str, object]:
         tags = read(photo.exif)
         if photo.xmp is not None:
             tags[XMP] = photo.xmp
+        if photo.description.iptc:
+            tags[descriptions.IPTC_TAG] = descriptions.iim(photo.description)
         return options | {"exif": tags}
     if photo.exif is not None:
         options["exif"] = photo.exif
-    if photo.xmp is not None and format == "PNG":
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", photo.xmp.decode("utf-8", "replace"))
+    if format == "PNG":
+        options["pnginfo"] = chunks = PngInfo()
+        descriptions.add_texts(photo.description, chunks)
+        if photo.xmp is not None:
+            chunks.add_itxt("XML:com.adobe.xmp", photo.xmp.decode("utf-8", "replace"))
     elif photo.xmp is not None:
         options["xmp"] = photo.xmp
-    return options
+    return options | descriptions.options(photo.description, format)

@@ -21,6 +21,7 @@ D50 = (0.9642, 1.0, 0.8249)  # XYZ of the white that profiles are told in
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
+CREATOR = b"clwk"  # stands in the header, at byte 80
 KIND = {1: 0, 5: 3}  # numbers of a curve -> ICC's type of parametric curve
 
 
@@ -75,6 +76,11 @@ def matrix_profile(name: str, space: Space) -> bytes:
         tags[colour + b"XYZ"] = b"XYZ " + bytes(4) + _fixed(xyz)
         tags[colour + b"TRC"] = curve
     return _assembled(tags)
+
+
+def is_made(icc: bytes | None) -> bool:
+    """Return whether a profile is one that `matrix_profile` made."""
+    return icc is not None and icc[80:84] == CREATOR
 
 
 def _xyz(xy: np.ndarray) -> np.ndarray:
@@ -136,5 +142,5 @@ def _assembled(tags: dict[bytes, bytes]) -> bytes:
         b"acsp",
         bytes(4),
     )
-    head = head.ljust(68, b"\0") + _fixed(D50)
+    head = head.ljust(68, b"\0") + _fixed(D50) + CREATOR
     return head.ljust(128, b"\0") + struct.pack(">I", len(tags)) + table + body

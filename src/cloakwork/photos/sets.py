@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cloakwork.errors import UserError
 from cloakwork.files import expand_home
-from cloakwork.photos.photo import FORMATS, check_target, hides_colours, load_photo
+from cloakwork.photos.photo import FORMATS, check_target, load_photo, revisions
 from cloakwork.photos.recognition import EXTENSIONS, is_photo
 from cloakwork.photos.rounding import seen_grey
 
@@ -36,7 +36,7 @@ class PhotoSet:
         files: the photos, absolute, sorted.
         outputs: where each of them goes, absolute, in the same order.
         digests: of each photo (see `photo.Photo`), in the same order, once they have been loaded.
-        hides_colours: whether one of them has colours under alpha 0; likewise.
+        revisions: of any of them (see `photo.revisions`); likewise.
         grey: whether one of them is (see `rounding.seen_grey`); likewise.
     """
 
@@ -44,7 +44,7 @@ class PhotoSet:
     files: tuple[Path, ...]
     outputs: tuple[Path, ...]
     digests: tuple[str, ...] = field(default=(), compare=False)
-    hides_colours: bool = field(default=False, compare=False)
+    revisions: frozenset[str] = field(default=frozenset(), compare=False)
     grey: bool = field(default=False, compare=False)
 
 
@@ -133,7 +133,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     good: list[PhotoSet] = []
     faults: list[str] = []
     for photo_set in sets:
-        loadable, hides, grey = [], False, False
+        loadable, revised, grey = [], frozenset(), False
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
                 photo = load_photo(file)
@@ -142,11 +142,11 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
                 faults.extend(error.sentences)
             else:
                 loadable.append((file, output, photo.digest))
-                hides = hides or hides_colours(photo)
+                revised |= revisions(photo)
                 grey = grey or seen_grey(photo.pixels)
         if loadable:
             files, outputs, digests = zip(*loadable, strict=True)
-            good.append(PhotoSet(photo_set.name, files, outputs, digests, hides, grey))
+            good.append(PhotoSet(photo_set.name, files, outputs, digests, revised, grey))
     if faults and not (skip_bad and good):
         raise UserError(*faults)
     return good, [f"Skipped: {fault}" for fault in faults]

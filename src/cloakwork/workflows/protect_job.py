@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -60,17 +60,17 @@ class ProtectJob:
         """
         return hash_of([self._parts(photos), torch.__version__, torch.get_num_threads()])
 
-    def key(self, photos: Source, outputs: Sequence[Path], hidden: bool = False) -> str:
+    def key(self, photos: Source, outputs: Sequence[Path], revised: Iterable[str] = ()) -> str:
         """Return the hash of the job and of the photos' contents: names of files do not matter.
 
         Args:
             photos: the set.
             outputs: where they go; of these only the endings count, where they may differ.
-            hidden: whether they have colours under alpha 0, which once were changed too.
+            revised: `photo.revisions` of any of them.
         """
         suffix = [o.suffix for o in outputs] if self.suffix == SAME else self.suffix
         parts = [self._parts(photos), suffix, self.quality, self.strip_metadata]
-        return hash_of([*parts, *(["hidden colours kept"] if hidden else [])])
+        return hash_of([*parts, *sorted(revised)])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
         return {
@@ -147,7 +147,7 @@ def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> Photo
         *sorted(zip(photos.digests, photos.files, photos.outputs, strict=True)), strict=True
     )
     originals, name = Source(files, digests, grey=photos.grey), photos.name
-    key = job.key(originals, outputs, photos.hides_colours)
+    key = job.key(originals, outputs, photos.revisions)
     return PhotoSetTask(name, originals, outputs, out / name, folder, key)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from cloakwork.files import sha256
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models.ldm import LDM
+from cloakwork.photos.lost import lost_in
 from cloakwork.photos.photo import Photo, after_encoding, keep_hidden, load_photo, save_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.rounding import apply_perturbation, working_copy
@@ -26,7 +27,7 @@ class SavedPhoto:
 
     Attributes:
         record: of it.
-        notes: on reading the original.
+        notes: on reading the original, and on what the file cannot hold of it.
         share: of the protection that the file keeps; None when the format is lossless.
         thumbnails: of the original and of the saved file; None where the sheet does not show them.
     """
@@ -57,7 +58,7 @@ def save_protected(
     shown = output in task.shown
     return SavedPhoto(
         _record(photo, output, saved, task),
-        photo.notes,
+        (*photo.notes, *([] if job.strip_metadata else lost_in(photo, output))),
         _share(job, photo, output, pixels, saved),
         (thumbnail(as_float(photo.pixels)), thumbnail(as_float(saved))) if shown else None,
     )

@@ -32,6 +32,7 @@ from cloakwork.files import (
 from cloakwork.locks import locked
 from cloakwork.metrics import lpips
 from cloakwork.photos.left_out import left_out
+from cloakwork.photos.lost import lost_in
 from cloakwork.photos.photo import (
     FORMATS,
     Photo,
@@ -321,7 +322,7 @@ def _purify(
         None,
         None,
         None,
-        by_photo([(photo.path.name, [*photo.notes, *said])]),
+        by_photo([(photo.path.name, [*photo.notes, *lost_in(photo, output), *said])]),
         seconds,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,7 @@ from cloakwork.models.device import pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos import tiling
-from cloakwork.photos.photo import Photo, hides_colours, load_photo
+from cloakwork.photos.photo import Photo, load_photo, revisions
 from cloakwork.photos.sets import PhotoSet
 from cloakwork.specs import Method
 
@@ -60,18 +60,17 @@ class PurifyJob:
         windowed = [m.model_kind for m in self.purifiers if getattr(m.module, "WINDOWS", False)]
         return max((self.models[kind].size for kind in windowed), default=0)
 
-    def key(self, digests: Sequence[str], hidden: bool = False) -> str:
+    def key(self, digests: Sequence[str], revised: Iterable[str] = ()) -> str:
         """Return the hash of the job and of a set's photos in the order in which they are taken.
 
         Args:
             digests: of the photos.
-            hidden: whether they have colours under alpha 0, which once were changed too.
+            revised: `photo.revisions` of any of them.
         """
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
         where = [self.device.type, torch.__version__, torch.get_num_threads()]
         parts = [self.methods_used, weights, self.seed, self.quality, where]
-        late = ["hidden colours kept"] if hidden else []
-        return hash_of([*parts, SEEDING, list(digests), *late])
+        return hash_of([*parts, SEEDING, list(digests), *sorted(revised)])
 
     def generators(self) -> list[torch.Generator]:
         """Return what each purifier draws from, before the first photo of a set."""
@@ -166,10 +165,10 @@ def task_of(
     job: PurifyJob, photos: PhotoSet, folder: Path, known: dict[Path, Original]
 ) -> PurifyTask:
     """Return a photo set with its key; every photo is loaded once."""
-    loaded = [(p.digest, hides_colours(p)) for p in map(load_photo, photos.files)]
+    loaded = [(p.digest, revisions(p)) for p in map(load_photo, photos.files)]
     ranks = digests = [digest for digest, _ in loaded]
     if all(f in known for f in photos.files):
         ranks = [known[f].digest or load_photo(known[f].file).digest for f in photos.files]
     order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
-    key = job.key([digests[i] for i in order], any(hides for _, hides in loaded))
+    key = job.key([digests[i] for i in order], frozenset().union(*(r for _, r in loaded)))
     return PurifyTask(photos, tuple(order), folder, key)
