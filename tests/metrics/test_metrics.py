@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
 
 from cloakwork import registry
 from cloakwork.files import SAMPLE_PHOTOS
@@ -107,6 +108,21 @@ def test_strips_are_nearly_the_whole(
     strips = module.score([y], [x], None, module.Config()).item()
     assert strips == pytest.approx(whole.item(), abs=tolerance)
     assert strips != whole.item()
+
+
+def test_similarity_some_rows_at_a_time_is_that_of_the_whole(rng: torch.Generator) -> None:
+    for shape in ((3, 64, 2000), (3, 211, 1000), (3, 1200, 64)):
+        x = torch.rand(shape, generator=rng)
+        y = (x + 0.1 * torch.randn(shape, generator=rng)).clamp(0, 1)
+        whole = structural_similarity_index_measure(y[None], x[None], data_range=1.0)
+        assert torch.equal(ssim.score([y], [x], None, ssim.Config()), whole[None])
+
+
+@pytest.mark.parametrize("module", [linf, psnr, ssim])
+def test_bytes_are_measured_like_their_floats(module, rng: torch.Generator) -> None:
+    x, y = (torch.randint(256, (3, 80, 70), generator=rng, dtype=torch.uint8) for _ in range(2))
+    of_bytes = module.score([y], [x], None, module.Config())
+    assert torch.equal(of_bytes, module.score([as_float(y)], [as_float(x)], None, module.Config()))
 
 
 # left 40..168 of coffee.png against its mirror image, its negative and chelsea.png: the package

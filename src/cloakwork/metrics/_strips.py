@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
+
+from cloakwork.photos.tensors import as_float
 
 
 def strips(
@@ -13,14 +16,14 @@ def strips(
     """Cut two photos of one size alike into horizontal strips.
 
     Args:
-        a: 3 x H x W.
-        b: 3 x H x W.
+        a: 3 x H x W, floats in [0, 1] or uint8.
+        b: likewise.
         pixels: how many of them a strip has, about, at most.
         shortest: height that no strip may fall below, for what cannot score less; goes before
             `pixels`.
 
     Returns:
-        For every strip, from above: its share of the height, and the strip of a and of b.
+        For every strip, from above: its share of the height, and the strip of a and of b, floats.
 
     >>> import torch
     >>> photo = torch.zeros(3, 10, 8)
@@ -32,4 +35,9 @@ def strips(
     height, width = a.shape[-2:]
     count = min(-(-height * width // pixels), height // shortest)
     for x, y in zip(a.tensor_split(count, dim=-2), b.tensor_split(count, dim=-2), strict=True):
-        yield x.shape[-2] / height, x, y
+        yield x.shape[-2] / height, _floats(x), _floats(y)
+
+
+def _floats(pixels: Tensor) -> Tensor:
+    """Return pixels in [0, 1]."""
+    return as_float(pixels) if pixels.dtype == torch.uint8 else pixels

@@ -14,7 +14,7 @@ def as_float(pixels: Tensor) -> Tensor:
     >>> as_float(torch.tensor([0, 255], dtype=torch.uint8)).tolist()
     [0.0, 1.0]
     """
-    return pixels.float() / 255
+    return pixels.to(torch.float32, copy=True).div_(255)  # one copy: they may be large
 
 
 def to_bytes(pixels: Tensor) -> Tensor:

@@ -101,9 +101,9 @@ def _kept(
 
 def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> PhotoRecord:
     """Measure the saved file's pixels (3 x H x W, uint8) against its original."""
-    x0, x = as_float(photo.pixels), as_float(saved)
+    # as bytes: floats of a large photo would be several times what is held of it
     used, noise, likeness = (
-        m.score([x], [x0], None, m.Config()).item() for m in (linf, psnr, ssim)
+        m.score([saved], [photo.pixels], None, m.Config()).item() for m in (linf, psnr, ssim)
     )
     return PhotoRecord(
         name=(output.parent.relative_to(task.out) / photo.path.name).as_posix(),
@@ -111,8 +111,8 @@ def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> Ph
         digest=photo.digest,
         output=output,
         sha256=sha256(output),
-        width=x0.shape[-1],
-        height=x0.shape[-2],
+        width=saved.shape[-1],
+        height=saved.shape[-2],
         budget_used=round(used, 3),
         psnr=round(noise, 3),
         ssim=round(likeness, 4),
