@@ -683,3 +683,25 @@ def test_one_bar_for_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
         and set(shares) == {k / 8 for k in range(9)}
     )
     assert "step 3 of 4, in photo set 2 of 2" in [text for _, text in shown]
+
+
+def test_an_audit_in_a_hurry_is_one_attacker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cloakwork.workflows.audit_results import Audit
+
+    module = importlib.import_module("cloakwork.workflows.audit")
+    asked: list[Any] = []
+
+    def audit(*_: Any, attacker: Any, **__: Any) -> Audit:
+        asked.append(attacker)
+        return Audit([], {}, ["Said last."], [], 1, ["Said first."])
+
+    monkeypatch.setattr(module, "audit", audit)
+    words = ["audit", str(tmp_path), "-o", str(tmp_path / "report")]
+    assert cli.main([*words, "--quick"]) == 0 and cli.main(words) == 0
+    assert asked == ["dreambooth:steps=100,sampling.n=8", "dreambooth"]
+    said = capsys.readouterr().out
+    assert said.index("Said first.") < said.index("The protected photos") < said.index("Said last.")
+    assert cli.main([*words, "--quick", "--attacker", "lora"]) == 2
+    assert cli.main([*words, "--quick", "--victim", "some/model"]) == 2

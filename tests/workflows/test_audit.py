@@ -19,11 +19,21 @@ from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, ThreatModel, arms, attack_step
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.steps import Mix, Step, Workspace
+from cloakwork.metrics._measure import Measurement
+from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import RunState
-from cloakwork.workflows import audit
-from cloakwork.workflows.audit_results import Audit, _row, _sentence, compare_all, conclusions
+from cloakwork.workflows import audit, audit_sheet
+from cloakwork.workflows.audit_results import (
+    Audit,
+    _row,
+    _sentence,
+    _verdicts,
+    compare_all,
+    conclusions,
+)
 from cloakwork.workflows.inspect import inspect
 
 ATTACKER = '''"""Copy the photos as the victim sees them, and add a little noise."""
@@ -305,6 +315,69 @@ def test_unscored_identity_is_said_once() -> None:
     assert any("unscored" in s for s in said[1:]) and all(
         math.isnan(row.against_clean.mean) for row in rows
     )
+
+
+def match_rates(clean: float, noise: float, protected: float, sets: int = 6) -> Audit:
+    """An audit of which nothing but the match rates is made up, 16 pictures a set."""
+    rates = {"clean": clean, "noise": noise, "protected": protected}
+    tables = {
+        arm: {f"s{i}": {0: [float(k < round(16 * rate)) for k in range(16)]} for i in range(sets)}
+        for arm, rate in rates.items()
+    }
+    row = _row(threat_of_nobody(), "match", tables, None)
+    return Audit([row], {}, [], [f"s{i}" for i in range(sets)], 1)
+
+
+@pytest.mark.parametrize(
+    ("rates", "advice"),
+    [
+        ((0.875, 0.75, 0.0), None),
+        ((0.125, 0.125, 0.0), "with more photos of the person"),
+        ((0.75, 0.75, 0.75), "a larger --budget or another --protection"),
+    ],
+)
+def test_what_to_do_next_where_nothing_is_shown(
+    rates: tuple[float, float, float], advice: str | None
+) -> None:
+    said = [s for s in conclusions(match_rates(*rates)) if s.startswith("What to do next")]
+    assert len(said) == (advice is not None) and all(advice in s for s in said if advice)
+
+
+def test_the_verdict_counts_pictures() -> None:
+    (verdict,) = _verdicts(match_rates(0.875, 0.75, 0.0625, sets=1))
+    assert verdict == (
+        "Of 16 pictures that the attacker drew from protected photos, 1 shows the person; "
+        "from clean photos 14 of 16; from noise of the same size 12 of 16."
+    )
+    two = replace(match_rates(1, 1, 0), verdicts=["One.", "Two."])
+    assert two.summary.notes[:2] == ["One.", "Two."]
+
+
+def test_every_picture_on_the_sheet_has_its_mark(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ticks where `match` says so, none where it was not measured; a real photo beside them."""
+    subject, threat, workspace = one(folders), threat_model(), Workspace(tmp_path / "store")
+    hits = {"clean": [1.0, 1, 0, 1], "noise": [1.0] * 4, "protected": [0.0] * 4}
+    drawn: list[bool] = []
+    monkeypatch.setattr(audit_sheet, "mark", lambda draw, corner, hit: drawn.append(hit))
+
+    def score(step: Step, _: Workspace) -> Measurement:
+        arm = next(
+            arm
+            for arm, photos in arms(subject, 0).items()
+            if step.inputs[0] == attack_step(photos, subject, threat, 0)
+        )
+        return Measurement("match", hits[arm], None, "dlib", "higher", "share")
+
+    monkeypatch.setattr(compute, "score", score)
+    audit_sheet.sheet(subject, threat, ["match"], workspace, tmp_path / "a.png")
+    assert drawn == [True, True, False, True, *[True] * 4, *[False] * 4]
+    audit_sheet.sheet(subject, threat, ["clip_t"], workspace, tmp_path / "b.png")
+    assert len(drawn) == 12
+    real = np.asarray(Image.open(tmp_path / "a.png"))[40:168, 84:212] / 255
+    seen = preprocess([as_float(load_photo(subject.references.files[0]).pixels)], 128)[0]
+    assert np.abs(real - seen.permute(1, 2, 0).numpy()).max() < 0.01
 
 
 def threat_of_nobody() -> ThreatModel:

@@ -11,26 +11,20 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
-from PIL import Image, ImageDraw, ImageFont
-
 from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
-from cloakwork.evaluation import compute
-from cloakwork.evaluation.design import ARMS, Subject, ThreatModel, arms, attack_step
+from cloakwork.evaluation.design import Subject, ThreatModel
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
-from cloakwork.files import atomic_write, expand_home, write_json
+from cloakwork.files import expand_home, write_json
 from cloakwork.photos.sets import refuse_report_among_photos
-from cloakwork.photos.tensors import side_by_side
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_results import Audit, compare_all
+from cloakwork.workflows.audit_sheet import sheet
 from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
 from cloakwork.workflows.shown import paper_note
-
-SHOWN = 4  # pictures of each prompt on a sheet
 
 
 def audit(
@@ -109,7 +103,13 @@ def audit(
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
     for threat, subject in product(threat_models, subjects):
-        sheet(subject, threat, workspace, out / f"{_plain(subject.name)}-{_plain(threat.name)}.png")
+        sheet(
+            subject,
+            threat,
+            named,
+            workspace,
+            out / f"{_plain(subject.name)}-{_plain(threat.name)}.png",
+        )
     write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
     return results
 
@@ -193,26 +193,3 @@ def report(
         },
         "surroundings": surroundings(workspace.torch_device),
     }
-
-
-def sheet(subject: Subject, threat: ThreatModel, workspace: Workspace, path: Path) -> None:
-    """Write a PNG of the attacker's pictures with seed 0.
-
-    It has a row for clean, noise and protected, with the prompts' first pictures side by side.
-    """
-    rows = []
-    for arm in ARMS:
-        step = attack_step(arms(subject, 0)[arm], subject, threat, 0)
-        images = compute.pictures(step, workspace)
-        per_prompt = len(images) // len(threat.prompts)
-        rows.append(torch.cat([part[:SHOWN] for part in images.split(per_prompt)]))
-    side, head, margin = rows[0].shape[-1], 40, 84
-    canvas = Image.new("RGB", (margin + len(rows[0]) * side, head + len(ARMS) * side), "white")
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(14)
-    for i, prompt in enumerate(threat.prompts):
-        draw.text((margin + i * SHOWN * side, 12), prompt, "black", font)
-    for y, (arm, row) in enumerate(zip(ARMS, rows, strict=True)):
-        draw.text((8, head + y * side + side // 2), arm, "black", font)
-        canvas.paste(side_by_side(row, len(row)), (margin, head + y * side))
-    with atomic_write(path) as part:
-        canvas.save(part, "PNG")

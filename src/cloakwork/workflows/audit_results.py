@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
@@ -28,7 +28,7 @@ from cloakwork.evaluation.design import (
 )
 from cloakwork.evaluation.statistics import Estimate, Scores
 from cloakwork.evaluation.steps import Workspace
-from cloakwork.workflows import shown
+from cloakwork.workflows import shown, verdicts
 from cloakwork.workflows.shown import Summary
 
 
@@ -63,6 +63,8 @@ class Audit:
     """what the numbers show, and what they do not show"""
     subjects: list[str]
     seeds: int
+    verdicts: list[str] = field(default_factory=list)
+    """one an attacker, in counts of pictures"""
 
     @property
     def summary(self) -> Summary:
@@ -77,7 +79,8 @@ class Audit:
         sets = f"{len(self.subjects)} photo set{'s' * (len(self.subjects) != 1)}"
         who = ", ".join(dict.fromkeys(f"{row.thief} on {row.victim}" for row in self.rows))
         seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
-        return Summary(f"Audit of {sets}, {seeds}: {who}.", rows, self.sentences)
+        notes = [*self.verdicts, *self.sentences]
+        return Summary(f"Audit of {sets}, {seeds}: {who}.", rows, notes)
 
     def __repr__(self) -> str:
         return shown.text(self.summary)
@@ -133,7 +136,7 @@ def compare_all(
         for metric in metrics
     ]
     results = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
-    return replace(results, sentences=list(conclusions(results)))
+    return replace(results, sentences=list(conclusions(results)), verdicts=list(_verdicts(results)))
 
 
 def scores(
@@ -196,12 +199,22 @@ def conclusions(found: Audit) -> Iterator[str]:
     for row in found.rows:
         if row.metric == "match":
             yield _sentence(row)
+            if advice := verdicts.what_next(row.arms, row.against_clean, row.against_noise):
+                yield advice
     sets, seeds = len(found.subjects), found.seeds
     if sets < statistics.FEWEST_SETS or seeds < 2:
         counted = f"{sets} photo set{'s' * (sets > 1)}, {seeds} seed{'s' * (seeds > 1)}"
         yield f"Indicative only: {counted}."
     victims = ", ".join(sorted({row.victim for row in found.rows}))
     yield (f"Measured on {victims}. This says nothing about other models, attackers or editing.")
+
+
+def _verdicts(found: Audit) -> Iterator[str]:
+    """Yield what each attacker got in counts of pictures, where faces could be looked for."""
+    rows = [row for row in found.rows if row.metric.partition(":")[0] == "match"]
+    for row in rows:
+        if told := verdicts.match_counts(row.arms):
+            yield f"{row.thief}: {told}" if len(rows) > 1 else told
 
 
 def _sentence(row: AuditRow) -> str:

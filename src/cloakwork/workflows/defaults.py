@@ -7,6 +7,9 @@ PROMPT = "a photo of sks person"
 # prompt was followed
 AUDIT_METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
 
+# what an audit in a hurry trains: a third of the steps, half of the pictures
+QUICK_ATTACKER = "dreambooth:steps=100,sampling.n=8"
+
 CHANGE_METRICS = ("ciede2000", "linf", "lpips", "psnr", "ssim")
 """how far photos are from their originals"""
 ALONE_METRICS = ("brisque", "clip_iqa", "clip_iqac", "clip_t", "face_missing")
