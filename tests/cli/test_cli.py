@@ -300,6 +300,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "suffix": ".png",
         "quality": 95,
         "strip_metadata": False,
+        "strip_gps": False,
         "force": False,
         "skip_bad": False,
     }
@@ -310,7 +311,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 "
         "--sample-posterior --each --one-set"
     )
-    words += " --format jpg --quality 80 --strip-metadata --force --skip-bad"
+    words += " --format jpg --quality 80 --strip-metadata --strip-gps --force --skip-bad"
     assert cli.main(mine(*words.split())) == 0
     for name in ("progress", "config", "say"):
         jobs.asked.pop(name)
@@ -329,6 +330,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "suffix": ".jpg",
         "quality": 80,
         "strip_metadata": True,
+        "strip_gps": True,
         "force": True,
         "skip_bad": True,
     }

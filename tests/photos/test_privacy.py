@@ -15,7 +15,7 @@ from PIL.ExifTags import IFD, Base
 
 from cloakwork.photos.exif import read
 from cloakwork.photos.metadata import kept_profile
-from cloakwork.photos.photo import Photo, load_photo, save_photo
+from cloakwork.photos.photo import Photo, has_place, load_photo, save_photo
 from cloakwork.photos.xmp import kept_xmp
 
 OUTPUTS = (".png", ".jpg", ".webp", ".tif")
@@ -38,10 +38,13 @@ def loaded(content: bytes) -> Photo:
         return load_photo(path)
 
 
-def saved(photo: Photo, suffix: str, *, strip_metadata: bool = False) -> bytes:
+def saved(
+    photo: Photo, suffix: str, *, strip_metadata: bool = False, strip_gps: bool = False
+) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"out{suffix}")
-        save_photo(255 - photo.pixels, photo, path, strip_metadata=strip_metadata)
+        strip = {"strip_metadata": strip_metadata, "strip_gps": strip_gps}
+        save_photo(255 - photo.pixels, photo, path, **strip)
         return path.read_bytes()
 
 
@@ -226,3 +229,45 @@ def test_a_result_takes_the_permissions_of_its_original(tmp_path: Path, mode: in
     (tmp_path / "a.png").chmod(mode)
     save_photo(photo.pixels, photo, tmp_path / "out.png")
     assert (tmp_path / "out.png").stat().st_mode & 0o777 == mode & 0o666 | 0o600
+
+
+PLACES = """
+<exif:GPSLongitude xmlns:exif="http://ns.adobe.com/exif/1.0/">4,5.6E</exif:GPSLongitude>
+<Iptc4xmpExt:LocationCreated xmlns:exif="http://ns.adobe.com/exif/1.0/" exif:GPSLatitude="51,30.0N"
+ Iptc4xmpExt:City="Bergen"/>
+"""
+
+
+def with_place(exif: bool, xmp: bool) -> Photo:
+    block = Image.Exif()
+    block[Base.Artist] = "José".encode()
+    block[IFD.Exif] = {Base.LensModel: "50 mm"}
+    if exif:
+        block[IFD.GPSInfo] = {1: "N", 2: (51.0, 30.0, 0.0)}
+    return loaded(photo_file("JPEG", exif=block.tobytes(), xmp=packet("", PLACES if xmp else "")))
+
+
+@pytest.mark.parametrize("suffix", OUTPUTS)
+@pytest.mark.parametrize(("exif", "xmp"), [(True, False), (False, True), (True, True)])
+def test_the_place_alone_can_be_left_out(suffix: str, exif: bool, xmp: bool) -> None:
+    photo = with_place(exif, xmp)
+    assert photo.notes == () and has_place(photo) and has_place(loaded(saved(photo, suffix)))
+    output = saved(photo, suffix, strip_gps=True)
+    again = loaded(output)
+    assert not has_place(again) and b"GPSL" not in output and b"51,30" not in output
+    block = read(again.exif)
+    assert not block.get_ifd(IFD.GPSInfo)
+    assert block[Base.Artist] == "José".encode()
+    assert block.get_ifd(IFD.Exif)[Base.LensModel] == "50 mm"
+    assert b'dc:creator="Ada"' in output and (b"Bergen" in output) == xmp
+
+
+def test_a_photo_of_a_place_and_nothing_else_is_left_without_metadata() -> None:
+    block = Image.Exif()
+    block[IFD.GPSInfo] = {1: "N", 2: (51.0, 30.0, 0.0)}
+    xmp = packet("", PLACES.split("<Iptc", maxsplit=1)[0]).replace(b'dc:creator="Ada"', b"")
+    photo = loaded(photo_file("PNG", exif=block.tobytes(), xmp=xmp))
+    assert has_place(photo)
+    again = loaded(saved(photo, ".png", strip_gps=True))
+    assert again.exif is None and again.xmp is None
+    assert not has_place(loaded(photo_file("PNG")))

@@ -28,7 +28,7 @@ from cloakwork.evaluation.compute import photos
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
-from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.files import SAMPLE_PHOTOS, hash_of
 from cloakwork.models.ldm import LDM
 from cloakwork.photos import photo as photo_files
 from cloakwork.photos.photo import load_photo
@@ -38,6 +38,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.protections import aspl, noise, photoguard, pid
 from cloakwork.specs import Method
 from cloakwork.workflows import protect, protect_photo
+from cloakwork.workflows.protect_job import ProtectJob
 from cloakwork.workflows.purify import purify
 
 QUICK = noise.Config(budget=7)
@@ -698,3 +699,35 @@ def test_nothing_is_more_readable_than_the_originals(
     written = [p for out in ("out", "pure") for p in (tmp_path / out / ".cloakwork").rglob("*")]
     assert len(written) >= 5
     assert not any(p.is_file() and p.stat().st_mode & 0o077 for p in written)
+
+
+def test_a_place_in_the_output_is_told_and_can_be_left_out(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x8825] = {1: "N", 2: (51.0, 30.0, 0.0)}
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "in/a.jpg", exif=exif)
+    Image.new("RGB", (64, 65)).save(tmp_path / "in/b.jpg")
+    run = partial(protect.protect, tmp_path / "in", protection="none")
+    told = "The output of a.jpg says where it was taken (GPS); --strip-gps leaves that out."
+    (kept,) = run(out=tmp_path / "kept")
+    assert [n for n in kept.notes if "GPS" in n] == [told]
+    for name, strip in (("place", {"strip_gps": True}), ("all", {"strip_metadata": True})):
+        (left,) = run(out=tmp_path / name, **strip)
+        assert not [n for n in left.notes if "GPS" in n]
+        assert load_photo(tmp_path / name / "a.png").exif is None
+    each = run(out=tmp_path / "each", each=True)
+    told = "The output says where the photos were taken (GPS); --strip-gps leaves that out."
+    assert [n for one in each for n in one.notes if "GPS" in n] == [told]
+    with pytest.raises(UserError, match="exists already"):
+        run(out=tmp_path / "kept", strip_gps=True)
+
+
+def test_an_earlier_run_is_the_same_job_as_long_as_no_place_is_left_out(
+    sample_files: list[Path],
+) -> None:
+    job = ProtectJob(Method("protections", "noise", QUICK), [], 0, None, ".png", 95, False)
+    photos = source(sample_files[:1])
+    assert job.key(photos, []) != replace(job, strip_gps=True).key(photos, [])
+    parts = [job._parts(photos), ".png", 95, False]
+    assert job.key(photos, []) == hash_of(parts)
+    assert job.key(photos, [], ["hidden colours kept"]) == hash_of([*parts, "hidden colours kept"])

@@ -57,6 +57,8 @@ class Files:
     """quality of lossy formats, 1 to 100"""
     strip_metadata: bool = False
     """leave out EXIF (place, time, camera) and XMP"""
+    strip_gps: bool = False
+    """leave out where photos were taken (GPS), and nothing else"""
     force: bool = False
     """overwrite photos in the output folder (originals are never overwritten), and protect photos
     that were protected before"""
@@ -232,6 +234,7 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
         "suffix": ending(files.format),
         "quality": files.quality,
         "strip_metadata": files.strip_metadata,
+        "strip_gps": files.strip_gps,
         "force": files.force,
         "skip_bad": files.skip_bad,
     }

@@ -214,7 +214,7 @@ def read(block: bytes | None) -> Image.Exif:
     return exif
 
 
-def without_place(block: bytes) -> bytes | None:
+def exif_without_place(block: bytes | None) -> bytes | None:
     """Return an EXIF block of `kept_exif` without its place; None where nothing is left."""
     exif, less = read(block), Image.Exif()
     for tag in MAIN:
@@ -225,7 +225,7 @@ def without_place(block: bytes) -> bytes | None:
     return less.tobytes() if len(less) else None
 
 
-def has_place(block: bytes | None) -> bool:
+def exif_has_place(block: bytes | None) -> bool:
     """Return whether an EXIF block of `kept_exif` says where the photo was taken."""
     place = read(block).get_ifd(IFD.GPSInfo)
     return any(tag in place for tag in WHERE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,10 @@ from cloakwork.files import atomic_write, permissions
 from cloakwork.photos import descriptions
 from cloakwork.photos.decoding import decode
 from cloakwork.photos.descriptions import NOTHING, Description
-from cloakwork.photos.exif import read
+from cloakwork.photos.exif import exif_has_place, exif_without_place, read
 from cloakwork.photos.profiles import is_made
 from cloakwork.photos.tensors import pixels_of_pil
+from cloakwork.photos.xmp import xmp_has_place, xmp_without_place
 
 FORMATS = {
     ".png": "PNG",
@@ -179,6 +180,7 @@ def save_photo(
     *,
     quality: int = 95,
     strip_metadata: bool = False,
+    strip_gps: bool = False,
     force: bool = False,
 ) -> None:
     """Write pixels with the transparency, colour profile and metadata of a photo.
@@ -194,6 +196,7 @@ def save_photo(
         quality: of JPEG, 1 to 100; its colours are not subsampled (4:4:4).
         strip_metadata: drop EXIF, XMP, description and resolution. The colour profile stays:
             without it the colours would change.
+        strip_gps: drop the place where it was taken (GPS) alone.
         force: overwrite an existing file. Never the original.
 
     Raises:
@@ -206,10 +209,22 @@ def save_photo(
         raise UserError(
             f"{path} exists and is not overwritten; choose another output folder, or force it."
         )
-    content = _encode(pixels, photo, path, quality, strip_metadata)
+    source = _without_place(photo) if strip_gps else photo
+    content = _encode(pixels, source, path, quality, strip_metadata)
     mode = permissions(photo.path) if photo.path.exists() else None
     with atomic_write(path, sweep=False, mode=mode) as part:
         part.write_bytes(content)
+
+
+def has_place(photo: Photo) -> bool:
+    """Return whether a photo's metadata say where it was taken (GPS)."""
+    return exif_has_place(photo.exif) or xmp_has_place(photo.xmp)
+
+
+def _without_place(photo: Photo) -> Photo:
+    """Return a photo whose metadata do not say where it was taken."""
+    exif, xmp = exif_without_place(photo.exif), xmp_without_place(photo.xmp)
+    return replace(photo, exif=exif, xmp=xmp)
 
 
 def check_quality(quality: int) -> None:

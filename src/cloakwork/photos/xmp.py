@@ -134,8 +134,10 @@ def kept_xmp(xmp: object) -> tuple[bytes | None, list[str]]:
     return _packet(kept), list(dict.fromkeys(dropped))
 
 
-def without_place(xmp: bytes) -> bytes | None:
+def xmp_without_place(xmp: bytes | None) -> bytes | None:
     """Return a packet of `kept_xmp` without its place (exif:GPS...); None where nothing is left."""
+    if xmp is None:
+        return None
     description = _parsed(xmp)[0][0]
     for parent in list(description.iter()):
         for name in [name for name in parent.attrib if name.startswith(PLACE)]:
@@ -145,7 +147,7 @@ def without_place(xmp: bytes) -> bytes | None:
     return _packet(description)
 
 
-def has_place(xmp: bytes | None) -> bool:
+def xmp_has_place(xmp: bytes | None) -> bool:
     """Return whether a packet of `kept_xmp` says where the photo was taken."""
     names = _names(_parsed(xmp)) if xmp else ()
     return any(name.startswith((f"{PLACE}L", f"{PLACE}Dest")) for name in names)

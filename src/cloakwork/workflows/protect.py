@@ -34,7 +34,7 @@ from cloakwork.workflows.protect_job import (
     ProtectJob,
     refuse_overwriting,
 )
-from cloakwork.workflows.protect_notes import notes_on
+from cloakwork.workflows.protect_notes import notes_on, place_note
 from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
 from cloakwork.workflows.protect_plan import plan_protection
 from cloakwork.workflows.records import (
@@ -66,6 +66,7 @@ def protect(
     suffix: str = ".png",
     quality: int = 95,
     strip_metadata: bool = False,
+    strip_gps: bool = False,
     force: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
@@ -96,6 +97,7 @@ def protect(
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
             where that cannot be written; `quality` is for JPEG.
         strip_metadata: leave EXIF and XMP out.
+        strip_gps: leave out where photos were taken (GPS), and nothing else.
         force: overwrite existing outputs (never originals), and protect photos that were protected
             before.
         skip_bad: protect the good photos and name the bad ones in the notes.
@@ -137,6 +139,7 @@ def protect(
         suffix=suffix,
         quality=quality,
         strip_metadata=strip_metadata,
+        strip_gps=strip_gps,
         force=force,
         skip_bad=skip_bad,
     )
@@ -213,6 +216,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         notes=[
             *by_photo((one.record.name, one.notes) for one in saved),
             *notes_on(job, rows, [one.share for one in saved]),
+            *place_note([one.record.name for one in saved], [one.place for one in saved]),
         ],
         seconds=round(time.monotonic() - begun, 2),
     )
@@ -323,6 +327,7 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
             "suffix": job.suffix,
             "quality": job.quality,
             "strip_metadata": job.strip_metadata,
+            "strip_gps": job.strip_gps,
         },
         "micro_batch": pgd.MICRO_BATCH,
         "surroundings": surroundings(job.device),

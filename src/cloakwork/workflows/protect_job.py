@@ -38,6 +38,7 @@ class ProtectJob:
     suffix: str
     quality: int
     strip_metadata: bool
+    strip_gps: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -70,7 +71,8 @@ class ProtectJob:
         """
         suffix = [o.suffix for o in outputs] if self.suffix == SAME else self.suffix
         parts = [self._parts(photos), suffix, self.quality, self.strip_metadata]
-        return hash_of([*parts, *sorted(revised)])
+        late = ["no place"] if self.strip_gps else []
+        return hash_of([*parts, *sorted(revised), *late])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
         return {

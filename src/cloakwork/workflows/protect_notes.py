@@ -11,6 +11,7 @@ from cloakwork.workflows.records import PhotoRecord
 
 # learning rate below which an update is lost when most weights are rounded to bf16
 MOVES_BF16 = 1e-5
+NAMES = 6  # in a note
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
@@ -30,6 +31,30 @@ def notes_on(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | 
         *_visible(job.config.budget),
         *_idle(job.config),
     ]
+
+
+def place_note(names: Sequence[str], places: Sequence[bool]) -> list[str]:
+    """Return the note on photos that say where they were taken, as one sentence.
+
+    Args:
+        names: of a set's photos.
+        places: whether the file of each says it.
+
+    >>> place_note(["a.jpg", "b.jpg"], [True, False])[0][:46]
+    'The output of a.jpg says where it was taken (G'
+    >>> place_note(["a.jpg"], [False])
+    []
+    """
+    named = [name for name, place in zip(names, places, strict=True) if place]
+    if not named:
+        return []
+    advice = "--strip-gps leaves that out."
+    if len(named) == len(names):
+        return [f"The output says where the photos were taken (GPS); {advice}"]
+    first, more = ", ".join(named[:NAMES]), len(named) - NAMES
+    which = f"{first} and {more} more" if more > 0 else first
+    they = "it was" if len(named) == 1 else "they were"
+    return [f"The output of {which} says where {they} taken (GPS); {advice}"]
 
 
 def _losses(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | None]) -> list[str]:

@@ -12,7 +12,14 @@ from cloakwork.files import sha256
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.photo import Photo, after_encoding, keep_hidden, load_photo, save_photo
+from cloakwork.photos.photo import (
+    Photo,
+    after_encoding,
+    has_place,
+    keep_hidden,
+    load_photo,
+    save_photo,
+)
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.rounding import apply_perturbation, working_copy
 from cloakwork.photos.sheets import thumbnail
@@ -29,12 +36,14 @@ class SavedPhoto:
         record: of it.
         notes: on reading the original, and on what the file cannot hold of it.
         share: of the protection that the file keeps; None when the format is lossless.
+        place: whether the file says where the photo was taken.
         thumbnails: of the original and of the saved file; None where the sheet does not show them.
     """
 
     record: PhotoRecord
     notes: tuple[str, ...]
     share: float | None
+    place: bool
     thumbnails: tuple[Tensor, Tensor] | None
 
 
@@ -52,14 +61,22 @@ def save_protected(
     """
     pixels = keep_hidden(apply_perturbation(photo.pixels, delta, job.config.budget), photo)
     save_photo(
-        pixels, photo, output, quality=job.quality, strip_metadata=job.strip_metadata, force=True
+        pixels,
+        photo,
+        output,
+        quality=job.quality,
+        strip_metadata=job.strip_metadata,
+        strip_gps=job.strip_gps,
+        force=True,
     )
-    saved = load_photo(output).pixels
+    written = load_photo(output)
+    saved = written.pixels
     shown = output in task.shown
     return SavedPhoto(
         _record(photo, output, saved, task),
         (*photo.notes, *([] if job.strip_metadata else lost_in(photo, output))),
         _share(job, photo, output, pixels, saved),
+        has_place(written),
         (thumbnail(as_float(photo.pixels)), thumbnail(as_float(saved))) if shown else None,
     )
 

@@ -58,6 +58,7 @@ def plan_protection(
     suffix: str,
     quality: int,
     strip_metadata: bool,
+    strip_gps: bool,
     force: bool,
     skip_bad: bool,
     dry: bool = False,
@@ -84,7 +85,7 @@ def plan_protection(
     asked = list(surrogates) if uses_models else []
     here = [loading.without_network(name) for name in asked] if dry else asked
     models = load_surrogates([n for n in here if n], device, dtype, sample_posterior)
-    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata)
+    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps)
     tasks = [
         task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
         for s in sets
