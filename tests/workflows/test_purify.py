@@ -78,6 +78,12 @@ def test_originals_are_known_from_the_records(folder: Path, tmp_path: Path) -> N
             for values in zip(*((r.lpips_before, r.lpips_after) for r in rows), strict=True)
         )
         assert 0 < after < before, "tvm takes noise away"
+        own = [row.lpips_clean or 0 for row in rows]
+        clean = purify(folder, tmp_path / "clean", purifiers="tvm", clean=folder, force=True)
+        assert own == pytest.approx([row.lpips_after or 0 for row in clean]), "what it does itself"
+        said = rows.summary.notes
+        assert said[0].startswith(f"Nearer to the originals: LPIPS {before / 3:.3f} before")
+        assert f"clean photos takes them {sum(own) / 3:.3f} from themselves" in said[1]
 
 
 def test_originals_are_known_however_the_photos_are_named(folder: Path, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def purify_command(words: list[str]) -> None:
     from rich.table import Table
 
     from cloakwork.files import FOLDER
-    from cloakwork.workflows.purify import purify
+    from cloakwork.workflows.purify import purify, verdict
 
     flags = tyro.cli(
         PurifyFlags,
@@ -83,15 +83,18 @@ def purify_command(words: list[str]) -> None:
         )
     table = Table()
     table.add_column("photo", overflow="fold")
-    for name in ("size", "LPIPS to the original before", "after", "seconds"):
+    for name in ("size", "LPIPS to the original before", "after", "clean photo", "seconds"):
         table.add_column(name, justify="right")
     for row in rows:
         distances = (
-            "" if value is None else f"{value:.3f}" for value in (row.lpips_before, row.lpips_after)
+            "" if value is None else f"{value:.3f}"
+            for value in (row.lpips_before, row.lpips_after, row.lpips_clean)
         )
         seconds = f"{row.seconds:.1f}" if row.seconds else "done before"
         table.add_row(row.name, f"{row.width} x {row.height}", *distances, seconds)
     console = Console(markup=False, highlight=False, soft_wrap=True)
+    for sentence in verdict(rows):
+        console.print(sentence)
     console.print(table)
     for note in dict.fromkeys(note for row in rows for note in row.notes):
         console.print(note)

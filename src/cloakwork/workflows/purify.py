@@ -31,11 +31,13 @@ from cloakwork.files import (
 )
 from cloakwork.locks import locked
 from cloakwork.metrics import lpips
+from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.lost import lost_in
 from cloakwork.photos.photo import (
     FORMATS,
     Photo,
+    after_encoding,
     check_quality,
     keep_hidden,
     load_photo,
@@ -49,6 +51,7 @@ from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
 from cloakwork.workflows.records import begin_saving, begun_to_save, end_saving
 from cloakwork.workflows.shown import Listed, Summary, by_photo, paper_note
+from cloakwork.workflows.verdicts import nearer_or_further
 
 GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
 
@@ -72,6 +75,8 @@ class Purified:
     """between the purified photo and the original"""
     notes: list[str]
     """what the purifiers had to say; of the first photo also what was left out, and why"""
+    lpips_clean: float | None = None
+    """between the original after the same purifiers and the original"""
     seconds: float = 0.0
     """0: an earlier run of the same job had done it"""
 
@@ -227,10 +232,22 @@ def _summary(rows: Sequence[Purified], out: Path) -> Summary:
         if means
         else "their originals are not known"
     )
-    columns = ("name", "width", "height", "lpips_before", "lpips_after", "output", "original")
+    distances = ("lpips_before", "lpips_after", "lpips_clean")
+    columns = ("name", "width", "height", *distances, "output", "original")
     table = [{column: getattr(row, column) for column in columns} for row in rows]
-    notes = dict.fromkeys(note for row in rows for note in row.notes)
+    notes = dict.fromkeys([*verdict(rows), *(note for row in rows for note in row.notes)])
     return Summary(f"{count} purified: {near}. Folder: {out}", table, list(notes))
+
+
+def verdict(rows: Sequence[Purified]) -> list[str]:
+    """Return in sentences how near purified photos are to their originals, as far as is known."""
+    return nearer_or_further(
+        [
+            (row.lpips_before, row.lpips_after, row.lpips_clean)
+            for row in rows
+            if row.lpips_before is not None and row.lpips_after is not None
+        ]
+    )
 
 
 def _tell(progress: Progress | None, before: int, total: int, done: int) -> None:
@@ -254,7 +271,7 @@ def _purify_set(
         begin_saving(task.folder, task.key, outputs)
     for place, number in enumerate(task.order):
         file, output = task.photos.files[number], outputs[number]
-        photo = load_photo(file)
+        photo, draws = load_photo(file), [same_draws(rng) for rng in rngs]
         # photos draw one after the other, so those before a missing one have to have drawn
         last = place > max(missing, default=-1)
         if not (output in done and (last or _restore(rngs, task.draws(place)))):
@@ -263,7 +280,7 @@ def _purify_set(
                 task.draws(place), {str(k): rng.get_state() for k, rng in enumerate(rngs)}
             )
         original = load_original(known.get(file), photo)
-        rows[output] = _compared(rows[output], photo, original)
+        rows[output] = _compared(job, rows[output], photo, original, draws)
         _write_record(job, task, rows)
         shown = [*([original] if original else []), photo, load_photo(output)]
         stages[output] = [thumbnail(as_float(stage.pixels)) for stage in shown]
@@ -323,19 +340,32 @@ def _purify(
         None,
         None,
         by_photo([(photo.path.name, [*photo.notes, *lost_in(photo, output), *said])]),
-        seconds,
+        seconds=seconds,
     )
 
 
-def _compared(row: Purified, photo: Photo, original: Photo | None) -> Purified:
+def _compared(
+    job: PurifyJob,
+    row: Purified,
+    photo: Photo,
+    original: Photo | None,
+    draws: Sequence[torch.Generator],
+) -> Purified:
     """Return the row with distances to the original, where that is known.
+
+    The original goes through the same purifiers, by the photo's draws.
 
     Distances that the row has already stay as they are.
     """
     if original is None or row.original == original.path:
         return row
-    before, after = (_apart(x, original) for x in (photo, load_photo(row.output)))
-    return replace(row, original=original.path, lpips_before=before, lpips_after=after)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
+        pixels = keep_hidden(job.purify(original, draws), original)
+    clean = replace(original, pixels=after_encoding(pixels, original, row.output, job.quality))
+    before, after, own = (_apart(x, original) for x in (photo, load_photo(row.output), clean))
+    return replace(
+        row, original=original.path, lpips_before=before, lpips_after=after, lpips_clean=own
+    )
 
 
 def _apart(photo: Photo, original: Photo) -> float:

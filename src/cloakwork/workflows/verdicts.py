@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cloakwork.evaluation.design import ARMS, MIN_CLEAN_MATCH_RATE
 from cloakwork.evaluation.statistics import Estimate
@@ -67,3 +67,41 @@ def what_next(
         "What to do next: protect the photos again with a larger --budget or another --protection "
         "(`cloakwork list protections`), and audit again."
     )
+
+
+def nearer_or_further(distances: Sequence[tuple[float, float, float | None]]) -> list[str]:
+    """Return whether purifiers brought photos nearer to their originals, and what is their own.
+
+    Args:
+        distances: LPIPS of each photo whose original is known: between photo and original before
+            and after, and between the original after the same purifiers and the original, if that
+            was measured.
+
+    >>> for sentence in nearer_or_further([(0.2, 0.15, 0.05), (0.1, 0.11, 0.06)]):
+    ...     print(sentence)
+    Nearer to the originals: LPIPS 0.150 before, 0.130 after, on average (nearer in 1 of 2 photos).
+    The same done to the clean photos takes them 0.055 from themselves: so much is the purifier's \
+own.
+    This says how the photos look, not what is learned from them; `cloakwork audit --purifier` does.
+    """
+    if not distances:
+        return []
+    n = len(distances)
+    before, after = (sum(d[i] or 0.0 for d in distances) / n for i in (0, 1))
+    nearer = sum(d[1] < d[0] for d in distances)
+    way = "Nearer to the originals" if after < before else "No nearer to the originals"
+    told = [
+        f"{way}: LPIPS {before:.3f} before, {after:.3f} after, on average "
+        f"(nearer in {nearer} of {n} photo{'s' * (n != 1)})."
+    ]
+    clean = [d[2] for d in distances if d[2] is not None]
+    if clean:
+        told.append(
+            f"The same done to the clean photos takes them {sum(clean) / len(clean):.3f} from "
+            "themselves: so much is the purifier's own."
+        )
+    told.append(
+        "This says how the photos look, not what is learned from them; "
+        "`cloakwork audit --purifier` does."
+    )
+    return told
