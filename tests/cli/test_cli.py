@@ -298,7 +298,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "each": False,
         "one_set": False,
         "suffix": ".png",
-        "quality": 95,
+        "quality": None,
         "strip_metadata": False,
         "strip_gps": False,
         "force": False,

@@ -26,7 +26,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from cloakwork.errors import UserError
 from cloakwork.photos import decoding
-from cloakwork.photos.photo import FORMATS, Photo, check_target, load_photo, save_photo
+from cloakwork.photos.photo import (
+    FORMATS,
+    Photo,
+    after_encoding,
+    check_target,
+    load_photo,
+    save_photo,
+)
 from cloakwork.photos.rounding import round_within
 from cloakwork.photos.tensors import as_float
 
@@ -654,6 +661,20 @@ def test_jpeg_keeps_its_colours_at_full_resolution(tmp_path: Path, suffix: str) 
     assert (
         load_photo(tmp_path / f"good{suffix}").pixels.int() - photo.pixels.int()
     ).abs().max() <= 12
+
+
+def test_webp_is_lossy_with_a_quality(tmp_path: Path) -> None:
+    photo = png_of(tmp_path / "a.png", picture("RGBA"))
+    sizes = []
+    for quality in (None, 80, 10):
+        file = tmp_path / f"{quality}.webp"
+        save_photo(photo.pixels, photo, file, quality=quality)
+        sizes.append(file.stat().st_size)
+        saved = load_photo(file)
+        assert torch.equal(saved.pixels, photo.pixels) is (quality is None)
+        assert saved.alpha is not None and torch.equal(saved.alpha, photo.alpha)
+        assert torch.equal(saved.pixels, after_encoding(photo.pixels, photo, file, quality))
+    assert sizes == sorted(sizes, reverse=True)
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".bmp"])

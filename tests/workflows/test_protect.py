@@ -158,6 +158,14 @@ def test_jpeg_output_says_what_was_lost(sample_files: list[Path], tmp_path: Path
         )
         kept[quality] = int(result.notes[0].split(" % of")[0].split()[-1])
     assert kept[100] > 85 and kept[100] > kept[60] > kept[5] and kept[5] < 50
+    how: dict[str, Any] = {"protection": "photoguard", "config": quick(steps=2), "suffix": ".webp"}
+    (lossless,) = protect.protect(sample_files[:1], tmp_path / "webp", **how)
+    assert not [note for note in lossless.notes if "lossy" in note]
+    # another job, though 95 is what the key of a lossless one says
+    again = protect.protect(sample_files[:1], tmp_path / "webp", quality=95, force=True, **how)
+    assert "WEBP is lossy" in again[0].notes[0] and "% of the latents' shift" in again[0].notes[0]
+    with pytest.raises(UserError, match="exists already"):
+        protect.protect(sample_files[:1], tmp_path / "webp", **how)
     (control,) = protect.protect(
         sample_files[:1], tmp_path / "noise", protection="noise", config=QUICK, suffix=".jpg"
     )
@@ -184,6 +192,11 @@ def test_every_photo_keeps_its_format(sample_files: list[Path], tmp_path: Path) 
     (tmp_path / "in/b.png").rename(tmp_path / "in/b.webp")
     with pytest.raises(UserError, match="exists already"):
         protect.protect([tmp_path / "in"], tmp_path / "out", **how)
+
+
+def test_a_quality_without_effect_is_told(sample_files: list[Path], tmp_path: Path) -> None:
+    records = protect.protect(sample_files[:1], tmp_path, protection="noise", quality=60)
+    assert records.summary.notes == ["The quality 60 has no effect: .png is lossless."]
 
 
 @pytest.mark.parametrize(("budget", "notes"), [(64, 0), (65, 1)])

@@ -15,6 +15,7 @@ from cloakwork.errors import UserError
 from cloakwork.workflows.defaults import PROMPT
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...]"
+QUALITY = "(default: 95 for JPEG, lossless WebP)"
 FROM_RECORDS = "(default: those that the records beside the photos name)"
 
 

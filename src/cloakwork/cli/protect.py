@@ -19,7 +19,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from cloakwork import registry, specs
 from cloakwork.cli import presets
-from cloakwork.cli.common import ending, file_size
+from cloakwork.cli.common import QUALITY, ending, file_size
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS
@@ -53,8 +53,8 @@ class Files:
     format: Literal["same", "png", "jpg", "webp", "tiff", "bmp"] = "png"
     """file format of the output; same: each photo's own, and png where that cannot be written; a
     lossy one loses some of the protection, and what is left is measured"""
-    quality: int = 95
-    """quality of lossy formats, 1 to 100"""
+    quality: Annotated[int | None, arg(help_behavior_hint=QUALITY)] = None
+    """quality of lossy formats, 1 to 100; WebP is lossy with one"""
     strip_metadata: bool = False
     """leave out EXIF (place, time, camera) and XMP"""
     strip_gps: bool = False

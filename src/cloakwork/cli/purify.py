@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
-from cloakwork.cli.common import FROM_RECORDS, ending
+from cloakwork.cli.common import FROM_RECORDS, QUALITY, ending
 from cloakwork.cli.progress import progress_bars
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
@@ -41,8 +41,8 @@ class PurifyFlags:
     """what the model computes in"""
     format: Literal["same", "png", "jpg", "webp", "tiff", "bmp"] = "png"
     """file format of the output; same: each photo's own, and png where that cannot be written"""
-    quality: int = 95
-    """quality of lossy formats, 1 to 100"""
+    quality: Annotated[int | None, arg(help_behavior_hint=QUALITY)] = None
+    """quality of lossy formats, 1 to 100; WebP is lossy with one"""
     force: bool = False
     """overwrite photos in the output folder; originals are never overwritten"""
     skip_bad: bool = False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ FORMATS = {
     ".bmp": "BMP",
 }
 """File name endings that can be written, and the format each one stands for."""
+JPEG_QUALITY = 95  # where none was asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +180,7 @@ def save_photo(
     photo: Photo,
     path: Path,
     *,
-    quality: int = 95,
+    quality: int | None = None,
     strip_metadata: bool = False,
     strip_gps: bool = False,
     force: bool = False,
@@ -186,14 +188,16 @@ def save_photo(
     """Write pixels with the transparency, colour profile and metadata of a photo.
 
     The file appears whole or not at all, also when the disk is full. It takes the original's
-    permissions. Every format but JPEG is lossless.
+    permissions. Every format is lossless, but for
+    JPEG, and WebP with a quality.
 
     Args:
         pixels: 3 x H x W, uint8, RGB, of the photo's size.
         photo: the original.
         path: its ending is the format: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp. Missing
             folders are made.
-        quality: of JPEG, 1 to 100; its colours are not subsampled (4:4:4).
+        quality: of JPEG, 1 to 100, else JPEG_QUALITY; its colours are not subsampled (4:4:4). With
+            one, WebP is lossy too.
         strip_metadata: drop EXIF, XMP, description and resolution. The colour profile stays:
             without it the colours would change.
         strip_gps: drop the place where it was taken (GPS) alone.
@@ -227,26 +231,62 @@ def _without_place(photo: Photo) -> Photo:
     return replace(photo, exif=exif, xmp=xmp)
 
 
-def check_quality(quality: int) -> None:
-    """Refuse a JPEG quality that is not 1 to 100.
+def loses(path: Path, quality: int | None) -> bool:
+    """Return whether a photo's file does not hold its pixels exactly, by its ending.
+
+    >>> loses(Path("a.jpg"), None), loses(Path("a.webp"), None), loses(Path("a.webp"), 90)
+    (True, False, True)
+    """
+    format = FORMATS.get(path.suffix.lower())
+    return format == "JPEG" or (format == "WEBP" and quality is not None)
+
+
+def quality_key(paths: Iterable[Path], quality: int | None) -> tuple[int, list[str]]:
+    """Return what a quality is in the hash of a job: a number, and what came to hashes later.
+
+    >>> quality_key([Path("a.jpg")], None), quality_key([Path("a.webp")], 60)
+    ((95, []), (60, ['lossy WebP']))
+    """
+    if quality is None:
+        return JPEG_QUALITY, []
+    webp = any(FORMATS.get(path.suffix.lower()) == "WEBP" for path in paths)
+    return quality, ["lossy WebP"] if webp else []
+
+
+def idle_quality(paths: Iterable[Path], quality: int | None) -> list[str]:
+    """Return the note on a quality that no file has a use for.
+
+    >>> idle_quality([Path("a.png"), Path("b.bmp")], 60)
+    ['The quality 60 has no effect: .bmp and .png are lossless.']
+    """
+    paths = list(paths)
+    if quality is None or any(loses(path, quality) for path in paths):
+        return []
+    endings = sorted({path.suffix.lower() for path in paths})
+    are = "is" if len(endings) == 1 else "are"
+    return [f"The quality {quality} has no effect: {' and '.join(endings)} {are} lossless."]
+
+
+def check_quality(quality: int | None) -> None:
+    """Refuse a quality that is not 1 to 100; None is none that was asked for.
 
     Raises:
         UserError: the quality is out of range.
     """
-    if not 1 <= quality <= 100:
+    if quality is not None and not 1 <= quality <= 100:
         raise UserError(
             f"The quality {quality} is out of range; allowed are 1 to 100, and 95 is a good choice."
         )
 
 
-def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Tensor:
+def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int | None) -> Tensor:
     """Encode and decode pixels as `save_photo` would, without writing a file.
 
     Args:
         pixels: 3 x H x W, uint8, RGB, of the photo's size.
         photo: the original.
         path: its ending is the format.
-        quality: of JPEG, 1 to 100.
+        quality: as of `save_photo`.
 
     Returns:
         3 x H x W, uint8: what a file at `path` would hold.
@@ -255,18 +295,21 @@ def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int) -> Te
     return pixels_of_pil(Image.open(io.BytesIO(content)))
 
 
-def _encode(pixels: Tensor, photo: Photo, path: Path, quality: int, strip_metadata: bool) -> bytes:
+def _encode(
+    pixels: Tensor, photo: Photo, path: Path, quality: int | None, strip_metadata: bool
+) -> bytes:
     """Return the content of a photo's file; see `save_photo`."""
     format = FORMATS[path.suffix.lower()]
+    asked = {"lossless": True} if quality is None else {"quality": quality}
     # an alpha that is opaque throughout says nothing, and may go
     holds_alpha = format not in ("JPEG", "BMP")
     alpha = [photo.alpha[None]] if photo.alpha is not None and holds_alpha else []
     planes = torch.cat([pixels.cpu(), *alpha]).permute(1, 2, 0).contiguous()
     options = {
         "PNG": {},
-        "JPEG": {"quality": quality, "subsampling": "4:4:4"},
+        "JPEG": {"quality": JPEG_QUALITY if quality is None else quality, "subsampling": "4:4:4"},
         # exact: colours under transparent parts are kept too
-        "WEBP": {"lossless": True, "exact": True},
+        "WEBP": {**asked, "exact": True},
         # the compressing writer cannot hold the camera's and the place's part of EXIF
         "TIFF": {},
         "BMP": {},

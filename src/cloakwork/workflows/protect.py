@@ -21,7 +21,7 @@ from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
-from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
@@ -64,7 +64,7 @@ def protect(
     each: bool = False,
     one_set: bool = False,
     suffix: str = ".png",
-    quality: int = 95,
+    quality: int | None = None,
     strip_metadata: bool = False,
     strip_gps: bool = False,
     force: bool = False,
@@ -95,7 +95,8 @@ def protect(
         each: every photo is protected by itself.
         one_set: all photos are protected as one set, such as a person's in several folders.
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
-            where that cannot be written; `quality` is for JPEG.
+            where that cannot be written; `quality` is for JPEG (else 95) and
+            WebP (else lossless).
         strip_metadata: leave EXIF and XMP out.
         strip_gps: leave out where photos were taken (GPS), and nothing else.
         force: overwrite existing outputs (never originals), and protect photos that were protected
@@ -325,7 +326,7 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
         "clean": [str(path.absolute()) for path in job.clean.files] if job.clean else [],
         "output": {
             "suffix": job.suffix,
-            "quality": job.quality,
+            "quality": job.quality if job.suffix == ".webp" else quality_key((), job.quality)[0],
             "strip_metadata": job.strip_metadata,
             "strip_gps": job.strip_gps,
         },

@@ -18,7 +18,7 @@ from cloakwork.files import hash_of
 from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
-from cloakwork.photos.photo import check_quality
+from cloakwork.photos.photo import check_quality, quality_key
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import ROWS
@@ -36,7 +36,7 @@ class ProtectJob:
     clean: Source | None
     """unprotected photos that the protection may learn from"""
     suffix: str
-    quality: int
+    quality: int | None
     strip_metadata: bool
     strip_gps: bool = False
 
@@ -66,12 +66,13 @@ class ProtectJob:
 
         Args:
             photos: the set.
-            outputs: where they go; of these only the endings count, where they may differ.
+            outputs: where they go; of these only the endings count.
             revised: `photo.revisions` of any of them.
         """
         suffix = [o.suffix for o in outputs] if self.suffix == SAME else self.suffix
-        parts = [self._parts(photos), suffix, self.quality, self.strip_metadata]
-        late = ["no place"] if self.strip_gps else []
+        quality, late = quality_key(outputs, self.quality)
+        parts = [self._parts(photos), suffix, quality, self.strip_metadata]
+        late += ["no place"] if self.strip_gps else []
         return hash_of([*parts, *sorted(revised), *late])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
@@ -184,7 +185,7 @@ def load_surrogates(
 
 
 def check_config(
-    config: Any, quality: int = 95, surrogates: Sequence[str] | None = ("tiny",)
+    config: Any, quality: int | None = None, surrogates: Sequence[str] | None = ("tiny",)
 ) -> None:
     """Check bounds that hold for every protection.
 

@@ -13,6 +13,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, expand_home
 from cloakwork.models import loading
 from cloakwork.photos.left_out import left_out
+from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.specs import Method
 from cloakwork.workflows.protect_job import (
@@ -56,7 +57,7 @@ def plan_protection(
     each: bool,
     one_set: bool,
     suffix: str,
-    quality: int,
+    quality: int | None,
     strip_metadata: bool,
     strip_gps: bool,
     force: bool,
@@ -94,5 +95,6 @@ def plan_protection(
         refuse_overwriting(tasks)
     unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
     again = by_photo((photo.file.name, [photo.note]) for photo in before)
-    notes = [*skipped, *left_out(photos, out, found), *again]
+    idle = idle_quality((output for s in sets for output in s.outputs), quality)
+    notes = [*skipped, *left_out(photos, out, found), *again, *idle]
     return ProtectPlan(job, tasks, notes, out, unfetched)

@@ -35,12 +35,12 @@ from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.lost import lost_in
 from cloakwork.photos.photo import (
-    FORMATS,
     Photo,
     after_encoding,
     check_quality,
     keep_hidden,
     load_photo,
+    loses,
     save_photo,
 )
 from cloakwork.photos.sets import SAME, find_sets, load_all
@@ -93,7 +93,7 @@ def purify(
     device: str = "auto",
     dtype: str = "float32",
     suffix: str = ".png",
-    quality: int = 95,
+    quality: int | None = None,
     force: bool = False,
     skip_bad: bool = False,
     progress: Progress | None = None,
@@ -116,7 +116,8 @@ def purify(
             their draws one after the other, in the order of the originals' contents.
         device, dtype: where the model runs and what its arithmetic is autocast to.
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
-            where that cannot be written; `quality` is for JPEG.
+            where that cannot be written; `quality` is for JPEG (else 95) and
+            WebP (else lossless).
         force: overwrite existing outputs (never originals).
         skip_bad: leave out photos that cannot be read.
         progress: called with a label, photos done and their total.
@@ -211,9 +212,9 @@ def _notes(
         yield from paper_note(method, models)
     for method in job.purifiers:
         if (
-            job.quality != 95
+            job.quality is not None
             and suffix != SAME
-            and FORMATS.get(suffix.lower()) != "JPEG"
+            and not loses(Path(f"x{suffix}"), job.quality)
             and hasattr(method.config, "quality")
         ):
             yield (

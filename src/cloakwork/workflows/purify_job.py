@@ -20,7 +20,7 @@ from cloakwork.models.device import pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos import tiling
-from cloakwork.photos.photo import Photo, load_photo, revisions
+from cloakwork.photos.photo import Photo, load_photo, quality_key, revisions
 from cloakwork.photos.sets import PhotoSet
 from cloakwork.specs import Method
 
@@ -33,7 +33,7 @@ class PurifyJob:
     models: dict[str, LDM | PixelDDPM]
     """by kind, those that are needed"""
     seed: int
-    quality: int
+    quality: int | None
     device: torch.device
     """where the purifiers' networks are, those included that they find by themselves"""
 
@@ -60,17 +60,21 @@ class PurifyJob:
         windowed = [m.model_kind for m in self.purifiers if getattr(m.module, "WINDOWS", False)]
         return max((self.models[kind].size for kind in windowed), default=0)
 
-    def key(self, digests: Sequence[str], revised: Iterable[str] = ()) -> str:
+    def key(
+        self, digests: Sequence[str], outputs: Sequence[Path], revised: Iterable[str] = ()
+    ) -> str:
         """Return the hash of the job and of a set's photos in the order in which they are taken.
 
         Args:
             digests: of the photos.
+            outputs: where they go.
             revised: `photo.revisions` of any of them.
         """
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
         where = [self.device.type, torch.__version__, torch.get_num_threads()]
-        parts = [self.methods_used, weights, self.seed, self.quality, where]
-        return hash_of([*parts, SEEDING, list(digests), *sorted(revised)])
+        quality, late = quality_key(outputs, self.quality)
+        parts = [self.methods_used, weights, self.seed, quality, where]
+        return hash_of([*parts, SEEDING, list(digests), *sorted(revised), *late])
 
     def generators(self) -> list[torch.Generator]:
         """Return what each purifier draws from, before the first photo of a set."""
@@ -100,7 +104,7 @@ def job_of(
     seed: int,
     device: str,
     dtype: str,
-    quality: int = 95,
+    quality: int | None = None,
 ) -> PurifyJob:
     """Return a job, with the models that its purifiers ask for.
 
@@ -170,5 +174,6 @@ def task_of(
     if all(f in known for f in photos.files):
         ranks = [known[f].digest or load_photo(known[f].file).digest for f in photos.files]
     order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
-    key = job.key([digests[i] for i in order], frozenset().union(*(r for _, r in loaded)))
+    revised = frozenset().union(*(r for _, r in loaded))
+    key = job.key([digests[i] for i in order], photos.outputs, revised)
     return PurifyTask(photos, tuple(order), folder, key)
