@@ -254,3 +254,28 @@ def test_damaged_records_are_passed_over(tmp_path: Path, damage: str) -> None:
     place = open_store(tmp_path)
     put(place).with_suffix(".record.json").write_text(damage)
     assert place.record(NAME) == {} and list(place.records()) == []
+
+
+def test_what_killed_processes_left_beside_results_goes(tmp_path: Path) -> None:
+    place = open_store(tmp_path)
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    for name, pid, made in (
+        ("attack/done", dead.pid, True),
+        ("attack/living", os.getpid(), True),
+        ("attack/begun", dead.pid, False),
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        token = json.dumps({"host": platform.node(), "pid": pid})
+        path.with_suffix(".claim").write_text(token)
+        path.with_suffix(".part.safetensors").write_text("a checkpoint")
+        if made:
+            place.keep(f"{name}.safetensors", lambda path: path.write_text("") and None, {})
+    place.tidy()
+    ends = ("claim", "part.safetensors", "record.json", "safetensors")
+    assert {p.name for p in (tmp_path / "attack").iterdir()} == {
+        *("done.record.json", "done.safetensors"),
+        *(f"living.{end}" for end in ends),
+        *(f"begun.{end}" for end in ends[:2]),
+    }

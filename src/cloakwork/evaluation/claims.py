@@ -16,7 +16,7 @@ from typing import Any
 
 from cloakwork.errors import Unwritable
 from cloakwork.files import parse_json, unwritable
-from cloakwork.parts import is_alive
+from cloakwork.parts import is_alive, new_part
 from cloakwork.typed_json import from_json
 
 BEAT = 10.0  # seconds between two signs of life
@@ -97,8 +97,7 @@ class _Claim:
         try:
             self.fs.makedirs(self.path.rpartition("/")[0], exist_ok=True)
             if self.exclusive:
-                with open(self.path, "x") as file:
-                    file.write(self.token)
+                _write_new(Path(self.path), self.token)
             else:
                 self.fs.pipe_file(self.path, self.token.encode(), mode="create")
         except FileExistsError:
@@ -129,6 +128,26 @@ class _Claim:
     def _remove(self) -> None:
         with suppress(FileNotFoundError):
             self.fs.rm_file(self.path)
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file that must not exist; whoever sees it sees all of it.
+
+    Raises:
+        FileExistsError: it does.
+    """
+    part = new_part(path)
+    try:
+        with open(part, "x") as file:
+            file.write(text)
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        with open(path, "x") as file:
+            file.write(text)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,12 @@ from cloakwork.files import (
     cache_folder,
     parse_json,
     read_json,
+    remove,
     sha256,
     unwritable,
     write_json,
 )
+from cloakwork.parts import remove_parts
 from cloakwork.typed_json import from_json
 
 FORMAT = 1
@@ -137,6 +139,27 @@ class Store:
                     self._place[0].rm_file(
                         f"{self._place[1]}/{path.relative_to(self.folder).as_posix()}"
                     )
+
+    def tidy(self) -> None:
+        """Remove what killed processes left beside results that are there: claims, checkpoints,
+        parts.
+
+        What is left of results that are not there yet helps whoever makes them.
+        """
+        for record in self.folder.glob("*/*.record.json"):
+            stem = record.with_name(record.name.removesuffix(".record.json"))
+            claim, checkpoint, *results = (
+                stem.with_name(stem.name + end)
+                for end in (".claim", ".part.safetensors", ".safetensors", ".json")
+            )
+            made = [path for path in results if path.is_file()]
+            if made and (claim.is_file() or checkpoint.is_file()):
+                # a dead owner's is taken over and given up
+                with self.claimed(made[0].relative_to(self.folder).as_posix()) as ours:
+                    if ours:
+                        remove(checkpoint)
+        for kind in self.folder.glob("*/"):
+            remove_parts(kind)
 
     def record(self, name: str) -> dict[str, Any]:
         """Return a result's record; empty when there is none, or it is damaged."""

@@ -42,10 +42,9 @@ def measure_curve(
     # metric -> what its scores are kept under, so that another version's are not taken for its own
     columns = {m: f"{m} {parse_metric(m).code} {metric_instrument(m)}" for m in metrics}
     previews = range(every, attack.config.steps + 1, every)
-    stored = _read(path)
+    stored, checkpoint = _read(path), path.with_suffix(".part.safetensors")
     if not all(column in stored.get(k, {}) for k in previews for column in columns.values()):
         references = compute.photos(subject.references, workspace)
-        checkpoint = path.with_suffix(".part.safetensors")
 
         def watch(done: int, pictures: Tensor) -> None:
             a_prompt = len(pictures) // len(attack.prompts)
@@ -62,7 +61,7 @@ def measure_curve(
             workspace,
             RunState(checkpoint, subject.name, workspace.progress, sample_every=every, watch=watch),
         )
-        remove(checkpoint)
+    remove(checkpoint)
     return {k: {m: stored[k][column] for m, column in columns.items()} for k in previews}
 
 

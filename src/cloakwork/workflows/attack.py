@@ -128,6 +128,8 @@ def attack(
         files = _write(images, out, about, earlier)
         for checkpoint in (out / FOLDER).glob("state-*.safetensors"):
             checkpoint.unlink()
+        if chain:
+            workspace.results.tidy()
     said = config is not None or isinstance(attacker, specs.Method)
     notes = [*told, *state.notes, *(paper_note(method, [victim]) if said else [])]
     return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))

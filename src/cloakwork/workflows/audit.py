@@ -111,6 +111,7 @@ def audit(
             out / f"{_plain(subject.name)}-{_plain(threat.name)}.png",
         )
     write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
+    workspace.results.tidy()
     return results
 
 

@@ -68,6 +68,7 @@ def bench(
     told = {"command": command, "recipe": recipe, "commit": commit()}
     results = replace(results, made={k: v for k, v in told.items() if v} | results.made)
     write.write(results, out, grid=grid, workspace=workspace)
+    workspace.results.tidy()
     return results
 
 

@@ -191,6 +191,7 @@ def inspect(
         },
     )
     draw(result, out)
+    workspace.results.tidy()
     return result
 
 
