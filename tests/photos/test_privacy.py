@@ -14,7 +14,7 @@ from PIL import Image
 from PIL.ExifTags import IFD, Base
 
 from cloakwork.photos.exif import read
-from cloakwork.photos.metadata import kept_profile
+from cloakwork.photos.metadata import kept, kept_profile
 from cloakwork.photos.photo import Photo, has_place, load_photo, save_photo
 from cloakwork.photos.xmp import kept_xmp
 
@@ -205,6 +205,29 @@ def test_a_second_picture_is_left_out_and_said(version: str) -> None:
         output = saved(photo, suffix)
         assert b"Ada" in output and b"MPF\0" not in output and b"hdrgm" not in output
         assert said not in loaded(output).notes
+
+
+@pytest.mark.parametrize(
+    ("format", "beside", "named"),
+    [
+        ("JPEG", "segment", "APP7"),
+        ("JPEG", "extended XMP", "APP1"),
+        ("JPEG", "FlashPix", "APP2"),
+        ("JPEG", "resources", "Photoshop's preview"),
+        ("PNG", "thumbnail", "raNd"),
+    ],
+)
+def test_blocks_that_nobody_knows_are_said(format: str, beside: str, named: str) -> None:
+    photo = loaded(carriers.BESIDE[format][beside](photo_file(format)))
+    assert photo.notes == (f"Left out, for it may show the original: of the file {named}.",)
+
+
+@pytest.mark.parametrize("kind", ["depth_images", "aux"])
+def test_the_pictures_that_heic_holds_beside_are_said(kind: str) -> None:
+    image = carriers.picture()
+    image.info[kind] = {"a map": [7]}
+    (note,) = kept(image, None).notes
+    assert note.startswith("The file holds a second picture")
 
 
 def test_a_gain_map_that_xmp_alone_tells_of_is_said() -> None:

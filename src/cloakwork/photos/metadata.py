@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from PIL import Image
@@ -17,6 +18,13 @@ from cloakwork.photos.exif import kept_exif
 from cloakwork.photos.xmp import SECOND_PICTURE, kept_xmp
 
 SHOWN = 6  # names in a note
+
+KNOWN_SEGMENTS = (
+    *(b"JFIF", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0"),
+    *(b"Photoshop 3.0\0", b"Adobe"),
+)
+"""How the segments of a JPEG begin whose content is looked at elsewhere."""
+PREVIEWS = {0x0409, 0x040C}  # resources of Photoshop
 
 UNKNOWN = 256  # bytes; a shorter entry of a profile holds no picture
 ENTRIES = frozenset(
@@ -48,11 +56,13 @@ def kept(image: Image.Image, icc: bytes | None) -> Kept:
     exif, of_exif = kept_exif(image)
     xmp, of_xmp = kept_xmp(image.info.get("xmp"))
     icc, of_icc = kept_profile(icc)
-    lost = [
-        f"of {kind} {_listed(names)}"
-        for kind, names in (("EXIF", of_exif), ("XMP", of_xmp), ("the colour profile", of_icc))
-        if names
-    ]
+    kinds = {
+        "EXIF": of_exif,
+        "XMP": of_xmp,
+        "the colour profile": of_icc,
+        "the file": list(dict.fromkeys(_foreign_blocks(image))),
+    }
+    lost = [f"of {kind} {_listed(names)}" for kind, names in kinds.items() if names]
     notes = [f"Left out, for it may show the original: {'; '.join(lost)}."] if lost else []
     if _has_second_picture(image, of_xmp):
         notes.append(
@@ -70,6 +80,17 @@ def _listed(names: list[str]) -> str:
     """
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+def _foreign_blocks(image: Image.Image) -> Iterator[str]:
+    """Yield the names of what a JPEG or PNG holds beside all that is known of its format."""
+    for name, content in getattr(image, "applist", []):
+        if name.startswith("APP") and not content.startswith(KNOWN_SEGMENTS):
+            yield name
+    if image.info.get("photoshop", {}).keys() & PREVIEWS:
+        yield "Photoshop's preview"
+    for name, *_ in getattr(image, "private_chunks", []):
+        yield name.decode("latin-1")
 
 
 def _has_second_picture(image: Image.Image, of_xmp: list[str]) -> bool:

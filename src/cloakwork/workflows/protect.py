@@ -215,7 +215,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         sheet=sheet,
         record=task.folder / "record.json",
         notes=[
-            *by_photo((one.record.name, one.notes) for one in saved),
+            *by_photo([(one.record.name, one.notes) for one in saved], len(saved)),
             *notes_on(job, rows, [one.share for one in saved]),
             *place_note([one.record.name for one in saved], [one.place for one in saved]),
         ],

@@ -14,6 +14,8 @@ from cloakwork.specs import Method
 
 T = TypeVar("T")
 
+MANY = 3  # photos whose names are told one by one
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -94,20 +96,26 @@ def paper_note(method: Method, models: Iterable[str]) -> list[str]:
     ]
 
 
-def by_photo(notes: Iterable[tuple[str, Sequence[str]]]) -> list[str]:
+def by_photo(notes: Iterable[tuple[str, Sequence[str]]], count: int = 0) -> list[str]:
     """Return notes on photos as sentences, each once, after the names of its photos.
 
     Args:
         notes: a photo's name, and the notes on it.
+        count: of all photos; where a note is on all of many, it stands for their names.
 
     >>> by_photo([("a.jpg", ["No place."]), ("b.jpg", ["No place.", "No time."])])
     ['a.jpg, b.jpg: No place.', 'b.jpg: No time.']
+    >>> by_photo([(f"{number}.jpg", ["No place."]) for number in range(30)], 30)
+    ['All 30 photos: No place.']
     """
     names: dict[str, dict[str, None]] = {}
     for name, sentences in notes:
         for sentence in sentences:
             names.setdefault(sentence, {})[name] = None
-    return [f"{', '.join(of)}: {sentence}" for sentence, of in names.items()]
+    return [
+        f"{f'All {count} photos' if len(of) == count > MANY else ', '.join(of)}: {sentence}"
+        for sentence, of in names.items()
+    ]
 
 
 def text(summary: Summary) -> str:
