@@ -329,7 +329,8 @@ def test_wrong_folders_are_refused_in_a_sentence(
     assert "model_index.json" in refusal(str(tmp_path))
     assert "no model 'nothing-here'" in refusal("nothing-here")
     assert "dtype 'int8'" in refusal("tiny", dtype="int8")
-    assert "device 'abacus'" in refusal("tiny", device="abacus")
+    for device in ("abacus", "meta", "hpu", "cuda:99"):
+        assert f"device '{device}' cannot be used here" in refusal("tiny", device=device)
     pickled = tmp_path / "pickled"
     shutil.copytree(MODEL, pickled)
     weights = next((pickled / "unet").glob("*.safetensors"))
@@ -358,6 +359,26 @@ def test_a_folder_in_a_files_place_is_one_sentence(tmp_path: Path, small_name: s
     config.mkdir()
     loading.weights(str(tmp_path / "model"))
     assert "could not be read" in refusal(str(tmp_path / "model"))
+
+
+def test_a_folder_that_is_not_whole_is_one_sentence(tmp_path: Path, small_name: str) -> None:
+    lacking = {
+        "tokenizer": "has no vocab.json and merges.txt, or tokenizer.json in tokenizer/",
+        "scheduler": "has no scheduler_config.json in scheduler/",
+    }
+    for part, says in lacking.items():
+        shutil.copytree(small_name, tmp_path / part)
+        shutil.rmtree(tmp_path / part / part)
+        assert says in refusal(str(tmp_path / part))
+    shutil.copytree(small_name, tmp_path / "half")
+    for file in (tmp_path / "half").glob("*/*.safetensors"):
+        file.rename(file.with_suffix(".fp16.safetensors"))
+    assert "in vae/ as the variant fp16 only" in refusal(str(tmp_path / "half"))
+    shutil.copytree(small_name, tmp_path / "folders")
+    for file in (tmp_path / "folders").glob("tokenizer/*"):
+        file.unlink()
+        file.mkdir()
+    assert "in tokenizer/" in refusal(str(tmp_path / "folders"))
 
 
 KL, CLIP = ["diffusers", "AutoencoderKL"], ["transformers", "CLIPTextModel"]

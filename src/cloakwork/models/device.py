@@ -7,6 +7,7 @@ import torch
 from cloakwork.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TYPES = ("cpu", "cuda", "mps")
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -25,6 +26,8 @@ def pick_device(device: str = "auto") -> torch.device:
     if device == "auto":
         device = _best()
     try:
+        if torch.device(device).type not in TYPES:
+            raise RuntimeError(f"no arithmetic on {device}")
         place = torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(

@@ -36,6 +36,11 @@ PIPELINE_CLASSES = {
 }
 # endings of Stable Diffusion in a single file
 CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
+# part -> files, any of these choices, without which a folder is not whole
+NEEDED = {
+    "tokenizer": (("vocab.json", "merges.txt"), ("tokenizer.json",)),
+    "scheduler": (("scheduler_config.json",),),
+}
 # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
 PLAIN_ATTENTION_UP_TO = 128
 
@@ -190,12 +195,30 @@ def _check_folder(folder: Path, name: str) -> None:
         raise UserError(f"{path} is not readable JSON; fetch or save the model again.") from None
     _check_family(index, name)
     for part in ("vae", "unet", "text_encoder"):
-        if not list((folder / part).glob("*.safetensors")):
+        _check_weights(folder, part, name)
+    for part, choices in NEEDED.items():
+        if not any(all((folder / part / file).is_file() for file in files) for files in choices):
+            wanted = ", or ".join(" and ".join(files) for files in choices)
             raise UserError(
-                f"The folder '{name}' has no safetensors weights in {part}/. "
-                "Pickle files are never loaded; convert them first "
-                "(diffusers: save_pretrained(..., safe_serialization=True))."
+                f"The folder '{name}' has no {wanted} in {part}/; fetch or save the model again."
             )
+
+
+def _check_weights(folder: Path, part: str, name: str) -> None:
+    """Refuse a part without weights that are loaded: safetensors, and in full precision."""
+    found = [file for file in (folder / part).glob("*.safetensors") if file.is_file()]
+    if not found:
+        raise UserError(
+            f"The folder '{name}' has no safetensors weights in {part}/. "
+            "Pickle files are never loaded; convert them first "
+            "(diffusers: save_pretrained(..., safe_serialization=True))."
+        )
+    if all(".fp16." in file.name for file in found):
+        raise UserError(
+            f"The folder '{name}' has the weights in {part}/ as the variant fp16 only. Fetch those "
+            "without a variant, or make them once: load the folder with variant='fp16' in "
+            "diffusers, and save it without."
+        )
 
 
 def _check_family(index: Any, name: str) -> None:
