@@ -132,6 +132,24 @@ def test_the_same_again_is_not_done_again(sample_files: list[Path], tmp_path: Pa
     assert [p.output.stat().st_mtime_ns for p in again[0].photos] == stamps
 
 
+def test_a_record_of_fewer_photos_is_not_taken_for_all(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    run = partial(protect.protect, sample_files, tmp_path, protection="noise", config=QUICK)
+    (whole,) = run()
+    record = json.loads(whole.record.read_text())
+    whole.record.write_text(json.dumps(record | {"photos": record["photos"][:1]}))
+    with pytest.raises(UserError, match="exists already"):
+        run()
+    for photo in whole.photos[1:]:
+        photo.output.unlink()
+    with pytest.raises(UserError, match="exists already"):
+        run()
+    whole.photos[0].output.unlink()
+    (again,) = run()
+    assert again.fresh and [p.sha256 for p in again.photos] == [p.sha256 for p in whole.photos]
+
+
 def test_nothing_is_overwritten_without_force(sample_files: list[Path], tmp_path: Path) -> None:
     protect.protect(sample_files, tmp_path, protection="noise", config=QUICK)
     with pytest.raises(UserError, match="exists already") as error:

@@ -186,11 +186,11 @@ def test_a_job_stopped_after_a_photo_goes_on(
     purify(folder, tmp_path / "b", purifiers="noise")
     calls = []
 
-    def stops(*given):
+    def stops(*given, **how):
         calls.append(given)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return works(*given)
+        return works(*given, **how)
 
     monkeypatch.setattr(purifying, where, stops)
     with pytest.raises(KeyboardInterrupt):

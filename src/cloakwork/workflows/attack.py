@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import attack_sheet, write_grid
 from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, RunState
+from cloakwork.typed_json import from_json
 from cloakwork.types import Images
 from cloakwork.workflows.defaults import PROMPT
 from cloakwork.workflows.shown import Listed, Summary, paper_note
@@ -221,5 +222,12 @@ def _earlier(out: Path) -> set[Path]:
 
 def _listed(out: Path) -> set[Path]:
     """Return the pictures that the record of an earlier attack names, whether they exist or not."""
-    names = read_json(out / FOLDER / "attack.json").get("pictures", [])
-    return {out / Path(name).name for name in names}
+    record = from_json(_Record, read_json(out / FOLDER / "attack.json"))
+    return {out / picture.name for picture in record.pictures} if record else set()
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is read of an attack's record."""
+
+    pictures: list[Path]

@@ -169,13 +169,13 @@ def _protect_sets(
         refuse_overwriting(tasks)
     keep_private(out / FOLDER, [file for task in tasks for file in task.source.files])
     if say:
-        left = [t for t in tasks if force or read_result(t.folder, t.key) is None]
+        left = [t for t in tasks if force or read_result(t.folder, t.key, t.contents) is None]
         for sentence in expectation(job, left):
             say(sentence)
     results = []
     for number, task in enumerate(tasks):
         _tell(progress, number, len(tasks))
-        done = None if force else read_result(task.folder, task.key)
+        done = None if force else read_result(task.folder, task.key, task.contents)
         results.append(done or _protect_set(job, task, progress))
         end_saving(task.folder)
         for checkpoint in task.folder.glob("state-*.safetensors"):

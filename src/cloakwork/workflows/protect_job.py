@@ -114,6 +114,11 @@ class PhotoSetTask:
         """Original and output of each photo."""
         return list(zip(self.source.files, self.outputs, strict=True))
 
+    @property
+    def contents(self) -> dict[Path, str]:
+        """Each output, and the sha256 of its original's pixels."""
+        return dict(zip(self.outputs, self.source.digests, strict=True))
+
     @cached_property
     def shown(self) -> set[Path]:
         """The outputs that the sheet shows: the first ones by name."""
@@ -168,7 +173,7 @@ def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:
 
 def _own(task: PhotoSetTask) -> set[Path]:
     """Return the outputs of the same job: of a finished run, or of one stopped while saving."""
-    if read_result(task.folder, task.key) is not None:
+    if read_result(task.folder, task.key, task.contents) is not None:
         return set(task.outputs)
     return begun_to_save(task.folder, task.key, task.outputs)
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from cloakwork import registry, specs
 from cloakwork.environment import surroundings
@@ -25,6 +23,7 @@ from cloakwork.files import (
     expand_home,
     keep_private,
     read_json,
+    read_tensors,
     sha256,
     write_json,
     write_tensors,
@@ -47,6 +46,7 @@ from cloakwork.photos.sets import SAME, find_sets, load_all
 from cloakwork.photos.sheets import contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
+from cloakwork.typed_json import from_json
 from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
 from cloakwork.workflows.records import begin_saving, begun_to_save, end_saving
@@ -277,9 +277,8 @@ def _purify_set(
         last = place > max(missing, default=-1)
         if not (output in done and (last or _restore(rngs, task.draws(place)))):
             rows[output] = _purify(job, photo, output, rngs)
-            write_tensors(
-                task.draws(place), {str(k): rng.get_state() for k, rng in enumerate(rngs)}
-            )
+            states = {str(k): rng.get_state() for k, rng in enumerate(rngs)}
+            write_tensors(task.draws(place), states, checksum=True)
         original = load_original(known.get(file), photo)
         rows[output] = _compared(job, rows[output], photo, original, draws)
         _write_record(job, task, rows)
@@ -309,12 +308,19 @@ def _write_record(job: PurifyJob, task: PurifyTask, rows: dict[Path, Purified]) 
 
 
 def _restore(rngs: Sequence[torch.Generator], path: Path) -> bool:
-    """Set generators to where they were after a photo; False where nobody wrote that down."""
+    """Set generators to where they were after a photo.
+
+    Returns:
+        False, and they stay as they are, where nobody wrote that down, or it is damaged.
+    """
+    before = [rng.get_state() for rng in rngs]
+    states = read_tensors(path) or {}
     try:
-        states = load_file(path)
         for k, rng in enumerate(rngs):
             rng.set_state(states[str(k)])
-    except (OSError, SafetensorError, KeyError, RuntimeError):
+    except (KeyError, TypeError, RuntimeError):
+        for rng, state in zip(rngs, before, strict=True):
+            rng.set_state(state)
         return False
     return True
 
@@ -379,17 +385,20 @@ def _apart(photo: Photo, original: Photo) -> float:
 def _done(task: PurifyTask) -> dict[Path, Purified]:
     """Return what the very same job has written already and is still as it was, by output."""
     record = read_json(task.folder / "purified.json")
-    if record.get("key") != task.key:
-        return {}
-    rows = [
-        Purified(
-            **r | {"output": Path(r["output"]), "original": r["original"] and Path(r["original"])}
-        )
-        for r in record["photos"]
-    ]
-    return {
-        row.output: row for row in rows if row.output.is_file() and sha256(row.output) == row.sha256
-    }
+    listed = record.get("photos") if record.get("key") == task.key else None
+    rows = [from_json(Purified, row) for row in listed] if isinstance(listed, list) else []
+    return {row.output: row for row in rows if row is not None and _holds(row, task)}
+
+
+def _holds(row: Purified, task: PurifyTask) -> bool:
+    """Return whether a row of a record is whole, of one of the task's photos, and still true."""
+    distances = [d is None for d in (row.original, row.lpips_before, row.lpips_after)]
+    return (
+        task.contents.get(row.output) == row.digest
+        and len(set(distances)) == 1
+        and row.output.is_file()
+        and sha256(row.output) == row.sha256
+    )
 
 
 def _settings(job: PurifyJob, task: PurifyTask) -> dict[str, Any]:

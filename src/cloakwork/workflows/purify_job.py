@@ -153,12 +153,14 @@ class PurifyTask:
             originals where all are known, else by their own. The photos draw one after the other.
         folder: where its record and sheet go.
         key: of job and photos.
+        contents: output -> the sha256 of the pixels that its photo is given with.
     """
 
     photos: PhotoSet
     order: tuple[int, ...]
     folder: Path
     key: str
+    contents: dict[Path, str]
 
     def draws(self, place: int) -> Path:
         """Return the file of the generators' states after the photo at a place of the order."""
@@ -176,4 +178,5 @@ def task_of(
     order = sorted(range(len(digests)), key=lambda i: (ranks[i], photos.files[i]))
     revised = frozenset().union(*(r for _, r in loaded))
     key = job.key([digests[i] for i in order], photos.outputs, revised)
-    return PurifyTask(photos, tuple(order), folder, key)
+    contents = dict(zip(photos.outputs, digests, strict=True))
+    return PurifyTask(photos, tuple(order), folder, key, contents)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloakwork.files import FOLDER, read_json, remove, sha256, write_json
+from cloakwork.evaluation.photo_pairs import record_files
+from cloakwork.files import read_json, remove, sha256, write_json
+from cloakwork.typed_json import from_json
 from cloakwork.workflows.shown import Summary
 
 SAVING = "saving.json"  # beside the record, while outputs are written
@@ -83,41 +85,52 @@ def result_json(result: SetRecord) -> dict[str, Any]:
     return {k: v for k, v in asdict(result).items() if k not in ("seconds", "fresh")}
 
 
-def read_result(folder: Path, key: str) -> SetRecord | None:
+def read_result(folder: Path, key: str, contents: Mapping[Path, str]) -> SetRecord | None:
     """Return what an earlier run of the same job left in `folder`.
 
+    Args:
+        folder: of the job's record.
+        key: of the job.
+        contents: output -> the sha256 of its original's pixels, for each photo of the job.
+
     Returns:
-        None where there is none, or one of its photos has changed since.
+        None where there is none, it is damaged or of other photos, or one of them has changed
+        since.
     """
     path = folder / "record.json"
     record = read_json(path)
     if record.get("key") != key:
         return None
-    photos = [
-        PhotoRecord(
-            **p
-            | {
-                "original": Path(p["original"]),
-                "output": Path(p["output"]),
-                "psnr": p["psnr"] or math.inf,
-            }
-        )
-        for p in record["photos"]
-    ]
-    if not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in photos):
-        return None
-    return SetRecord(
-        record["name"],
-        Path(record["out"]),
-        record["protection"],
-        record["surrogates"],
-        sorted(photos, key=lambda photo: photo.output),  # older records have another order
-        folder / "sheet.png",
-        path,
-        record["notes"],
-        seconds=0.0,
-        fresh=False,
+    places = {"sheet": str(folder / "sheet.png"), "record": str(path)}
+    photos = [_with_psnr(photo) for photo in _listed(record)]
+    known = from_json(
+        SetRecord, record | {"photos": photos, "seconds": 0.0, "fresh": False} | places
     )
+    if known is None or not _same(known.photos, contents):
+        return None
+    if not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in known.photos):
+        return None
+    # older records have another order
+    return replace(known, photos=sorted(known.photos, key=lambda photo: photo.output))
+
+
+def _listed(record: Mapping[str, Any]) -> list[Any]:
+    """Return what a record lists as its photos; nothing where it is damaged."""
+    photos = record.get("photos")
+    return photos if isinstance(photos, list) else []
+
+
+def _with_psnr(photo: Any) -> Any:
+    """Return a record's photo with the infinite PSNR that JSON cannot hold."""
+    unchanged = isinstance(photo, dict) and photo.get("psnr", 0) is None
+    return photo | {"psnr": math.inf} if unchanged else photo
+
+
+def _same(photos: Sequence[PhotoRecord], contents: Mapping[Path, str]) -> bool:
+    """Return whether a record's photos are all of a job's, and no others."""
+    recorded = {os.path.realpath(photo.output): photo.digest for photo in photos}
+    wanted = {os.path.realpath(output): digest for output, digest in contents.items()}
+    return recorded == wanted and len(photos) == len(wanted)
 
 
 def begin_saving(folder: Path, key: str, outputs: Iterable[Path]) -> None:
@@ -145,16 +158,16 @@ def end_saving(folder: Path) -> None:
     remove(folder / SAVING)
 
 
+@dataclass(frozen=True)
+class _Output:
+    """A photo of a record, as far as it says which file it is."""
+
+    output: Path
+    sha256: str
+
+
 def written(out: Path) -> set[Path]:
     """Return the protected photos that a folder's records name and that have not changed since."""
-    rows = [
-        row
-        for path in (out / FOLDER).rglob("record.json")
-        for row in read_json(path).get("photos", [])
-    ]
-    rows = [row for row in rows if {"output", "sha256"} <= row.keys()]  # a record may be damaged
-    return {
-        path
-        for row in rows
-        if (path := Path(row["output"])).is_file() and sha256(path) == row["sha256"]
-    }
+    listed = (row for path in record_files(out) for row in _listed(read_json(path)))
+    rows = [row for row in (from_json(_Output, entry) for entry in listed) if row is not None]
+    return {r.output for r in rows if r.output.is_file() and sha256(r.output) == r.sha256}
