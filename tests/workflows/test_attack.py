@@ -102,6 +102,36 @@ def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> N
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
 
 
+def test_the_originals_are_attacked_too(folder: Path, tmp_path: Path, small_name: str) -> None:
+    """With the same seed; their pictures are on the sheet, and replaced like the others."""
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    how = {"attacker": QUICK, "victim": small_name, "prompts": ["a cat", "a dog"]}
+    both, alone, plain = (tmp_path / name for name in ("both", "alone", "plain"))
+    found = attack.attack(tmp_path / "safe", both, **how)
+    attack.attack(folder, plain, **how)
+    pictures = sorted((both / ".cloakwork/clean").iterdir())
+    assert [f.name for f in pictures] == [f.name for f in found]
+    assert len({f.read_bytes() for f in (*pictures, *found)}) == 8
+    record = json.loads((both / ".cloakwork/attack.json").read_text())
+    assert record["originals"] == sorted(str(f) for f in folder.iterdir())
+    sizes = [Image.open(at / ".cloakwork/sheet.png").height for at in (both, plain)]
+    assert sizes[0] == 2 * sizes[1] and "clean originals" in found.summary.notes[0]
+    assert not (plain / ".cloakwork/clean").exists()
+    left_out = attack.attack(tmp_path / "safe", alone, beside_clean=False, **how)
+    assert [f.read_bytes() for f in left_out] == [f.read_bytes() for f in found]
+    assert "without --no-clean" in left_out.summary.notes[0]
+    attack.attack(tmp_path / "safe", both, beside_clean=False, **how)
+    assert not (both / ".cloakwork/clean").exists()
+
+
+def test_changed_originals_are_not_attacked(folder: Path, tmp_path: Path, small_name: str) -> None:
+    protect.protect(folder, tmp_path / "safe", protection="noise", surrogates=())
+    first = sorted(folder.iterdir())[0]
+    Image.new("RGB", (128, 128)).save(first)
+    found = attack.attack(tmp_path / "safe", tmp_path / "a", attacker=QUICK, victim=small_name)
+    assert not found.summary.notes and not (tmp_path / "a/.cloakwork/clean").exists()
+
+
 def test_metrics_of_change_pair_by_name(folder: Path, tmp_path: Path) -> None:
     changed = tmp_path / "changed"
     changed.mkdir()

@@ -31,6 +31,9 @@ class AttackFlags:
     """where the trained model or adapter is kept, for diffusers"""
     sample_every: int = 0
     """training steps between two sheets of pictures (0: none)"""
+    no_clean: bool = False
+    """leave out what the same attacker gets from the originals, which takes as long again; it is
+    done where the records beside the photos name them"""
 
 
 def attack_command(words: list[str]) -> None:
@@ -55,6 +58,7 @@ def attack_command(words: list[str]) -> None:
             mask=flags.mask,
             keep_model=flags.keep_model,
             sample_every=flags.sample_every,
+            beside_clean=not flags.no_clean,
             device=threat.device,
             dtype=threat.dtype,
             progress=progress,

@@ -18,11 +18,12 @@ from cloakwork.finetuning.training import PREVIEW
 from cloakwork.locks import locked
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
-from cloakwork.photos.sheets import attack_sheet, write_grid
+from cloakwork.photos.sheets import write_grid
 from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, RunState
 from cloakwork.typed_json import from_json
 from cloakwork.types import Images
+from cloakwork.workflows.beside_clean import LEFT_OUT, clean_source, write_beside
 from cloakwork.workflows.defaults import PROMPT
 from cloakwork.workflows.shown import Listed, Summary, paper_note
 
@@ -42,6 +43,7 @@ def attack(
     mask: Path | str | None = None,
     keep_model: Path | str | None = None,
     sample_every: int = 0,
+    beside_clean: bool = True,
     device: str = "auto",
     dtype: str = "float32",
     progress: Progress | None = None,
@@ -67,6 +69,8 @@ def attack(
             folder with one for each photo.
         keep_model: folder for the trained model or adapter.
         sample_every: training steps between two sheets of pictures, in `out/.cloakwork/training`.
+        beside_clean: attack the originals too, with the same seed, where the records beside the
+            photos name them; it takes twice the time.
         device, dtype: where the victim runs and what its arithmetic is autocast to.
         progress: called with a label, steps done and their total.
         settings: fields of the attacker's Config, such as steps=40, set last; nested ones as
@@ -101,10 +105,15 @@ def attack(
     with locked(out, "attack", _listed(out)) as told:
         earlier = _earlier(out)
         workspace = Workspace(out / FOLDER, device, progress)
-        purified = purify_steps(
-            originals, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
-        )
-        step = Step(method, (purified,), seed, (victim,), prompts, dtype)
+
+        def step_from(photos: Source) -> Step:
+            purified = purify_steps(
+                photos, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
+            )
+            return Step(method, (purified,), seed, (victim,), prompts, dtype)
+
+        step, known = step_from(originals), clean_source(originals)
+        clean = known if beside_clean else None
         grids = out / FOLDER / "training"
         state = RunState(
             out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
@@ -115,25 +124,57 @@ def attack(
             keep_model=expand_home(keep_model) if keep_model else None,
         )
         masks = load_masks(expand_home(mask), originals.files) if mask else None
+        _tell(progress, 0, clean)
         images = run_attack(step, workspace, state, masks)
-        about = {
-            "attacker": method.name,
-            "config": asdict(method.config),
-            "victim": {"name": victim, "weights": workspace.model(victim).weights},
-            "prompts": list(prompts),
-            "purifiers": [method.record() for method in chain],
-            "seed": seed,
-            "photos": sorted(str(f) for f in originals.files),
-            "surroundings": surroundings(workspace.torch_device),
-        }
+        _tell(progress, 1, clean)
+        about = _about(step, chain, originals, clean, workspace)
         files = _write(images, out, about, earlier)
+        beside = None
+        if clean:
+            own = RunState(label=method.name, progress=progress)
+            beside = run_attack(step_from(clean), workspace, own, masks)
+            _tell(progress, 2, clean)
+        where = write_beside(images, beside, prompts, out) or (LEFT_OUT if known else "")
         for checkpoint in (out / FOLDER).glob("state-*.safetensors"):
             checkpoint.unlink()
         if chain:
             workspace.results.tidy()
     said = config is not None or isinstance(attacker, specs.Method)
-    notes = [*told, *state.notes, *(paper_note(method, [victim]) if said else [])]
+    notes = [
+        *told,
+        *state.notes,
+        *([where] if where else []),
+        *(paper_note(method, [victim]) if said else []),
+    ]
     return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
+
+
+def _about(
+    step: Step,
+    chain: Sequence[specs.Method],
+    photos: Source,
+    clean: Source | None,
+    workspace: Workspace,
+) -> dict[str, Any]:
+    """Return everything needed to attack the same photos again."""
+    (victim,) = step.models
+    return {
+        "attacker": step.name,
+        "config": asdict(step.config),
+        "victim": {"name": victim, "weights": workspace.model(victim).weights},
+        "prompts": list(step.prompts),
+        "purifiers": [method.record() for method in chain],
+        "seed": step.seed,
+        "photos": sorted(str(f) for f in photos.files),
+        "originals": sorted(str(f) for f in clean.files) if clean else [],
+        "surroundings": surroundings(workspace.torch_device),
+    }
+
+
+def _tell(progress: Progress | None, done: int, clean: Source | None) -> None:
+    """Report how many of two attacks are done, where the originals are attacked too."""
+    if progress and clean:
+        progress("attackers", done, 2)
 
 
 def _one_set(photos: Path | str, out: Path) -> Source:
@@ -165,7 +206,6 @@ def _write(images: Images, out: Path, about: dict[str, Any], earlier: set[Path])
     for picture, file in zip(images, files, strict=True):
         with atomic_write(file) as part:
             to_pil(picture).save(part, "PNG")
-    attack_sheet(images, about["prompts"], out / FOLDER / "sheet.png")
     return files
 
 
