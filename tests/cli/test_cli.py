@@ -303,6 +303,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "strip_gps": False,
         "force": False,
         "skip_bad": False,
+        "sidecars": False,
     }
 
 
@@ -311,7 +312,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 "
         "--sample-posterior --each --one-set"
     )
-    words += " --format jpg --quality 80 --strip-metadata --strip-gps --force --skip-bad"
+    words += " --format jpg --quality 80 --strip-metadata --strip-gps --force --skip-bad --sidecars"
     assert cli.main(mine(*words.split())) == 0
     for name in ("progress", "config", "say"):
         jobs.asked.pop(name)
@@ -333,6 +334,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "strip_gps": True,
         "force": True,
         "skip_bad": True,
+        "sidecars": True,
     }
 
 

@@ -64,6 +64,8 @@ class Files:
     that were protected before"""
     skip_bad: bool = False
     """go on without the photos that cannot be read"""
+    sidecars: bool = False
+    """copy captions (.txt, .caption) and metadata.jsonl beside the photos, with names adjusted"""
     dry_run: bool = False
     """compute nothing and fetch nothing: open photos and models, and count the steps and the passes
     through the models that it would take"""
@@ -237,6 +239,7 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
         "strip_gps": files.strip_gps,
         "force": files.force,
         "skip_bad": files.skip_bad,
+        "sidecars": files.sidecars,
     }
 
 

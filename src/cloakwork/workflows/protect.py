@@ -23,6 +23,7 @@ from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
+from cloakwork.photos.sidecars import write as write_copies
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
@@ -69,6 +70,7 @@ def protect(
     strip_gps: bool = False,
     force: bool = False,
     skip_bad: bool = False,
+    sidecars: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     **settings: Any,
@@ -101,6 +103,7 @@ def protect(
         strip_gps: leave out where photos were taken (GPS), and nothing else.
         force: overwrite existing outputs (never originals), and protect photos that were protected
             before.
+        sidecars: copy captions (.txt, .caption) and metadata.jsonl, which then names the outputs.
         skip_bad: protect the good photos and name the bad ones in the notes.
         progress: called with a label, steps done and their total.
         say: called before a long job with a sentence on how long it will take, which a trial of
@@ -143,10 +146,12 @@ def protect(
         strip_gps=strip_gps,
         force=force,
         skip_bad=skip_bad,
+        sidecars=sidecars,
     )
     outputs = [o for task in plan.tasks for o in task.outputs]
     with locked(plan.out, "protect", outputs) as told:
         results = _protect_sets(plan.job, plan.tasks, plan.out, force, progress, say)
+        write_copies(plan.copies)
     said = config is not None or isinstance(protection, Method)
     notes = paper_note(method, surrogates) if said else []
     notes = [*plan.notes, *told, *notes]

@@ -12,6 +12,8 @@ from cloakwork.workflows.records import PhotoRecord
 # learning rate below which an update is lost when most weights are rounded to bf16
 MOVES_BF16 = 1e-5
 NAMES = 6  # in a note
+# of a Config: where one of them is 0 no perturbation is optimised
+COUNTS = ("steps", "outer", "pgd_steps")
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
@@ -27,6 +29,7 @@ def notes_on(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | 
         *_losses(job, rows, shares),
         *_other_format(job, rows),
         *_unchanged(job, rows),
+        *_no_steps(job.config),
         *_without_effect(job, rows),
         *_visible(job.config.budget),
         *_idle(job.config),
@@ -100,6 +103,15 @@ def _unchanged(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
     return [
         f"NOT protected, since nothing changed: {', '.join(same)}. "
         "Check the number of steps, the step and the dtype."
+    ]
+
+
+def _no_steps(config: Any) -> list[str]:
+    """Return the note on a method that was told to do nothing."""
+    idle = [name for name in COUNTS if getattr(config, name, None) == 0]
+    return [
+        f"NOT protected: with {name} at 0 nothing is computed, and what changed is a random start."
+        for name in idle[:1]
     ]
 
 

@@ -15,6 +15,7 @@ from cloakwork.models import loading
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
+from cloakwork.photos.sidecars import Copy, copies, find_sidecars, note
 from cloakwork.specs import Method
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
@@ -39,6 +40,8 @@ class ProtectPlan:
     """on photos and files that are left out"""
     out: Path
     """the output folder, absolute"""
+    copies: list[Copy]
+    """files beside the photos that are to be copied"""
     unfetched: tuple[str, ...] = ()
     """surrogates that are on the hub and not on this machine, so that nobody has looked at them"""
 
@@ -62,6 +65,7 @@ def plan_protection(
     strip_gps: bool,
     force: bool,
     skip_bad: bool,
+    sidecars: bool,
     dry: bool = False,
 ) -> ProtectPlan:
     """Open all photos and models, and make the plan; nothing is written.
@@ -95,6 +99,10 @@ def plan_protection(
         refuse_overwriting(tasks)
     unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
     again = by_photo((photo.file.name, [photo.note]) for photo in before)
+    beside = find_sidecars(sets, out)
+    copied = copies(beside, sets, force=force) if sidecars else None
+    known_beside = [sidecar.file for sidecar in find_sidecars(found, out)]
+    rest = left_out(photos, out, found, known_beside)
     idle = idle_quality((output for s in sets for output in s.outputs), quality)
-    notes = [*skipped, *left_out(photos, out, found), *again, *idle]
-    return ProtectPlan(job, tasks, notes, out, unfetched)
+    notes = [*skipped, *rest, *note(beside, copied), *again, *idle]
+    return ProtectPlan(job, tasks, notes, out, copied or [], unfetched)
