@@ -26,19 +26,20 @@ from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation.compute import photos
 from cloakwork.evaluation.photo_pairs import find_subjects
-from cloakwork.evaluation.sources import source
+from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import SAMPLE_PHOTOS, hash_of
 from cloakwork.models.ldm import LDM
 from cloakwork.photos import photo as photo_files
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import WORK_SIDE, working_copy
+from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import aspl, noise, photoguard, pid
 from cloakwork.specs import Method
 from cloakwork.workflows import protect, protect_photo
-from cloakwork.workflows.protect_job import ProtectJob
+from cloakwork.workflows.protect_job import ProtectJob, task_of
 from cloakwork.workflows.purify import purify
 
 QUICK = noise.Config(budget=7)
@@ -88,6 +89,30 @@ def test_grey_photos_stay_grey_in_the_file(suffix: str, tmp_path: Path) -> None:
         if suffix == ".png":
             change = np.abs(saved - original)
             assert change.max() == 7 and np.median(change) == 7, "as much as photos with colours"
+
+
+def test_what_is_written_otherwise_by_now_has_another_key(tmp_path: Path) -> None:
+    """Results of earlier versions are not taken for those of this one; the others still are."""
+    job = ProtectJob(Method("protections", "noise", QUICK), [], 0, None, ".png", 95, False)
+    keys, works = set(), set()
+    for name, image, extra in (
+        ("colours", Image.new("RGB", (64, 64), "red"), {}),
+        ("comment", Image.new("RGB", (64, 64), "red"), {"comment": b"At the sea"}),
+        ("grey", Image.new("RGB", (64, 64), "grey"), {}),
+    ):
+        image.save(tmp_path / f"{name}.jpg", **extra)
+        (found,), _ = load_all(
+            find_sets([tmp_path / f"{name}.jpg"], tmp_path / "out"), skip_bad=False
+        )
+        assert found.grey == (name == "grey")
+        assert found.revisions == ({"description kept"} if name == "comment" else set())
+        same = replace(found, digests=("0",))
+        task = task_of(job, same, tmp_path, tmp_path)
+        keys.add(task.key)
+        works.add(job.work_key(task.source))
+    assert len(keys) == 3 and len(works) == 2, "a comment decides nothing that is computed"
+    plain = job.key(Source((tmp_path / "x.jpg",), ("0",)), [tmp_path / "x.png"])
+    assert plain in keys, "a photo with colours and no more has the key that it had"
 
 
 def test_what_a_format_cannot_hold_is_named_after_the_photo(tmp_path: Path) -> None:
