@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 from cloakwork import registry
 from cloakwork._version import __version__
@@ -18,6 +19,7 @@ from cloakwork.cli.list_methods import list_command
 from cloakwork.cli.protect import demo_command, protect_command
 from cloakwork.cli.purify import purify_command
 from cloakwork.cli.score import score_command
+from cloakwork.cli.terminal import refuse_dashes, say
 from cloakwork.cli.undo import undo_command
 from cloakwork.errors import UserError
 
@@ -49,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if argv is None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops like Ctrl-C
+        for stream in (sys.stdout, sys.stderr):  # letters that the terminal does not have
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
     try:
         try:
             return _answer(words)
@@ -68,14 +73,14 @@ def _answer(words: list[str]) -> int:
     try:
         return _run(words)
     except UserError as error:
-        print(error, file=sys.stderr)
+        say(error, error=True)
         return 2
     except KeyboardInterrupt as stop:
         (*_, where) = ["", *getattr(stop, "__notes__", [])]  # from the progress bars
-        print(
+        say(
             f"Stopped{where and f' at {where}'}. "
             "What is finished is whole; run the same command again to go on.",
-            file=sys.stderr,
+            error=True,
         )
         return 130
 
@@ -112,6 +117,7 @@ def _run(words: list[str]) -> int:
         case ["--version", *_]:
             print(f"cloakwork {__version__}")
         case [command, *rest] if command in commands:
+            refuse_dashes(rest)
             commands[command](rest)
         case [command, *_]:
             raise registry.unknown("command", command, list(commands))

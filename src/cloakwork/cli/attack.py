@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 from cloakwork.cli.common import SPEC, parse_flags, read_prompts
 from cloakwork.cli.progress import progress_bars
+from cloakwork.cli.terminal import say
 
 
 @dataclass(frozen=True)
@@ -65,5 +66,5 @@ def attack_command(words: list[str]) -> None:
         )
     sheet = flags.out / ".cloakwork" / "sheet.png"
     for note in files.summary.notes:
-        print(note)
-    print(f"{len(files)} pictures in {flags.out}; all at a glance: {sheet}")
+        say(note)
+    say(f"{len(files)} pictures in {flags.out}; all at a glance: {sheet}")

@@ -18,6 +18,7 @@ from cloakwork.cli.common import (
     read_prompts,
 )
 from cloakwork.cli.progress import progress_bars
+from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
 from cloakwork.workflows.defaults import AUDIT_METRICS, QUICK_ATTACKER
 
@@ -116,10 +117,9 @@ def _attacker(flags: AuditFlags, victim: str) -> str | tuple[str, ...]:
 
 def _report(found: Audit, out: Path) -> None:
     """Print the verdict, the table and what it means."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     for verdict in found.verdicts:
         console.print(verdict)
     for threat_model, rows in groupby(found.rows, key=lambda row: row.thief):

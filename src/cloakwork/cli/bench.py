@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppend
 
 from cloakwork import registry
 from cloakwork.cli.progress import progress_bars
+from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
@@ -191,7 +192,6 @@ def _engine(flags: BenchFlags) -> Engine:
 
 def _expectation(grid: Grid, store: Path | str, device: str) -> None:
     """Print a table of the steps that are left."""
-    from rich.console import Console
     from rich.table import Table
 
     from cloakwork.workflows.bench import expect
@@ -204,7 +204,7 @@ def _expectation(grid: Grid, store: Path | str, device: str) -> None:
     for e in rows:
         each = "unknown" if e.seconds is None else f"{e.seconds:.1f}"
         table.add_row(e.kind, e.name, str(e.steps), str(e.cached), each, _time(e.left))
-    console = Console(markup=False, highlight=False)
+    console = plain_console(soft_wrap=False)
     console.print(table)
     console.print(_sum(rows))
 
@@ -249,9 +249,7 @@ def _summary(found: Results, out: Path) -> int:
     Returns:
         How many cells have no number because a step failed.
     """
-    from rich.console import Console
-
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     cells = [c for t in found.tables for c in t.cells]
     without = sum(bool(c.failed) for c in cells)
     failed = sum(bool(c.failed) and not c.unscored for c in cells)

@@ -11,6 +11,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 from cloakwork import specs
 from cloakwork.cli.common import FROM_RECORDS, SPEC, parse_flags, read_prompts
 from cloakwork.cli.progress import progress_bars
+from cloakwork.cli.terminal import say
 from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
 
 CODERS = f"(repeatable, default: {' and '.join(AUTOENCODERS)})"
@@ -98,5 +99,5 @@ def inspect_command(words: list[str]) -> None:
             progress=progress,
         )
     for sentence in inspection.sentences:
-        print(sentence)
-    print(f"Numbers: {flags.out / 'inspection.json'}; figures beside it.")
+        say(sentence)
+    say(f"Numbers: {flags.out / 'inspection.json'}; figures beside it.")

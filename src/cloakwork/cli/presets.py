@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from cloakwork import registry
+from cloakwork.cli.terminal import plain_console, say
 from cloakwork.files import COSTS
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 def list_presets(protection: str | None) -> None:
     """Print every preset of one protection, or of all, with budget, steps and measured cost."""
-    from rich.console import Console
     from rich.table import Table
 
     costs: dict[str, Any] = json.loads(COSTS.read_text()) if COSTS.exists() else {"cells": {}}
@@ -37,7 +37,7 @@ def list_presets(protection: str | None) -> None:
                 for key in ("pgd_steps", "training_steps", "cpu_seconds", "peak_memory_mb")
             ]
             table.add_row(name, preset, f"{config.budget:g}", *numbers)
-    console = Console(markup=False, highlight=False)
+    console = plain_console(soft_wrap=False)
     console.print(table)
     print(costs.get("about", "Costs were not measured."))
 
@@ -70,7 +70,7 @@ def dry_run(plan: ProtectPlan, surrogates: int) -> None:
     for name in asdict(counted[0]):
         print(f"  {name.replace('_', ' '):<22}{sum(getattr(c, name) for c in counted):>12,}")
     for note in plan.notes:
-        print(note)
+        say(note)
     for name in plan.unfetched:
         print(
             f"Not checked: {name} is not on this machine. A run would fetch it from the hub, and "

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cloakwork.cli.terminal import plain
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -37,7 +39,7 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
         furthest = max(furthest, share_done(running))
         if label not in PREPARING:
             display.update(bar, completed=furthest, total=1)
-        display.update(bar, description=how_far(running))
+        display.update(bar, description=plain(how_far(running)))
         if done >= total:
             del running[label]
 

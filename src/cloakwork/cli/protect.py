@@ -21,6 +21,7 @@ from cloakwork import registry, specs
 from cloakwork.cli import presets
 from cloakwork.cli.common import QUALITY, ending, file_size
 from cloakwork.cli.progress import progress_bars
+from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS
 
@@ -257,8 +258,6 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
 
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     """Protect photos and print a report."""
-    from rich.console import Console
-
     from cloakwork.files import FOLDER
     from cloakwork.workflows.protect import protect
 
@@ -273,7 +272,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             say=print,
             **_asked(files, how),
         )
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     # with --each, a folder's sets share its name
     for _, group in groupby(records, key=lambda record: record.name):
         _report(console, list(group))

@@ -11,6 +11,7 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
 
 from cloakwork.cli.common import FROM_RECORDS, QUALITY, ending
 from cloakwork.cli.progress import progress_bars
+from cloakwork.cli.terminal import plain_console
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
 
@@ -51,7 +52,6 @@ class PurifyFlags:
 
 def purify_command(words: list[str]) -> None:
     """Run `cloakwork purify`."""
-    from rich.console import Console
     from rich.table import Table
 
     from cloakwork.files import FOLDER
@@ -92,7 +92,7 @@ def purify_command(words: list[str]) -> None:
         )
         seconds = f"{row.seconds:.1f}" if row.seconds else "done before"
         table.add_row(row.name, f"{row.width} x {row.height}", *distances, seconds)
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     for sentence in verdict(rows):
         console.print(sentence)
     console.print(table)

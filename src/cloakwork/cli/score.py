@@ -10,6 +10,7 @@ import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from cloakwork.cli.common import FROM_RECORDS, SPEC
+from cloakwork.cli.terminal import plain_console
 from cloakwork.workflows.defaults import ALONE_METRICS, AUDIT_METRICS, CHANGE_METRICS
 
 USUAL = (
@@ -42,7 +43,6 @@ class ScoreFlags:
 
 def score_command(words: list[str]) -> None:
     """Run `cloakwork score`."""
-    from rich.console import Console
     from rich.table import Table
 
     from cloakwork.workflows.score import score
@@ -61,7 +61,7 @@ def score_command(words: list[str]) -> None:
         prompt=flags.prompt or None,
         out=flags.out,
     )
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     # a terminal of ASCII alone has no arrows
     better = {way: way for way in ARROWS} if console.options.ascii_only else ARROWS
     table = Table()

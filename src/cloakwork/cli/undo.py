@@ -9,6 +9,8 @@ from typing import Annotated
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from cloakwork.cli.terminal import plain_console
+
 STATES = {
     "unchanged": "there, unchanged",
     "changed": "there, but changed since",
@@ -35,7 +37,6 @@ def undo_command(words: list[str]) -> None:
     )
 
     # after the parser, so that --help does not load torch
-    from rich.console import Console
     from rich.table import Table
 
     from cloakwork.workflows.undo import undo
@@ -46,7 +47,7 @@ def undo_command(words: list[str]) -> None:
         table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(str(row.protected), str(row.original), STATES[row.state])
-    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console = plain_console()
     console.print(table)
     there = sum(row.state == "unchanged" for row in rows)
     console.print(
