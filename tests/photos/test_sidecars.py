@@ -47,7 +47,7 @@ def test_they_are_copied_with_the_outputs_names(folder: Path, tmp_path: Path) ->
     notes = records.summary.notes
     assert (
         "Copied: 2 captions (.txt) and metadata.jsonl beside the photos. "
-        "1 of its lines name other files, and are left out." in notes
+        "Lines left out that name other files: 1." in notes
     )
     passed = "Passed over: 1 file, which is no photo that can be read here: 1_cat/notes.txt."
     assert passed in notes

@@ -237,6 +237,12 @@ def test_every_photo_keeps_its_format(sample_files: list[Path], tmp_path: Path) 
         protect.protect([tmp_path / "in"], tmp_path / "out", **how)
 
 
+def test_no_steps_are_said_to_be_no_protection(sample_files: list[Path], tmp_path: Path) -> None:
+    records = protect.protect(sample_files[:1], tmp_path, protection="pid", steps=0)
+    told = "NOT protected: with steps at 0 nothing is computed, and what changed is a random start."
+    assert told in records.summary.notes
+
+
 def test_a_quality_without_effect_is_told(sample_files: list[Path], tmp_path: Path) -> None:
     records = protect.protect(sample_files[:1], tmp_path, protection="noise", quality=60)
     assert records.summary.notes == ["The quality 60 has no effect: .png is lossless."]

@@ -71,10 +71,10 @@ def _metadata(folder: Path, target: Path, out: Path) -> Iterator[Sidecar]:
         yield from _metadata(folder.parent, target.parent, out)
 
 
-def note(sidecars: Sequence[Sidecar], copied: Sequence[Copy] | None) -> list[str]:
+def sidecar_note(sidecars: Sequence[Sidecar], copied: Sequence[Copy] | None) -> list[str]:
     """Return the note on files beside photos that were copied, or (None) were not.
 
-    >>> note([Sidecar(Path("a.txt"), Path("out/a.txt"))], None)
+    >>> sidecar_note([Sidecar(Path("a.txt"), Path("out/a.txt"))], None)
     ['Not copied: 1 caption (.txt) beside the photos; --sidecars copies.']
     """
     if not sidecars:
@@ -85,7 +85,7 @@ def note(sidecars: Sequence[Sidecar], copied: Sequence[Copy] | None) -> list[str
     if copied is None:
         return [f"Not copied: {files} beside the photos; --sidecars copies."]
     left_out = sum(copy.left_out for copy in copied)
-    more = f" {left_out} of its lines name other files, and are left out." if left_out else ""
+    more = f" Lines left out that name other files: {left_out}." if left_out else ""
     return [f"Copied: {files} beside the photos.{more}"]
 
 
@@ -127,7 +127,7 @@ def copies(sidecars: Sequence[Sidecar], sets: Sequence[PhotoSet], *, force: bool
     return made
 
 
-def write(made: Sequence[Copy]) -> None:
+def write_copies(made: Sequence[Copy]) -> None:
     """Write copies that are not there yet; each appears whole or not at all.
 
     Raises:

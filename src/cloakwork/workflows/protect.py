@@ -23,7 +23,7 @@ from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
-from cloakwork.photos.sidecars import write as write_copies
+from cloakwork.photos.sidecars import write_copies
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState

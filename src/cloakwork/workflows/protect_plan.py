@@ -15,7 +15,7 @@ from cloakwork.models import loading
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
-from cloakwork.photos.sidecars import Copy, copies, find_sidecars, note
+from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
 from cloakwork.specs import Method
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
@@ -104,5 +104,5 @@ def plan_protection(
     known_beside = [sidecar.file for sidecar in find_sidecars(found, out)]
     rest = left_out(photos, out, found, known_beside)
     idle = idle_quality((output for s in sets for output in s.outputs), quality)
-    notes = [*skipped, *rest, *note(beside, copied), *again, *idle]
+    notes = [*skipped, *rest, *sidecar_note(beside, copied), *again, *idle]
     return ProtectPlan(job, tasks, notes, out, copied or [], unfetched)
