@@ -13,6 +13,8 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
+from cloakwork.photos.exif import CAMERA_NUMBERS
+
 W, H = 80, 66
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
@@ -136,6 +138,7 @@ SPACES = " ".join(
         "photoshop": "http://ns.adobe.com/photoshop/1.0/",
         "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
         "own": "http://example.org/own/",
+        "exif": "http://ns.adobe.com/exif/1.0/",
     }.items()
 )
 
@@ -192,6 +195,12 @@ SPELLINGS: dict[str, bytes] = {
     "language": packet("", f'<dc:title xml:lang="{BASE64}">A</dc:title>'),
     "resource": packet("", f'<dc:source rdf:resource="data:image/jpeg;base64,{BASE64}"/>'),
     "about": packet(after=f'<rdf:Description rdf:about="{BASE64}" dc:rights="A"/>'),
+    "many known properties": packet(
+        " ".join(
+            f'exif:{name}="{BASE64[60 * place : 60 * place + 60]}"'
+            for place, name in enumerate(sorted(CAMERA_NUMBERS)[: len(BASE64) // 60 + 1])
+        )
+    ),
     "text between": packet(after=BASE64),
     "namespace": packet(f'xmlns:y="{BASE64}" y:a="A"'),
     "behind the packet": packet() + f"<!--{BASE64}-->".encode(),
@@ -263,6 +272,21 @@ def _end(content: bytes) -> bytes:
     return content + SECRET
 
 
+def _texts(name: Callable[[str], bytes]) -> Callable[[bytes], bytes]:
+    def planted(png: bytes) -> bytes:
+        for place in range(0, len(BASE64), 76):
+            png = _chunk(b"tEXt", name(BASE64[place : place + 76]))(png)
+        return png
+
+    return planted
+
+
+def _keywords() -> bytes:
+    pieces = [BASE64[place : place + 60].encode() for place in range(0, len(BASE64), 60)]
+    sets = b"".join(b"\x1c\2\x19" + len(piece).to_bytes(2) + piece for piece in pieces)
+    return b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + len(sets).to_bytes(4) + sets
+
+
 RESOURCE = b"Photoshop 3.0\0" + b"8BIM\x04\x0c\0\0" + len(SECRET).to_bytes(4) + SECRET
 EXTENDED = b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + bytes(8) + BASE64.encode()
 
@@ -273,6 +297,7 @@ BESIDE: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "extended XMP": _after_start(_segment(0xE1, EXTENDED)),
         "FlashPix": _after_start(_segment(0xE2, b"FPXR\0" + SECRET)),
         "resources": _after_start(_segment(0xED, RESOURCE)),
+        "keywords": _after_start(_segment(0xED, _keywords())),
         "segment": _after_start(_segment(0xE7, SECRET)),
         "end": _end,
     },
@@ -280,6 +305,8 @@ BESIDE: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "text": _chunk(b"tEXt", b"preview\0" + BASE64.encode()),
         "packed text": _chunk(b"zTXt", b"preview\0\0" + zlib.compress(BASE64.encode())),
         "long text": _chunk(b"iTXt", b"preview\0\0\0\0\0" + BASE64.encode()),
+        "many texts": _texts(lambda piece: piece[:8].encode() + b"\0" + piece.encode()),
+        "many keywords": _texts(lambda piece: piece.encode() + b"\0a"),
         "thumbnail": _chunk(b"raNd", SECRET),
         "end": _end,
     },

@@ -18,6 +18,7 @@ from cloakwork.photos.photo import FORMATS, load_photo, revisions, save_photo
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8))
 PREVIEW = b"\xff\xd8\xff\xe0 a preview of the original " * 20
+SEEN = "Left out, for it may show the original: of the file Photoshop's preview."
 WORDS = ((80, "Ada"), (116, "© Ada, all rights reserved"), (25, "sea"), (25, "Übermut"))
 
 
@@ -72,7 +73,8 @@ def written(path: Path, target: Path, strip: bool = False) -> Description:
 def test_iptc_is_kept_or_named(tmp_path: Path, encoding: str, suffix: str, target: str) -> None:
     path, out = with_iptc(tmp_path / f"a{suffix}", iptc(encoding=encoding)), tmp_path / f"o{target}"
     photo = load_photo(path)
-    assert photo.description.iptc == WORDS and photo.notes == ()
+    assert photo.description.iptc == WORDS
+    assert photo.notes == ((SEEN,) if suffix == ".jpg" else ())
     kept = target in (".jpg", ".jpeg", ".tif", ".tiff")
     assert written(path, out).iptc == (WORDS if kept else ())
     note = f"{target} cannot hold its IPTC (author, copyright, keywords): left out."
@@ -115,7 +117,8 @@ def test_no_preview_in_iptc_or_beside_it_stays(tmp_path: Path, target: str) -> N
     path = with_iptc(tmp_path / "a.jpg", iptc(dataset(2, 202, PREVIEW)))
     assert PREVIEW in path.read_bytes()
     photo = load_photo(path)
-    assert photo.notes == ("Left out, for it is damaged, too long or no text: IPTC 2:202.",)
+    note = "Left out, for it is damaged, too long or no text: IPTC 2:202."
+    assert sorted(photo.notes) == [note, SEEN]
     save_photo(photo.pixels, photo, tmp_path / f"o{target}")
     assert PREVIEW[:20] not in (tmp_path / f"o{target}").read_bytes()
 
@@ -137,7 +140,13 @@ def test_what_is_no_text_is_left_out_with_a_note(tmp_path: Path) -> None:
 
 def test_a_photos_texts_have_an_end(tmp_path: Path) -> None:
     """As many as a segment of JPEG holds; the others are named."""
-    path = with_iptc(tmp_path / "a.tif", b"".join([dataset(2, 25, b"x" * 60)] * 2000))
+    path = with_iptc(
+        tmp_path / "a.tif",
+        b"".join(
+            [dataset(2, 25, b"sea and sand and sky and sun and salt and so on and on, etc."[:60])]
+            * 2000
+        ),
+    )
     photo = load_photo(path)
     assert 500 < len(photo.description.iptc) < 700
     assert photo.notes == ("Left out, for it is damaged, too long or no text: IPTC 'keywords'.",)

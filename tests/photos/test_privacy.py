@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.ExifTags import IFD, Base
 
-from cloakwork.photos.exif import read
+from cloakwork.photos.exif import CAMERA, read
 from cloakwork.photos.metadata import kept, kept_profile
 from cloakwork.photos.photo import Photo, has_place, load_photo, save_photo
 from cloakwork.photos.xmp import kept_xmp
@@ -96,6 +96,25 @@ def test_no_profile_hides_a_picture(profile: str) -> None:
     assert gone
     if profile == "behind its end":
         assert icc == SRGB
+
+
+@pytest.mark.parametrize(
+    ("format", "beside"), [("JPEG", "keywords"), ("PNG", "many texts"), ("PNG", "many keywords")]
+)
+def test_no_picture_survives_in_pieces(format: str, beside: str) -> None:
+    content = carriers.BESIDE[format][beside](photo_file(format))
+    photo = loaded(content)
+    assert holds_secret(content) and photo.notes
+    assert not any(holds_secret(saved(photo, suffix)) for suffix in OUTPUTS)
+
+
+def test_no_picture_survives_in_pieces_of_exif() -> None:
+    exif, pieces = Image.Exif(), iter(carriers.BASE64[i : i + 100] for i in range(0, 9999, 100))
+    for tag in (Base.Make, Base.Model, Base.Artist, Base.Software, Base.ImageDescription):
+        exif[tag] = next(pieces)
+    exif[IFD.Exif] = {tag: next(pieces) for tag, kind in CAMERA.items() if kind == "text"}
+    photo = loaded(photo_file("PNG", exif=exif.tobytes()))
+    assert photo.exif is None and "in pieces" in photo.notes[0]
 
 
 def test_what_is_left_out_is_said() -> None:

@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cloakwork.photos.texts import is_text
+from cloakwork.photos.texts import ANY, in_pieces, is_text, is_words, listed
 
 Key = TypeVar("Key")
 
@@ -96,7 +96,7 @@ def description_of(image: Image.Image) -> tuple[Description, tuple[str, ...]]:
     lost: list[str] = []
     iptc = tuple(_kept(_iptc(image, lost), "IPTC", lost))
     texts = tuple(_kept(_texts(image), "text", lost))
-    note = f"Left out, for it is damaged, too long or no text: {', '.join(dict.fromkeys(lost))}."
+    note = f"Left out, for it is damaged, too long or no text: {listed(dict.fromkeys(lost))}."
     return Description(iptc, texts), (note,) if lost else ()
 
 
@@ -104,10 +104,12 @@ def _kept(
     entries: Iterator[tuple[Key, str]], kind: str, lost: list[str]
 ) -> Iterator[tuple[Key, str]]:
     """Yield the entries whose value is words, up to MOST bytes; name the others in `lost`."""
-    used = 0
-    for key, value in entries:
+    used, found = 0, list(entries)
+    pieces = in_pieces(f"{key} {value}" for key, value in found if len(value) <= ANY)
+    for key, value in found:
         used += len(value.encode()) + HEAD
-        if is_text(value) and used <= MOST:
+        odd = pieces and not is_words(f"{key} {value}")
+        if is_text(value) and used <= MOST and not odd:
             yield key, value
         else:
             name = NAMES[key] if isinstance(key, int) else str(key)

@@ -6,14 +6,14 @@ as the field should: a text that is no words, a number that is a thousand number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from PIL import Image
 from PIL.ExifTags import GPS, GPSTAGS, IFD, TAGS, Base
 from PIL.TiffImagePlugin import IFDRational
 
-from cloakwork.photos.texts import is_text
+from cloakwork.photos.texts import in_pieces, is_text
 
 TEXT, CODED, WIDE, NUMBERS = "text", "coded", "wide", "numbers"
 """Kinds of fields: plain text; text behind 8 bytes that name its code; text in UTF-16; a few
@@ -134,11 +134,21 @@ def kept_exif(image: Image.Image) -> tuple[bytes | None, list[str]]:
             if kept:
                 block[group] = kept
             dropped += [_name(t, group) for t in values if t not in kept and t != IFD.Interop]
+        if in_pieces(_texts_of(block)):
+            return None, ["all, which looks like a picture in pieces"]
         if exif.get_ifd(IFD.IFD1):
             dropped.append("the preview")
         return (block.tobytes() if len(block) else None), dropped
     except Exception:  # as above
         return None, DAMAGED
+
+
+def _texts_of(block: Image.Exif) -> Iterator[str]:
+    """Yield the values of a block that are texts or bytes."""
+    for group in (block, block.get(IFD.Exif, {}), block.get(IFD.GPSInfo, {})):
+        for value in group.values():
+            if isinstance(value, str | bytes):
+                yield value if isinstance(value, str) else _decoded(value.replace(b"\0", b""))
 
 
 def _is_missed(tag: int) -> bool:

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from PIL import Image
 
 from cloakwork.photos.exif import kept_exif
+from cloakwork.photos.texts import listed
 from cloakwork.photos.xmp import SECOND_PICTURE, kept_xmp
-
-SHOWN = 6  # names in a note
 
 KNOWN_SEGMENTS = (
     *(b"JFIF", b"Exif\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0", b"MPF\0"),
@@ -62,7 +61,7 @@ def kept(image: Image.Image, icc: bytes | None) -> Kept:
         "the colour profile": of_icc,
         "the file": list(dict.fromkeys(_foreign_blocks(image))),
     }
-    lost = [f"of {kind} {_listed(names)}" for kind, names in kinds.items() if names]
+    lost = [f"of {kind} {listed(names)}" for kind, names in kinds.items() if names]
     notes = [f"Left out, for it may show the original: {'; '.join(lost)}."] if lost else []
     if _has_second_picture(image, of_xmp):
         notes.append(
@@ -70,16 +69,6 @@ def kept(image: Image.Image, icc: bytes | None) -> Kept:
             "It is left out."
         )
     return Kept(icc, exif, xmp, tuple(notes))
-
-
-def _listed(names: list[str]) -> str:
-    """Return names for a sentence, the first of them where there are many.
-
-    >>> _listed(["a", "b"]), _listed(list("abcdefgh"))
-    ('a, b', 'a, b, c, d, e, f and 2 more')
-    """
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
 
 
 def _foreign_blocks(image: Image.Image) -> Iterator[str]:

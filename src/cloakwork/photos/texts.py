@@ -7,10 +7,13 @@ digits is a text to every parser; only its looks tell.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 ANY = 128  # characters; fewer hold no picture, so that they may look as they like (links, serials)
+PIECES = 1000  # characters beside those of words; a photo's short values have fewer together
 MOST = 8000  # characters; a caption in several languages
 WORD = 20  # ASCII characters; the words of a text are shorter on average
+NAMES, NAME = 6, 60  # in a sentence, and characters of one of them
 
 LETTERS = re.compile(r"[^\W\d_]+")
 
@@ -25,13 +28,41 @@ def is_text(value: str) -> bool:
     """
     if not all(c.isprintable() or c in "\t\r\n" for c in value):
         return False
-    if len(value) <= ANY:
-        return True
+    return len(value) <= ANY or (len(value) <= MOST and is_words(value))
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names from a file for a sentence: the first of them, and their beginnings.
+
+    >>> listed(["a", "b"]), listed(["a" * 99]) == "a" * 60 + "..."
+    ('a, b', True)
+    >>> listed(list("abcdefgh"))
+    'a, b, c, d, e, f and 2 more'
+    """
+    shown = [name if len(name) <= NAME else f"{name[:NAME]}..." for name in names]
+    more = f" and {len(shown) - NAMES} more" if len(shown) > NAMES else ""
+    return ", ".join(shown[:NAMES]) + more
+
+
+def in_pieces(values: Iterable[str]) -> bool:
+    """Return whether what is no words in short values adds up to what may be a picture in pieces.
+
+    >>> in_pieces(["a cat on the beach"] * 500), in_pieces(["/9j/4AAQSkZJRgABAQEA"] * 500)
+    (False, True)
+    """
+    return sum(len("".join(value.split())) - _plain(value) for value in values) > PIECES
+
+
+def is_words(value: str) -> bool:
+    """Return whether a value of any length has words as prose has them."""
     words = value.split()
-    characters = sum(map(len, words))
-    plain = sum(len(run) for run in LETTERS.findall(value) if _is_plain(run))
     ascii_only = sum(c.isascii() for word in words for c in word)
-    return len(value) <= MOST and ascii_only <= WORD * len(words) and plain >= 0.6 * characters
+    return ascii_only <= WORD * len(words) and _plain(value) >= 0.6 * sum(map(len, words))
+
+
+def _plain(value: str) -> int:
+    """Count the letters of a value that stand together as in words."""
+    return sum(len(run) for run in LETTERS.findall(value) if _is_plain(run))
 
 
 def _is_plain(run: str) -> bool:

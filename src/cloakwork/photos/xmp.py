@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, SubElement
 from PIL.ExifTags import GPSTAGS, TAGS
 
 from cloakwork.photos.exif import CAMERA_NUMBERS, CAMERA_TEXTS, MAIN
-from cloakwork.photos.texts import is_text
+from cloakwork.photos.texts import in_pieces, is_text
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 XML = "{http://www.w3.org/XML/1998/namespace}"
@@ -131,6 +131,8 @@ def kept_xmp(xmp: object) -> tuple[bytes | None, list[str]]:
                 kept.append(_upright(element))
             else:
                 dropped.append(_shown(element.tag))
+    if in_pieces(_values(kept)):
+        return None, ["all, which looks like a picture in pieces"]
     return _packet(kept), list(dict.fromkeys(dropped))
 
 
@@ -190,9 +192,15 @@ def _is_known(name: str) -> bool:
 def _is_text(element: Element) -> bool:
     """Return whether a property is text: plain, as a list, in many languages, or as fields."""
     inner = [name for name in _names(element) if not name.startswith((RDF, XML))]
-    values = [*element.itertext(), *(v for e in element.iter() for v in e.attrib.values())]
-    flat = _depth(element) <= DEPTH
-    return flat and all(map(_is_known, inner)) and is_text(" ".join(" ".join(values).split()))
+    known = _depth(element) <= DEPTH and all(map(_is_known, inner))
+    return known and is_text(" ".join(" ".join(_values(element)).split()))
+
+
+def _values(element: Element) -> Iterator[str]:
+    """Yield the texts in an element, and the values of attributes."""
+    yield from element.itertext()
+    for each in element.iter():
+        yield from each.attrib.values()
 
 
 def _names(element: Element) -> Iterator[str]:
