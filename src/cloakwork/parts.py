@@ -47,10 +47,23 @@ def remove_parts(folder: Path, names: Iterable[str] | None = None, *, alone: boo
     except OSError:
         return
     for entry, match in found:
-        if match and (wanted is None or match["name"] in wanted):
+        if match and (wanted is None or _becomes(match) in wanted):
             with suppress(OSError):
                 if alone or _left(entry, match):
                     _remove_entry(entry)
+
+
+def _becomes(match: re.Match[str]) -> str:
+    """Return the name of what a part becomes in the end: it may be a part of a part.
+
+    >>> part = new_part(new_part(Path("model")))
+    >>> match = PART.fullmatch(part.name)
+    >>> match and _becomes(match)
+    'model'
+    """
+    while inner := PART.fullmatch(match["name"]):
+        match = inner
+    return match["name"]
 
 
 def _remove_entry(entry: os.DirEntry[str]) -> None:

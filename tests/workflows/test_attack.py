@@ -359,3 +359,28 @@ def test_a_mask_of_another_size_is_refused(folder: Path, tmp_path: Path) -> None
             mask=tmp_path / "mask.png",
             device="cpu",
         )
+
+
+def test_a_stopped_attack_finds_no_model_of_its_own_in_its_way(
+    folder: Path, small_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    def run() -> object:
+        return attack.attack(
+            *(folder, tmp_path / "out"),
+            attacker="lora:steps=1,batch=1,class_images=1,sampling.n=1,sampling.steps=1",
+            victim=small_name,
+            keep_model=tmp_path / "model",
+        )
+
+    with monkeypatch.context() as near_the_end, pytest.raises(KeyboardInterrupt):
+        near_the_end.setattr(attack, "write_beside", stop)
+        run()
+    assert not list(tmp_path.glob("*model*"))
+    run()
+    assert {p.name for p in tmp_path.glob("*model*")} == {"model"}
+    assert list((tmp_path / "model").iterdir())
+    with pytest.raises(UserError, match="model exists already; name a new folder"):
+        run()

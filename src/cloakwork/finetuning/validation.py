@@ -58,12 +58,17 @@ def check_trainer(
         cfg.sampling.steps,
         (1.0,),
     )
-    folder = state.keep_model
-    if folder is not None and folder.exists() and not _is_empty_folder(folder):
-        faults.append(f"{folder} exists already; name a new folder for the model.")
+    faults += faults_of(check_new_folder, state.keep_model)
     if faults:
         raise UserError(*faults)
 
 
-def _is_empty_folder(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
+def check_new_folder(folder: Path | None) -> None:
+    """Refuse a place for a model where something is, but for an empty folder.
+
+    Raises:
+        UserError: something is there.
+    """
+    if folder is None or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    raise UserError(f"{folder} exists already; name a new folder for the model.")

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from cloakwork import specs
 from cloakwork.environment import surroundings
-from cloakwork.errors import UserError, check_arguments
+from cloakwork.errors import Unwritable, UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
-from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, write_json
+from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, unwritable, write_json
 from cloakwork.finetuning.training import PREVIEW
+from cloakwork.finetuning.validation import check_new_folder
 from cloakwork.locks import locked
+from cloakwork.parts import new_part, remove_parts
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import write_grid
@@ -102,7 +107,8 @@ def attack(
     _check_learning(method, keep_model, sample_every)
     _check_mask(method, mask)
     chain = specs.purifiers(purifiers, victim, denoiser)
-    with locked(out, "attack", _listed(out)) as told:
+    kept = expand_home(keep_model) if keep_model else None
+    with locked(out, "attack", _listed(out)) as told, _at_the_end(kept) as model:
         earlier = _earlier(out)
         workspace = Workspace(out / FOLDER, device, progress)
 
@@ -112,16 +118,19 @@ def attack(
             )
             return Step(method, (purified,), seed, (victim,), prompts, dtype)
 
+        def checkpoint(step: Step) -> Path:
+            return out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors"
+
         step, known = step_from(originals), clean_source(originals)
         clean = known if beside_clean else None
         grids = out / FOLDER / "training"
         state = RunState(
-            out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors",
+            checkpoint(step),
             method.name,
             progress,
             sample_every=sample_every,
             watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
-            keep_model=expand_home(keep_model) if keep_model else None,
+            keep_model=model,
         )
         masks = load_masks(expand_home(mask), originals.files) if mask else None
         _tell(progress, 0, clean)
@@ -131,12 +140,12 @@ def attack(
         files = _write(images, out, about, earlier)
         beside = None
         if clean:
-            own = RunState(label=method.name, progress=progress)
+            own = RunState(checkpoint(step_from(clean)), method.name, progress)
             beside = run_attack(step_from(clean), workspace, own, masks)
             _tell(progress, 2, clean)
         where = write_beside(images, beside, prompts, out) or (LEFT_OUT if known else "")
-        for checkpoint in (out / FOLDER).glob("state-*.safetensors"):
-            checkpoint.unlink()
+        for left in (out / FOLDER).glob("state-*.safetensors"):
+            left.unlink()
         if chain:
             workspace.results.tidy()
     said = config is not None or isinstance(attacker, specs.Method)
@@ -217,6 +226,34 @@ def _summary(
     rows = [{"picture": file, "prompt": prompts[i // each]} for i, file in enumerate(files)]
     count = f"{len(files)} picture{'s' * (len(files) != 1)}"
     return Summary(f"{count} by {who}. Folder: {files[0].parent}", rows, notes)
+
+
+@contextmanager
+def _at_the_end(kept: Path | None) -> Iterator[Path | None]:
+    """Yield a neighbour of a new folder, which becomes the folder after all else was written.
+
+    So an attack that was stopped finds no model of its own in its way.
+
+    Raises:
+        UserError: something is there already.
+        Unwritable: it could not be written.
+    """
+    if kept is None:
+        yield None
+        return
+    check_new_folder(kept)
+    remove_parts(kept.parent, [kept.name])
+    part = new_part(kept)
+    try:
+        yield part
+        try:
+            if kept.is_dir():
+                kept.rmdir()
+            os.replace(part, kept)
+        except OSError as error:
+            raise Unwritable(unwritable(kept, error)) from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_learning(method: specs.Method, keep_model: Path | str | None, sample_every: int) -> None:
