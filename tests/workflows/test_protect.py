@@ -71,7 +71,7 @@ def test_record_sheet_and_table(sample_files: list[Path], tmp_path: Path) -> Non
     assert Image.open(result.sheet).width > 700
     assert "seconds" in json.loads((tmp_path / "out/.cloakwork/timings.json").read_text())
     visible = sorted(p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith("."))
-    assert visible == sorted(f"{f.stem}.png" for f in sample_files)
+    assert visible == sorted(["before-after.html", *(f"{f.stem}.png" for f in sample_files)])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])

@@ -259,6 +259,7 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
 def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
     """Protect photos and print a report."""
     from cloakwork.files import FOLDER
+    from cloakwork.workflows import before_after
     from cloakwork.workflows.protect import protect
 
     with progress_bars() as progress:
@@ -278,6 +279,8 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
         _report(console, list(group))
     if len(records) > 1:
         console.print(f"All at a glance: {files.out / FOLDER / 'overview.png'}")
+    if (page := files.out / before_after.NAME).is_file():
+        console.print(f"To look at, in a browser: {page}")
 
 
 def _report(console: Console, records: list[SetRecord]) -> None:
@@ -316,7 +319,7 @@ def _report(console: Console, records: list[SetRecord]) -> None:
             f"{first.protection} is computed against no model. This says nothing about any model."
         )
     if len(records) == 1:
-        console.print(f"Before and after: {first.sheet}\nRecord: {first.record}")
+        console.print(f"Sheet: {first.sheet}\nRecord: {first.record}")
     else:
         folder = first.record.parent.parent
-        console.print(f"Before and after, and records: a folder for each photo in {folder}")
+        console.print(f"Sheets and records: a folder for each photo in {folder}")

@@ -28,6 +28,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
+from cloakwork.workflows.before_after import NOT_OURS, write_page
 from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.estimate import expectation
 from cloakwork.workflows.protect_job import (
@@ -81,7 +82,8 @@ def protect(
 
     Args:
         photos: files, folders, globs.
-        out: folder for the protected photos; records and sheets go to its `.cloakwork`.
+        out: folder for the protected photos; before-after.html shows them beside the originals, and
+            records and sheets go to its `.cloakwork`.
         protection: name of a protection, or an importable module such as "my_lab.mine"; or with its
             settings, as on the command line ("photoguard:tiny:steps=30") or as a `specs.Method`.
         config: the method's Config; None takes the preset.
@@ -158,6 +160,8 @@ def protect(
     results[0] = replace(results[0], notes=[*notes, *results[0].notes])
     effects = effect_notes(method, surrogates)
     results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
+    if write_page(results, plan.out) is None:
+        results[-1] = replace(results[-1], notes=[*results[-1].notes, NOT_OURS.format(plan.out)])
     return Listed(results, summary(results))
 
 
