@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,7 @@ COSTS = Path(__file__).parent / "protections" / "costs.json"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 SHORT_DIGEST = 12  # hex digits by which weights are named
 CHECKSUM = "sha256"  # what a file of tensors calls that of its content
+_STDERR = threading.Lock()  # of the whole process
 
 
 @contextmanager
@@ -145,6 +147,27 @@ def expand_home(path: Path | str) -> Path:
     True
     """
     return Path(path) if os.path.lexists(path) else Path(os.path.expanduser(path))
+
+
+@contextmanager
+def without_stderr() -> Iterator[None]:
+    """Drop what is printed on the error output, for C libraries that print beside our sentence.
+
+    It holds for the whole process, so it is for short work alone.
+    """
+    with _STDERR:
+        try:
+            before = os.dup(2)
+        except OSError:  # closed
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,9 @@ import tempfile
 import tracemalloc
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngInfo
 
 from cloakwork.errors import UserError
@@ -406,6 +409,41 @@ def test_small_photos_are_refused(tmp_path: Path) -> None:
 def test_decompression_bombs_are_refused_unread(tmp_path: Path, megapixels: int) -> None:
     raw_png(tmp_path / "a.png", 1, 0, 1000, megapixels * 1000, b"")
     assert "more than the 200 megapixels" in sentence(load_photo, tmp_path / "a.png")
+
+
+def test_a_jpeg_too_short_for_its_pixels_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = io.BytesIO()
+    Image.effect_noise((80, 72), 40).convert("RGB").save(small, "JPEG")
+    huge = small.getvalue().replace(struct.pack(">HH", 72, 80), struct.pack(">HH", 14142, 14142))
+    assert huge != small.getvalue() and len(huge) < 6_000
+    monkeypatch.setattr(JpegImageFile, "load", lambda self: pytest.fail("it was decoded"))
+    (tmp_path / "huge.jpg").write_bytes(huge)
+    with pytest.raises(UserError, match="bytes cannot hold 14142 x 14142 pixels"):
+        load_photo(tmp_path / "huge.jpg")
+
+
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"quality": 1, "subsampling": 2}])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_the_shortest_jpegs_of_real_pixels_load(
+    tmp_path: Path, mode: str, how: dict[str, Any]
+) -> None:
+    Image.new(mode, (2048, 2048), "grey").save(tmp_path / "flat.jpg", optimize=True, **how)
+    assert load_photo(tmp_path / "flat.jpg").pixels.shape == (3, 2048, 2048)
+
+
+def test_decoders_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for suffix, how in {".tif": {"compression": "tiff_deflate"}, ".jpg": {}}.items():
+        file = tmp_path / f"broken{suffix}"
+        Image.effect_noise((80, 72), 40).convert("RGB").save(file, **how)
+        content = bytearray(file.read_bytes())
+        content[700:1400] = bytes(700)
+        file.write_bytes(content)
+        with suppress(UserError):
+            load_photo(file)
+        os.write(2, b"told")
+        assert capfd.readouterr().err == "told"
 
 
 def test_photos_just_under_the_limit_are_decoded(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, TiffImageFile
 
 from cloakwork.errors import UserError
+from cloakwork.files import without_stderr
 from cloakwork.photos.avif import avif_facts
 from cloakwork.photos.colour import Colours, colours_of
 from cloakwork.photos.descriptions import Description, description_of
@@ -92,7 +94,11 @@ def decode(path: Path) -> Decoded:
 
 def _decode(path: Path, image: Image.Image) -> Decoded:
     _check_image(path, image)
-    image.load()
+    if image.format == "TIFF":
+        with without_stderr():
+            image.load()
+    else:
+        image.load()
     colours = colours_of(path, image)
     rgb, icc, converted = _rgb(image, colours)
     if (turn := UPRIGHT.get(orientation(image))) is not None:
@@ -158,6 +164,7 @@ def _unidentified(path: Path) -> str:
 def _check_image(path: Path, image: Image.Image) -> None:
     """Refuse what the header tells already, before the pixels are decoded."""
     width, height = image.size
+    _check_length(path, image)
     # Phones append depth or brightness maps to a JPEG, which make an "MPO" of several frames; the
     # first one is the photo.
     frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
@@ -180,6 +187,22 @@ def _check_image(path: Path, image: Image.Image) -> None:
         raise UserError(
             f"{path} has the colour model {image.mode} where grey, RGB or CMYK is allowed; "
             "save it as RGB."
+        )
+
+
+def _check_length(path: Path, image: Image.Image) -> None:
+    """Refuse a JPEG that is too short for the pixels its header claims.
+
+    Its decoder would fill the rest with grey, for half a minute and in gigabytes. Of every 8 x 8
+    block a Huffman code says how bright it is, one bit at least, in progressive files too; a photo
+    of a single colour takes 2 or 3.
+    """
+    blocks = math.prod(-(-side // 8) for side in image.size)
+    size = os.path.getsize(path)
+    if image.format in ("JPEG", "MPO") and 8 * size < blocks:
+        raise UserError(
+            f"{path} is damaged or cut short ({size} bytes cannot hold {image.width} x "
+            f"{image.height} pixels); fetch it again from where it came from."
         )
 
 
