@@ -650,6 +650,45 @@ def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:
     assert before.shape == (3, 171, 256) and sheet[150, 650].min() > 245  # +8 of 8 fills the range
 
 
+PEAK = """
+import resource, sys, cloakwork
+cloakwork.protect(sys.argv[1], sys.argv[2], protection="noise")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak(photos: Path, out: Path) -> int:
+    """Protect a folder by noise in a process of its own; return its memory at most, MiB."""
+    command = [sys.executable, "-c", PEAK, str(photos), str(out)]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def noisy(folder: Path, count: int, height: int, width: int) -> Path:
+    """Make photos that are all different."""
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    for i in range(count):
+        pixels = random.integers(0, 256, (height, width, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i:05}.bmp")
+    return folder
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    few, many = (peak(noisy(tmp_path / f"{n}", n, 700, 700), tmp_path / f"o{n}") for n in (2, 26))
+    # the thumbnails of a sheet, 1.5 MiB a photo; held, 24 photos would be 280 MiB of floats
+    assert many - few < 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("count", "height", "width", "most"), [(60, 1000, 1000, 950), (10_000, 64, 64, 660)]
+)
+def test_large_sets_in_bounded_memory(
+    count: int, height: int, width: int, most: int, tmp_path: Path
+) -> None:
+    assert peak(noisy(tmp_path / "in", count, height, width), tmp_path / "out") < most
+
+
 @pytest.mark.slow
 def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     """A photo of 6000 x 4000 through photoguard, measured in a process of its own."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cloakwork.files import atomic_write
-from cloakwork.photos.tensors import side_by_side, to_pil
+from cloakwork.photos.tensors import as_float, side_by_side, to_pil
 from cloakwork.types import Photos
 
 COLUMNS = 8  # pictures side by side on a sheet
@@ -104,19 +105,31 @@ def amplified(after: Tensor, before: Tensor, gain: float) -> Tensor:
 
 
 def thumbnail(photo: Tensor) -> Tensor:
-    """Cut the middle of a photo (3 x H x W in [0, 1]), at most THUMBNAIL pixels a side.
+    """Cut the middle of a photo, at most THUMBNAIL pixels a side.
 
     It is not shrunk more than fourfold first, so that a pattern stays visible.
+
+    Args:
+        photo: 3 x H x W, floats in [0, 1] or uint8.
+
+    Returns:
+        3 x h x w in [0, 1].
 
     >>> import torch
     >>> thumbnail(torch.zeros(3, 300, 600)).shape
     torch.Size([3, 128, 256])
     """
-    height, width = photo.shape[-2:]
+    return torch.cat([_middle(colour) for colour in photo.split(1)])  # floats of one at a time
+
+
+def _middle(colour: Tensor) -> Tensor:
+    """Cut the middle of one colour, 1 x H x W; see `thumbnail`."""
+    x = as_float(colour) if colour.dtype == torch.uint8 else colour
+    height, width = x.shape[-2:]
     scale = min(1.0, max(0.25, THUMBNAIL / max(height, width)))
     if scale < 1:
         size = (round(height * scale), round(width * scale))
-        photo = F.interpolate(photo[None], size, mode="bilinear", antialias=True)[0]
-    height, width = photo.shape[-2:]
+        x = F.interpolate(x[None], size, mode="bilinear", antialias=True)[0]
+    height, width = x.shape[-2:]
     top, left = max(0, (height - THUMBNAIL) // 2), max(0, (width - THUMBNAIL) // 2)
-    return photo[..., top : top + THUMBNAIL, left : left + THUMBNAIL].clamp(0, 1)
+    return x[..., top : top + THUMBNAIL, left : left + THUMBNAIL].clamp(0, 1)

@@ -23,7 +23,6 @@ from cloakwork.photos.photo import (
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.rounding import apply_perturbation, working_copy
 from cloakwork.photos.sheets import thumbnail
-from cloakwork.photos.tensors import as_float
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 from cloakwork.workflows.records import PhotoRecord
 
@@ -77,7 +76,7 @@ def save_protected(
         (*photo.notes, *([] if job.strip_metadata else lost_in(photo, output))),
         _share(job, photo, output, pixels, saved),
         has_place(written),
-        (thumbnail(as_float(photo.pixels)), thumbnail(as_float(saved))) if shown else None,
+        (thumbnail(photo.pixels), thumbnail(saved)) if shown else None,
     )
 
 
