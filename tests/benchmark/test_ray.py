@@ -3,6 +3,7 @@ failures too."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
@@ -296,6 +297,35 @@ def test_a_cluster_that_runs_already(
         tmp_path / "store"
     ) == whole
     assert [node["Alive"] for node in ray.nodes()] == [True], "it outlives its guests"
+
+
+STRANGER = """
+import sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False, logging_level="error")
+print(ray.get(ray.remote(lambda: "done").remote()))
+"""
+
+
+def test_a_cluster_of_ones_own_takes_no_work_from_strangers() -> None:
+    """Who listens on more than this machine asks for the token."""
+    me = psutil.Process()
+    family = {p.pid: p.name() for p in [me, *me.children(recursive=True)]}
+    listeners = {
+        family[c.pid]: c.laddr
+        for c in psutil.net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN and c.pid in family
+    }
+    assert {"gcs_server", "raylet"} <= listeners.keys()
+    if all(ipaddress.ip_address(at.ip).is_loopback for at in listeners.values()):
+        return
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    address = ray.get_runtime_context().gcs_address
+    stranger = os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 64}
+    command = [sys.executable, "-c", STRANGER, address]
+    said = subprocess.run(
+        command, env=stranger, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert said.returncode and "done" not in said.stdout
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])

@@ -38,6 +38,7 @@ RETRIES = 3  # times that Ray starts the task of a lost worker again
 BACKLOG = 2  # tasks in flight for each that can run at once: the next waits where the last one ends
 PART = 500  # steps of the graph that a worker fetches together
 LOOK = 30.0  # seconds between two looks at which machines there are
+MODE = "RAY_AUTH_MODE"  # variable of the environment: whether Ray asks for a token
 PATIENCE = 20  # seconds in which a cluster must answer
 
 Work = Callable[[str, list[Any]], TaskResult]
@@ -156,6 +157,9 @@ def _init(address: str | None, workers: int | None, folder: str) -> None:
     import ray
 
     if address is None:
+        # Its services listen on all addresses, and do what they are told. Without this variable
+        # Ray sets it to "token", and they refuse whoever does not know the user's token.
+        os.environ.pop(MODE, None)
         threads = torch.get_num_threads()
         workers = workers or max(1, (os.cpu_count() or 1) // threads)
         # nothing but the graph will lie in the object store
@@ -177,6 +181,11 @@ def _init(address: str | None, workers: int | None, folder: str) -> None:
         raise UserError(
             f"{where} ({first_line(error)}); mend that, or take the engine serial."
         ) from error
+    if address is None and os.environ.get(MODE) != "token":
+        raise UserError(
+            f"Ray {ray.__version__} would do what anybody on the network tells it. "
+            "Install another version, or take the engine serial."
+        )
 
 
 @contextmanager
