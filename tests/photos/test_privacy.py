@@ -164,6 +164,16 @@ def test_what_describes_a_photo_stays() -> None:
         assert again.get_ifd(IFD.GPSInfo) == place
 
 
+def test_a_long_prompt_stays() -> None:
+    prompt = "(sks person:1.2), [soft light], 35mm; (best quality:1.1), by a sea, <lora:1>, " * 50
+    exif = Image.Exif()
+    exif[IFD.Exif] = {Base.UserComment: b"ASCII\0\0\0" + prompt.encode()}
+    xmp = packet("", f"<dc:description>{prompt.replace('<', '(')}</dc:description>")
+    photo = loaded(photo_file("JPEG", exif=exif.tobytes(), xmp=xmp))
+    assert photo.notes == () and prompt.encode() in (photo.exif or b"")
+    assert b"35mm" in (photo.xmp or b"")
+
+
 TEXTS = """
 <dc:title><rdf:Alt><rdf:li xml:lang="x-default">Küste &amp; Meer</rdf:li></rdf:Alt></dc:title>
 <dc:subject><rdf:Bag><rdf:li>sea</rdf:li><rdf:li>猫</rdf:li></rdf:Bag></dc:subject>

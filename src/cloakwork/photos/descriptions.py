@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 from PIL.TiffImagePlugin import TiffImageFile
 
-from cloakwork.photos.texts import ANY, in_pieces, is_text, is_words, listed
+from cloakwork.photos.texts import in_pieces, is_text, is_words, listed
 
 Key = TypeVar("Key")
 
@@ -105,7 +105,7 @@ def _kept(
 ) -> Iterator[tuple[Key, str]]:
     """Yield the entries whose value is words, up to MOST bytes; name the others in `lost`."""
     used, found = 0, list(entries)
-    pieces = in_pieces(f"{key} {value}" for key, value in found if len(value) <= ANY)
+    pieces = in_pieces(part for key, value in found for part in (str(key), value))
     for key, value in found:
         used += len(value.encode()) + HEAD
         odd = pieces and not is_words(f"{key} {value}")
