@@ -57,7 +57,7 @@ class Files:
     quality: Annotated[int | None, arg(help_behavior_hint=QUALITY)] = None
     """quality of lossy formats, 1 to 100; WebP is lossy with one"""
     strip_metadata: bool = False
-    """leave out EXIF (place, time, camera) and XMP"""
+    """leave out EXIF (place, time, camera), XMP, IPTC and texts"""
     strip_gps: bool = False
     """leave out where photos were taken (GPS), and nothing else"""
     force: bool = False

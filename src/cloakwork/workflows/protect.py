@@ -101,7 +101,7 @@ def protect(
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
             where that cannot be written; `quality` is for JPEG (else 95) and
             WebP (else lossless).
-        strip_metadata: leave EXIF and XMP out.
+        strip_metadata: leave EXIF, XMP, IPTC and texts out.
         strip_gps: leave out where photos were taken (GPS), and nothing else.
         force: overwrite existing outputs (never originals), and protect photos that were protected
             before.
