@@ -63,7 +63,10 @@ def test_they_are_copied_with_the_outputs_names(folder: Path, tmp_path: Path) ->
 
 def test_otherwise_it_is_told_that_they_are_not(folder: Path, tmp_path: Path) -> None:
     notes = protect(folder, tmp_path / "out", protection="noise").summary.notes
-    said = "Not copied: 2 captions (.txt) and metadata.jsonl beside the photos; --sidecars copies."
+    said = (
+        "Not copied: 2 captions (.txt) and metadata.jsonl beside the photos; give --sidecars to "
+        "copy."
+    )
     assert said in notes
     assert not list((tmp_path / "out").rglob("*.txt"))
 

@@ -130,9 +130,11 @@ def demo_command(words: list[str]) -> None:
     about = "Protect the sample photos that come with cloakwork."
     sample, how, config = _parse("demo", about, Sample, words, registry.QUICK_PROTECTION)
     _refuse_strangers(sample.out)
-    _job(
-        (str(SAMPLE_PHOTOS),), Files(photos=(), out=sample.out, each=True, force=True), how, config
-    )
+    from cloakwork.photos.sets import photo_files
+
+    # not their folder, in which a text on where they are from would be named as passed over
+    photos = tuple(map(str, photo_files(SAMPLE_PHOTOS)))
+    _job(photos, Files(photos=(), out=sample.out, each=True, force=True), how, config)
 
 
 def _refuse_strangers(out: Path) -> None:

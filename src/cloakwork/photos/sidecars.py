@@ -75,7 +75,7 @@ def sidecar_note(sidecars: Sequence[Sidecar], copied: Sequence[Copy] | None) -> 
     """Return the note on files beside photos that were copied, or (None) were not.
 
     >>> sidecar_note([Sidecar(Path("a.txt"), Path("out/a.txt"))], None)
-    ['Not copied: 1 caption (.txt) beside the photos; --sidecars copies.']
+    ['Not copied: 1 caption (.txt) beside the photos; give --sidecars to copy.']
     """
     if not sidecars:
         return []
@@ -83,7 +83,7 @@ def sidecar_note(sidecars: Sequence[Sidecar], copied: Sequence[Copy] | None) -> 
     kinds = [f"{n} caption{'s' * (n != 1)} ({ending})" for ending, n in sorted(counts.items())]
     files = " and ".join([*kinds, *([METADATA] if len(sidecars) > counts.total() else [])])
     if copied is None:
-        return [f"Not copied: {files} beside the photos; --sidecars copies."]
+        return [f"Not copied: {files} beside the photos; give --sidecars to copy."]
     left_out = sum(copy.left_out for copy in copied)
     more = f" Lines left out that name other files: {left_out}." if left_out else ""
     return [f"Copied: {files} beside the photos.{more}"]
