@@ -84,7 +84,7 @@ def _instance(kind: type[T], data: dict[str, Any]) -> T:
 
 def _path(text: str) -> Path:
     """Return a text as a path, if the system could have a file of that name."""
-    if not text or "\0" in text:
-        raise ValueError("a path is empty, or has a zero byte")
-    os.fsencode(text)  # UnicodeEncodeError is a ValueError
+    parts = os.fsencode(text).split(b"/")  # UnicodeEncodeError is a ValueError
+    if not text or "\0" in text or max(map(len, parts)) > 255 or len(text) > 4000:
+        raise ValueError("a path is empty, too long, or has a zero byte")
     return Path(text)

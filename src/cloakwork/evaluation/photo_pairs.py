@@ -4,6 +4,7 @@ or from a clean folder.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -195,7 +196,7 @@ def _by_record(
     for s in sets:
         for file in s.files:
             original = known.get((s.name, file.name))
-            if original is None or not original.file.is_file():
+            if original is None or not os.path.isfile(original.file):
                 reason = (
                     f"its original {original.file} is gone"
                     if original
@@ -299,4 +300,6 @@ def originals(sets: list[PhotoSet], clean: Path | str | None) -> dict[Path, Orig
         return None
 
     candidates = {file: original(file) for s in sets for file in s.files}
-    return {photo: known for photo, known in candidates.items() if known and known.file.is_file()}
+    return {
+        photo: known for photo, known in candidates.items() if known and os.path.isfile(known.file)
+    }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -145,14 +146,14 @@ def keep_hidden(pixels: Tensor, photo: Photo) -> Tensor:
     return torch.where(photo.alpha == 0, photo.pixels, pixels.cpu())
 
 
-def check_target(photo: Photo, path: Path) -> None:
+def check_target(photo: Photo, path: Path, *, strip_metadata: bool = False) -> None:
     """Refuse a file that could not hold the photo.
 
     `save_photo` calls it in any case; call it before a long computation too.
 
     Raises:
         UserError: the ending is unknown, the file is the photo itself, or the format cannot hold
-            the photo's transparency or colour profile.
+            the photo's transparency, colour profile, sides or metadata.
     """
     suffix = path.suffix.lower()
     if suffix not in FORMATS:
@@ -173,6 +174,19 @@ def check_target(photo: Photo, path: Path) -> None:
             f"{photo.path} has a colour profile, which .bmp cannot hold; "
             "choose .png, .webp or .tif."
         )
+    _check_fit(photo, path, strip_metadata)
+
+
+def _check_fit(photo: Photo, path: Path, strip_metadata: bool) -> None:
+    """Refuse sides and metadata beyond what a format can count.
+
+    A black column and a black row are encoded, so that nobody has to know the formats' limits.
+    """
+    height, width = photo.pixels.shape[1:]
+    for h, w in ((height, 1), (1, width)):
+        alpha = None if photo.alpha is None else photo.alpha[:h, :w]
+        strip = replace(photo, pixels=photo.pixels.new_zeros(3, h, w), alpha=alpha)
+        _encode(strip.pixels, strip, path, None, strip_metadata)
 
 
 def save_photo(
@@ -207,7 +221,7 @@ def save_photo(
         UserError: see `check_target`; or the file exists, the quality is out of range, or the file
             cannot be written.
     """
-    check_target(photo, path)
+    check_target(photo, path, strip_metadata=strip_metadata)
     check_quality(quality)
     if os.path.lexists(path) and not force:
         raise UserError(
@@ -321,10 +335,15 @@ def _encode(
     file = io.BytesIO()
     try:
         Image.fromarray(planes.numpy()).save(file, format, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, struct.error) as error:
         # a side or a block of metadata beyond what the format can count
+        reason = f"({error}); choose .png"
+        if strip_metadata:
+            raise UserError(f"{photo.path} does not fit into {path.suffix} {reason}.") from None
+        _encode(pixels, photo, path, quality, True)
         raise UserError(
-            f"{photo.path} does not fit into {path.suffix} ({error}); choose .png."
+            f"The metadata of {photo.path} does not fit into {path.suffix} {reason}, or leave it "
+            "out, as protect does with --strip-metadata."
         ) from None
     return file.getvalue()
 

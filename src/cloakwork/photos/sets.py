@@ -114,7 +114,9 @@ def _joined(sets: Sequence[PhotoSet]) -> PhotoSet:
     return PhotoSet("", files, outputs)
 
 
-def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet], list[str]]:
+def load_all(
+    sets: Sequence[PhotoSet], *, skip_bad: bool, strip_metadata: bool = False
+) -> tuple[list[PhotoSet], list[str]]:
     """Load every photo once, so that all faults are known before a long computation starts.
 
     One photo is held at a time.
@@ -122,6 +124,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
     Args:
         sets: from `find_sets`.
         skip_bad: leave bad photos out instead of raising.
+        strip_metadata: the outputs will hold none, so its size does not matter.
 
     Returns:
         The sets without their bad photos (sets without a good photo are left out), with the digests
@@ -137,7 +140,7 @@ def load_all(sets: Sequence[PhotoSet], *, skip_bad: bool) -> tuple[list[PhotoSet
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
                 photo = load_photo(file)
-                check_target(photo, output)
+                check_target(photo, output, strip_metadata=strip_metadata)
             except UserError as error:
                 faults.extend(error.sentences)
             else:

@@ -59,7 +59,8 @@ def find_sidecars(sets: Sequence[PhotoSet], out: Path) -> list[Sidecar]:
 
 def _captions(file: Path, output: Path) -> Iterator[Sidecar]:
     for ending in CAPTIONS:
-        if (caption := file.with_suffix(ending)).is_file() and caption != file:
+        caption = file.with_suffix(ending)
+        if os.path.isfile(caption) and caption != file:  # also of a name that is too long
             yield Sidecar(caption, output.with_suffix(ending))
 
 

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cloakwork.errors import UserError
-from cloakwork.files import FOLDER, expand_home
+from cloakwork.files import expand_home
 from cloakwork.models import loading
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
 from cloakwork.specs import Method
+from cloakwork.workflows.places import own_files, records_folder, refuse_places
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
@@ -82,7 +83,7 @@ def plan_protection(
     check_config(method.config, quality, surrogates if uses_models else None)
     out = Path(os.path.abspath(expand_home(out)))
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
-    sets, skipped = load_all(found, skip_bad=skip_bad)
+    sets, skipped = load_all(found, skip_bad=skip_bad, strip_metadata=strip_metadata)
     before = protected_before([file for s in sets for file in s.files], out)
     if before and not force:
         raise UserError(*[photo.fault for photo in before])
@@ -92,9 +93,10 @@ def plan_protection(
     models = load_surrogates([n for n in here if n], device, dtype, sample_posterior)
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps)
     tasks = [
-        task_of(job, s, out, out / FOLDER / s.name / (s.outputs[0].stem if each else ""))
+        task_of(job, s, out, records_folder(out, s.name, s.outputs[0].stem if each else ""))
         for s in sets
     ]
+    refuse_places(file for task in tasks for file in (*task.outputs, *own_files(task.folder)))
     if dry and not force:
         refuse_overwriting(tasks)
     unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)

@@ -48,6 +48,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
 from cloakwork.typed_json import from_json
 from cloakwork.types import Photos
+from cloakwork.workflows.places import own_files, records_folder, refuse_places
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
 from cloakwork.workflows.records import begin_saving, begun_to_save, end_saving
 from cloakwork.workflows.shown import Listed, Summary, by_photo, paper_note
@@ -149,7 +150,8 @@ def purify(
     if job.window:
         shapes = {f: load_photo(f).pixels.shape[1:] for s in sets for f in s.files}
         check_sizes(job.window, shapes)
-    tasks = [task_of(job, s, out / FOLDER / s.name, known) for s in sets]
+    tasks = [task_of(job, s, records_folder(out, s.name), known) for s in sets]
+    refuse_places(f for t in tasks for f in (*t.photos.outputs, *own_files(t.folder)))
     with locked(out, "purify", [o for s in sets for o in s.outputs]) as told:
         rows = _purify_sets(job, tasks, known, out, force, progress)
     notes = [

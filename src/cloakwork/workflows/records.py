@@ -108,7 +108,7 @@ def read_result(folder: Path, key: str, contents: Mapping[Path, str]) -> SetReco
     )
     if known is None or not _same(known.photos, contents):
         return None
-    if not all(p.output.is_file() and sha256(p.output) == p.sha256 for p in known.photos):
+    if not all(os.path.isfile(p.output) and sha256(p.output) == p.sha256 for p in known.photos):
         return None
     # older records have another order
     return replace(known, photos=sorted(known.photos, key=lambda photo: photo.output))
@@ -170,4 +170,4 @@ def written(out: Path) -> set[Path]:
     """Return the protected photos that a folder's records name and that have not changed since."""
     listed = (row for path in record_files(out) for row in _listed(read_json(path)))
     rows = [row for row in (from_json(_Output, entry) for entry in listed) if row is not None]
-    return {r.output for r in rows if r.output.is_file() and sha256(r.output) == r.sha256}
+    return {r.output for r in rows if os.path.isfile(r.output) and sha256(r.output) == r.sha256}

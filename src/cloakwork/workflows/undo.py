@@ -62,7 +62,7 @@ def _known(root: Path) -> dict[Path, Original]:
 
 def _state(original: Original) -> Literal["unchanged", "changed", "gone"]:
     """Return whether a file still holds the picture that a photo was made from."""
-    if not original.file.exists():
+    if not os.path.exists(original.file):
         return "gone"
     try:
         digest = load_photo(original.file).digest
