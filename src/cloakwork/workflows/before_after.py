@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from cloakwork.files import atomic_write
+from cloakwork.files import FOLDER, atomic_write, permissions
 from cloakwork.workflows.records import PhotoRecord, SetRecord, summary
 
 NAME = "before-after.html"
@@ -57,7 +57,8 @@ def write_page(results: Sequence[SetRecord], out: Path) -> Path | None:
     page = out / NAME
     if os.path.lexists(page) and MARK not in _text(page):
         return None
-    with atomic_write(page) as part:
+    # it tells where the originals lie, as the records do
+    with atomic_write(page, mode=permissions(out / FOLDER)) as part:
         part.write_text(html(results, out), encoding="utf-8")
     return page
 
