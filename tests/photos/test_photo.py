@@ -438,7 +438,7 @@ def test_decoders_print_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str
         file = tmp_path / f"broken{suffix}"
         Image.effect_noise((80, 72), 40).convert("RGB").save(file, **how)
         content = bytearray(file.read_bytes())
-        content[700:1400] = bytes(700)
+        content[20:40] = bytes(20)
         file.write_bytes(content)
         with suppress(UserError):
             load_photo(file)
