@@ -43,7 +43,7 @@ from cloakwork.photos.photo import (
     save_photo,
 )
 from cloakwork.photos.sets import SAME, find_sets, load_all
-from cloakwork.photos.sheets import contact_sheet, thumbnail
+from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
 from cloakwork.typed_json import from_json
@@ -268,7 +268,7 @@ def _purify_set(
 ) -> list[Purified]:
     """Purify one photo set; its record grows with every photo, so that a stopped job goes on."""
     rows, stages, rngs = dict(done), {}, job.generators()
-    outputs = task.photos.outputs
+    outputs, count = task.photos.outputs, 3  # columns of the sheet
     missing = [place for place, i in enumerate(task.order) if outputs[i] not in done]
     if missing:
         begin_saving(task.folder, task.key, outputs)
@@ -285,16 +285,17 @@ def _purify_set(
         rows[output] = _compared(job, rows[output], photo, original, draws)
         _write_record(job, task, rows)
         shown = [*([original] if original else []), photo, load_photo(output)]
-        stages[output] = [thumbnail(as_float(stage.pixels)) for stage in shown]
+        count = min(count, len(shown))
+        if output in outputs[:ROWS]:
+            stages[output] = [thumbnail(stage.pixels) for stage in shown]
         tell(place + 1)
-    count = min(len(shown) for shown in stages.values())
     titles = ("original", "as given", "purified")[-count:]
     columns: dict[str, Photos] = {
-        title: [stages[o][i] for o in outputs]
+        title: [stages[o][i] for o in outputs[:ROWS]]
         for i, title in zip(range(-count, 0), titles, strict=True)
     }
     sheet = task.folder / "sheet.png"
-    contact_sheet([rows[o].name for o in outputs], columns, GAIN, sheet)
+    contact_sheet([rows[o].name for o in outputs[:ROWS]], columns, GAIN, sheet)
     if fresh := {row.name: round(row.seconds, 2) for row in rows.values() if row.seconds}:
         write_json(task.folder / "timings.json", {"seconds": fresh})
     end_saving(task.folder)
