@@ -8,7 +8,8 @@ from pathlib import Path
 
 from cloakwork.photos.sets import PhotoSet, expand
 
-SYSTEM = frozenset({"thumbs.db", "desktop.ini"})  # nobody's photos; others of the kind are hidden
+# nobody's photos: the system's (others of the kind are hidden), and a page of protected photos
+SYSTEM = frozenset({"thumbs.db", "desktop.ini", "before-after.html"})
 NAMED = 10
 
 
@@ -20,7 +21,7 @@ def left_out(
 ) -> list[str]:
     """Return the note on files in folders that were passed over since they are no photos.
 
-    Hidden files, those of the system and files of the output folder have no note.
+    Hidden files, those of the system and of cloakwork, and the output folder's have no note.
 
     Args:
         photos: the arguments of `sets.find_sets`.
