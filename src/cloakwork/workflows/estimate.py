@@ -132,7 +132,8 @@ def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> float | None:
         sizes = [len(task.source.files) for task in tasks]
         clean = len(job.clean.files) if job.clean else 0
         wanted = [_passes(job, min(n, pgd.MICRO_BATCH), clean) for n in sizes]
-        each = _trial(job, tasks[0], set().union(*wanted))
+        # class pictures that were kept are drawn neither in the trial nor in the job
+        each = {GLANCE: 0.0} | _trial(job, tasks[0], set().union(*wanted) - {GLANCE})
         tried = min(sizes[0], pgd.MICRO_BATCH)
         # photos share a pass; the others are one for all photos
         batches = [{GRADIENT: n / tried} for n in sizes]
