@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow campaign lint clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -14,6 +14,10 @@ demo: $(VENV)/.core
 # each worker computes with one thread; an idle one takes over what others have not begun
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+# damaged photos and records, kills, hidden copies, by the thousand: what is finished is kept
+campaign: $(VENV)/.dev
+	cd tests && OMP_NUM_THREADS=1 ../$(BIN)/python -m campaign --out ../campaign-output
 
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
@@ -25,7 +29,7 @@ lint: $(VENV)/.dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV) demo-output dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-output campaign-output dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests training benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # installed again only when what to install has changed

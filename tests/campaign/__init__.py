@@ -1,0 +1,1 @@
+"""The campaign: more cases of what the suite tries a few of; see `command`."""
