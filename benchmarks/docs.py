@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import campaign_table
 import finding_tables
 import screen_tables
 import tables
@@ -242,6 +243,7 @@ def firmest(found: Sequence[TableResults]) -> list[str]:
 
 
 FINDINGS, RED_TEAM = "docs/findings.md", "docs/red-team.md"
+RELIABILITY = "docs/reliability.md"
 # tables of protections that know one purifier; all together are one in the document
 SINGLE = "adaptive to "
 # document -> table -> how it is shown
@@ -278,7 +280,11 @@ def place(
                 yield root / doc, name, show(found[name])
     if single := [table for name, table in found.items() if name.startswith(SINGLE)]:
         yield root / RED_TEAM, "firmest", firmest(single)
-    for doc, made in ((FINDINGS, finding_tables.TABLES), (RED_TEAM, screen_tables.TABLES)):
+    for doc, made in (
+        (FINDINGS, finding_tables.TABLES),
+        (RED_TEAM, screen_tables.TABLES),
+        (RELIABILITY, campaign_table.TABLES),
+    ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):
                 yield root / doc, name, make(root / "results")
