@@ -1,7 +1,5 @@
 """Damage the files that cloakwork keeps, a few at random each time, and count what becomes of it.
 
-    python benchmarks/campaign_records.py --seed 1 --count 500
-
 Whatever has happened to a record, a checkpoint, a result or a claim: the same bytes come out, or
 one `UserError` says why not. Anything else ("other bytes", "traceback") is a defect; the damaged
 file is then kept in the folder.
@@ -9,12 +7,10 @@ file is then kept in the folder.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
 import shutil
-import tempfile
 import warnings
 from collections import Counter
 from collections.abc import Callable
@@ -105,13 +101,28 @@ def _changed(data: Any, draw: random.Random) -> Any:
     return copy
 
 
-def run(seed: int, count: int, folder: Path) -> dict[str, Counter[str]]:
-    """Damage each kind of file `count` times.
+def run(seed: int, count: int, folder: Path) -> Counter[str]:
+    """Damage files, as many of each kind.
 
     Args:
         seed: of the accidents.
-        count: trials a kind.
+        count: trials in all; at least one of each kind.
         folder: an empty one; what was not as it should be stays in it.
+
+    Returns:
+        Outcome -> trials: "same", "refused", and faults with the kind of file.
+    """
+    total = Counter[str]()
+    each = max(1, round(count / len(cases())))
+    for name, outcomes in by_kind(seed, each, folder).items():
+        for outcome, n in outcomes.items():
+            good = outcome in ("same", "refused")
+            total[outcome if good else f"FAULT: {outcome} ({name})"] += n
+    return total
+
+
+def by_kind(seed: int, count: int, folder: Path) -> dict[str, Counter[str]]:
+    """Damage each kind of file `count` times; the rest as of `run`.
 
     Returns:
         Kind of file -> outcome -> trials. Outcomes are "same", "refused", "other bytes" and
@@ -254,19 +265,3 @@ def _result(folder: Path) -> object:
         if store.find(RESULT) is None:
             _store(folder)
     return (folder / "store" / RESULT).read_text()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=100)
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="campaign-"))
-    for name, counts in run(given.seed, given.count, folder).items():
-        print(f"{name:12}", ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())))
-    print(f"What was not as it should be is in {folder}.")
-
-
-if __name__ == "__main__":
-    main()
