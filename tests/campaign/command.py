@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaign import carriers, photos, records
+from campaign import carriers, kills, photos, records
 from cloakwork._version import __version__
 
 WORKERS = 2
@@ -43,6 +43,7 @@ class Part:
 PARTS = {
     "photos": Part(photos.run, 10_000, 500),
     "records": Part(records.run, 1_000, 250),
+    "kills": Part(kills.run, 300, 75),
     "carriers": Part(carriers.run, 1_000, 100),
 }
 

@@ -1,7 +1,5 @@
 """Kill commands at random moments, run them again, and compare with runs that nobody disturbed.
 
-    python benchmarks/campaign_kills.py --count 300 --seed 0
-
 A command is killed by SIGKILL either right before one of the calls by which it changes files under
 its output folder (drawn from all of them), or at a moment drawn from the time that it takes. Then
 the same command runs again, to the end. Files, their bytes and the originals have to be as after an
@@ -13,23 +11,22 @@ longer than most of them run.
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import os
 import random
 import shutil
 import signal
 import sys
-import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+from helpers import small_model
 from PIL import Image
 
 from cloakwork import cli
@@ -37,7 +34,6 @@ from cloakwork.evaluation import statistics
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
 
-ROOT = Path(__file__).parents[1]
 COMMANDS = ("protect", "purify", "attack", "audit", "bench", "score", "inspect")
 SIDE = 64  # pixels of the photos
 FOLDER = "CLOAKWORK_CAMPAIGN"  # environment: where the recipe finds photos and model
@@ -59,7 +55,22 @@ class Counts:
     faults: list[str] = field(default_factory=list)
 
 
-def run(
+def run(seed: int, count: int, folder: Path) -> Counter[str]:
+    """Kill every command; see `by_command`.
+
+    Returns:
+        Command -> kills after which it went on as if nothing had happened; and faults.
+    """
+    outcomes = Counter[str]()
+    for command, counts in by_command(seed, count, folder.absolute()).items():
+        outcomes[command] += counts.kills - len(counts.faults)
+        for fault in counts.faults:
+            outcomes[f"FAULT: {command}"] += 1
+            print(f"{seed} {command} {fault}", flush=True)
+    return outcomes
+
+
+def by_command(
     seed: int, count: int, folder: Path, commands: Sequence[str] = COMMANDS
 ) -> dict[str, Counts]:
     """Kill commands until each has been killed its share of `count` times.
@@ -118,9 +129,6 @@ class Bench:
             path = self.photos / noun / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture(number)).save(path)
-        sys.path.insert(0, str(ROOT / "tests"))
-        from helpers import small_model
-
         small_model.save(self.model)
         words = ["protect", str(self.photos), "-o", str(self.safe), "--protection", "noise"]
         assert self.execute("protect", self.safe, words=words) == 0, self.log(self.safe)
@@ -137,7 +145,7 @@ class Bench:
             "purify": (self.safe, "--purifier", "noise+jpeg"),
             "attack": (self.safe / "cup", "--purifier", "jpeg", *trained),
             "audit": (self.safe, *edited),
-            "bench": ("--recipe", "campaign_kills.recipe"),
+            "bench": ("--recipe", "campaign.kills.recipe"),
             "score": (self.safe, "--metric", "linf", "--metric", "psnr"),
             "inspect": (self.safe, "--autoencoder", "tiny-b", "--metrics", "clip_iqac", *trained),
         }[command]
@@ -292,27 +300,3 @@ def recipe():
     )
     tables = (Table("Edits", ("noise",), (edits,), subjects, ("psnr",)),)
     return Grid("kills", "Commands that are killed.", tables)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--count", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("commands", nargs="*", default=COMMANDS)
-    given = parser.parse_args()
-    folder = given.folder or Path(tempfile.mkdtemp(prefix="kills-"))
-    share, faults = -(-given.count // len(given.commands)), 0
-    for command in given.commands:
-        begun = time.monotonic()
-        (counts,) = run(given.seed, share, folder.absolute(), [command]).values()
-        took = {"seconds": round(time.monotonic() - begun)}
-        print(json.dumps({command: asdict(counts) | took}, indent=2), flush=True)
-        faults += len(counts.faults)
-    sys.exit(faults > 0)
-
-
-if __name__ == "__main__":
-    # a recipe is named by its module, which this file is not when it runs by itself
-    sys.modules.setdefault("campaign_kills", sys.modules["__main__"])
-    main()
