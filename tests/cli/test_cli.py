@@ -283,7 +283,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
     assert cli.main(mine()) == 0
     config, progress = jobs.asked.pop("config"), jobs.asked.pop("progress")
     assert callable(progress)
-    assert jobs.asked.pop("say") is print
+    assert jobs.asked.pop("say").func is print
     assert config.budget == 11
     assert jobs.asked == {
         "photos": ("a.png",),

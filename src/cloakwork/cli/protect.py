@@ -9,6 +9,7 @@ import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
@@ -272,7 +273,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             config=config,
             surrogates=how.surrogate or ("tiny",),
             progress=progress,
-            say=print,
+            say=partial(print, flush=True),
             **_asked(files, how),
         )
     console = plain_console()
