@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from cloakwork.errors import Unwritable
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import FOLDER, keep_private, parse_json, read_json, remove, write_json
-from cloakwork.typed_json import from_json
 
 
 def test_the_longest_names_are_written(tmp_path: Path) -> None:

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from cloakwork.errors import UserError
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import Source, source
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import FOLDER, expand_home, read_json
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import seen_grey
 from cloakwork.photos.sets import PhotoSet, load_sets
-from cloakwork.typed_json import from_json
 
 
 class Original(NamedTuple):

@@ -30,6 +30,7 @@ from safetensors import SafetensorError, safe_open
 from cloakwork._version import __version__
 from cloakwork.errors import Unwritable, UserError, type_faults
 from cloakwork.evaluation.claims import claimed
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import (
     atomic_write,
     cache_folder,
@@ -41,7 +42,6 @@ from cloakwork.files import (
     write_json,
 )
 from cloakwork.parts import remove_parts
-from cloakwork.typed_json import from_json
 
 FORMAT = 1
 # what is read of a record

@@ -13,10 +13,10 @@ from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject, parse_metric
 from cloakwork.evaluation.statistics import Estimate, estimate
 from cloakwork.evaluation.steps import Step, Workspace
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import hash_of, read_json, remove, write_json
 from cloakwork.metrics._measure import measure, metric_instrument
 from cloakwork.state import RunState
-from cloakwork.typed_json import from_json
 
 # training steps -> metric -> one score a picture (NaN: unscored)
 TrainingCurve = dict[int, dict[str, list[float]]]

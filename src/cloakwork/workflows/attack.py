@@ -16,20 +16,20 @@ from cloakwork.errors import Unwritable, UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, unwritable, write_json
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.finetuning.validation import check_new_folder
-from cloakwork.locks import locked
 from cloakwork.parts import new_part, remove_parts
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import write_grid
 from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, RunState
-from cloakwork.typed_json import from_json
 from cloakwork.types import Images
 from cloakwork.workflows.beside_clean import LEFT_OUT, clean_source, write_beside
 from cloakwork.workflows.defaults import PROMPT
+from cloakwork.workflows.locks import locked
 from cloakwork.workflows.shown import Listed, Summary, paper_note
 
 

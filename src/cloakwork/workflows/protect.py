@@ -19,7 +19,6 @@ from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
-from cloakwork.locks import locked
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
@@ -31,6 +30,7 @@ from cloakwork.types import Photos
 from cloakwork.workflows.before_after import NOT_OURS, write_page
 from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.estimate import expectation
+from cloakwork.workflows.locks import locked
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,

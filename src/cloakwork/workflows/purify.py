@@ -18,6 +18,7 @@ from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.evaluation.run import SEEDING
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import (
     FOLDER,
     expand_home,
@@ -28,7 +29,6 @@ from cloakwork.files import (
     write_json,
     write_tensors,
 )
-from cloakwork.locks import locked
 from cloakwork.metrics import lpips
 from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.left_out import left_out
@@ -46,8 +46,8 @@ from cloakwork.photos.sets import SAME, find_sets, load_all
 from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
-from cloakwork.typed_json import from_json
 from cloakwork.types import Photos
+from cloakwork.workflows.locks import locked
 from cloakwork.workflows.places import own_files, records_folder, refuse_places
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
 from cloakwork.workflows.records import begin_saving, begun_to_save, end_saving

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cloakwork.evaluation.photo_pairs import record_files
+from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, remove, sha256, write_json
-from cloakwork.typed_json import from_json
 from cloakwork.workflows.shown import Summary
 
 SAVING = "saving.json"  # beside the record, while outputs are written

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import locks
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, atomic_write
-from cloakwork.locks import locked
 from cloakwork.parts import new_part
+from cloakwork.workflows import locks
 from cloakwork.workflows.attack import attack
+from cloakwork.workflows.locks import locked
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.purify import purify
 
 HOLDS = """
 import sys, time
 from pathlib import Path
-from cloakwork.locks import locked
+from cloakwork.workflows.locks import locked
 with locked(Path(sys.argv[1]), "purify"):
     print("held", flush=True)
     time.sleep(600)
