@@ -14,7 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.photos.photo import check_target, load_photo
 from cloakwork.workflows import protect as protecting
-from cloakwork.workflows import purify as purifying
+from cloakwork.workflows import purify_set as purifying
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.purify import purify
 from cloakwork.workflows.undo import undo

@@ -21,7 +21,7 @@ from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.purifiers import codesr, jpeg, noise, resize
 from cloakwork.workflows import protect
-from cloakwork.workflows import purify as purifying
+from cloakwork.workflows import purify_set as purifying
 from cloakwork.workflows.purify import purify
 
 

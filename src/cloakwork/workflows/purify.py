@@ -2,84 +2,35 @@
 
 from __future__ import annotations
 
-import shutil
-import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from cloakwork import registry, specs
-from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
-from cloakwork.evaluation.photo_pairs import Original, load_original, originals
-from cloakwork.evaluation.run import SEEDING
-from cloakwork.evaluation.typed_json import from_json
+from cloakwork.evaluation.photo_pairs import Original, originals
 from cloakwork.files import (
     FOLDER,
     expand_home,
     keep_private,
-    read_json,
-    read_tensors,
-    sha256,
-    write_json,
-    write_tensors,
 )
-from cloakwork.metrics import lpips
-from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.left_out import left_out
-from cloakwork.photos.lost import lost_in
 from cloakwork.photos.photo import (
-    Photo,
-    after_encoding,
     check_quality,
-    keep_hidden,
     load_photo,
     loses,
-    save_photo,
 )
 from cloakwork.photos.sets import SAME, find_sets, load_all
-from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
-from cloakwork.photos.tensors import as_float
 from cloakwork.state import Progress
-from cloakwork.types import Photos
 from cloakwork.workflows.locks import locked
 from cloakwork.workflows.places import own_files, records_folder, refuse_places
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask, check_sizes, job_of, task_of
-from cloakwork.workflows.records import begin_saving, begun_to_save, end_saving
-from cloakwork.workflows.shown import Listed, Summary, by_photo, paper_note
+from cloakwork.workflows.purify_set import Purified, done_before, purify_set
+from cloakwork.workflows.records import begun_to_save
+from cloakwork.workflows.shown import Listed, Summary, paper_note
 from cloakwork.workflows.verdicts import nearer_or_further
-
-GAIN = 4  # of the contact sheet's differences: what purifiers change is larger than a budget
-
-
-@dataclass(frozen=True)
-class Purified:
-    """One photo, and how far it is from its original before and after, where that is known."""
-
-    name: str
-    digest: str
-    """sha256 of the pixels it was given with"""
-    output: Path
-    sha256: str
-    """of the output file"""
-    width: int
-    height: int
-    original: Path | None
-    lpips_before: float | None
-    """between the photo as it was given and its original"""
-    lpips_after: float | None
-    """between the purified photo and the original"""
-    notes: list[str]
-    """what the purifiers had to say; of the first photo also what was left out, and why"""
-    lpips_clean: float | None = None
-    """between the original after the same purifiers and the original"""
-    seconds: float = 0.0
-    """0: an earlier run of the same job had done it"""
 
 
 def purify(
@@ -177,7 +128,7 @@ def _purify_sets(
     Raises:
         UserError: an output that it did not write exists.
     """
-    done: list[dict[Path, Purified]] = [{} if force else _done(task) for task in tasks]
+    done: list[dict[Path, Purified]] = [{} if force else done_before(task) for task in tasks]
     if not force:
         _refuse_overwriting(tasks, done)
     read = [file for task in tasks for file in task.photos.files]
@@ -185,7 +136,7 @@ def _purify_sets(
     total, rows = sum(len(task.order) for task in tasks), []
     for task, before in zip(tasks, done, strict=True):
         tell = partial(_tell, progress, len(rows), total)
-        rows += _purify_set(job, task, known, before, tell)
+        rows += purify_set(job, task, known, before, tell)
     return rows
 
 
@@ -257,163 +208,3 @@ def _tell(progress: Progress | None, before: int, total: int, done: int) -> None
     """Report photos done, over all photo sets."""
     if progress:
         progress("purified", before + done, total)
-
-
-def _purify_set(
-    job: PurifyJob,
-    task: PurifyTask,
-    known: dict[Path, Original],
-    done: dict[Path, Purified],
-    tell: Callable[[int], None],
-) -> list[Purified]:
-    """Purify one photo set; its record grows with every photo, so that a stopped job goes on."""
-    rows, stages, rngs = dict(done), {}, job.generators()
-    outputs, count = task.photos.outputs, 3  # columns of the sheet
-    missing = [place for place, i in enumerate(task.order) if outputs[i] not in done]
-    if missing:
-        begin_saving(task.folder, task.key, outputs)
-    for place, number in enumerate(task.order):
-        file, output = task.photos.files[number], outputs[number]
-        photo, draws = load_photo(file), [same_draws(rng) for rng in rngs]
-        # photos draw one after the other, so those before a missing one have to have drawn
-        last = place > max(missing, default=-1)
-        if not (output in done and (last or _restore(rngs, task.draws(place)))):
-            rows[output] = _purify(job, photo, output, rngs)
-            states = {str(k): rng.get_state() for k, rng in enumerate(rngs)}
-            write_tensors(task.draws(place), states, checksum=True)
-        original = load_original(known.get(file), photo)
-        rows[output] = _compared(job, rows[output], photo, original, draws)
-        _write_record(job, task, rows)
-        shown = [*([original] if original else []), photo, load_photo(output)]
-        count = min(count, len(shown))
-        if output in outputs[:ROWS]:
-            stages[output] = [thumbnail(stage.pixels) for stage in shown]
-        tell(place + 1)
-    titles = ("original", "as given", "purified")[-count:]
-    columns: dict[str, Photos] = {
-        title: [stages[o][i] for o in outputs[:ROWS]]
-        for i, title in zip(range(-count, 0), titles, strict=True)
-    }
-    sheet = task.folder / "sheet.png"
-    contact_sheet([rows[o].name for o in outputs[:ROWS]], columns, GAIN, sheet)
-    if fresh := {row.name: round(row.seconds, 2) for row in rows.values() if row.seconds}:
-        write_json(task.folder / "timings.json", {"seconds": fresh})
-    end_saving(task.folder)
-    shutil.rmtree(task.draws(0).parent, ignore_errors=True)
-    return [rows[o] for o in outputs]
-
-
-def _write_record(job: PurifyJob, task: PurifyTask, rows: dict[Path, Purified]) -> None:
-    """Write what has been purified, but for the timings, which differ every time."""
-    listed = [asdict(rows[o]) for o in task.photos.outputs if o in rows]
-    listed = [{k: v for k, v in row.items() if k != "seconds"} for row in listed]
-    write_json(task.folder / "purified.json", _settings(job, task) | {"photos": listed})
-
-
-def _restore(rngs: Sequence[torch.Generator], path: Path) -> bool:
-    """Set generators to where they were after a photo.
-
-    Returns:
-        False, and they stay as they are, where nobody wrote that down, or it is damaged.
-    """
-    before = [rng.get_state() for rng in rngs]
-    states = read_tensors(path) or {}
-    try:
-        for k, rng in enumerate(rngs):
-            rng.set_state(states[str(k)])
-    except (KeyError, TypeError, RuntimeError):
-        for rng, state in zip(rngs, before, strict=True):
-            rng.set_state(state)
-        return False
-    return True
-
-
-def _purify(
-    job: PurifyJob, photo: Photo, output: Path, rngs: Sequence[torch.Generator]
-) -> Purified:
-    """Purify one photo from file to file."""
-    begun = time.monotonic()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        pixels = keep_hidden(job.purify(photo, rngs), photo)
-    save_photo(pixels, photo, output, quality=job.quality, force=True)
-    seconds = time.monotonic() - begun
-    said = [str(w.message) for w in caught if w.category is UserWarning]
-    return Purified(
-        photo.path.name,
-        photo.digest,
-        output,
-        sha256(output),
-        photo.pixels.shape[2],
-        photo.pixels.shape[1],
-        None,
-        None,
-        None,
-        by_photo([(photo.path.name, [*photo.notes, *lost_in(photo, output), *said])]),
-        seconds=seconds,
-    )
-
-
-def _compared(
-    job: PurifyJob,
-    row: Purified,
-    photo: Photo,
-    original: Photo | None,
-    draws: Sequence[torch.Generator],
-) -> Purified:
-    """Return the row with distances to the original, where that is known.
-
-    The original goes through the same purifiers, by the photo's draws.
-
-    Distances that the row has already stay as they are.
-    """
-    if original is None or row.original == original.path:
-        return row
-    with warnings.catch_warnings(action="ignore", category=UserWarning):
-        pixels = keep_hidden(job.purify(original, draws), original)
-    clean = replace(original, pixels=after_encoding(pixels, original, row.output, job.quality))
-    before, after, own = (_apart(x, original) for x in (photo, load_photo(row.output), clean))
-    return replace(
-        row, original=original.path, lpips_before=before, lpips_after=after, lpips_clean=own
-    )
-
-
-def _apart(photo: Photo, original: Photo) -> float:
-    """Return the LPIPS distance of a photo and its original."""
-    return lpips.score(
-        [as_float(photo.pixels)], [as_float(original.pixels)], None, lpips.Config()
-    ).item()
-
-
-def _done(task: PurifyTask) -> dict[Path, Purified]:
-    """Return what the very same job has written already and is still as it was, by output."""
-    record = read_json(task.folder / "purified.json")
-    listed = record.get("photos") if record.get("key") == task.key else None
-    rows = [from_json(Purified, row) for row in listed] if isinstance(listed, list) else []
-    return {row.output: row for row in rows if row is not None and _holds(row, task)}
-
-
-def _holds(row: Purified, task: PurifyTask) -> bool:
-    """Return whether a row of a record is whole, of one of the task's photos, and still true."""
-    distances = [d is None for d in (row.original, row.lpips_before, row.lpips_after)]
-    return (
-        task.contents.get(row.output) == row.digest
-        and len(set(distances)) == 1
-        and row.output.is_file()
-        and sha256(row.output) == row.sha256
-    )
-
-
-def _settings(job: PurifyJob, task: PurifyTask) -> dict[str, Any]:
-    """Return everything needed to do the same again."""
-    return {
-        "key": task.key,
-        "purifiers": job.methods_used,
-        "models": {
-            k: {"name": m.name, "weights": m.weights, "dtype": str(m.dtype)}
-            for k, m in job.models.items()
-        },
-        "seed": job.seed,
-        "seeding": SEEDING,
-        "surroundings": surroundings(job.device),
-    }
