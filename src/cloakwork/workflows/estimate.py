@@ -36,10 +36,8 @@ from cloakwork.workflows.check_trial import shortened
 from cloakwork.workflows.dry_run import count
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 
-ENOUGH, TOO_LONG = (
-    5,
-    60,
-)  # seconds after which a trial ends: with all kinds of passes seen, and ever
+# seconds after which a trial ends: with all kinds of passes seen, and ever
+ENOUGH, TOO_LONG = 5, 60
 WORTH_SAYING = 20  # seconds
 # of a trial: some passes of every kind
 SCHEDULE = {
