@@ -159,7 +159,8 @@ def test_adam_on_pixels_is_adam() -> None:
         torch.rand(3, 8, 9, generator=torch.Generator().manual_seed(1)) * 0.2 + 0.4,
         torch.full((3, 5, 5), 0.45),
     ]
-    start = [torch.full_like(p, 0.5) for p in goal]
+    # coloured: a grey photo is changed in all its channels alike
+    start = [torch.full_like(p, 0.5) + torch.tensor([0.01, 0, 0])[:, None, None] for p in goal]
 
     def nearness(x: Photos, which: list[int]) -> torch.Tensor:
         return -torch.stack(
