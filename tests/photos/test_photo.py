@@ -840,3 +840,16 @@ def test_results_have_the_usual_permissions(tmp_path: Path) -> None:
     save_photo(photo.pixels, photo, tmp_path / "out.png")
     (tmp_path / "plain").touch()
     assert (tmp_path / "out.png").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_reason_on_several_lines_is_told_on_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(*_: object) -> None:
+        raise OSError("Invalid input:\n  no data\n")
+
+    picture().save(tmp_path / "a.png")
+    monkeypatch.setattr(decoding, "_decode", damaged)
+    with pytest.raises(UserError) as caught:
+        load_photo(tmp_path / "a.png")
+    assert "(Invalid input: no data)" in str(caught.value) and "\n" not in str(caught.value)

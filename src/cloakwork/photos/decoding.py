@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import math
 import os
 import warnings
@@ -31,6 +32,10 @@ MIN_SIDE = 64  # pixels; below it the autoencoders of diffusion models have noth
 # of it. Its own limit would warn about photos of 90 megapixels and refuse those of 180; decode()
 # turns the warning into a refusal as well.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+
+# Pillow logs what it thinks of a damaged TIFF; without a handler Python prints it beside our
+# sentence. Who sets up logging still sees it.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -87,8 +92,9 @@ def decode(path: Path) -> Decoded:
         raise UserError(_unidentified(path)) from None
     except Exception as error:
         # a damaged file makes decoders raise nearly anything: OSError, SyntaxError, struct.error
+        reason = " ".join(str(error).split())  # some say it on several lines
         raise UserError(
-            f"{path} is damaged or cut short ({error}); fetch it again from where it came from."
+            f"{path} is damaged or cut short ({reason}); fetch it again from where it came from."
         ) from None
 
 
