@@ -97,3 +97,8 @@ def test_the_quick_way_draws_what_the_slow_one_draws(
     assert np.allclose(statistics._even_means(cells), slow, rtol=0, atol=1e-12)
     monkeypatch.setattr(statistics, "MOST", 1000)
     assert np.allclose(statistics._even_means(cells), slow, rtol=0, atol=1e-12), "in parts"
+
+
+def test_infinite_differences_have_no_p() -> None:
+    found = difference({"a": {0: [math.inf]}, "b": {0: [1.0]}}, {"a": {0: [1.0]}, "b": {0: [1.0]}})
+    assert found.p is None

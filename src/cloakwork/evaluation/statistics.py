@@ -80,7 +80,8 @@ def difference(after: Scores, before: Scores) -> Estimate:
         _mean(cells),
         *_interval(cells),
         *_counts(cells),
-        p=sign_flip(units) if units else None,
+        # a PSNR of equal pictures is infinite: there is no telling how far that lies from 0
+        p=sign_flip(units) if units and np.isfinite(units).all() else None,
         unit=unit,
     )
 
