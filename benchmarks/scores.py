@@ -10,8 +10,8 @@ stopped.
 
 A score is all that a table needs of an attacker's pictures, and what a result rests on is not
 needed where the result is there. So a few hundred bytes stand for an attacker, and no photo of a
-person nor an attacker's picture goes along. Scores of tables that are in results/tiny already are
-left out.
+person nor an attacker's picture goes along. Scores of tables that are in results/tiny already, with
+all their seeds, are left out.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def main() -> None:
     grid = tiny(args.data)
     if args.what == "keep":
         measured = docs.kept()
-        left = tuple(t for t in grid.tables if t.name not in measured)
+        left = tuple(
+            t for t in grid.tables if t.name not in measured or measured[t.name].seeds < t.seeds
+        )
         print(f"{keep(Grid(grid.name, grid.about, left), workspace, path)} scores in {path}")
         return
     grid = bench_workflow.only(grid, args.names)
