@@ -35,8 +35,10 @@ def folder(tmp_path: Path) -> Path:
 
 def test_they_are_copied_with_the_outputs_names(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
+    (folder / "1_cat/a.txt").chmod(0o600)
     records = protect(folder, out, protection="noise", sidecars=True)
     assert (out / "1_cat/a.txt").read_text() == "a cat"
+    assert (out / "1_cat/a.txt").stat().st_mode & 0o777 == 0o600
     assert (out / "1_cat/b.v2.txt").read_text() == "another cat"
     lines = (out / "metadata.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == [

@@ -10,11 +10,11 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloakwork.errors import UserError
-from cloakwork.files import atomic_write
+from cloakwork.files import atomic_write, permissions
 from cloakwork.parts import remove_parts
 from cloakwork.photos.sets import PhotoSet
 
@@ -38,6 +38,8 @@ class Copy:
     content: bytes
     left_out: int = 0
     """lines of metadata.jsonl that name no photo of the run"""
+    mode: int | None = None
+    """permissions, those of the file that it was made from; None: the usual ones"""
 
 
 def find_sidecars(sets: Sequence[PhotoSet], out: Path) -> list[Sidecar]:
@@ -122,7 +124,7 @@ def copies(sidecars: Sequence[Sidecar], sets: Sequence[PhotoSet], *, force: bool
                 f"{copy.output} exists already; give --force to overwrite it, or another output "
                 "folder."
             )
-        made.append(copy)
+        made.append(replace(copy, mode=permissions(sidecar.file)))
     if faults:
         raise UserError(*faults)
     return made
@@ -138,7 +140,7 @@ def write_copies(made: Sequence[Copy]) -> None:
         remove_parts(folder, [copy.output.name for copy in made])
     for copy in made:
         if not _holds(copy.output, copy.content):
-            with atomic_write(copy.output, sweep=False) as part:
+            with atomic_write(copy.output, sweep=False, mode=copy.mode) as part:
                 part.write_bytes(copy.content)
 
 
