@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -76,7 +77,7 @@ def count(
 
     hook = register_optimizer_step_post_hook(step)
     try:
-        with _no_cache():
+        with own_cache():
             module.protect(
                 images[:photos], models, config, clean=images[photos:] or None, rng=rng, state=state
             )
@@ -87,13 +88,13 @@ def count(
 
 
 @contextmanager
-def _no_cache() -> Iterator[None]:
-    """Send what a hollow model would cache to a temporary folder."""
+def own_cache() -> Iterator[Path]:
+    """Yield a temporary folder, to which goes what would be cached."""
     before = os.environ.get("CLOAKWORK_CACHE")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["CLOAKWORK_CACHE"] = folder
         try:
-            yield
+            yield Path(folder)
         finally:
             os.environ.pop("CLOAKWORK_CACHE")
             if before is not None:

@@ -8,16 +8,13 @@ while its passes are timed; how many passes the whole job has is known from its 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import tempfile
 import time
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,7 +30,7 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.workflows.check_trial import shortened
-from cloakwork.workflows.dry_run import count
+from cloakwork.workflows.dry_run import count, own_cache
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 
 # seconds after which a trial ends: with all kinds of passes seen, and ever
@@ -184,7 +181,7 @@ def _trial(job: ProtectJob, task: PhotoSetTask, wanted: set[str]) -> dict[str, f
     with (
         warnings.catch_warnings(action="ignore"),
         torch.random.fork_rng(),
-        _own_cache(),
+        _class_pictures_kept(),
         _watched(job.surrogates, clock.tick),
     ):
         try:
@@ -218,23 +215,19 @@ def _watched(models: Sequence[Any], tick: Callable[[str], None]) -> Iterator[Non
 
 
 @contextmanager
-def _own_cache() -> Iterator[None]:
+def _class_pictures_kept() -> Iterator[None]:
     """Send what a trial would cache to a temporary folder, but for class pictures.
 
     These are the same as those that the job itself would draw, so they are not drawn twice.
     """
-    kept, before = cache_folder().absolute(), os.environ.get("CLOAKWORK_CACHE")
-    with tempfile.TemporaryDirectory() as folder:
+    kept = cache_folder().absolute()
+    with own_cache() as own:
         for pictures in kept.glob("class-*"):
-            (Path(folder) / pictures.name).symlink_to(pictures, target_is_directory=True)
-        os.environ["CLOAKWORK_CACHE"] = folder
+            (own / pictures.name).symlink_to(pictures, target_is_directory=True)
         try:
             yield
         finally:
-            os.environ.pop("CLOAKWORK_CACHE")
-            if before is not None:
-                os.environ["CLOAKWORK_CACHE"] = before
-            for made in Path(folder).glob("class-*"):
+            for made in own.glob("class-*"):
                 if not made.is_symlink() and not (kept / made.name).exists():
                     kept.mkdir(parents=True, exist_ok=True)
                     shutil.move(made, kept / made.name)
