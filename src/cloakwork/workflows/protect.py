@@ -177,14 +177,14 @@ def _protect_sets(
     if not force:
         refuse_overwriting(tasks)
     keep_private(out / FOLDER, [file for task in tasks for file in task.source.files])
+    earlier = [None if force else read_result(t.folder, t.key, t.contents) for t in tasks]
     if say:
-        left = [t for t in tasks if force or read_result(t.folder, t.key, t.contents) is None]
+        left = [task for task, done in zip(tasks, earlier, strict=True) if done is None]
         for sentence in expectation(job, left):
             say(sentence)
     results = []
-    for number, task in enumerate(tasks):
+    for number, (task, done) in enumerate(zip(tasks, earlier, strict=True)):
         _tell(progress, number, len(tasks))
-        done = None if force else read_result(task.folder, task.key, task.contents)
         results.append(done or _protect_set(job, task, progress))
         end_saving(task.folder)
         for checkpoint in task.folder.glob("state-*.safetensors"):
