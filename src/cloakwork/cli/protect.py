@@ -24,7 +24,7 @@ from cloakwork.cli.common import QUALITY, ending, file_size
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
-from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.files import SAMPLE_PHOTOS, expand_home
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -143,7 +143,7 @@ def _refuse_strangers(out: Path) -> None:
     from cloakwork.photos.sets import find_sets
     from cloakwork.workflows.records import written
 
-    ours = written(out.expanduser().absolute())
+    ours = written(expand_home(out).absolute())
     outputs = [o for s in find_sets([SAMPLE_PHOTOS], out) for o in s.outputs]
     if strange := [o for o in outputs if o.exists() and o not in ours]:
         raise UserError(
