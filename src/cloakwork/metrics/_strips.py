@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from cloakwork.photos.tensors import as_float
+from cloakwork.photos.tensors import floats
 
 
 def strips(
@@ -35,9 +34,4 @@ def strips(
     height, width = a.shape[-2:]
     count = min(-(-height * width // pixels), height // shortest)
     for x, y in zip(a.tensor_split(count, dim=-2), b.tensor_split(count, dim=-2), strict=True):
-        yield x.shape[-2] / height, _floats(x), _floats(y)
-
-
-def _floats(pixels: Tensor) -> Tensor:
-    """Return pixels in [0, 1]."""
-    return as_float(pixels) if pixels.dtype == torch.uint8 else pixels
+        yield x.shape[-2] / height, floats(x), floats(y)

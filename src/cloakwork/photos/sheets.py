@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from cloakwork.files import atomic_write
-from cloakwork.photos.tensors import as_float, side_by_side, to_pil
+from cloakwork.photos.tensors import floats, side_by_side, to_pil
 from cloakwork.types import Photos
 
 COLUMNS = 8  # pictures side by side on a sheet
@@ -124,7 +124,7 @@ def thumbnail(photo: Tensor) -> Tensor:
 
 def _middle(colour: Tensor) -> Tensor:
     """Cut the middle of one colour, 1 x H x W; see `thumbnail`."""
-    x = as_float(colour) if colour.dtype == torch.uint8 else colour
+    x = floats(colour)
     height, width = x.shape[-2:]
     scale = min(1.0, max(0.25, THUMBNAIL / max(height, width)))
     if scale < 1:

@@ -17,6 +17,15 @@ def as_float(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32, copy=True).div_(255)  # one copy: they may be large
 
 
+def floats(pixels: Tensor) -> Tensor:
+    """Return pixels of any shape in [0, 1], be they floats already or uint8.
+
+    >>> floats(torch.tensor([255], dtype=torch.uint8)), floats(torch.tensor([0.5]))
+    (tensor([1.]), tensor([0.5000]))
+    """
+    return as_float(pixels) if pixels.dtype == torch.uint8 else pixels
+
+
 def to_bytes(pixels: Tensor) -> Tensor:
     """Round floats in [0, 1], of any shape, to uint8: the inverse of `as_float`.
 
