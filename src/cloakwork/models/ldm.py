@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
+from cloakwork.photos.tensors import send
 from cloakwork.types import Images
 
 SAMPLING_MICRO_BATCH = 8  # pictures sampled at a time
@@ -85,6 +86,7 @@ class LDM:
     dtype: torch.dtype = torch.float32
     sample_posterior: bool = False
     _embedded: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -163,19 +165,25 @@ class LDM:
             return_tensors="pt",
         ).input_ids
         with self.autocast():
-            return self.text_encoder(ids.to(self.device))[0].float()
+            return self.text_encoder(send(ids, self.device))[0].float()
 
     def noise(self, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
         """Draw standard normal noise on the CPU, and move it to the model's device."""
         if rng is None:
             raise ValueError("Something random was asked for without a generator.")
-        return torch.randn(shape, generator=rng).to(self.device)
+        return send(torch.randn(shape, generator=rng), self.device)
 
     def timesteps(self, n: int, rng: torch.Generator | None) -> Tensor:
         """Draw n timesteps, uniform over the schedule."""
-        return torch.randint(0, self.scheduler.config.num_train_timesteps, (n,), generator=rng).to(
-            self.device
-        )
+        last = self.scheduler.config.num_train_timesteps
+        return send(torch.randint(0, last, (n,), generator=rng), self.device)
+
+    @property
+    def alphas_cumprod(self) -> Tensor:
+        """Shares of a picture's variance left at each timestep, on the model's device."""
+        if self.device not in self._alphas:
+            self._alphas[self.device] = self.scheduler.alphas_cumprod.to(self.device)
+        return self._alphas[self.device]
 
     def loss(
         self, x: Images, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
@@ -208,7 +216,7 @@ class LDM:
         if kind == "flow":
             sigma = (t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
             return (1 - sigma) * z + sigma * noise, noise - z
-        a = self.scheduler.alphas_cumprod.to(z.device)[t][:, None, None, None]
+        a = self.alphas_cumprod[t][:, None, None, None]
         z_t = a.sqrt() * z + (1 - a).sqrt() * noise
         return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
 
@@ -224,7 +232,7 @@ class LDM:
         if kind == "flow":
             sigma = t.float() / self.scheduler.config.num_train_timesteps
             return z_t + (1 - sigma)[:, None, None, None] * out
-        a = self.scheduler.alphas_cumprod.to(z_t.device)[t][:, None, None, None]
+        a = self.alphas_cumprod[t][:, None, None, None]
         return a.sqrt() * out + (1 - a).sqrt() * z_t
 
     def predict(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
@@ -323,9 +331,9 @@ class LDM:
             x = scheduler.scale_model_input(z, t)
             x = x if extra is None else torch.cat([x, extra], 1)
             if guidance == 1:
-                e = self.predict(x, t.to(device), held)
+                e = self.predict(x, send(t, device), held)
             else:
-                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), t.to(device), both).chunk(2)
+                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), send(t, device), both).chunk(2)
                 e = e_free + guidance * (e_held - e_free)
             step = scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
             z = after(i, step.prev_sample) if after else step.prev_sample

@@ -20,6 +20,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.perturbation import pgd
 from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
+from cloakwork.photos.tensors import send
 from cloakwork.types import Images, Photos
 
 # latents, n x c x h x w -> value (a scalar), its gradient by the latents
@@ -74,7 +75,7 @@ def feature_disturbance(
     """
 
     def loss(z: Tensor) -> Tensor:
-        at, noise = t.to(z.device), ldm.noise(z.shape, rng)
+        at, noise = send(t, z.device), ldm.noise(z.shape, rng)
         z_t, target = ldm.diffuse(z, noise, at)
         with _features(ldm) as f:
             error = F.mse_loss(ldm.predict(z_t, at, c), target)
@@ -118,8 +119,7 @@ def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None)
         out = ldm.predict(z_t, t, c)
         # before the first timestep there is no noise (the release reads index -1 there: the
         # noisiest of all)
-        abar = torch.cat([torch.ones(1), ldm.scheduler.alphas_cumprod]).to(z.device)
-        abar = abar[:, None, None, None]
+        abar = F.pad(ldm.alphas_cumprod, (1, 0), value=1)[:, None, None, None]
         abar_t, abar_s = abar[t + 1], abar[t]
         beta_t = 1 - abar_t / abar_s
         z_0 = (z_t - (1 - abar_t).sqrt() * ldm.as_noise(out, z_t, t)) / abar_t.sqrt()

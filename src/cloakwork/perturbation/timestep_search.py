@@ -9,6 +9,7 @@ from torch import Tensor
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
+from cloakwork.photos.tensors import send
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
 
@@ -58,14 +59,14 @@ def search(
         ids = [which[k] for k in going_on]
 
         def slope(t: Tensor) -> tuple[float, Photos]:
-            error = losses.denoising(ldm, c, rng, t.to(ldm.device))
+            error = losses.denoising(ldm, c, rng, send(t, ldm.device))
             return losses.gradient(ldm, error, rng)([x[k] for k in going_on], ids)
 
         def norms(t: Tensor) -> Tensor:
-            return torch.stack([g.abs().sum().cpu() for g in slope(t)[1]])
+            return torch.stack([g.abs().sum() for g in slope(t)[1]])
 
         t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])  # probes x photos
-        norm = torch.stack([norms(probe) for probe in t])
+        norm = torch.stack([norms(probe) for probe in t]).cpu()  # waited for once a round
         worst, best = (t.gather(0, at[None])[0] for at in (norm.argmin(0), norm.argmax(0)))
         for i, middle in zip(ids, worst.clamp(DELTA_T, T - DELTA_T).tolist(), strict=True):
             allowed[i, middle - DELTA_T : middle + DELTA_T] = False

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cloakwork.photos.tensors import send
 from cloakwork.types import Images, Photos
 
 
@@ -68,11 +69,11 @@ def augment(x: Images, loader: Preprocessing, rng: torch.Generator | None = None
     """
     if loader.flip:
         flips = torch.rand(len(x), generator=rng) < loader.flip
-        x = torch.where(flips.to(x.device)[:, None, None, None], x.flip(-1), x)
+        x = torch.where(send(flips, x.device)[:, None, None, None], x.flip(-1), x)
     if loader.blur:
-        x = _blur(x, loader.blur, _uniform(len(x), loader.blur_sigma, rng).to(x.device))
+        x = _blur(x, loader.blur, send(_uniform(len(x), loader.blur_sigma, rng), x.device))
     if loader.jpeg:
-        x = jpeg(x, _uniform(len(x), loader.jpeg, rng).to(x.device))
+        x = jpeg(x, send(_uniform(len(x), loader.jpeg, rng), x.device))
     return x
 
 
@@ -104,7 +105,7 @@ def _resize(square: Tensor, size: int) -> Tensor:
     side = square.shape[-1]
     if side == size:
         return square
-    weights = _resize_weights(side, size).to(square)
+    weights = send(_resize_weights(side, size), square.device).to(square.dtype)
     return weights @ square @ weights.mT
 
 
