@@ -6,9 +6,10 @@ arXiv 2310.04687. With z_T the latent of a target picture, eps_theta the noise t
 in the noised latent z'_t of x', and theta a LoRA surrogate:
 
     repeat `outer` times:
-        x'     <- `steps` sign steps that lower || eps_theta(z'_t, t) - z_T ||^2, within the budget
-        of the photos theta  <- theta after `lora_steps` passes of AdamW over x' on the denoising
-        error, and over class pictures
+        x'     <- `steps` sign steps that lower || eps_theta(z'_t, t) - z_T ||^2, within the
+                  budget of the photos
+        theta  <- theta after `lora_steps` AdamW steps, each on the denoising error of one photo of
+                  x' and of one class picture
 
 Checked against psyker-team/mist-v2 at ed195b9 (mode lunet: 5 x (30 + 10), rank 4, lr 1e-4, prior
 weight .1, 50 class pictures, "a picture", a new optimizer every round, posterior mean, Stable
@@ -21,13 +22,11 @@ Departures (beside the package's conventions):
 - v-prediction and flow models are asked for the noise that they see (the release compares their
   output itself);
 - LoRA is on the UNet's attention alone (the release: on the first projection of its feed-forward
-  parts too, and on the text encoder at lr 5e-6);
-- the surrogate learns in every round (the release puts its layers in anew each time, finds them
-  there, and hands the optimizer nothing from the second round on);
-- all photos go through together, with a prompt for all of them; the words of praise that the
+  parts too; the text encoder learns in neither unless the release is told to);
+- all photos go through PGD together, with a prompt for all of them; the words of praise that the
   release writes before every caption are left out;
-- the laptop preset has the attacker's words, LoRA of rank 16 on all layers, and two passes, since
-  at rank 4 and 1e-4 a small model learns nothing.
+- the laptop preset has the attacker's words, LoRA of rank 16 on all layers, and a learning rate of
+  1e-3, since at rank 4 and 1e-4 a small model learns nothing.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-VERSION = 1
+VERSION = 2  # 1 took `lora_steps` for passes over all photos, where the release counts steps
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ class Config:
     steps: int = 30
     """PGD steps a round (max_adv_train_steps)"""
     lora_steps: int = 10
-    """passes of the LoRA layers over all photos a round (max_f_train_steps)"""
+    """steps of the LoRA layers a round, each on one photo and one class picture
+    (max_f_train_steps)"""
     step: float | None = 0.64
     """change per PGD step, 1/255 (none: budget / 10)"""
     lora_rank: int = 4
@@ -88,7 +88,6 @@ PRESETS = {
     "tiny": Config(
         budget=11,
         step=None,
-        lora_steps=2,
         lora_rank=16,
         lora_layers="all",
         lr=1e-3,
@@ -102,9 +101,9 @@ PRESETS = {
 TRIAL = {"outer": 2, "steps": 10}
 
 
-def schedule(cfg: Config, photos: int) -> Schedule:
+def schedule(cfg: Config) -> Schedule:
     """Plan what each surrogate goes through."""
-    return Schedule(0, cfg.outer * [Turn(pgd=cfg.steps, kept_steps=cfg.lora_steps * photos)])
+    return Schedule(0, cfg.outer * [Turn(pgd=cfg.steps, kept_steps=cfg.lora_steps)])
 
 
 def protect(
@@ -120,7 +119,7 @@ def protect(
     however LoRA changes it.
     """
     training = Training(lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=False)
-    plan = schedule(cfg, len(photos))
+    plan = schedule(cfg)
 
     with trainable_copies(surrogates) as thetas:
         learners = []
