@@ -51,6 +51,19 @@ def test_channels_that_disagree_step_by_their_mean(rng: torch.Generator) -> None
     assert torch.allclose(x, grey + 8 / 255, atol=1e-6)
 
 
+def test_whether_photos_are_grey_is_asked_once(
+    rng: torch.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, is_grey = [], pgd.is_grey
+    monkeypatch.setattr(pgd, "is_grey", lambda photo: (asked.append(photo), is_grey(photo))[1])
+    grey, weights = torch.rand(1, 5, 7).expand(3, -1, -1), torch.randn(3, 5, 7, generator=rng)
+    loss = by_autograd(lambda x, ids: sum((p * weights).sum() for p in x))
+    how = {"budget": 8, "step": None, "steps": 4, "state": RunState(), "random_start": True}
+    x, coloured = ascend([grey, ramp(1)[0]], loss, rng=rng, **how)
+    assert len(asked) == 2
+    assert torch.equal(x, x[:1].expand(3, -1, -1)) and not torch.equal(coloured[0], coloured[1])
+
+
 def test_ascend_reaches_the_corner_of_the_box(rng: torch.Generator) -> None:
     x0 = [p * 0.5 + 0.25 for p in ramp()]
     weights = [torch.randn(p.shape, generator=rng) for p in x0]

@@ -87,11 +87,16 @@ def project(x: Photos, x0: Photos, budget: float) -> Photos:
     >>> project([torch.tensor([0.9, 1.2])], [torch.tensor([0.4, 1.0])], budget=25.5)
     [tensor([0.5000, 1.0000])]
     """
+    return [_project(a, b, budget, is_grey(b)) for a, b in zip(x, x0, strict=True)]
+
+
+def _project(x: Tensor, x0: Tensor, budget: float, grey: bool) -> Tensor:
+    """Return what `project` makes of one photo, of which it is known whether it is grey."""
     eps = budget / 255
-    x = [neutral(a) if is_grey(b) and not is_grey(a) else a for a, b in zip(x, x0, strict=True)]
-    return [
-        torch.min(torch.max(a, b - eps), b + eps).clamp_(0, 1) for a, b in zip(x, x0, strict=True)
-    ]
+    if grey:
+        # what is grey already stays as it is, to the bit, and nobody waits to hear whether it is
+        x = torch.where((x == x[:1]).all(), x, neutral(x))
+    return torch.min(torch.max(x, x0 - eps), x0 + eps).clamp_(0, 1)
 
 
 def by_autograd(loss: Loss) -> Gradient:
@@ -173,11 +178,12 @@ def ascend(
     """
     step = budget / 10 if step is None else step
     x = [p.clone() for p in start or x0]
+    grey = [is_grey(p) for p in x0]  # once: an accelerator has to be waited for
     if random_start:
         noise = [(2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x]
-        x = project([p + budget / 255 * n for p, n in zip(x, noise, strict=True)], x0, budget)
+        moved = [p + budget / 255 * n for p, n in zip(x, noise, strict=True)]
+        x = [_project(a, b, budget, g) for a, b, g in zip(moved, x0, grey, strict=True)]
     spaces = [parametrise(p) for p in x0]
-    grey = [is_grey(p) for p in x0]
     adam = update == "adam"
     running = _zeros(spaces, x0) if momentum or adam else []
     squares = _zeros(spaces, x0) if adam else []
@@ -207,7 +213,7 @@ def ascend(
                 else:
                     way = _with_momentum(g, running, i, momentum).sign()
                 moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
-                x[i] = project([moved], [x0[i]], budget)[0]
+                x[i] = _project(moved, x0[i], budget, grey[i])
         state.trace.append(total)
         if checkpoints:
             state.checkpoint(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
