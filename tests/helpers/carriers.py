@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable
 
 import numpy as np
+from helpers.boxes import with_item
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
@@ -318,8 +319,8 @@ BESIDE: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "end": _end,
     },
     "BMP": {"end": _end},
-    "AVIF": {"end": _end},
-    "HEIF": {"end": _end},
+    "AVIF": {"end": _end, "item": lambda file: with_item(file, b"av01", SECRET)},
+    "HEIF": {"end": _end, "item": lambda file: with_item(file, b"hvc1", SECRET)},
 }
 
 

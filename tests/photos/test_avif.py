@@ -6,13 +6,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from helpers.boxes import box
 
 from cloakwork.photos.avif import AvifFacts, avif_facts
-
-
-def box(kind: bytes, *content: bytes) -> bytes:
-    whole = b"".join(content)
-    return struct.pack(">I4s", 8 + len(whole), kind) + whole
 
 
 def coding(bits: int) -> bytes:

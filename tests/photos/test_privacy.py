@@ -244,6 +244,7 @@ def test_a_second_picture_is_left_out_and_said(version: str) -> None:
         ("JPEG", "FlashPix", "APP2"),
         ("JPEG", "resources", "Photoshop's preview"),
         ("PNG", "thumbnail", "raNd"),
+        ("WEBP", "chunk", "EXTR"),
     ],
 )
 def test_blocks_that_nobody_knows_are_said(format: str, beside: str, named: str) -> None:
@@ -255,7 +256,7 @@ def test_blocks_that_nobody_knows_are_said(format: str, beside: str, named: str)
 def test_the_pictures_that_heic_holds_beside_are_said(kind: str) -> None:
     image = carriers.picture()
     image.info[kind] = {"a map": [7]}
-    (note,) = kept(image, None).notes
+    (note,) = kept(Path("a.heic"), image, None).notes
     assert note.startswith("The file holds a second picture")
 
 

@@ -109,7 +109,7 @@ def _decode(path: Path, image: Image.Image) -> Decoded:
     rgb, icc, converted = _rgb(image, colours)
     if (turn := UPRIGHT.get(orientation(image))) is not None:
         rgb = rgb.transpose(turn)
-    data = kept(image, icc)
+    data = kept(path, image, icc)
     description, unkept = description_of(image)
     return Decoded(
         rgb,

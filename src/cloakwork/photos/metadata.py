@@ -11,9 +11,12 @@ import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from PIL import Image
+from rich.filesize import decimal
 
+from cloakwork.photos.beside import Beside, beside_photo
 from cloakwork.photos.exif import kept_exif
 from cloakwork.photos.texts import listed
 from cloakwork.photos.xmp import SECOND_PICTURE, kept_xmp
@@ -45,25 +48,28 @@ class Kept:
     notes: tuple[str, ...]
 
 
-def kept(image: Image.Image, icc: bytes | None) -> Kept:
+def kept(path: Path, image: Image.Image, icc: bytes | None) -> Kept:
     """Return what is kept of an open image's metadata.
 
     Args:
-        image: as Pillow opened it.
+        path: the file, for what Pillow does not tell.
+        image: opened from it.
         icc: the profile of its pixels.
     """
     exif, of_exif = kept_exif(image)
     xmp, of_xmp = kept_xmp(image.info.get("xmp"))
     icc, of_icc = kept_profile(icc)
+    beside = beside_photo(path, image.format)
+    second = _has_second_picture(image, of_xmp, beside)
     kinds = {
         "EXIF": of_exif,
         "XMP": of_xmp,
         "the colour profile": of_icc,
-        "the file": list(dict.fromkeys(_foreign_blocks(image))),
+        "the file": list(dict.fromkeys(_foreign_blocks(image, beside, second))),
     }
     lost = [f"of {kind} {listed(names)}" for kind, names in kinds.items() if names]
     notes = [f"Left out, for it may show the original: {'; '.join(lost)}."] if lost else []
-    if _has_second_picture(image, of_xmp):
+    if second:
         notes.append(
             "The file holds a second picture (a gain map, a depth map, another view or a film). "
             "It is left out."
@@ -71,8 +77,8 @@ def kept(image: Image.Image, icc: bytes | None) -> Kept:
     return Kept(icc, exif, xmp, tuple(notes))
 
 
-def _foreign_blocks(image: Image.Image) -> Iterator[str]:
-    """Yield the names of what a JPEG or PNG holds beside all that is known of its format."""
+def _foreign_blocks(image: Image.Image, beside: Beside, second: bool) -> Iterator[str]:
+    """Yield the names of what a file holds beside all that is known of its format."""
     for name, content in getattr(image, "applist", []):
         if name.startswith("APP") and not content.startswith(KNOWN_SEGMENTS):
             yield name
@@ -80,13 +86,28 @@ def _foreign_blocks(image: Image.Image) -> Iterator[str]:
         yield "Photoshop's preview"
     for name, *_ in getattr(image, "private_chunks", []):
         yield name.decode("latin-1")
+    yield from beside.blocks
+    # a JPEG's second picture lies there, and has a note of its own
+    if beside.behind and not (second and image.format in ("JPEG", "MPO")):
+        yield f"{_about(beside.behind)} behind the picture's end"
 
 
-def _has_second_picture(image: Image.Image, of_xmp: list[str]) -> bool:
+def _about(size: int) -> str:
+    """Return a number of bytes to one digit, so that many photos get the same note.
+
+    >>> _about(12), _about(12_345), _about(960_000)
+    ('less than 1 kB', 'about 10 kB', 'about 1 MB')
+    """
+    rounded = round(size, 1 - len(str(size)))
+    told = decimal(rounded).replace(".0", "")
+    return f"about {told}" if rounded >= 1000 else "less than 1 kB"
+
+
+def _has_second_picture(image: Image.Image, of_xmp: list[str], beside: Beside) -> bool:
     """Return whether the file holds a picture beside the photo, by what it says itself."""
     # JPEG's list of pictures (MPF); HEIF's depth maps and auxiliary pictures
     told = any(image.info.get(key) for key in ("mp", "depth_images", "aux"))
-    return told or any(name.startswith(SECOND_PICTURE) for name in of_xmp)
+    return told or beside.second or any(name.startswith(SECOND_PICTURE) for name in of_xmp)
 
 
 def kept_profile(icc: bytes | None) -> tuple[bytes | None, list[str]]:
