@@ -36,6 +36,7 @@ from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.photos.sheets import write_grid
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
+from cloakwork.workflows.protect_job import load_surrogates
 
 TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
 
@@ -546,6 +547,13 @@ def test_a_training_that_bursts(photos: Photos, small: LDM) -> None:
         UserError, match=r"The loss is not finite at step \d; try a smaller lr or --dtype float32."
     ):
         run("dreambooth", photos, small, lr=1e12, steps=4)
+
+
+def test_gradients_are_not_taken_in_float16(photos: Photos, small: LDM) -> None:
+    with pytest.raises(UserError, match="float16 is too coarse for gradients"):
+        run("dreambooth", photos, replace(small, dtype=torch.float16))
+    with pytest.raises(UserError, match="float16 is too coarse for gradients"):
+        load_surrogates(["tiny"], "cpu", "float16", False)
 
 
 def test_8_bit_adam_needs_a_package(

@@ -19,7 +19,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import load_lpips
 from cloakwork.perturbation import pgd, targets, timestep_search
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.protections import ace, caat, cloakwork, glaze, pid, simac
+from cloakwork.protections import ace, aspl, caat, cloakwork, glaze, pid, simac
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 from cloakwork.workflows import dry_run
@@ -597,3 +597,30 @@ def test_several_surrogates_all_count(name: str, small: LDM, square: Photos) -> 
     g, models = torch.Generator().manual_seed(4), [small, loading.load("tiny-b", "cpu")]
     both = module.protect(square[:1], models, cfg, clean=None, rng=g, state=RunState())
     assert not torch.equal(both[0], run(module, square[:1], small, cfg)[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "shorter"),
+    [
+        (pid, {"steps": 2}),
+        (aspl, {"outer": 1, "prior_weight": 0}),
+        (cloakwork, {"outer": 1, "steps": 0, "clean_steps": 0, "pgd_steps": 1, "adv_steps": 0}),
+    ],
+)
+def test_bfloat16_of_a_preset_is_that_of_the_surrogates(
+    module: Any, shorter: dict[str, Any], photos: Photos, small: LDM
+) -> None:
+    """The same bytes by the field as by models loaded so, and others than in float32."""
+
+    def run(dtype: str, model: LDM) -> Photos:
+        cfg = replace(module.PRESETS["tiny-bf16"], arithmetic=dtype, **shorter)
+        rng = torch.Generator().manual_seed(0)
+        return module.protect(photos[:1], [model], cfg, clean=None, rng=rng, state=RunState())
+
+    by_field, by_model, exact = (
+        run("bfloat16", small),
+        run("", small.computing_in("bfloat16")),
+        run("", small),
+    )
+    assert torch.equal(by_field[0], by_model[0])
+    assert not torch.equal(by_field[0], exact[0])

@@ -103,7 +103,7 @@ class How:
     """same seed, same machine, same bytes"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] = "float32"
     """what the surrogates compute in"""
     sample_posterior: bool = False
     """encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not to

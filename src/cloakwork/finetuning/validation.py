@@ -11,6 +11,7 @@ from typing import Any
 from cloakwork.errors import UserError, check_ranges, faults_of
 from cloakwork.finetuning.prompts import SUBJECT
 from cloakwork.models import schedulers
+from cloakwork.models.device import refuse_float16
 from cloakwork.models.ldm import LDM
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -38,7 +39,7 @@ def check_trainer(
     Raises:
         UserError: with every fault.
     """
-    faults = []
+    faults = faults_of(refuse_float16, victim.dtype)
     if not photos:
         faults.append("There are no photos to learn from; give one at least.")
     if not prompts:

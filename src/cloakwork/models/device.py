@@ -40,6 +40,21 @@ def pick_device(device: str = "auto") -> torch.device:
     return place
 
 
+def refuse_float16(dtype: torch.dtype) -> None:
+    """Refuse arithmetic in which gradients of a protection or a training vanish.
+
+    Raises:
+        UserError: the dtype is float16.
+
+    >>> refuse_float16(torch.bfloat16)
+    """
+    if dtype == torch.float16:
+        raise UserError(
+            "float16 is too coarse for gradients: small ones become 0. "
+            "Where gradients are taken, float32 and bfloat16 are allowed."
+        )
+
+
 def _best() -> str:
     if torch.cuda.is_available():
         return "cuda"

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
+from cloakwork.models.device import DTYPES
 from cloakwork.photos.tensors import send
 from cloakwork.types import Images
 
@@ -338,6 +339,12 @@ class LDM:
             step = scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
             z = after(i, step.prev_sample) if after else step.prev_sample
         return z
+
+    def computing_in(self, dtype: str) -> LDM:
+        """Return the same model with other arithmetic ("float32", "bfloat16", "float16"); itself
+        for "".
+        """
+        return replace(self, dtype=DTYPES[dtype], _embedded={}) if dtype else self
 
     def copy(self) -> LDM:
         """Copy the model, so that a method may train it.

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -81,6 +82,8 @@ class Config:
     `adaptive`)"""
     denoiser: str = field(default="tiny", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """what those of them that diffuse pixels use"""
+    arithmetic: Literal["", "bfloat16"] = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """what surrogates compute in: bfloat16, faster on CPUs that have it; empty: as loaded"""
 
     def __post_init__(self) -> None:
         if self.purifiers:
@@ -90,6 +93,7 @@ class Config:
 TINY = Config(lr=3e-4, class_images=16)
 PRESETS = {
     "tiny": TINY,
+    "tiny-bf16": replace(TINY, arithmetic="bfloat16"),
     "adaptive": replace(TINY, budget=16, purifiers="none jpeg blur resize tvm codesr"),
     "paper": Config(),
 }
@@ -114,7 +118,7 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) that an attacker can neither see well nor learn."""
     return alternate_at_chosen(
         photos,
-        surrogates,
+        [ldm.computing_in(cfg.arithmetic) for ldm in surrogates],
         cfg,
         partial(_ascent, photos, cfg, rng),
         clean=clean,

@@ -21,7 +21,8 @@ Departures (beside the package's conventions):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +31,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.preprocessing import SLIDE, preprocess
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
@@ -46,9 +48,12 @@ class Config:
     """PGD steps"""
     step: float | None = 1
     """change per step, 1/255 (none: budget / 10)"""
+    arithmetic: Literal["", "bfloat16"] = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """what surrogates compute in: bfloat16, faster on CPUs that have it; empty: as loaded"""
 
 
-PRESETS = {"tiny": Config(budget=11, steps=100, step=None), "paper": Config()}
+TINY = Config(budget=11, steps=100, step=None)
+PRESETS = {"tiny": TINY, "tiny-bf16": replace(TINY, arithmetic="bfloat16"), "paper": Config()}
 
 
 def protect(
@@ -63,6 +68,7 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) whose posterior under every surrogate lies far from
     the original's.
     """
+    surrogates = [ldm.computing_in(cfg.arithmetic) for ldm in surrogates]
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         return _distance(ldm, photos, rng)

@@ -16,6 +16,7 @@ from cloakwork.evaluation.run import KEPT_GREY, SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
 from cloakwork.models import loading
+from cloakwork.models.device import DTYPES, refuse_float16
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.photo import check_quality, quality_key
@@ -184,8 +185,10 @@ def load_surrogates(
     """Load the models that a protection is computed against.
 
     Raises:
-        UserError: one of them is not there, or cannot be used.
+        UserError: one of them is not there, or cannot be used; or the dtype is float16.
     """
+    if dtype in DTYPES:
+        refuse_float16(DTYPES[dtype])
     return [loading.load(n, device, dtype, sample_posterior=sample_posterior) for n in names]
 
 
