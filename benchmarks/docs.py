@@ -253,6 +253,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         "first": board,
         "JPEG coefficients": board,
         "best": board,
+        **{f"{name} in bfloat16": board for name in ("pid", "aspl", "cloakwork")},
         "small budget": board,
         "mismatch": board,
         "other attackers": board,

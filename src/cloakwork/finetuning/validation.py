@@ -39,7 +39,7 @@ def check_trainer(
     Raises:
         UserError: with every fault.
     """
-    faults = faults_of(refuse_float16, victim.dtype)
+    faults = [*faults_of(refuse_float16, victim.dtype)]
     if not photos:
         faults.append("There are no photos to learn from; give one at least.")
     if not prompts:

@@ -136,6 +136,17 @@ def _protections(data: Path) -> tuple[Table, ...]:
         Table("first", ("photoguard", "aspl"), THREE[:2], everybody, seeds=2),
         Table("best", BEST, THREE, everybody, seeds=2, rival=OURS),
         Table("JPEG coefficients", ("dct_shield",), THREE, everybody, seeds=2),
+        # less arithmetic, the same effect? Each beside its own in float32
+        *(
+            Table(
+                f"{name} in bfloat16",
+                (name, f"{name}:tiny-bf16"),
+                (TRANSFORMED,),
+                everybody,
+                rival=name,
+            )
+            for name in ("pid", "aspl", OURS)
+        ),
         Table("small budget", BEST, THREE, everybody, budget=6.4, rival=OURS),
         Table("mismatch", ("aspl", OURS), mismatch, everybody, rival=OURS),
         Table("edits", (*EVERY, OURS), edits, everybody, ("lpips", "ssim")),
