@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from helpers.custom_diffusion import as_diffusers_does
 from helpers.spies import Step, relative_error
 
 from cloakwork.finetuning.weights import weights_of
@@ -247,6 +248,7 @@ def test_caat_one_backward_serves_both(small: LDM, square: Photos, steps: list[S
     t, noise = torch.randint(0, 1000, (3,), generator=g), torch.randn(3, 4, 16, 16, generator=g)
 
     other = small.copy()
+    as_diffusers_does(other)
     kv = {
         f"unet.{k}": p.requires_grad_(True)
         for k, p in other.unet.named_parameters()

@@ -4,7 +4,7 @@ the photos.
 Kumari et al., "Multi-Concept Customization of Text-to-Image Diffusion", arXiv 2212.04488. A step
 lowers the denoising error of the photos under "a photo of <subject> person" plus that of class
 pictures. lr 1e-5, batch 2, 250 steps, flips and 200 class pictures are those of diffusers' example
-for train_custom_diffusion.py.
+for train_custom_diffusion.py, and so is that nothing is learned from a prompt's first token.
 
 Departures (beside the package's conventions):
 - class pictures are the victim's own (the authors prefer real ones from a large collection);
@@ -34,7 +34,7 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+VERSION = 2  # 1 let keys and values learn from a prompt's first token too
 TRAINS = True
 SAMPLES = True
 
@@ -112,6 +112,7 @@ def attack(
     check_trainer(photos, victim, cfg, prompts, state)
     seed = draw_seed(rng)
     theta, words = adapters.add_words(victim.copy(), cfg.token, 1, cfg.initial_word)
+    adapters.detach_first_token(theta)
     instance = with_new_token(words, cfg.cdl.instance_prompt(cfg.instance_prompt), cfg.token)
     training = Training(
         lr=cfg.lr,

@@ -143,3 +143,22 @@ def is_custom(name: str) -> bool:
     return is_word(name) or (
         name.startswith("unet.") and name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight"))
     )
+
+
+def detach_first_token(ldm: LDM) -> None:
+    """Let cross-attention keys and values learn nothing from a prompt's first token, in place.
+
+    That token is the same in every prompt. diffusers' CustomDiffusionAttnProcessor, which the
+    trainers of Custom Diffusion and CAAT use, takes its key and value out of the graph. The model
+    computes what it did before.
+    """
+    for name, module in ldm.unet.named_modules():
+        if is_custom(f"unet.{name}.weight"):
+            module.register_forward_hook(_without_first)
+
+
+def _without_first(module: nn.Module, args: tuple[Tensor, ...], out: Tensor) -> Tensor:
+    """Return keys or values (n x tokens x d) of which the first token's has no gradient."""
+    if not out.requires_grad:
+        return out
+    return torch.cat([out[:, :1].detach(), out[:, 1:]], dim=1)

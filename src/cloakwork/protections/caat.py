@@ -11,10 +11,14 @@ under one prompt, each of `steps` steps computes one loss and one backward:
     theta_KV      <- AdamW step down g_theta
 
 Checked against CO2-cityao/CAAT at 67792b5 (250 steps, lr 1e-5, constant, one AdamW throughout,
-gradients clipped to norm 1, all photos in one batch, "a photo of a person"; step .005 on [-1, 1] =
-.64/255; budget .1 on [-1, 1] = 12.75/255 by default, .05 = 6.4 in its script).
+gradients clipped to norm 1, all photos in one batch, "a photo of a person", the first token's keys
+and values out of the graph as in diffusers' CustomDiffusionAttnProcessor; step .005 on [-1, 1] =
+.64/255; budget .1 on [-1, 1] = 12.75/255 by default, .05 = 6.4 in its script). It rounds to
+nearest, so that 12.75 is 13 levels in its files.
 
 Departures (beside the package's conventions):
+- the release cuts a random square out of each photo once, mirrors it half of the time (its script),
+  and saves that: nothing is mirrored here;
 - more photos than fit a micro-batch share one step of the weights, like the release's single batch;
 - several surrogates each learn for themselves;
 - the release's variant with class pictures is not here.
@@ -36,7 +40,7 @@ from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-VERSION = 1
+VERSION = 2  # 1 let keys and values learn from the prompt's first token too
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ def _learner(
     """Return the gradient by the photos, which also moves theta once all n photos went through; and
     what theta has learned.
     """
+    adapters.detach_first_token(theta)
     c = theta.embed([cfg.prompt])
     theta_kv: dict[str, nn.Parameter] = {
         k: p for k, p in theta.unet.named_parameters() if adapters.is_custom(f"unet.{k}")
