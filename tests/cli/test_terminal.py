@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from cloakwork import cli
+from cloakwork.cli.common import parse
+from cloakwork.cli.score import ScoreFlags
 
 ESCAPE = "a\x1b[31m\x9b1mb.png"
 LATIN = os.fsdecode(b"caf\xe9.png")
@@ -49,6 +51,48 @@ def test_no_escape_sequence_reaches_the_terminal(
         assert not {"\x1b", "\x9b", LATIN[3]} & set(out + err), words
         assert r"\x1b" in out + err or words[0] == "score"
         assert r"caf\xe9" in out + err or words[0] not in ("undo", "purify")
+
+
+WIPE = "\x1b[2J"  # clears the screen
+
+
+@pytest.mark.parametrize("colours", [False, True])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("protect", "in", "-o", "out", f"--budgt{WIPE}", "3"),
+        ("protect", "in", "-o", "out", f"--budgt={WIPE}"),
+        ("purify", "in", "-o", "out", f"--dtype={WIPE}"),
+        ("score", "in", f"-{WIPE}"),
+        ("attack", "in", "-o", "out", "--seed", WIPE),
+        ("undo", "in", WIPE),
+    ],
+    ids=lambda words: words[0],
+)
+def test_what_is_wrong_with_words_is_told_without_their_escapes(
+    words: tuple[str, ...],
+    colours: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    monkeypatch.setattr("tyro._fmtlib._FORCE_ANSI", colours)
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(words))
+    out, err = capfdbinary.readouterr()
+    assert stop.value.code == 2 and not out
+    assert WIPE.encode() not in err and rb"\x1b[2J" in err
+    assert (b"\x1b[" in err) == colours and err.count(b"--help") == 1
+
+
+def test_words_that_a_terminal_obeys_are_read_as_they_are(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    found = parse(ScoreFlags, "score", "", ["in", "--prompt", WIPE])
+    assert found.prompt == WIPE
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["score", WIPE, "--help"])
+    out, err = capfd.readouterr()
+    assert not stop.value.code and out.count("usage: cloakwork score") == 1 and not err
 
 
 def test_a_name_that_is_not_utf_8_on_a_strict_terminal(folder: Path) -> None:

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 from cloakwork import registry
+from cloakwork.cli.common import parse
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
@@ -97,13 +97,7 @@ def bench_command(words: list[str]) -> None:
     from cloakwork.benchmark.report import blind_answers
     from cloakwork.workflows.bench import bench, forget, only
 
-    flags = tyro.cli(
-        BenchFlags,
-        prog="cloakwork bench",
-        description="Protections against attackers, as a grid.",
-        args=words,
-        config=(OmitArgPrefixes, FlagCreatePairsOff),
-    )
+    flags = parse(BenchFlags, "bench", "Protections against attackers, as a grid.", words)
     if flags.answers:
         print("\n".join(blind_answers.analyse(flags.answers).lines()))
         return

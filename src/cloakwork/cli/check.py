@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
+from cloakwork.cli.common import parse
 from cloakwork.cli.protect import Files, How, Sample, flag_names
 
 
@@ -32,12 +32,11 @@ class CheckFlags:
 
 def check_command(words: list[str]) -> None:
     """Run `cloakwork check`."""
-    flags = tyro.cli(
+    flags = parse(
         CheckFlags,
-        prog="cloakwork check",
-        description="Check that a method or a recipe keeps the contract (see CONTRIBUTING.md).",
-        args=words,
-        config=(OmitArgPrefixes, FlagCreatePairsOff),
+        "check",
+        "Check that a method or a recipe keeps the contract (see CONTRIBUTING.md).",
+        words,
     )
 
     # after the parser, so that --help does not load torch

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from rich.filesize import decimal
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
+from cloakwork.cli.terminal import plain, say
 from cloakwork.errors import UserError
 from cloakwork.workflows.defaults import PROMPT
+
+T = TypeVar("T")
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...]"
 QUALITY = "(default: 95 for JPEG, lossless WebP)"
@@ -44,6 +49,40 @@ class ThreatFlags:
     """what the models compute in"""
 
 
+def parse(
+    flags: type[T], command: str, about: str, words: Sequence[str], *, pairs: bool = False
+) -> T:
+    """Parse a command's words; its help and what is wrong with them are printed.
+
+    Args:
+        flags: dataclass of them.
+        command: its name.
+        about: its help.
+        words: the command line after its name.
+        pairs: every flag that is on or off has a `--no-...` beside it.
+
+    Raises:
+        SystemExit: help was asked for, or the words are wrong.
+    """
+
+    def parsed(words: Sequence[str]) -> T:
+        marks = (OmitArgPrefixes,) if pairs else (OmitArgPrefixes, FlagCreatePairsOff)
+        prog = f"cloakwork {command}"
+        return tyro.cli(flags, prog=prog, description=about, args=words, config=marks)
+
+    harmless = [plain(word) for word in words]
+    if harmless == list(words):
+        return parsed(words)
+    try:
+        with redirect_stderr(io.StringIO()) as said:
+            return parsed(words)
+    except SystemExit as stop:
+        if stop.code:
+            parsed(harmless)  # says the same in colour, and stops
+            say(said.getvalue(), error=True)
+        raise
+
+
 def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tuple[Any, ThreatFlags]:
     """Parse a command's own flags, and who attacks.
 
@@ -54,13 +93,7 @@ def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tupl
         words: the command line after its name.
     """
     parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", ThreatFlags)]
-    parsed = tyro.cli(
-        make_dataclass("Flags", parts, frozen=True),
-        prog=f"cloakwork {command}",
-        description=about,
-        args=words,
-        config=(OmitArgPrefixes,),
-    )
+    parsed = parse(make_dataclass("Flags", parts, frozen=True), command, about, words, pairs=True)
     return parsed.files, parsed.how
 
 

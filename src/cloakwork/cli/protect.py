@@ -15,12 +15,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from cloakwork import registry, specs
 from cloakwork.cli import presets
-from cloakwork.cli.common import QUALITY, ending, file_size
+from cloakwork.cli.common import QUALITY, ending, file_size, parse
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
@@ -188,13 +187,7 @@ def _parse(
     known = ", ".join(sorted(getattr(module, "PRESETS", {})))
     summary = f"{name}: {registry.summary(module.__doc__)}"
     about = f"{what}\n\n{summary} Presets: {known or 'none'}."
-    parsed = tyro.cli(
-        make_dataclass("Flags", parts, frozen=True),
-        prog=f"cloakwork {command}",
-        description=about,
-        args=words,
-        config=(OmitArgPrefixes,),
-    )
+    parsed = parse(make_dataclass("Flags", parts, frozen=True), command, about, words, pairs=True)
     return parsed.files, replace(parsed.how, protection=name), parsed.config
 
 

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
-from cloakwork.cli.common import FROM_RECORDS, QUALITY, ending
+from cloakwork.cli.common import FROM_RECORDS, QUALITY, ending, parse
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 
@@ -57,13 +56,7 @@ def purify_command(words: list[str]) -> None:
     from cloakwork.files import FOLDER
     from cloakwork.workflows.purify import purify, verdict
 
-    flags = tyro.cli(
-        PurifyFlags,
-        prog="cloakwork purify",
-        description="Try to remove a protection from photos.",
-        args=words,
-        config=(OmitArgPrefixes, FlagCreatePairsOff),
-    )
+    flags = parse(PurifyFlags, "purify", "Try to remove a protection from photos.", words)
     with progress_bars() as progress:
         rows = purify(
             flags.photos,

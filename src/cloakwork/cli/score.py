@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional, UseAppendAction, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
-from cloakwork.cli.common import FROM_RECORDS, SPEC
+from cloakwork.cli.common import FROM_RECORDS, SPEC, parse
 from cloakwork.cli.terminal import plain_console
 from cloakwork.workflows.defaults import ALONE_METRICS, AUDIT_METRICS, CHANGE_METRICS
 
@@ -47,13 +46,7 @@ def score_command(words: list[str]) -> None:
 
     from cloakwork.workflows.score import score
 
-    flags = tyro.cli(
-        ScoreFlags,
-        prog="cloakwork score",
-        description="Measure pictures.",
-        args=words,
-        config=(OmitArgPrefixes, FlagCreatePairsOff),
-    )
+    flags = parse(ScoreFlags, "score", "Measure pictures.", words)
     scores = score(
         flags.pictures,
         metrics=flags.metric,

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-from tyro.conf import OmitArgPrefixes, Positional, arg
+from tyro.conf import Positional, arg
 
+from cloakwork.cli.common import parse
 from cloakwork.cli.terminal import plain_console
 
 STATES = {
@@ -28,12 +28,11 @@ class UndoFlags:
 
 def undo_command(words: list[str]) -> None:
     """Run `cloakwork undo`."""
-    flags = tyro.cli(
+    flags = parse(
         UndoFlags,
-        prog="cloakwork undo",
-        description="Say where the originals of protected photos are. Nothing is written.",
-        args=words,
-        config=(OmitArgPrefixes,),
+        "undo",
+        "Say where the originals of protected photos are. Nothing is written.",
+        words,
     )
 
     # after the parser, so that --help does not load torch
