@@ -10,10 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cloakwork.errors import NotFinite
 from cloakwork.files import read_tensors, write_tensors
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
+# steps whose values may wait on the device: reading one makes an accelerator wait for it
+UNREAD = 16
 
 
 class RunState:
@@ -53,9 +56,64 @@ class RunState:
         self.checkpoint_seconds = usual if checkpoint_seconds is None else checkpoint_seconds
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
         self.notes: list[str] = []  # what the user is told of this run
-        self.trace: list[float] = []
-        self.dead_steps = 0  # steps of PGD whose gradient was zero everywhere
+        self._trace: list[float] = []
+        self._dead_steps = 0
+        self._unread: list[tuple[Tensor, Tensor, Tensor, str]] = []
         self._kept, self._cost = time.monotonic(), 0.0
+
+    def record(self, value: Tensor, finite: Tensor, alive: Tensor, refusal: str) -> None:
+        """Add a step to the trace, without waiting for the device.
+
+        Args:
+            value: what the step raises or lowers, a scalar.
+            finite: whether all that was computed is a number, a scalar.
+            alive: whether anything had a gradient, a scalar.
+            refusal: the sentence for a step that is not finite.
+
+        Raises:
+            NotFinite: this step, or one of the last few, is not finite.
+        """
+        self._unread.append((value.detach(), finite, alive, refusal))
+        if len(self._unread) >= UNREAD:
+            self.settle()
+
+    def settle(self) -> None:
+        """Read what was recorded.
+
+        Raises:
+            NotFinite: a step is not finite.
+        """
+        if not self._unread:
+            return
+        steps, self._unread = self._unread, []
+        rows = [torch.stack([value, *(x.to(value) for x in told)]) for value, *told, _ in steps]
+        for (value, finite, alive), (*_, refusal) in zip(
+            torch.stack(rows).tolist(), steps, strict=True
+        ):
+            self._trace.append(value)
+            if not finite:
+                raise NotFinite(refusal)
+            self._dead_steps += not alive
+
+    @property
+    def trace(self) -> list[float]:
+        """The value of every step so far."""
+        self.settle()
+        return self._trace
+
+    @trace.setter
+    def trace(self, values: list[float]) -> None:
+        self._trace, self._unread = values, []
+
+    @property
+    def dead_steps(self) -> int:
+        """Steps of PGD whose gradient was zero everywhere."""
+        self.settle()
+        return self._dead_steps
+
+    @dead_steps.setter
+    def dead_steps(self, count: int) -> None:
+        self._dead_steps = count
 
     def resume(self, rng: torch.Generator) -> tuple[int, dict[str, Tensor]]:
         """Read the last checkpoint, and set `rng` to where it was then.
@@ -86,12 +144,18 @@ class RunState:
         """Report step `done` of `total`, and write a checkpoint when one is due.
 
         `tensors` is called only then.
+
+        Raises:
+            NotFinite: a step since the last checkpoint is not finite.
         """
         if self.progress:
             self.progress(self.label, done, total)
         wait = max(self.checkpoint_seconds, 20 * self._cost) if self.checkpoint_seconds else 0
+        if done == total:
+            self.settle()
         if self.path is None or done == total or time.monotonic() - self._kept < wait:
             return
+        self.settle()  # nothing is kept of a computation that burst
         begun = time.monotonic()
         now = {k: v.detach().cpu() for k, v in tensors().items()}
         now |= {

@@ -7,7 +7,6 @@ with checkpoints.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cloakwork.errors import NotFinite, UserError
+from cloakwork.errors import UserError
 from cloakwork.finetuning.batches import BatchFn, turn
 from cloakwork.finetuning.latent_dataset import LatentDataset
 from cloakwork.finetuning.weights import (
@@ -199,12 +198,12 @@ def finetune(
             for group in optimizer.param_groups:
                 group["lr"] = training.lr * (1 + (training.final_lr - 1) * step / steps)
             _descend(loss, params, optimizer, training)
-            state.trace.append(loss.item())
-            if not math.isfinite(state.trace[-1]):
-                raise NotFinite(
-                    f"The loss is not finite at step {step + 1}; try a smaller lr or "
-                    "--dtype float32."
-                )
+            state.record(
+                loss,
+                torch.isfinite(loss),
+                torch.ones_like(loss),
+                f"The loss is not finite at step {step + 1}; try a smaller lr or --dtype float32.",
+            )
             state.preview(step + 1, lambda: draw(PREVIEW))
             state.checkpoint(step + 1, steps, rng, lambda: training_tensors(named, optimizer))
 

@@ -183,7 +183,7 @@ class LDM:
     def alphas_cumprod(self) -> Tensor:
         """Shares of a picture's variance left at each timestep, on the model's device."""
         if self.device not in self._alphas:
-            self._alphas[self.device] = self.scheduler.alphas_cumprod.to(self.device)
+            self._alphas[self.device] = send(self.scheduler.alphas_cumprod, self.device)
         return self._alphas[self.device]
 
     def loss(

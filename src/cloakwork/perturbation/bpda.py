@@ -103,7 +103,7 @@ def gradient(
         rng: for the choice and for what purifiers draw.
     """
 
-    def by_photos(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def by_photos(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         chain = parsed[int(torch.randint(len(parsed), (), generator=rng))]
         leaves = [p.detach().requires_grad_(True) for p in x]
         purified = through(leaves, chain, networks, rng)

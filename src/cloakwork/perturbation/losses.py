@@ -264,7 +264,7 @@ def gradient(
     """
     split = ldm.size > SMALL_PICTURE if split is None else split
 
-    def by_photos(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def by_photos(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
         view = preprocess(leaves, ldm.size, loader, rng)
         same_posterior = same_draws(rng)
@@ -273,7 +273,7 @@ def gradient(
         value, g = loss(z.detach())
         if split:
             z = ldm.encode(view, same_posterior)
-        return value.item(), list(torch.autograd.grad(z, leaves, g))
+        return value, list(torch.autograd.grad(z, leaves, g))
 
     return by_photos
 
@@ -297,7 +297,7 @@ def gradient_with_originals(
             samples it, by the photos' own noise), and the places of the photos in the set.
     """
 
-    def by_photos(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def by_photos(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         same = same_draws(rng)
 
         # called once the photos are encoded: what `make_loss` draws comes after their own draws

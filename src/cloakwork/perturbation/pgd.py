@@ -15,18 +15,22 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from cloakwork.errors import NotFinite
 from cloakwork.models.ldm import LDM
-from cloakwork.photos.tensors import is_grey, neutral
+from cloakwork.photos.tensors import is_grey, neutral, send
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 # a micro-batch of photos and their places in the set -> a scalar to raise
 Loss = Callable[[Photos, list[int]], Tensor]
+# a scalar; a tensor is not read until the run's state asks for it
+Value = float | Tensor
 # the same -> the scalar, and its gradient by each photo
-Gradient = Callable[[Photos, list[int]], tuple[float, Photos]]
+Gradient = Callable[[Photos, list[int]], tuple[Value, Photos]]
 # photos whose graphs live at once; part of the record, since another batching changes the bytes
 MICRO_BATCH = 8
+NOT_FINITE = (
+    "A gradient is not finite, so nothing was protected; try --dtype float32 or another model."
+)
 
 
 class PGDConfig(Protocol):
@@ -106,13 +110,13 @@ def by_autograd(loss: Loss) -> Gradient:
 
     >>> gradient = by_autograd(lambda x, which: x[0].square().sum())
     >>> gradient([torch.tensor([1.0, 3.0])], [0])
-    (10.0, [tensor([2., 6.])])
+    (tensor(10.), [tensor([2., 6.])])
     """
 
-    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def gradient(x: Photos, which: list[int]) -> tuple[Value, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
         value = loss(leaves, which)
-        return value.item(), list(torch.autograd.grad(value, leaves))
+        return value.detach(), list(torch.autograd.grad(value, leaves))
 
     return gradient
 
@@ -120,9 +124,10 @@ def by_autograd(loss: Loss) -> Gradient:
 def mean(gradients: Sequence[Gradient]) -> Gradient:
     """Return the mean of several surrogates' gradients, computed one after the other."""
 
-    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def gradient(x: Photos, which: list[int]) -> tuple[Value, Photos]:
         values, grads = zip(*[g(x, which) for g in gradients], strict=True)
-        return sum(values) / len(values), [torch.stack(g).mean(0) for g in zip(*grads, strict=True)]
+        total = sum(_exact(value, x[0].device) for value in values)
+        return total / len(values), [torch.stack(g).mean(0) for g in zip(*grads, strict=True)]
 
     return gradients[0] if len(gradients) == 1 else gradient
 
@@ -180,7 +185,7 @@ def ascend(
     x = [p.clone() for p in start or x0]
     grey = [is_grey(p) for p in x0]  # once: an accelerator has to be waited for
     if random_start:
-        noise = [(2 * torch.rand(p.shape, generator=rng) - 1).to(p.device) for p in x]
+        noise = [send(2 * torch.rand(p.shape, generator=rng) - 1, p.device) for p in x]
         moved = [p + budget / 255 * n for p, n in zip(x, noise, strict=True)]
         x = [_project(a, b, budget, g) for a, b, g in zip(moved, x0, grey, strict=True)]
     spaces = [parametrise(p) for p in x0]
@@ -197,13 +202,11 @@ def ascend(
             other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})
     for k in range(first, steps):
         left = 1 + (final_step - 1) * k / steps
-        total = 0.0
+        told: list[tuple[Tensor, Tensor, Tensor]] = []
         for batch in torch.arange(len(x)).split(MICRO_BATCH):
             which = batch.tolist()
             value, grads = gradient([x[i] for i in which], which)
-            _check_finite(grads)
-            state.dead_steps += not any(g.any() for g in grads)
-            total += value * len(which) / len(x)
+            told.append(_told(value, grads, len(which), len(x)))
             for i, by_pixels in zip(which, grads, strict=True):
                 u = spaces[i].from_pixels(x[i])
                 # signs of channels that disagree would cancel in the projection
@@ -214,7 +217,8 @@ def ascend(
                     way = _with_momentum(g, running, i, momentum).sign()
                 moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
                 x[i] = _project(moved, x0[i], budget, grey[i])
-        state.trace.append(total)
+        values, finite, alive = (torch.stack(column) for column in zip(*told, strict=True))
+        state.record(values.sum(), finite.all(), alive.any(), NOT_FINITE)
         if checkpoints:
             state.checkpoint(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
     return x
@@ -268,13 +272,22 @@ def _zeros(spaces: Sequence[Parametrisation], x0: Photos) -> list[Tensor]:
     return [torch.zeros_like(s.from_pixels(p)) for s, p in zip(spaces, x0, strict=True)]
 
 
-def _check_finite(grads: Photos) -> None:
-    """Refuse gradients that are not finite."""
-    if not all(torch.isfinite(g).all() for g in grads):
-        raise NotFinite(
-            "A gradient is not finite, so nothing was protected; try --dtype float32 or "
-            "another model."
-        )
+def _told(value: Value, grads: Photos, part: int, whole: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what `part` of `whole` photos add to a step's value, whether their gradients are
+    finite, and whether any is not 0; three scalars that nobody has waited for.
+    """
+    return (
+        _exact(value, grads[0].device) * part / whole,
+        torch.stack([torch.isfinite(g).all() for g in grads]).all(),
+        torch.stack([g.any() for g in grads]).any(),
+    )
+
+
+def _exact(value: Value, device: torch.device) -> Tensor:
+    """Return a scalar at double precision, where the device has that."""
+    return torch.as_tensor(
+        value, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device
+    )
 
 
 def _with_momentum(g: Tensor, running: Photos, i: int, share: float) -> Tensor:

@@ -232,7 +232,7 @@ def frozen_gradient(theta: LDM, gradient: pgd.Gradient, *, alone: bool) -> pgd.G
     """
     weights = {} if alone else _copied(theta)
 
-    def frozen(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def frozen(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         with on_device(theta, x[0].device):
             set_weights(theta, weights)
             return gradient(x, which)

@@ -16,7 +16,7 @@ from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.photos.tensors import as_float
+from cloakwork.photos.tensors import as_float, send
 from cloakwork.types import Images
 
 BUILT_IN = ("zero", "grey", "pattern")
@@ -67,7 +67,7 @@ def latent(ldm: LDM, target: str) -> Tensor:
     Raises:
         UserError: no such target, or an image that cannot be read.
     """
-    seen = picture("grey" if target == "zero" else target, ldm.size).to(ldm.device)
+    seen = send(picture("grey" if target == "zero" else target, ldm.size), ldm.device)
     z = ldm.encode(seen, torch.Generator().manual_seed(0))
     return torch.zeros_like(z) if target == "zero" else z
 

@@ -51,14 +51,14 @@ def search(
     c, T = ldm.embed([prompt]), ldm.scheduler.config.num_train_timesteps
     allowed = torch.ones(len(photos), T, dtype=torch.bool)
 
-    def one_round(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def one_round(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         going_on = [k for k, i in enumerate(which) if allowed[i].sum() > ENOUGH]
         grads = [torch.zeros_like(p) for p in x]
         if not going_on:
             return 0.0, grads
         ids = [which[k] for k in going_on]
 
-        def slope(t: Tensor) -> tuple[float, Photos]:
+        def slope(t: Tensor) -> tuple[pgd.Value, Photos]:
             error = losses.denoising(ldm, c, rng, send(t, ldm.device))
             return losses.gradient(ldm, error, rng)([x[k] for k in going_on], ids)
 

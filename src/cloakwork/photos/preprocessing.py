@@ -70,10 +70,11 @@ def augment(x: Images, loader: Preprocessing, rng: torch.Generator | None = None
     if loader.flip:
         flips = torch.rand(len(x), generator=rng) < loader.flip
         x = torch.where(send(flips, x.device)[:, None, None, None], x.flip(-1), x)
+    # kornia reads these on the CPU, where nobody has to wait for them, and moves them itself
     if loader.blur:
-        x = _blur(x, loader.blur, send(_uniform(len(x), loader.blur_sigma, rng), x.device))
+        x = _blur(x, loader.blur, _uniform(len(x), loader.blur_sigma, rng))
     if loader.jpeg:
-        x = jpeg(x, send(_uniform(len(x), loader.jpeg, rng), x.device))
+        x = jpeg(x, _uniform(len(x), loader.jpeg, rng))
     return x
 
 

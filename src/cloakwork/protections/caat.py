@@ -111,7 +111,7 @@ def _learner(
 
     up = losses.gradient(theta, both, rng)
 
-    def gradient(x: Photos, which: list[int]) -> tuple[float, Photos]:
+    def gradient(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         value, grads = up(x, which)
         if which[-1] == n - 1:
             nn.utils.clip_grad_norm_(theta_kv.values(), 1.0)

@@ -36,6 +36,7 @@ from torch.utils.checkpoint import checkpoint
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.photos.tensors import send
 from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -133,7 +134,7 @@ def _encoder(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
 
 def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
     c, free = ldm.embed([cfg.prompt]), ldm.embed([""])
-    x_target = targets.picture(cfg.target, ldm.size).to(ldm.device)
+    x_target = send(targets.picture(cfg.target, ldm.size), ldm.device)
 
     def edit(z: Tensor, noise: Tensor) -> Tensor:
         scheduler, timesteps = schedulers.plan(

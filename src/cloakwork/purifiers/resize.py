@@ -17,7 +17,7 @@ from PIL import Image
 
 from cloakwork.errors import check_ranges
 from cloakwork.models.ldm import LDM
-from cloakwork.photos.tensors import from_pil, to_pil
+from cloakwork.photos.tensors import from_pil, send, to_pil
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -60,8 +60,10 @@ def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         h, w = (max(1, round(side * cfg.scale)) for side in (height, width))
         # in Pillow's order, and what overshoots is clipped every time
         for kernel, (rows, columns) in ((cfg.down, (h, w)), (cfg.up, (height, width))):
-            photo = (photo @ _weights(photo.shape[-1], columns, kernel).to(photo).mT).clamp(0, 1)
-            photo = (_weights(photo.shape[-2], rows, kernel).to(photo) @ photo).clamp(0, 1)
+            across = send(_weights(photo.shape[-1], columns, kernel), photo.device)
+            photo = (photo @ across.mT).clamp(0, 1)
+            down = send(_weights(photo.shape[-2], rows, kernel), photo.device)
+            photo = (down @ photo).clamp(0, 1)
         return photo
 
     return [resized(p) for p in photos]
