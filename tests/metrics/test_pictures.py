@@ -7,7 +7,6 @@ import math
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,7 +29,7 @@ from cloakwork.metrics import (
 )
 from cloakwork.metrics._measure import measure
 from cloakwork.models import hub, liqe
-from cloakwork.models.clip import EMBEDDED_CLIP, MEAN, STD, load_clip, square
+from cloakwork.models.clip import EMBEDDED_CLIP, MEAN, STD, load_clip, square, standardise
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
@@ -41,22 +40,36 @@ def coffee() -> Tensor:
     return as_float(load_photo(SAMPLE_PHOTOS / "coffee.png").pixels)
 
 
+def published(x: Tensor, side: int) -> Tensor:
+    """A picture as the published processor gives it to CLIP."""
+    from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": side}, crop_size={"height": side, "width": side}
+    )
+    picture = Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy())
+    return processor(picture, return_tensors="pt")["pixel_values"][0]
+
+
 def reference_clip(x: Tensor) -> Tensor:
-    """CLIP's embedding with Pillow's resizing and the model called directly, as the published
-    processor prepares a picture."""
+    """CLIP's embedding by the published processor, and the model called directly."""
     from transformers import CLIPModel
 
     model = CLIPModel.from_pretrained(EMBEDDED_CLIP)
-    picture = Image.fromarray((x * 255).round().byte().permute(1, 2, 0).numpy())
-    k = model.config.vision_config.image_size / min(picture.size)
-    picture = picture.resize(
-        (round(picture.width * k), round(picture.height * k)), Image.Resampling.BICUBIC
-    )
-    left, top = (picture.width - 128) // 2, (picture.height - 128) // 2
-    pixels = np.asarray(picture.crop((left, top, left + 128, top + 128)), np.float32) / 255
-    values = torch.from_numpy((pixels - np.float32(MEAN)) / np.float32(STD)).permute(2, 0, 1)[None]
+    values = published(x, model.config.vision_config.image_size)[None]
     with torch.no_grad():
         return model.vision_model(values).pooler_output @ model.visual_projection.weight.T
+
+
+def test_pictures_of_any_size_are_prepared_as_published(rng: torch.Generator) -> None:
+    """To the two roundings to 8 bits that Pillow does, one after each direction."""
+    sizes = torch.randint(100, 400, (12, 2), generator=rng).tolist()
+    for height, width in [(290, 330), (330, 290), (224, 301), (97, 128), *sizes]:
+        x = (64 + torch.randint(0, 128, (3, height, width), generator=rng)) / 255
+        for side in (128, 224):
+            ours = standardise(square(x, side), MEAN, STD)
+            error = (ours - published(x, side)) * torch.tensor(STD)[:, None, None]
+            assert error.abs().max() < 2 / 255, (height, width, side)
 
 
 def test_clip_sees_what_the_published_recipe_sees(coffee: Tensor) -> None:

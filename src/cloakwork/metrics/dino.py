@@ -24,7 +24,7 @@ from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+VERSION = 2  # 1 rounded the long side of a resized photo; it is truncated, as published recipes do
 METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference="subject")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet
 DINO_MICRO_BATCH = 16

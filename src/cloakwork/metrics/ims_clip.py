@@ -15,7 +15,7 @@ from cloakwork.models.clip import load_clip
 from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+VERSION = 2  # 1 rounded the long side of a resized photo, where CLIP's processor truncates
 METRIC = MetricInfo(scope="image", better="higher", range=(-1, 1), unit="", reference="subject")
 
 

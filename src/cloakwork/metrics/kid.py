@@ -29,7 +29,7 @@ from cloakwork.models.lpips import load_lpips
 from cloakwork.registry import MetricInfo
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+VERSION = 2  # 1 rounded the long side of a resized photo; it is truncated, as published recipes do
 METRIC = MetricInfo(
     scope="set", better="lower", range=(-math.inf, math.inf), unit="", reference="subject"
 )

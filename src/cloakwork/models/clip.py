@@ -2,7 +2,8 @@
 included.
 
 Pictures are prepared in torch as the published processor does: short side to the model's size
-(bicubic, antialiased), centre crop, CLIP's mean and deviation.
+(bicubic, antialiased; the long side's fraction of a pixel is dropped), centre crop, CLIP's mean and
+deviation. The processor rounds to 8 bits after resizing, which is not done here.
 """
 
 from __future__ import annotations
@@ -115,10 +116,9 @@ def square(x: Tensor, size: int) -> Tensor:
     >>> square(torch.zeros(3, 48, 64), 32).shape
     torch.Size([3, 32, 32])
     """
-    height, width = x.shape[-2:]
-    k = size / min(height, width)
-    if min(height, width) != size:
-        shape = [max(size, round(k * height)), max(size, round(k * width))]
+    short = min(x.shape[-2:])
+    if short != size:
+        shape = [size * n // short for n in x.shape[-2:]]
         x = F.interpolate(x[None], shape, mode="bicubic", antialias=True)[0].clamp(0, 1)
     top, left = (x.shape[-2] - size) // 2, (x.shape[-1] - size) // 2
     return x[..., top : top + size, left : left + size]
