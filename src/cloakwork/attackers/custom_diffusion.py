@@ -7,7 +7,8 @@ pictures. lr 1e-5, batch 2, 250 steps, flips and 200 class pictures are those of
 for train_custom_diffusion.py, and so is that nothing is learned from a prompt's first token.
 
 Departures (beside the package's conventions):
-- class pictures are the victim's own (the authors prefer real ones from a large collection);
+- class pictures are the victim's own (the example takes real ones from a large collection);
+- the rate is 1e-5 itself (the example's --scale_lr makes 4e-5 of it);
 - no random resizing with a masked loss (the authors' augmentation); flips only, and whatever the
   loader says;
 - the new word starts from `initial_word` (the authors: a rare one).

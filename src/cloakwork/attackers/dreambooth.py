@@ -7,12 +7,11 @@ pictures, "a photo of person"), L the denoising error; the class pictures are th
 
 Checked against the evaluation of VinAIResearch/Anti-DreamBooth at c97e891 (1000 steps of 2 + 2
 pictures, lr 5e-7, text encoder trained, 200 class pictures, latents cached; 16 pictures a prompt,
-100 steps, guidance 7.5), and for `transformed` against eric-ai-lab/MetaCloak at 67bcf70 (blur of
-kernel 7, flips; there at 512 pixels).
+100 steps, guidance 7.5; float32 weights under bf16 autocast), and for `transformed` against
+liuyixin-louis/MetaCloak at 67bcf70 (blur of kernel 7, flips; there at 512 pixels).
 
 Departures (beside the package's conventions):
-- weights are kept in fp32, and arithmetic is the victim's dtype (the release keeps bf16 weights, in
-  which lr 5e-7 moves less than 1 % of them);
+- arithmetic is in the victim's dtype throughout, as `--dtype` says (the release: bf16 by autocast);
 - only as many class pictures are made as the steps use, in 25 DDIM steps; photos and class pictures
   are taken in turn;
 - the presets "tiny" and "transformed" are ours, for small models, which the published rate does not

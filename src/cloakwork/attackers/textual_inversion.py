@@ -1,10 +1,12 @@
 """Textual inversion: nothing but the embedding of new words learns the photos.
 
 Gal et al., "An Image is Worth One Word", arXiv 2208.01618. A step lowers the denoising error of the
-photos under a prompt with the new word in it. lr 5e-4, batch 4 and 3000 steps are those of
-diffusers' example for textual_inversion.py; its embedding starts as that of an ordinary word.
+photos under a prompt with the new word in it. lr 5e-4, batch 4 (there four batches of one) and 3000
+steps are those of diffusers' example for textual_inversion.py; its embedding starts as that of an
+ordinary word.
 
 Departures (beside the package's conventions):
+- the rate is 5e-4 itself (the example's --scale_lr makes 2e-3 of it);
 - one instance prompt under all photos, the same as for the other attackers (the authors draw from a
   list of templates);
 - weight decay .01 acts on the new rows alone;

@@ -4,6 +4,9 @@ Conventions, in which nearly every release differs and which no method's "Depart
 - photos keep their size, where releases squeeze or cut them to a square; PGD cuts a square at
   random along the long side in every step, so that no strip stays unprotected, while a surrogate
   learns from the centre;
+- budgets and steps are rounded: 6.4 and .64 stand for 6.375 and .6375 (.05 and .005 on [-1, 1]);
+- a random start is cut to the pixel range before the first gradient (so are those of Mist and
+  Diff-Protect; PhotoGuard's and PID's only after it);
 - latents are the posterior's mean unless --sample-posterior is given; those of pictures that do not
   change are encoded once;
 - the saved 8-bit file keeps the budget, where releases truncate or round and overstep it by up to

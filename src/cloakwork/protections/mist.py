@@ -9,13 +9,13 @@ over elements):
     fused      min L_T(x') - rate L_S(x')
 
 Checked against mist-project/mist at 7bd1aef (modes 0, 1, 2: budget 16/255, 100 steps of 1/255, rate
-10^4, random start, prompt "a photo") and xavihart/Diff-Protect at ac5ffdb (modes advdm,
-texture_only, mist), Stable Diffusion 1.4.
+10^4, random start, prompt "a painting", of objects "a photo") and xavihart/Diff-Protect at ac5ffdb
+(modes advdm, texture_only, mist; prompt "a photo"), Stable Diffusion 1.4.
 
 Departures (beside the package's conventions):
 - both terms share one encoding (the release encodes three times a step); the squared distance is
   summed over a photo's latent and averaged over photos, which for one photo is the release;
-- photos are not cut to tiles either (a choice of the release's);
+- the prompt is "a photo", and photos are not cut to tiles (a choice of the release's);
 - Diff-Protect's Mist(-), which flips the textural term, is no method of a paper and is not here.
 """
 

@@ -13,14 +13,15 @@ steps with guidance.
 Checked against MadryLab/photoguard at 686bea7. Encoder: the img2img notebook (posterior mean, zero
 latent as target, l-infinity .06 on [-1, 1] = 7.65/255, step .02 that decays linearly to 1 %, 1000
 steps, random start). Diffusion (preset "diffusion"): the inpainting notebook's l-infinity variant
-(.1 on [-1, 1] = 12.75/255, step .006 = .765/255, 200 steps, each the mean of 10 repetitions, 4 DDIM
-steps, guidance 7.5, empty prompt).
+(.1 on [-1, 1] = 12.75/255, step .006 = .765/255, 200 steps, each the mean of 5 repetitions, 4 DDIM
+steps, guidance 7.5, empty prompt, 0 on [-1, 1] = mid-grey as target).
 
 Departures (beside the package's conventions):
-- squared norms (the notebook takes the plain norm; the sign of the gradient is the same);
+- squared norms (the notebooks take the plain norm; the sign of the gradient is the same for one
+  surrogate and one repetition, while a mean over several weights them differently);
 - the diffusion attack is the text-to-image model's SDEdit (the notebook attacks an inpainting
-  pipeline, with a mask), its target a picture of mid-grey (there black), its DDIM deterministic
-  (there eta 1), its UNet checkpointed;
+  pipeline, with a mask, from pure noise), its DDIM deterministic (there eta 1), its UNet
+  checkpointed; it takes 10 repetitions, those of the notebook's l2 variant;
 - the laptop preset's step does not decay, and its target is the latent of mid-grey.
 """
 
