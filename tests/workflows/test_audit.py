@@ -113,6 +113,8 @@ def test_an_audit_from_folder_to_report(
     folders: tuple[Path, Path], modules: None, tmp_path: Path
 ) -> None:
     out = tmp_path / "report"
+    (folders[0] / "film.mov").write_bytes(b"a film")
+    (folders[1] / "raw.cr2").write_bytes(b"II*")
     named = replace(threat_model(), label="lab/one:steps=2 after jpeg")
     found = audit.audit(
         *folders[:1],
@@ -139,7 +141,8 @@ def test_an_audit_from_folder_to_report(
     )
     assert found.stealth["linf"].mean == pytest.approx(20, abs=1)
     assert any("Indicative only: 1 photo set, 2 seeds" in s for s in found.sentences)
-    assert "says nothing about other models" in found.sentences[-1]
+    assert "says nothing about other models" in found.sentences[-2]
+    assert found.sentences[-1].endswith("that can be read here: raw.cr2, film.mov.")
     kept = json.loads((out / "audit.json").read_text())
     assert kept["rows"][0]["against_clean"]["mean"] == row.against_clean.mean
     assert kept["photos"]["protected"]["budget"] == 20

@@ -204,6 +204,7 @@ class TestInspection:
         self, safe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         out = tmp_path / "inside"
+        (safe / "film.mov").write_bytes(b"a film")
         assert (
             cli.main(
                 [
@@ -219,7 +220,9 @@ class TestInspection:
             )
             == 0
         )
+        (safe / "film.mov").unlink()
         said = capsys.readouterr().out
+        assert "Passed over: 1 file, which is no photo that can be read here: film.mov." in said
         assert "The encoder of tiny carries the protection" in said and "an audit does" in said
         found = json.loads((out / "inspection.json").read_text())
         every = ["clean", "noise", "protected", "clean, purified", "protected, purified"]

@@ -65,5 +65,7 @@ def score_command(words: list[str]) -> None:
         scored = f"{row['scored']} of {row['n']}"
         table.add_row(name, better[row["better"]], mean, row["unit"], scored, row["reason"] or "")
     console.print(table)
+    for note in scores.notes:
+        console.print(note)
     if flags.clean is None and any(r["scored"] and r["reference"] for r in scores.values()):
         console.print("The originals are those that the records beside the pictures name.")

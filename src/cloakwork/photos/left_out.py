@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cloakwork.photos.sets import PhotoSet, expand
+from cloakwork.photos.sets import NOWHERE, PhotoSet, expand, find_sets
 
 # nobody's photos: the system's (others of the kind are hidden), and a page of protected photos
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "before-after.html"})
@@ -48,6 +48,18 @@ def left_out(
         f"Passed over: {files} that can be read here: {first}"
         + (f", and {more} more." if more > 0 else ".")
     ]
+
+
+def left_out_of(*folders: Path | str | None, beside: Iterable[Path] = ()) -> list[str]:
+    """Return the note of `left_out` on folders for which nothing is written.
+
+    Args:
+        folders: of photos, files or patterns; None counts as none.
+        beside: files that have a note of their own.
+    """
+    photos = [folder for folder in folders if folder is not None]
+    sets = [found for folder in photos for found in find_sets([folder], NOWHERE)]
+    return left_out(photos, NOWHERE, sets, beside)
 
 
 def _files(folder: Path, out: Path, seen: set[Path]) -> Iterator[Path]:

@@ -21,6 +21,7 @@ from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, unwrit
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.finetuning.validation import check_new_folder
 from cloakwork.parts import new_part, remove_parts
+from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import write_grid
@@ -150,6 +151,7 @@ def attack(
             workspace.results.tidy()
     said = config is not None or isinstance(attacker, specs.Method)
     notes = [
+        *left_out_of(photos),
         *told,
         *state.notes,
         *([where] if where else []),

@@ -19,6 +19,7 @@ from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import expand_home, write_json
+from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_results import Audit, compare_all
@@ -101,6 +102,7 @@ def audit(
     named = [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
     results = compare_all(subjects, threat_models, named, seeds, workspace)
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
+    notes += left_out_of(protected, clean, reference)
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
     for threat, subject in product(threat_models, subjects):
         sheet(

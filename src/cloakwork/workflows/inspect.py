@@ -44,6 +44,7 @@ from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.models import autoencoders, pixel_ddpm
 from cloakwork.models.clip import Clip
+from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.specs import Method
@@ -171,7 +172,8 @@ def inspect(
         _along_training(subjects, watched, chain, seed, workspace) if watched else {},
         [],
     )
-    result = replace(result, sentences=_sentences(result, eyes, victim))
+    sentences = [*_sentences(result, eyes, victim), *left_out_of(protected, clean)]
+    result = replace(result, sentences=sentences)
     write_json(
         out / "inspection.json",
         asdict(result)

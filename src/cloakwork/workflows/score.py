@@ -15,6 +15,7 @@ from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import load_original, originals
 from cloakwork.files import expand_home, read_json, write_json
 from cloakwork.metrics._measure import measure
+from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.sets import PhotoSet, load_sets
 from cloakwork.photos.tensors import as_float
@@ -68,6 +69,7 @@ def score(
         raise UserError(references.fault)
     floats = [as_float(photo.pixels) for photo in photos]
     results = Scores()
+    results.notes = left_out_of(pictures, clean, beside=[out.absolute()] if out else [])
     for method in named or _usual(references, prompt):
         results[method.name] = _row(method, floats, references, prompt)
     if out:

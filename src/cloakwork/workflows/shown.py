@@ -55,7 +55,13 @@ class Listed(list[T]):
 
 
 class Scores(dict[str, dict[str, Any]]):
-    """Scores by metric that print as a few lines; in all else a dict like any other."""
+    """Scores by metric that print as a few lines; in all else a dict like any other.
+
+    Attributes:
+        notes: sentences on files that were not scored.
+    """
+
+    notes: Sequence[str] = ()
 
     @property
     def summary(self) -> Summary:
@@ -67,7 +73,7 @@ class Scores(dict[str, dict[str, Any]]):
             for name, row in self.items()
         ]
         reasons = dict.fromkeys(row["reason"] for row in rows if row["reason"])
-        return Summary(f"Scores: {', '.join(map(str.strip, told))}.", rows, list(reasons))
+        return Summary(f"Scores: {', '.join(map(str.strip, told))}.", rows, [*reasons, *self.notes])
 
     def __repr__(self) -> str:
         return text(self.summary)
