@@ -13,8 +13,9 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
+from cloakwork.models import device as devices
 from cloakwork.models import ldm, loading, pixel_ddpm, schedulers
-from cloakwork.models.device import pick_device
+from cloakwork.models.device import free_memory, pick_device
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float
@@ -447,3 +448,20 @@ def test_a_truncated_weight_file_is_one_sentence(tmp_path: Path) -> None:
     weights = next((broken / "vae").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000])
     assert "could not be read" in refusal(str(broken))
+
+
+def test_free_memory_goes_by_the_limits_of_all_groups_around(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job's own group has no limit, the group of all its steps one of 10 MB."""
+    step = tmp_path / "job" / "step"
+    step.mkdir(parents=True)
+    for folder, limit, taken in ((step, "max", "1"), (step.parent, "10000000", "4000000")):
+        (folder / "memory.max").write_text(f"{limit}\n")
+        (folder / "memory.current").write_text(f"{taken}\n")
+    (tmp_path / "own").write_text("9:cpu:/elsewhere\n0::/job/step\n")
+    monkeypatch.setattr(devices, "CGROUPS", tmp_path)
+    monkeypatch.setattr(devices, "OWN_CGROUP", tmp_path / "nothing")
+    unlimited = free_memory(torch.device("cpu"))
+    monkeypatch.setattr(devices, "OWN_CGROUP", tmp_path / "own")
+    assert free_memory(torch.device("cpu")) == 6_000_000 < unlimited

@@ -13,7 +13,7 @@ from PIL import Image
 from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation import graph_memory, losses, pgd, targets
 from cloakwork.types import Photos
 from cloakwork.workflows import dry_run
 
@@ -26,9 +26,54 @@ def error(ldm: LDM, rng: torch.Generator) -> losses.LatentLoss:
     return losses.denoising(ldm, ldm.embed(["a photo"]), rng)
 
 
+@pytest.fixture
+def encodings(small: LDM, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Collects whether each call of the encoder has a graph."""
+    seen: list[bool] = []
+    encode = small.vae.encode
+    monkeypatch.setattr(
+        small.vae, "encode", lambda x: (seen.append(torch.is_grad_enabled()), encode(x))[1]
+    )
+    return seen
+
+
+KEPT, SPLIT = [True], [False, True]  # calls of the encoder for a gradient
+
+
+@pytest.mark.parametrize(
+    ("free", "low_memory", "calls"),
+    [(10**12, False, KEPT), (10**12, True, SPLIT), (1, False, SPLIT)],
+)
+def test_splits_where_two_graphs_have_no_room(
+    free: int,
+    low_memory: bool,
+    calls: list[bool],
+    small: LDM,
+    photos: Photos,
+    encodings: list[bool],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(graph_memory, "free_memory", lambda device: free)
+    ldm, rng = replace(small, low_memory=low_memory), seeded()
+    losses.gradient(ldm, error(ldm, rng), rng)(photos[:1], [0])
+    assert encodings == calls
+
+
+def test_encodes_once_for_a_loss_without_a_graph(
+    small: LDM, photos: Photos, encodings: list[bool]
+) -> None:
+    ldm, rng, c = replace(small, low_memory=True), seeded(), small.embed(["a photo"])
+    near = losses.target_distance(torch.zeros(1, 4, 16, 16))
+    for loss in (near, losses.weighted((5, losses.distillation(ldm, c, rng)), (1, near))):
+        encodings.clear()
+        losses.gradient(ldm, loss, rng)(photos[:1], [0])
+        assert encodings == KEPT
+
+
 @pytest.mark.parametrize("posterior", [False, True])
-def test_split_changes_no_byte(posterior: bool, small: LDM, photos: Photos) -> None:
-    ldm = replace(small, sample_posterior=posterior)
+@pytest.mark.parametrize("size", [128, 192])
+def test_split_changes_no_byte(posterior: bool, size: int, small: LDM, photos: Photos) -> None:
+    ldm = replace(small, sample_posterior=posterior, size=size)
     both = []
     for split in (False, True):
         rng = seeded()
@@ -55,7 +100,8 @@ def test_split_never_holds_both_graphs(small: LDM, photos: Photos) -> None:
     try:
         for split in (True, False):
             encoded.clear()
-            losses.gradient(small, term, seeded(), split=split)(photos[:1], [0])
+            loss = losses.LatentLoss(term, graph=True)
+            losses.gradient(small, loss, seeded(), split=split)(photos[:1], [0])
     finally:
         hook.remove()
     assert seen == [0, 1]
@@ -79,12 +125,13 @@ def test_weights_add_up_and_nought_costs_nothing(small: LDM) -> None:
     z = torch.randn(2, 4, 16, 16, generator=seeded())
     square = losses.from_scalar(lambda z: z.square().sum())
 
-    def never(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def fails(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         raise AssertionError
 
-    value, g = losses.weighted(
-        (3, square), (-1, losses.target_distance(torch.zeros(1, 4, 16, 16))), (0, never)
-    )(z)
+    never = losses.LatentLoss(fails, graph=True)
+    near = losses.target_distance(torch.zeros(1, 4, 16, 16))
+    assert not losses.weighted((-1, near), (0, never)).graph, "what costs nothing has no graph"
+    value, g = losses.weighted((3, square), (-1, near), (0, never))(z)
     assert value.item() == pytest.approx((3 + 0.5) * z.square().sum().item(), rel=1e-5)
     assert torch.allclose(g, 6 * z + z)
 

@@ -157,6 +157,14 @@ def test_the_same_again_is_not_done_again(sample_files: list[Path], tmp_path: Pa
     assert [p.output.stat().st_mtime_ns for p in again[0].photos] == stamps
 
 
+def test_in_less_memory_it_is_the_same_job(
+    small_name: str, sample_files: list[Path], tmp_path: Path
+) -> None:
+    how = {"protection": "advdm:tiny:steps=1", "surrogates": small_name, "device": "cpu"}
+    protect.protect(sample_files[:1], tmp_path / "out", **how)
+    assert not protect.protect(sample_files[:1], tmp_path / "out", low_memory=True, **how)[0].fresh
+
+
 def test_a_record_of_fewer_photos_is_not_taken_for_all(
     sample_files: list[Path], tmp_path: Path
 ) -> None:

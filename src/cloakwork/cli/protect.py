@@ -107,6 +107,9 @@ class How:
     sample_posterior: bool = False
     """encode photos to a sample of the VAE's posterior, as Stable Diffusion's training does, not to
     its mean"""
+    low_memory: bool = False
+    """compute in less memory and up to 1.3 times the time, as is done anyway where memory is short;
+    changes no byte"""
 
 
 def protect_command(words: list[str]) -> None:
@@ -228,6 +231,7 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
         "device": how.device,
         "dtype": how.dtype,
         "sample_posterior": how.sample_posterior,
+        "low_memory": how.low_memory,
         "each": files.each,
         "one_set": files.one_set,
         "suffix": ending(files.format),

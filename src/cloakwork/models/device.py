@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import psutil  # accelerate asks for it
 import torch
 
 from cloakwork.errors import UserError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TYPES = ("cpu", "cuda", "mps")
+# where Linux keeps limits of memory, and says which of them hold for this process
+CGROUPS, OWN_CGROUP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -59,3 +65,38 @@ def _best() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many more bytes a device can hold; blocks that torch keeps unused are free."""
+    if device.type == "meta":
+        return sys.maxsize  # holds shapes alone
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free = min(psutil.virtual_memory().available, _left_of_limit())
+    if device.type == "mps":  # takes of the same memory, and not all of it
+        free = min(free, torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
+    return free
+
+
+def _left_of_limit() -> int:
+    """Return how many bytes a container or a cluster's job may still take (Linux, cgroup v2).
+
+    A process that goes beyond is killed, however much memory the machine has. Limits of the groups
+    around its own hold too.
+    """
+    try:
+        own = Path(OWN_CGROUP.read_text().rpartition("::")[2].strip("/\n"))
+    except OSError:
+        return sys.maxsize
+    return min(_left_in_group(CGROUPS / group) for group in (own, *own.parents))
+
+
+def _left_in_group(folder: Path) -> int:
+    """Return how much of a group's memory is left; any number where it has no limit."""
+    try:
+        limit, taken = ((folder / f"memory.{file}").read_text() for file in ("max", "current"))
+        return int(limit) - int(taken)
+    except (OSError, ValueError):  # no such files, or "max"
+        return sys.maxsize

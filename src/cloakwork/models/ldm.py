@@ -74,6 +74,7 @@ class LDM:
         size: side of the square picture the model was made for, in pixels.
         sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training)
             instead of its mean.
+        low_memory: whoever has the choice takes less memory and more time, for the same bytes.
     """
 
     name: str
@@ -86,6 +87,7 @@ class LDM:
     size: int
     dtype: torch.dtype = torch.float32
     sample_posterior: bool = False
+    low_memory: bool = False
     _embedded: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
 

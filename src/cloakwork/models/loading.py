@@ -46,7 +46,12 @@ PLAIN_ATTENTION_UP_TO = 128
 
 
 def load(
-    name: str, device: str = "auto", dtype: str = "float32", *, sample_posterior: bool = False
+    name: str,
+    device: str = "auto",
+    dtype: str = "float32",
+    *,
+    sample_posterior: bool = False,
+    low_memory: bool = False,
 ) -> LDM:
     """Load a latent diffusion model of the family of Stable Diffusion 1.x and 2.x.
 
@@ -58,6 +63,7 @@ def load(
         device: where it runs; see `device.pick_device`.
         dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
         sample_posterior: encode to a sample of the autoencoder's posterior instead of its mean.
+        low_memory: take less memory and more time wherever there is the choice; same bytes.
 
     Raises:
         UserError: unknown dtype or device, wrong folder, pickle files, another family, or a hub
@@ -74,7 +80,13 @@ def load(
         )
     if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:
         _use_plain_attention(base.unet)
-    return replace(base, dtype=DTYPES[dtype], sample_posterior=sample_posterior, _embedded={})
+    return replace(
+        base,
+        dtype=DTYPES[dtype],
+        sample_posterior=sample_posterior,
+        low_memory=low_memory,
+        _embedded={},
+    )
 
 
 def without_network(name: str) -> str | None:

@@ -2,15 +2,17 @@
 
 A `LatentLoss` is something to raise: it takes latents without a graph and gives its value and its
 gradient by them. Losses are summed up on the latents (`weighted`, `balanced`), and `gradient` sends
-the sum through the encoder's backward once, however many there are. With more than small pictures
-the encoder's graph is built only after the denoiser's is gone (the split backward of mist-v2: one
-more encoding for a peak of memory that is the larger of the two graphs, not their sum).
+the sum through the encoder's backward once, however many there are. Where memory has no room for
+the loss's graph beside the encoder's, the latter is built only after the former is gone (the split
+backward of mist-v2: one more encoding for a peak of memory that is the larger of the two graphs,
+not their sum).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +20,28 @@ from torch import Tensor
 
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
-from cloakwork.perturbation import pgd
+from cloakwork.perturbation import graph_memory, pgd
 from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
 from cloakwork.photos.tensors import send
 from cloakwork.types import Images, Photos
 
 # latents, n x c x h x w -> value (a scalar), its gradient by the latents
-LatentLoss = Callable[[Tensor], tuple[Tensor, Tensor]]
-# pixels; up to here both graphs fit, and encoding twice would only cost time
+ValueAndGradient = Callable[[Tensor], tuple[Tensor, Tensor]]
+# pixels; up to here the decoder's graphs of a micro-batch fit into memory
 SMALL_PICTURE = 128
+
+
+@dataclass(frozen=True)
+class LatentLoss:
+    """Something to raise, by latents."""
+
+    of: ValueAndGradient
+    graph: bool
+    """whether it builds a graph to compute them, which fills memory"""
+
+    def __call__(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """Return value and gradient at latents that have no graph."""
+        return self.of(z)
 
 
 def from_scalar(loss: Callable[[Tensor], Tensor]) -> LatentLoss:
@@ -42,7 +57,7 @@ def from_scalar(loss: Callable[[Tensor], Tensor]) -> LatentLoss:
         (g,) = torch.autograd.grad(value, leaf)
         return value.detach(), g
 
-    return latent_loss
+    return LatentLoss(latent_loss, graph=True)
 
 
 def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
@@ -150,7 +165,7 @@ def distillation(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = N
         residual = ldm.predict_noise(ldm.diffuse(z, noise, at)[0], at, c) - noise
         return residual.square().mean(), residual / len(z)
 
-    return latent_loss
+    return LatentLoss(latent_loss, graph=False)
 
 
 def target_distance(z_target: Tensor) -> LatentLoss:
@@ -166,7 +181,7 @@ def target_distance(z_target: Tensor) -> LatentLoss:
         way = z_target - z
         return -way.square().sum() / len(z), 2 * way / len(z)
 
-    return latent_loss
+    return LatentLoss(latent_loss, graph=False)
 
 
 def reconstruction_lpips(ldm: LDM, view: Images) -> LatentLoss:
@@ -190,7 +205,7 @@ def reconstruction_lpips(ldm: LDM, view: Images) -> LatentLoss:
         values, grads = zip(*values_and_grads, strict=True)
         return torch.stack(values).sum(), torch.cat(grads)
 
-    return latent_loss
+    return LatentLoss(latent_loss, graph=True)
 
 
 def balanced(*losses: tuple[float, LatentLoss]) -> LatentLoss:
@@ -206,7 +221,7 @@ def balanced(*losses: tuple[float, LatentLoss]) -> LatentLoss:
             value, g = part(z)
             return value, g / g.flatten(1).norm(dim=1).clamp(min=1e-12)[:, None, None, None]
 
-        return latent_loss
+        return LatentLoss(latent_loss, part.graph)
 
     return weighted(*((weight, of_unit_length(part)) for weight, part in losses))
 
@@ -218,16 +233,16 @@ def weighted(*losses: tuple[float, LatentLoss]) -> LatentLoss:
     >>> weighted((1, square), (-2, total))(torch.tensor([1.0, 3.0]))
     (tensor(2.), tensor([0., 4.]))
     """
+    felt = [(weight, part) for weight, part in losses if weight]
 
     def latent_loss(z: Tensor) -> tuple[Tensor, Tensor]:
         value, g = torch.zeros((), device=z.device), torch.zeros_like(z)
-        for weight, part in losses:
-            if weight:
-                v, dv = part(z)
-                value, g = value + weight * v, g + weight * dv
+        for weight, part in felt:
+            v, dv = part(z)
+            value, g = value + weight * v, g + weight * dv
         return value, g
 
-    return latent_loss
+    return LatentLoss(latent_loss, graph=any(part.graph for _, part in felt))
 
 
 def same_draws(rng: torch.Generator) -> torch.Generator:
@@ -259,23 +274,28 @@ def gradient(
         loss: of latents; what is random in it comes from `rng` too.
         rng: for the loader and, where the model samples it, the posterior.
         loader: how an attacker reads the photos.
-        split: never hold the encoder's and the loss's graphs at once; None: for pictures over 128
-            px. Changes no byte.
+        split: never hold the encoder's and the loss's graphs at once; None: where there is no room
+            for both. Changes no byte.
     """
-    split = ldm.size > SMALL_PICTURE if split is None else split
 
     def by_photos(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         leaves = [p.detach().requires_grad_(True) for p in x]
         view = preprocess(leaves, ldm.size, loader, rng)
         same_posterior = same_draws(rng)
-        with torch.set_grad_enabled(not split):
+        two_encodings = _must_split(ldm, loss, len(x)) if split is None else split
+        with torch.set_grad_enabled(not two_encodings):
             z = ldm.encode(view, rng)
         value, g = loss(z.detach())
-        if split:
+        if two_encodings:
             z = ldm.encode(view, same_posterior)
         return value, list(torch.autograd.grad(z, leaves, g))
 
     return by_photos
+
+
+def _must_split(ldm: LDM, loss: LatentLoss, n: int) -> bool:
+    """Return whether the encoder's graph of n photos has to wait until a loss's graph is gone."""
+    return loss.graph and (ldm.low_memory or not graph_memory.fits(ldm, n))
 
 
 def gradient_with_originals(
@@ -307,6 +327,7 @@ def gradient_with_originals(
                 z_0 = ldm.encode(view, same)
             return make_loss(view, z_0, which)(z)
 
-        return gradient(ldm, loss, rng, loader=loader, split=split)(x, which)
+        latent_loss = LatentLoss(loss, graph=True)
+        return gradient(ldm, latent_loss, rng, loader=loader, split=split)(x, which)
 
     return by_photos

@@ -109,7 +109,7 @@ def _learner(
         assert z.grad is not None
         return loss.detach() * n / len(z), z.grad * n / len(z)
 
-    up = losses.gradient(theta, both, rng)
+    up = losses.gradient(theta, losses.LatentLoss(both, graph=True), rng)
 
     def gradient(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         value, grads = up(x, which)

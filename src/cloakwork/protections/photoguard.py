@@ -153,4 +153,6 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
             total = total - (ldm.decode(z_0) - x_target).square().sum() / len(z) / cfg.repetitions
         return total
 
-    return losses.gradient(ldm, losses.from_scalar(nearness), rng)
+    # a decoder's graph of every repetition is more than a gradient makes room for
+    split = ldm.size > losses.SMALL_PICTURE
+    return losses.gradient(ldm, losses.from_scalar(nearness), rng, split=split)

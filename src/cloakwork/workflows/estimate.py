@@ -196,7 +196,8 @@ def _watched(models: Sequence[Any], tick: Callable[[str], None]) -> Iterator[Non
     """Call `tick` with the kind of each pass through models and their copies when it has ended."""
 
     def encoding(_: Any, given: tuple[Any, ...]) -> None:
-        if given[0].requires_grad:
+        # an encoding that is made twice has one backward
+        if torch.is_grad_enabled() and given[0].requires_grad:
             given[0].register_hook(lambda g: tick(GRADIENT))
 
     def denoised(_: Any, __: Any, out: Any) -> None:

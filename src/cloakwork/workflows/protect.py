@@ -63,6 +63,7 @@ def protect(
     device: str = "auto",
     dtype: str = "float32",
     sample_posterior: bool = False,
+    low_memory: bool = False,
     each: bool = False,
     one_set: bool = False,
     suffix: str = ".png",
@@ -96,6 +97,8 @@ def protect(
         device, dtype: where the models run and what their arithmetic is autocast to.
         sample_posterior: encode photos to a sample of the VAE's posterior, as Stable Diffusion's
             training does, not its mean.
+        low_memory: compute in less memory, in up to 1.3 times the time; the bytes are the same.
+            Without it this is done where memory is short.
         each: every photo is protected by itself.
         one_set: all photos are protected as one set, such as a person's in several folders.
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
@@ -140,6 +143,7 @@ def protect(
         device=device,
         dtype=dtype,
         sample_posterior=sample_posterior,
+        low_memory=low_memory,
         each=each,
         one_set=one_set,
         suffix=suffix,

@@ -180,7 +180,7 @@ def _own(task: PhotoSetTask) -> set[Path]:
 
 
 def load_surrogates(
-    names: Sequence[str], device: str, dtype: str, sample_posterior: bool
+    names: Sequence[str], device: str, dtype: str, *, sample_posterior: bool, low_memory: bool
 ) -> list[LDM]:
     """Load the models that a protection is computed against.
 
@@ -189,7 +189,8 @@ def load_surrogates(
     """
     if dtype in DTYPES:
         refuse_float16(DTYPES[dtype])
-    return [loading.load(n, device, dtype, sample_posterior=sample_posterior) for n in names]
+    how = {"sample_posterior": sample_posterior, "low_memory": low_memory}
+    return [loading.load(name, device, dtype, **how) for name in names]
 
 
 def check_config(

@@ -58,6 +58,7 @@ def plan_protection(
     device: str,
     dtype: str,
     sample_posterior: bool,
+    low_memory: bool,
     each: bool,
     one_set: bool,
     suffix: str,
@@ -90,7 +91,13 @@ def plan_protection(
     known = clean_photos(clean, out, sets)
     asked = list(surrogates) if uses_models else []
     here = [loading.without_network(name) for name in asked] if dry else asked
-    models = load_surrogates([n for n in here if n], device, dtype, sample_posterior)
+    models = load_surrogates(
+        [name for name in here if name],
+        device,
+        dtype,
+        sample_posterior=sample_posterior,
+        low_memory=low_memory,
+    )
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps)
     tasks = [
         task_of(job, s, out, records_folder(out, s.name, s.outputs[0].stem if each else ""))
