@@ -38,7 +38,7 @@ from cloakwork.photos.sheets import before_and_after, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import aspl, noise, photoguard, pid
 from cloakwork.specs import Method
-from cloakwork.workflows import protect, protect_photo
+from cloakwork.workflows import at_hand, protect, protect_photo
 from cloakwork.workflows.protect_job import ProtectJob, task_of
 from cloakwork.workflows.purify import purify
 
@@ -631,15 +631,17 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
             Image.open(whole).load()
 
 
-@pytest.mark.parametrize("protection", ["noise", "photoguard"])
+@pytest.mark.parametrize(("protection", "often"), [("noise", 2), ("photoguard", 1)])
 def test_files_are_decoded_no_more_often_than_needed(
     protection: str,
+    often: int,
     sample_files: list[Path],
     small_name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An original before anything is computed and for the computation, an output to be measured."""
+    """An original before anything is computed, and where it is not kept for the computation; an
+    output to be measured."""
     opened, original = [], photo_files.decode
     monkeypatch.setattr(photo_files, "decode", lambda path: opened.append(path) or original(path))
     settings = {"steps": 1} if protection == "photoguard" else {}
@@ -647,8 +649,46 @@ def test_files_are_decoded_no_more_often_than_needed(
         sample_files, tmp_path, protection=protection, surrogates=small_name, **settings
     )
     times = Counter(opened)
-    assert [times[p.original] for p in record.photos] == [2] * len(sample_files)
+    assert [times[p.original] for p in record.photos] == [often] * len(sample_files)
     assert [times[p.output] for p in record.photos] == [1] * len(sample_files)
+
+
+def test_large_photos_are_decoded_to_be_checked_and_to_be_written(
+    sample_files: list[Path], small_name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the second set as far as there is room; the bytes are the same."""
+    for number, name in enumerate("ab"):
+        folder = tmp_path / "in" / name
+        folder.mkdir(parents=True)
+        shutil.copy(sample_files[number], folder / "small.png")
+        with Image.open(sample_files[number]) as image:
+            image.resize((1040 + number, 1050)).save(folder / "large.png")
+    opened, original = [], photo_files.decode
+    monkeypatch.setattr(photo_files, "decode", lambda path: opened.append(path) or original(path))
+    monkeypatch.setattr(protect, "_overview", lambda *_: None)  # which decodes a photo a set
+
+    def run(out: Path) -> list[bytes]:
+        opened.clear()
+        records = protect.protect(
+            tmp_path / "in",
+            out,
+            protection="photoguard",
+            surrogates=small_name,
+            steps=1,
+            suffix=".bmp",
+        )
+        return [photo.output.read_bytes() for record in records for photo in record.photos]
+
+    def times(name: str) -> list[int]:
+        return [
+            opened.count(tmp_path / "in" / name / photo) for photo in ("large.png", "small.png")
+        ]
+
+    kept = run(tmp_path / "kept")
+    assert times("a") == times("b") == [2, 1]
+    monkeypatch.setattr(at_hand, "MOST", 0)
+    assert run(tmp_path / "not") == kept and len(set(kept)) == 4
+    assert times("a") == [2, 1] and times("b") == [3, 2]
 
 
 def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:

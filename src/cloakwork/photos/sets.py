@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cloakwork.errors import UserError
 from cloakwork.files import expand_home
-from cloakwork.photos.photo import FORMATS, check_target, load_photo, revisions
+from cloakwork.photos.photo import FORMATS, Photo, check_target, load_photo, revisions
 from cloakwork.photos.recognition import EXTENSIONS, is_photo
 from cloakwork.photos.rounding import seen_grey
 
@@ -115,16 +115,21 @@ def _joined(sets: Sequence[PhotoSet]) -> PhotoSet:
 
 
 def load_all(
-    sets: Sequence[PhotoSet], *, skip_bad: bool, strip_metadata: bool = False
+    sets: Sequence[PhotoSet],
+    *,
+    skip_bad: bool,
+    strip_metadata: bool = False,
+    keep: Callable[[Photo], None] | None = None,
 ) -> tuple[list[PhotoSet], list[str]]:
     """Load every photo once, so that all faults are known before a long computation starts.
 
-    One photo is held at a time.
+    One photo is held at a time, unless `keep` holds more.
 
     Args:
         sets: from `find_sets`.
         skip_bad: leave bad photos out instead of raising.
         strip_metadata: the outputs will hold none, so its size does not matter.
+        keep: called with each good photo.
 
     Returns:
         The sets without their bad photos (sets without a good photo are left out), with the digests
@@ -147,6 +152,8 @@ def load_all(
                 loadable.append((file, output, photo.digest))
                 revised |= revisions(photo)
                 grey = grey or seen_grey(photo.pixels)
+                if keep:
+                    keep(photo)
         if loadable:
             files, outputs, digests = zip(*loadable, strict=True)
             good.append(PhotoSet(photo_set.name, files, outputs, digests, revised, grey))

@@ -173,9 +173,8 @@ def _trial(job: ProtectJob, task: PhotoSetTask, wanted: set[str]) -> dict[str, f
     schedule = SCHEDULE | ({"steps": 1} if hasattr(config, "outer") else {})
     fewer = {name: min(n, getattr(config, name, n)) for name, n in schedule.items()}
     method = replace(job.method, config=shortened(config, fewer))
-    all_photos, most = task.source, pgd.MICRO_BATCH
-    some = replace(all_photos, files=all_photos.files[:most], digests=all_photos.digests[:most])
-    photos = [p.to(job.device) for p in some.photos()]
+    some = task.source.files[: pgd.MICRO_BATCH]
+    photos = [as_float(task.at_hand.look(file)).to(job.device) for file in some]
     clean = [p.to(job.device) for p in job.clean.photos()] if job.clean else None
     rng, clock = torch.Generator().manual_seed(0), _Clock(wanted, job.device)
     with (

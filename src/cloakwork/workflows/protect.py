@@ -182,6 +182,8 @@ def _protect_sets(
         refuse_overwriting(tasks)
     keep_private(out / FOLDER, [file for task in tasks for file in task.source.files])
     earlier = [None if force else read_result(t.folder, t.key, t.contents) for t in tasks]
+    for task, done in zip(tasks, earlier, strict=True):
+        task.at_hand.forget(task.source.files if done else ())
     if say:
         left = [task for task, done in zip(tasks, earlier, strict=True) if done is None]
         for sentence in expectation(job, left):
@@ -289,18 +291,18 @@ def _protect_alone(
 
 
 def _working_copies(job: ProtectJob, task: PhotoSetTask) -> tuple[list[Photo | None], Photos]:
-    """Load the photos of a set.
+    """Take the photos of a set from what was kept when they were checked.
 
     Returns:
-        Each photo, or None where it is larger than its working copy and read again later; and the
-        working copies, each 3 x h x w in [0, 1], on the job's device.
+        Each photo, or None where it is larger than its working copy and decoded again to be
+            written; and the working copies, each 3 x h x w in [0, 1], on the job's device.
     """
     kept: list[Photo | None] = []
     copies: Photos = []
     for file in task.source.files:
-        photo = load_photo(file)
-        copies.append(as_loaded(photo.pixels).to(job.device))
-        kept.append(photo if copies[-1].shape == photo.pixels.shape else None)
+        pixels, photo = task.at_hand.take(file)
+        copies.append(as_float(pixels).to(job.device))
+        kept.append(photo)
     return kept, copies
 
 

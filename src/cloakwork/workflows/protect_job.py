@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import ROWS
 from cloakwork.specs import Method
+from cloakwork.workflows.at_hand import AtHand
 from cloakwork.workflows.records import begun_to_save, read_result
 
 
@@ -109,6 +110,8 @@ class PhotoSetTask:
     folder: Path
     """where record, sheet and checkpoint go"""
     key: str
+    at_hand: AtHand = field(default_factory=AtHand, compare=False)
+    """what is kept of the run's photos"""
 
     @property
     def photos(self) -> list[tuple[Path, Path]]:
@@ -143,7 +146,9 @@ def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> S
     return Source(files, digests)
 
 
-def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> PhotoSetTask:
+def task_of(
+    job: ProtectJob, photos: PhotoSet, out: Path, folder: Path, at_hand: AtHand | None = None
+) -> PhotoSetTask:
     """Return a photo set with its key.
 
     Args:
@@ -151,13 +156,14 @@ def task_of(job: ProtectJob, photos: PhotoSet, out: Path, folder: Path) -> Photo
         photos: the set, as `load_all` gives it.
         out: the output folder.
         folder: for its record, sheet and checkpoint.
+        at_hand: what is kept of the run's photos.
     """
     digests, files, outputs = zip(
         *sorted(zip(photos.digests, photos.files, photos.outputs, strict=True)), strict=True
     )
     originals, name = Source(files, digests, grey=photos.grey), photos.name
     key = job.key(originals, outputs, photos.revisions)
-    return PhotoSetTask(name, originals, outputs, out / name, folder, key)
+    return PhotoSetTask(name, originals, outputs, out / name, folder, key, at_hand or AtHand())
 
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:

@@ -17,6 +17,7 @@ from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
 from cloakwork.specs import Method
+from cloakwork.workflows.at_hand import AtHand
 from cloakwork.workflows.places import own_files, records_folder, refuse_places
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
@@ -84,7 +85,14 @@ def plan_protection(
     check_config(method.config, quality, surrogates if uses_models else None)
     out = Path(os.path.abspath(expand_home(out)))
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
-    sets, skipped = load_all(found, skip_bad=skip_bad, strip_metadata=strip_metadata)
+    at_hand = AtHand(frozenset(found[0].files))
+    together = not dry and not getattr(method.module, "SINGLY", False)
+    sets, skipped = load_all(
+        found,
+        skip_bad=skip_bad,
+        strip_metadata=strip_metadata,
+        keep=at_hand.keep if together else None,
+    )
     before = protected_before([file for s in sets for file in s.files], out)
     if before and not force:
         raise UserError(*[photo.fault for photo in before])
@@ -100,7 +108,9 @@ def plan_protection(
     )
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps)
     tasks = [
-        task_of(job, s, out, records_folder(out, s.name, s.outputs[0].stem if each else ""))
+        task_of(
+            job, s, out, records_folder(out, s.name, s.outputs[0].stem if each else ""), at_hand
+        )
         for s in sets
     ]
     refuse_places(file for task in tasks for file in (*task.outputs, *own_files(task.folder)))
