@@ -675,7 +675,7 @@ def test_large_photos_are_decoded_to_be_checked_and_to_be_written(
             protection="photoguard",
             surrogates=small_name,
             steps=1,
-            suffix=".bmp",
+            suffix=".tif",
         )
         return [photo.output.read_bytes() for record in records for photo in record.photos]
 
