@@ -76,8 +76,14 @@ def test_a_second_jpeg_behind_the_first_has_one_note(tmp_path: Path) -> None:
     assert loaded(tmp_path, two).notes == (SECOND,)
 
 
-@pytest.mark.parametrize("kind", ["tmap", "auxl", "nothing"])
-@pytest.mark.parametrize(("format", "coded"), [("AVIF", b"av01"), ("HEIF", b"hvc1")])
+@pytest.mark.parametrize(
+    ("format", "coded", "kind"),
+    [
+        *(("AVIF", b"av01", kind) for kind in ("tmap", "auxl", "nothing")),
+        # of auxiliary pictures in HEIC, see below: the decoder refuses those that say nothing more
+        *(("HEIF", b"hvc1", kind) for kind in ("tmap", "nothing")),
+    ],
+)
 def test_a_second_picture_that_xmp_does_not_tell_of_is_said(
     tmp_path: Path, format: str, coded: bytes, kind: str
 ) -> None:
@@ -87,8 +93,6 @@ def test_a_second_picture_that_xmp_does_not_tell_of_is_said(
     assert loaded(tmp_path, content).notes == ()
     references = {"tmap": [reference(b"dimg", 9, 1)], "auxl": [reference(b"auxl", 9, 1)]}
     item = b"tmap" if kind == "tmap" else coded
-    if (format, kind) == ("HEIF", "auxl"):
-        pytest.skip("its decoder refuses auxiliary pictures that do not say what they are")
     planted = with_item(content, item, SECRET, *references.get(kind, []))
     assert holds_secret(planted)
     assert loaded(tmp_path, planted).notes == (SECOND,)

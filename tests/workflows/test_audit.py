@@ -25,7 +25,7 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import RunState
-from cloakwork.workflows import audit, audit_sheet
+from cloakwork.workflows import audit, audit_sheet, audit_time
 from cloakwork.workflows.audit_results import (
     Audit,
     _row,
@@ -34,6 +34,7 @@ from cloakwork.workflows.audit_results import (
     compare_all,
     conclusions,
 )
+from cloakwork.workflows.defaults import QUICK_ATTACKER
 from cloakwork.workflows.inspect import inspect
 
 ATTACKER = '''"""Copy the photos as the victim sees them, and add a little noise."""
@@ -178,6 +179,37 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 6 and elsewhere == first
+
+
+def test_a_quick_audit_says_how_long_it_takes_before_it_trains(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compute, "pictures", stop)
+
+    def said(attacker: str | list[str], **more: object) -> list[str]:
+        sentences: list[str] = []
+        how = {"clean": folders[1], "attacker": attacker, "say": sentences.append, **more}
+        with pytest.raises(KeyboardInterrupt):
+            audit.audit(folders[0], tmp_path / "report", **how)
+        return sentences
+
+    assert said(QUICK_ATTACKER) == [
+        "This takes about 4 minutes on one core of a CPU: 3 attackers are trained."
+    ]
+    (longer,) = said(QUICK_ATTACKER, seeds=2, purifiers="jpeg")
+    assert "about 7 minutes" in longer and "6 attackers" in longer
+    assert longer.endswith("Purifiers take more.")
+    assert said("dreambooth") == said([QUICK_ATTACKER, "lora"]) == []
+    trained = iter([True, True, False])
+    monkeypatch.setattr(audit_time, "cached", lambda *_: next(trained))
+    (shorter,) = said(QUICK_ATTACKER)
+    assert "about 2 minutes" in shorter
+    assert shorter.endswith("1 attacker is trained, 2 of 3 were before.")
+    monkeypatch.setattr(audit_time, "cached", lambda *_: True)
+    assert said(QUICK_ATTACKER) == []
 
 
 def test_nothing_protects_by_nothing(

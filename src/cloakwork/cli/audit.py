@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,6 +99,7 @@ def audit_command(words: list[str]) -> None:
             device=threat.device,
             store=flags.store,
             progress=progress,
+            say=partial(print, flush=True),
         )
     _report(results, flags.out)
 

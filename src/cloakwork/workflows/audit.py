@@ -5,7 +5,7 @@ report folder.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
@@ -47,6 +47,7 @@ def audit(
     device: str = "auto",
     store: Path | str | None = None,
     progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> Audit:
     """Train attackers on clean, noisy and protected photos alike, and compare what they get.
@@ -69,6 +70,8 @@ def audit(
         store: folder or fsspec URL of finished steps, to share between audits; None keeps them in
             `out`.
         progress: called with a label, steps done and their total.
+        say: called before the first training with a sentence on how long it takes, where that was
+            measured: for the attacker of `--quick`.
         settings: fields of the one attacker's Config, such as steps=40.
 
     Raises:
@@ -100,7 +103,7 @@ def audit(
     subjects = find_subjects(protected, clean, reference)
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     named = [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
-    results = compare_all(subjects, threat_models, named, seeds, workspace)
+    results = compare_all(subjects, threat_models, named, seeds, workspace, say)
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
     notes += left_out_of(protected, clean, reference)
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
@@ -29,6 +29,7 @@ from cloakwork.evaluation.design import (
 from cloakwork.evaluation.statistics import Estimate, Scores
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.workflows import shown, verdicts
+from cloakwork.workflows.audit_time import expectation
 from cloakwork.workflows.shown import Summary
 
 
@@ -104,6 +105,7 @@ def compare_all(
     metrics: Sequence[str],
     seeds: int,
     workspace: Workspace,
+    say: Callable[[str], None] | None = None,
 ) -> Audit:
     """Train every attacker on every arm, subject and seed, score the pictures and compare.
 
@@ -113,6 +115,8 @@ def compare_all(
         metrics: names of metrics that score pictures.
         seeds: how many of 0, 1, 2 ...
         workspace: where the steps run; what its store holds is not computed again.
+        say: called before the first training with a sentence on how long it takes, if that is
+            known.
 
     Raises:
         UserError: no subject, threat model or seed.
@@ -123,13 +127,19 @@ def compare_all(
         )
     for metric in metrics:
         parse_metric(metric)  # a mistyped one is told before the first training
-    cells = list(product(threat_models, subjects, range(seeds), ARMS))
-    for done, (threat, subject, seed, arm) in enumerate(cells):
+    attacks = [
+        attack_step(arms(subject, seed)[arm], subject, threat, seed)
+        for threat, subject, seed, arm in product(threat_models, subjects, range(seeds), ARMS)
+    ]
+    if say:
+        for sentence in expectation(threat_models, attacks, workspace):
+            say(sentence)
+    for done, step in enumerate(attacks):
         if workspace.progress:
-            workspace.progress("attackers", done, len(cells))
-        compute.pictures(attack_step(arms(subject, seed)[arm], subject, threat, seed), workspace)
+            workspace.progress("attackers", done, len(attacks))
+        compute.pictures(step, workspace)
     if workspace.progress:
-        workspace.progress("attackers", len(cells), len(cells))
+        workspace.progress("attackers", len(attacks), len(attacks))
     rows = [
         _row(threat, metric, *scores(subjects, threat, metric, seeds, workspace))
         for threat in threat_models
