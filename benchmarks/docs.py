@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import campaign_table
+import faithful_table
 import finding_tables
 import screen_tables
 import tables
@@ -243,7 +244,7 @@ def firmest(found: Sequence[TableResults]) -> list[str]:
 
 
 FINDINGS, RED_TEAM = "docs/findings.md", "docs/red-team.md"
-RELIABILITY = "docs/reliability.md"
+RELIABILITY, FAITHFUL = "docs/reliability.md", "docs/faithful.md"
 # tables of protections that know one purifier; all together are one in the document
 SINGLE = "adaptive to "
 # document -> table -> how it is shown
@@ -285,6 +286,7 @@ def place(
         (FINDINGS, finding_tables.TABLES),
         (RED_TEAM, screen_tables.TABLES),
         (RELIABILITY, campaign_table.TABLES),
+        (FAITHFUL, faithful_table.TABLES),
     ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):
