@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from cloakwork import registry, specs
 from cloakwork.files import cache_folder
 from cloakwork.protections import aspl, photoguard, pid
 from cloakwork.workflows import estimate
@@ -74,15 +73,6 @@ def test_the_quick_protection_is_named_where_it_is_quicker(
     assert sentence == (
         "This takes about 14 minutes for 1 photo; --protection pid takes about 2 minutes."
     )
-
-
-def test_known_counts_are_those_of_the_code() -> None:
-    """Whatever the budget; of other settings nothing is known beforehand."""
-    method = specs.method("protections", registry.QUICK_PROTECTION, settings={"budget": 5})
-    known = estimate._known(method)
-    counts = count(method.module, method.config, photos=3)
-    assert known and all(known[name] == value for name, value in vars(counts).items())
-    assert estimate._known(specs.method("protections", "pid", settings={"steps": 5})) is None
 
 
 def test_a_trial_that_fails_does_not_stop_the_job(

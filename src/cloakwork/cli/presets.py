@@ -54,16 +54,15 @@ def dry_run(plan: ProtectPlan, surrogates: int) -> None:
         plan: of a job that nothing forbids.
         surrogates: number of models to protect against.
     """
-    from cloakwork.cli.progress import progress_bars
     from cloakwork.workflows.dry_run import count
 
-    method, clean = plan.job.method, plan.job.clean
-    how = {"surrogates": surrogates, "clean": len(clean.files) if clean else 0}
+    method, clean = plan.job.method, len(plan.job.clean.files) if plan.job.clean else 0
     photos = [len(task.photos) for task in plan.tasks]
-    with progress_bars() as progress:
-        counted = [
-            count(method.module, method.config, photos=n, progress=progress, **how) for n in photos
-        ]
+    of = {
+        n: count(method.module, method.config, photos=n, surrogates=surrogates, clean=clean)
+        for n in dict.fromkeys(photos)
+    }
+    counted = [of[n] for n in photos]
     sets = f"{len(photos)} photo set{'s' * (len(photos) != 1)}"
     head = f"{method.name} would do, for {sets} of {', '.join(map(str, photos))} photos:"
     print(f"If {' and '.join(plan.unfetched)} can be used, {head}" if plan.unfetched else head)

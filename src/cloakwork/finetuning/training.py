@@ -7,7 +7,7 @@ with checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -15,6 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from cloakwork.counting import alike
 from cloakwork.errors import UserError
 from cloakwork.finetuning.batches import BatchFn, turn
 from cloakwork.finetuning.latent_dataset import LatentDataset
@@ -91,7 +92,7 @@ def train_steps(
     ):
         params = list(named.values())
         optimizer = adamw(params, training)
-        for step in range(steps):
+        for step in alike(range(steps)):
             loss = _error(ldm, subject, training.batch, first + step, rng)
             if prior is not None:
                 prior_error = _error(ldm, prior, training.batch, prior_first + step, rng)
@@ -159,6 +160,7 @@ def finetune(
     draw: SampleFn,
     *,
     only: Callable[[str], bool] | None = None,
+    apart: Collection[int] = (),
 ) -> None:
     """Train a model on an attacker's photos, in place: `steps` AdamW steps of L(batch) +
     prior_weight L(prior), with one optimizer throughout.
@@ -174,6 +176,7 @@ def finetune(
         state: the training goes on from its checkpoint, to the same bytes.
         draw: pictures by the model as it is, which `state` shows along the way.
         only: says by name which of the weights learn.
+        apart: steps at which `batches` does more than at others (see `counting.alike`).
 
     Raises:
         NotFinite: the loss is not finite.
@@ -186,7 +189,7 @@ def finetune(
         optimizer = adamw(params, training)
         done, saved = state.resume(rng)
         restore_training(named, optimizer, saved)
-        for step in range(done, steps):
+        for step in alike(range(done, steps), kind=lambda step: step if step in apart else None):
             z = batches(step)
             prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
             if prior is not None:

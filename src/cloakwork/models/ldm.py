@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cloakwork.counting import alike
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
 from cloakwork.models.device import DTYPES
@@ -330,7 +331,9 @@ class LDM:
         """
         both, device = torch.cat([free.expand(len(held), -1, -1), held]), self.device
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds or []]
-        for i, t in enumerate(timesteps):
+        # with a graph it may be recomputed in a backward, which comes when this loop is over
+        counted = timesteps if torch.is_grad_enabled() else alike(timesteps)
+        for i, t in enumerate(counted):
             x = scheduler.scale_model_input(z, t)
             x = x if extra is None else torch.cat([x, extra], 1)
             if guidance == 1:

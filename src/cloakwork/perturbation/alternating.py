@@ -90,7 +90,7 @@ def alternate(
     if extra and not saved:
         # making what is extra may have taken minutes
         state.checkpoint(0, len(plan.turns), rng, lambda: _tensors(x, learners) | dict(extra))
-    for k, turn in enumerate(plan.turns[done:], done):
+    for k, turn in plan.after(done):
         results: list[Photos] = []
         for learner in learners:
             with on_device(learner.theta, device) as theta:

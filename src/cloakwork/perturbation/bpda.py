@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from cloakwork import specs
+from cloakwork.counting import drawn
 from cloakwork.errors import UserError
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
@@ -104,10 +105,12 @@ def gradient(
     """
 
     def by_photos(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
-        chain = parsed[int(torch.randint(len(parsed), (), generator=rng))]
-        leaves = [p.detach().requires_grad_(True) for p in x]
-        purified = through(leaves, chain, networks, rng)
-        value, grads = inner([p.detach() for p in purified], which)
-        return value, list(torch.autograd.grad(purified, leaves, grads))
+        def by_chain(chain: Chain) -> tuple[pgd.Value, Photos]:
+            leaves = [p.detach().requires_grad_(True) for p in x]
+            purified = through(leaves, chain, networks, rng)
+            value, grads = inner([p.detach() for p in purified], which)
+            return value, list(torch.autograd.grad(purified, leaves, grads))
+
+        return drawn(parsed, rng, by_chain)
 
     return by_photos

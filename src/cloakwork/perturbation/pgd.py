@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from cloakwork.counting import alike
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import is_grey, neutral, send
 from cloakwork.state import RunState
@@ -149,6 +150,7 @@ def ascend(
     carried: Sequence[ExtraState] = (),
     state: RunState,
     checkpoints: bool = True,
+    steps_alike: bool = True,
 ) -> Photos:
     """Move photos, within `budget` of x0, to where something is higher (Madry et al., arXiv
     1706.06083).
@@ -174,6 +176,7 @@ def ascend(
         state: the value of every step is appended to its trace.
         checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops,
             whose caller does that.
+        steps_alike: `gradient` takes the same passes in every step (see `counting`).
 
     Returns:
         As many photos of the same sizes, in [0, 1].
@@ -200,7 +203,8 @@ def ascend(
         for j, other in enumerate(carried):
             own = f"{j} "
             other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})
-    for k in range(first, steps):
+    numbers = range(first, steps)
+    for k in alike(numbers) if steps_alike else numbers:
         left = 1 + (final_step - 1) * k / steps
         told: list[tuple[Tensor, Tensor, Tensor]] = []
         for batch in torch.arange(len(x)).split(MICRO_BATCH):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cloakwork.counting import alike
 from cloakwork.errors import UserError
 
 
@@ -48,6 +50,17 @@ class Schedule:
         """Return the training steps of all surrogates together."""
         steps = sum(t.members * (t.lookahead_steps + t.kept_steps) for t in self.turns)
         return self.training + steps
+
+    def after(self, done: int) -> Iterator[tuple[int, Turn]]:
+        """Go through the turns that are not done yet, with their numbers; turns of as many steps
+        take the same passes, whoever takes part (see `counting`).
+        """
+
+        def steps(numbered: tuple[int, Turn]) -> tuple[int, ...]:
+            turn = numbered[1]
+            return turn.pgd, turn.lookahead_steps, turn.kept_steps, turn.members
+
+        return alike(enumerate(self.turns[done:], done), kind=steps)
 
 
 def at_least_one(cfg: object, *names: str) -> None:

@@ -291,7 +291,19 @@ def snapshots(
     def draw(n: int) -> Images:
         return torch.empty(0)  # nobody looks at pictures along the way
 
-    finetune(theta, batches, subject.prompt, prior, training, steps, rng, state, draw, only=only)
+    finetune(
+        theta,
+        batches,
+        subject.prompt,
+        prior,
+        training,
+        steps,
+        rng,
+        state,
+        draw,
+        only=only,
+        apart=at,
+    )
     keep(steps)
     remove(folder / "training.safetensors")
     return paths

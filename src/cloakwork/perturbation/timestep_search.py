@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from cloakwork.counting import alike
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.tensors import send
@@ -66,7 +67,7 @@ def search(
             return torch.stack([g.abs().sum() for g in slope(t)[1]])
 
         t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])  # probes x photos
-        norm = torch.stack([norms(probe) for probe in t]).cpu()  # waited for once a round
+        norm = torch.stack([norms(probe) for probe in alike(t)]).cpu()  # waited for once a round
         worst, best = (t.gather(0, at[None])[0] for at in (norm.argmin(0), norm.argmax(0)))
         for i, middle in zip(ids, worst.clamp(DELTA_T, T - DELTA_T).tolist(), strict=True):
             allowed[i, middle - DELTA_T : middle + DELTA_T] = False
@@ -83,6 +84,7 @@ def search(
         steps=rounds,
         rng=rng,
         state=RunState(None, "timesteps", progress),
+        steps_alike=False,  # photos end one after the other
     )
     return allowed
 

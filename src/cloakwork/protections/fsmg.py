@@ -115,7 +115,7 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot
     denoise.
     """
-    turns, place, seed = schedule(cfg, len(surrogates)).turns, photos[0].device, draw_seed(rng)
+    plan, place, seed = schedule(cfg, len(surrogates)), photos[0].device, draw_seed(rng)
     with trainable_copies(surrogates) as thetas:
         goals = []
         for theta in thetas:
@@ -156,11 +156,16 @@ def protect(
                 )
 
         if len(thetas) == 1:  # the PGD loop keeps its own checkpoints
-            return perturb(0, photos, sum(turn.pgd for turn in turns))
+            return perturb(0, photos, plan.pgd_steps)
         done, saved = state.resume(rng)
         x = [saved[f"x.{i}"].to(place) for i in range(len(photos))] if saved else photos
-        for k, turn in enumerate(turns[done:], done):
+        for k, turn in plan.after(done):
             each = [perturb(j, x, turn.pgd) for j in range(len(thetas))]
             x = [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
-            state.checkpoint(k + 1, len(turns), rng, lambda: {f"x.{i}": p for i, p in enumerate(x)})  # noqa: B023 - called at once
+            state.checkpoint(
+                k + 1,
+                len(plan.turns),
+                rng,
+                lambda: {f"x.{i}": p for i, p in enumerate(x)},  # noqa: B023 - called at once
+            )
     return x

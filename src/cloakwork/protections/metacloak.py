@@ -156,15 +156,15 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) that no stage of learning the subject can denoise,
     however they were transformed.
     """
-    turns, seed, pool = schedule(cfg, len(surrogates)).turns, draw_seed(rng), Pool()
+    plan, seed, pool = schedule(cfg, len(surrogates)), draw_seed(rng), Pool()
     with trainable_copies(surrogates) as thetas:
         for theta in thetas:
             pictures = preprocess(clean or photos, theta.size)
             pool.members += make_snapshots(theta, pictures, cfg, pool_steps(cfg), seed, state)
         done, x = pool.resume(state, rng, photos)
-        for k, turn in enumerate(turns[done:], done):
+        for k, turn in plan.after(done):
             x = _craft(k, turn, x, photos, pool, cfg, rng, state)
-            state.checkpoint(k + 1, len(turns), rng, lambda: pool.tensors(x))  # noqa: B023 - called at once
+            state.checkpoint(k + 1, len(plan.turns), rng, lambda: pool.tensors(x))  # noqa: B023 - called at once
     return x
 
 

@@ -1,5 +1,5 @@
 """What a protection would compute, counted without computing it: its own code runs on a hollow
-model that costs nothing.
+model that costs nothing, one turn of every kind, multiplied.
 
 The hollow model is a real LDM of the smallest possible parts, on pictures of a few pixels. A count
 from the code itself cannot drift from the code.
@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from cloakwork.counting import one_turn_each, stands_for
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pretrained_parts import quiet
-from cloakwork.state import Progress, RunState
+from cloakwork.state import RunState
 
 SIDE, LATENT = 16, 4
 
@@ -51,9 +52,9 @@ def count(
     photos: int = 4,
     surrogates: int = 1,
     clean: int = 0,
-    progress: Progress | None = None,
+    whole: bool = False,
 ) -> Counts:
-    """Count what `module.protect` would do with a config.
+    """Count what `module.protect` would do with a config: the same numbers each time.
 
     Args:
         module: a protection.
@@ -61,7 +62,7 @@ def count(
         photos: photos in the set.
         surrogates: models to protect against.
         clean: unprotected photos that the protection may learn from.
-        progress: called with a label, steps done and their total.
+        whole: go through every turn of every loop, which takes minutes for long schedules.
     """
     quiet()  # the hollow model's text encoder is too small for its own defaults
     counts = Counts()
@@ -70,21 +71,20 @@ def count(
         torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i))
         for i in range(photos + clean)
     ]
-    state, rng = RunState(progress=progress), torch.Generator().manual_seed(0)
+    state, rng = _State(counts), torch.Generator().manual_seed(0)
 
     def step(*_: Any) -> None:
-        counts.training_steps += 1
+        _add(counts, "training_steps", stands_for())
 
     hook = register_optimizer_step_post_hook(step)
     try:
-        with own_cache():
+        with own_cache(), nullcontext() if whole else one_turn_each():
             module.protect(
                 images[:photos], models, config, clean=images[photos:] or None, rng=rng, state=state
             )
     finally:
         hook.remove()
-    counts.pgd_steps = len(state.trace)
-    return counts
+    return Counts(**{name: round(n) for name, n in vars(counts).items()})
 
 
 @contextmanager
@@ -101,6 +101,18 @@ def own_cache() -> Iterator[Path]:
                 os.environ["CLOAKWORK_CACHE"] = before
 
 
+class _State(RunState):
+    """A run state that counts the steps of PGD that it is told of."""
+
+    def __init__(self, counts: Counts) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def record(self, value: Tensor, finite: Tensor, alive: Tensor, refusal: str) -> None:
+        _add(self.counts, "pgd_steps", stands_for())
+        super().record(value, finite, alive, refusal)
+
+
 class _Autoencoder(nn.Module):
     """Pool and repeat, with the interface of AutoencoderKL."""
 
@@ -113,20 +125,22 @@ class _Autoencoder(nn.Module):
         )
 
     def encode(self, x: Tensor) -> Any:
-        self.counts.vae_encode += 1
+        n = stands_for()
+        _add(self.counts, "vae_encode", n)
         z = nn.functional.avg_pool2d(x, 8).mean(1, keepdim=True).repeat(1, LATENT, 1, 1) * self.gain
         if z.requires_grad:
-            z.register_hook(lambda g: _add(self.counts, "vae_encode_backward"))
+            z.register_hook(lambda g: _add(self.counts, "vae_encode_backward", n))
         std = z.square() + 1
         return SimpleNamespace(
             latent_dist=SimpleNamespace(mean=z, std=std, var=std.square(), logvar=2 * std.log())
         )
 
     def decode(self, z: Tensor) -> Any:
-        self.counts.vae_decode += 1
+        n = stands_for()
+        _add(self.counts, "vae_decode", n)
         x = nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain
         if x.requires_grad:
-            x.register_hook(lambda g: _add(self.counts, "vae_decode_backward"))
+            x.register_hook(lambda g: _add(self.counts, "vae_decode_backward", n))
         return SimpleNamespace(sample=x)
 
 
@@ -165,9 +179,10 @@ def _stub(counts: Counts, weights: str) -> LDM:
     )
 
     def watch(_: nn.Module, __: Any, out: Any) -> None:
-        counts.unet += 1
+        n = stands_for()
+        _add(counts, "unet", n)
         if out.sample.requires_grad:
-            out.sample.register_hook(lambda g: _add(counts, "unet_backward"))
+            out.sample.register_hook(lambda g: _add(counts, "unet_backward", n))
 
     unet.register_forward_hook(watch)
     text = CLIPTextModel(
@@ -184,11 +199,15 @@ def _stub(counts: Counts, weights: str) -> LDM:
         )
     )
     vae = _Autoencoder(counts)
+    weights_rng = torch.Generator().manual_seed(0)
     for part in (unet, text, vae):
         part.eval().requires_grad_(False)
+        for p in part.parameters():  # where gradients decide what comes next, chance does not
+            if p.dim() > 1:
+                p.normal_(std=0.3, generator=weights_rng)
     return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), weights, SIDE)
 
 
-def _add(counts: Counts, name: str) -> None:
-    """Add one to a count."""
-    setattr(counts, name, getattr(counts, name) + 1)
+def _add(counts: Counts, name: str, n: float) -> None:
+    """Add n to a count."""
+    setattr(counts, name, getattr(counts, name) + n)

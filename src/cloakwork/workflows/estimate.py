@@ -7,7 +7,6 @@ while its passes are timed; how many passes the whole job has is known from its 
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 import warnings
@@ -22,12 +21,11 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from cloakwork import registry, specs
 from cloakwork.evaluation.run import run_protection
-from cloakwork.files import COSTS, cache_folder
+from cloakwork.files import cache_folder
 from cloakwork.metrics import psnr, ssim
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import after_encoding, load_photo
 from cloakwork.photos.tensors import as_float
-from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.workflows.check_trial import shortened
 from cloakwork.workflows.dry_run import count, own_cache
@@ -126,18 +124,19 @@ def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> float | None:
     try:
         sizes = [len(task.source.files) for task in tasks]
         clean = len(job.clean.files) if job.clean else 0
-        wanted = [_passes(job, min(n, pgd.MICRO_BATCH), clean) for n in sizes]
+        tried_at = [min(n, pgd.MICRO_BATCH) for n in sizes]
+        passes_of = {n: _passes(job, n, clean) for n in set(tried_at)}
+        wanted = [passes_of[n] for n in tried_at]
         # class pictures that were kept are drawn neither in the trial nor in the job
         each = {GLANCE: 0.0} | _trial(job, tasks[0], set().union(*wanted) - {GLANCE})
-        tried = min(sizes[0], pgd.MICRO_BATCH)
         # photos share a pass; the others are one for all photos
-        batches = [{GRADIENT: n / tried} for n in sizes]
-        passes = sum(
+        batches = [{GRADIENT: n / tried_at[0]} for n in sizes]
+        seconds = sum(
             count * each[kind] * share.get(kind, 1)
             for of, share in zip(wanted, batches, strict=True)
             for kind, count in of.items()
         )
-        return passes + sum(sizes) * _around(job, tasks[0])
+        return seconds + sum(sizes) * _around(job, tasks[0])
     except Exception:
         return None  # whatever it is, the job itself will say it: no estimate is worth a failed job
 
@@ -145,25 +144,13 @@ def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> float | None:
 def _passes(job: ProtectJob, photos: int, clean: int) -> dict[str, int]:
     """Return how many passes of each kind the protection of a photo set has, none left out."""
     module, config = job.method.module, job.method.config
-    counts = _known(job.method) if len(job.surrogates) == 1 and not clean else None
-    counts = counts or vars(
-        count(module, config, photos=photos, surrogates=len(job.surrogates), clean=clean)
-    )
+    counts = count(module, config, photos=photos, surrogates=len(job.surrogates), clean=clean)
     found = {
-        GRADIENT: counts["vae_encode_backward"],
-        LESSON: counts["training_steps"],
-        GLANCE: max(0, counts["unet"] - counts["unet_backward"]),
+        GRADIENT: counts.vae_encode_backward,
+        LESSON: counts.training_steps,
+        GLANCE: max(0, counts.unet - counts.unet_backward),
     }
     return {kind: n for kind, n in found.items() if n}
-
-
-def _known(method: Method) -> dict[str, int] | None:
-    """Return the counts of a preset, whatever its budget, which were made beforehand."""
-    cells = json.loads(COSTS.read_text(encoding="utf-8"))["cells"].get(method.name, {})
-    for name, preset in getattr(method.module, "PRESETS", {}).items():
-        if replace(preset, budget=method.config.budget) == method.config:
-            return cells.get(name)
-    return None
 
 
 def _trial(job: ProtectJob, task: PhotoSetTask, wanted: set[str]) -> dict[str, float]:
