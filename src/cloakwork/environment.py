@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -51,6 +52,11 @@ def commit() -> str:
 
 def peak_memory_mb() -> int:
     """Return the most memory that this process has held so far, in MB; 0 on Windows."""
+    with suppress(OSError, KeyError):
+        # on Linux a process inherits the peak of the one that started it, but here it does not
+        lines = Path("/proc/self/status").read_text().splitlines()
+        kilobytes, _ = dict(line.split(":", 1) for line in lines)["VmHWM"].split()
+        return round(int(kilobytes) * 1024 / 1e6)
     try:
         import resource
     except ImportError:
