@@ -296,6 +296,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "dtype": "float32",
         "sample_posterior": False,
         "low_memory": False,
+        "graphs": False,
         "each": False,
         "one_set": False,
         "suffix": ".png",
@@ -311,7 +312,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
 def test_every_flag_arrives(jobs: Jobs) -> None:
     words = (
         "--surrogate tiny-b --surrogate me/model --seed 7 --clean c --device cpu --dtype bfloat16 "
-        "--sample-posterior --low-memory --each --one-set"
+        "--sample-posterior --low-memory --graphs --each --one-set"
     )
     words += " --format jpg --quality 80 --strip-metadata --strip-gps --force --skip-bad --sidecars"
     assert cli.main(mine(*words.split())) == 0
@@ -328,6 +329,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "dtype": "bfloat16",
         "sample_posterior": True,
         "low_memory": True,
+        "graphs": True,
         "each": True,
         "one_set": True,
         "suffix": ".jpg",

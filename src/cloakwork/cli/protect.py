@@ -110,6 +110,9 @@ class How:
     low_memory: bool = False
     """compute in less memory and up to 1.3 times the time, as is done anyway where memory is short;
     changes no byte"""
+    graphs: bool = False
+    """on cuda: replay passes through networks that do not learn as CUDA graphs, which launches a
+    pass as a whole; changes no byte, and has not been timed"""
 
 
 def protect_command(words: list[str]) -> None:
@@ -232,6 +235,7 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
         "dtype": how.dtype,
         "sample_posterior": how.sample_posterior,
         "low_memory": how.low_memory,
+        "graphs": how.graphs,
         "each": files.each,
         "one_set": files.one_set,
         "suffix": ending(files.format),

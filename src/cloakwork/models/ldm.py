@@ -20,6 +20,7 @@ from cloakwork.counting import alike
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
 from cloakwork.models.device import DTYPES
+from cloakwork.models.graphs import Pass, Replayed
 from cloakwork.photos.tensors import send
 from cloakwork.types import Images
 
@@ -76,6 +77,7 @@ class LDM:
         sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training)
             instead of its mean.
         low_memory: whoever has the choice takes less memory and more time, for the same bytes.
+        graphs: replay the denoiser's passes as CUDA graphs while its weights stay as they are.
     """
 
     name: str
@@ -89,8 +91,14 @@ class LDM:
     dtype: torch.dtype = torch.float32
     sample_posterior: bool = False
     low_memory: bool = False
+    graphs: bool = False
     _embedded: dict[str, Tensor] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
+    _denoiser: Pass = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        once = self._call_unet
+        self._denoiser = Replayed(self.unet, once) if self.graphs else once
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -115,7 +123,12 @@ class LDM:
         return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
     def autocast(self) -> AbstractContextManager:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return torch.autocast(
+            self.device.type,
+            self.dtype,
+            enabled=self.dtype != torch.float32,
+            cache_enabled=not self.graphs,  # casts of weights are part of a graph
+        )
 
     def encode(self, x: Images, rng: torch.Generator | None = None) -> Tensor:
         """Encode pictures (n x 3 x S x S in [0, 1]) to scaled latents (n x c x S/8 x S/8).
@@ -250,7 +263,9 @@ class LDM:
                 f"'{self.name}' is an inpainting model, which can only inpaint; "
                 "give a text-to-image model, such as the one that it was made from."
             )
-        c = c.expand(len(z_t), -1, -1) if len(c) == 1 else c
+        return self._denoiser(z_t, t, c.expand(len(z_t), -1, -1) if len(c) == 1 else c)
+
+    def _call_unet(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
         with self.autocast():
             return self.unet(z_t, t, encoder_hidden_states=c).sample.float()
 

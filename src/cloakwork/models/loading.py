@@ -18,6 +18,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import hash_files, parse_json
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
+from cloakwork.models.graphs import Replayed
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
@@ -52,6 +53,7 @@ def load(
     *,
     sample_posterior: bool = False,
     low_memory: bool = False,
+    graphs: bool = False,
 ) -> LDM:
     """Load a latent diffusion model of the family of Stable Diffusion 1.x and 2.x.
 
@@ -64,20 +66,28 @@ def load(
         dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
         sample_posterior: encode to a sample of the autoencoder's posterior instead of its mean.
         low_memory: take less memory and more time wherever there is the choice; same bytes.
+        graphs: replay passes through frozen networks as CUDA graphs.
 
     Raises:
-        UserError: unknown dtype or device, wrong folder, pickle files, another family, or a hub
-            that cannot be reached.
+        UserError: unknown dtype or device, wrong folder, pickle files, another family, a hub that
+            cannot be reached, or graphs on another device than cuda.
     """
     if dtype not in DTYPES:
         raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
     target = pick_device(device)
+    if graphs and target.type != "cuda":
+        raise UserError(
+            f"Passes are replayed as graphs on cuda alone; the device is {target.type}. "
+            "Leave --graphs out."
+        )
     base = _load_cpu(str(name))
     if base.device != target:
         base = replace(
             base,
             **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")},
         )
+    if graphs:
+        _replay(base.vae)
     if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:
         _use_plain_attention(base.unet)
     return replace(
@@ -85,8 +95,15 @@ def load(
         dtype=DTYPES[dtype],
         sample_posterior=sample_posterior,
         low_memory=low_memory,
+        graphs=graphs,
         _embedded={},
     )
+
+
+def _replay(vae: Any) -> None:
+    """Replay an autoencoder's passes; it must be nobody else's. The denoiser's are the LDM's."""
+    for part in (vae.encoder, vae.decoder):
+        part.forward = Replayed(part, part.forward)
 
 
 def without_network(name: str) -> str | None:

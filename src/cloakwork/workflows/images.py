@@ -49,6 +49,7 @@ def protect_images(
     dtype: str = "float32",
     sample_posterior: bool = False,
     low_memory: bool = False,
+    graphs: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Any:
@@ -58,7 +59,7 @@ def protect_images(
         images: a picture, a batch or a list of pictures; see above.
         clean: further ones, unprotected, that the protector may learn from (set A).
         protection, config, preset, surrogates, seed, device, dtype: as `protect` takes them.
-        sample_posterior, low_memory, progress, settings: likewise.
+        sample_posterior, low_memory, graphs, progress, settings: likewise.
 
     Returns:
         The protected pictures, of the same kind, dtype and shape. Transparency stays.
@@ -82,7 +83,12 @@ def protect_images(
     given, known = _read(images), None if clean is None else _read(clean)
     asked = surrogates if uses_models else ()
     models = load_surrogates(
-        asked, device, dtype, sample_posterior=sample_posterior, low_memory=low_memory
+        asked,
+        device,
+        dtype,
+        sample_posterior=sample_posterior,
+        low_memory=low_memory,
+        graphs=graphs,
     )
     where = models[0].device if models else torch.device("cpu")
     deltas = run_protection(

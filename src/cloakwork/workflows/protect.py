@@ -64,6 +64,7 @@ def protect(
     dtype: str = "float32",
     sample_posterior: bool = False,
     low_memory: bool = False,
+    graphs: bool = False,
     each: bool = False,
     one_set: bool = False,
     suffix: str = ".png",
@@ -99,6 +100,7 @@ def protect(
             training does, not its mean.
         low_memory: compute in less memory, in up to 1.3 times the time; the bytes are the same.
             Without it this is done where memory is short.
+        graphs: on cuda, replay passes through networks that do not learn as CUDA graphs.
         each: every photo is protected by itself.
         one_set: all photos are protected as one set, such as a person's in several folders.
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
@@ -144,6 +146,7 @@ def protect(
         dtype=dtype,
         sample_posterior=sample_posterior,
         low_memory=low_memory,
+        graphs=graphs,
         each=each,
         one_set=one_set,
         suffix=suffix,

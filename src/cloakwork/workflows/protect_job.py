@@ -186,7 +186,13 @@ def _own(task: PhotoSetTask) -> set[Path]:
 
 
 def load_surrogates(
-    names: Sequence[str], device: str, dtype: str, *, sample_posterior: bool, low_memory: bool
+    names: Sequence[str],
+    device: str,
+    dtype: str,
+    *,
+    sample_posterior: bool,
+    low_memory: bool,
+    graphs: bool,
 ) -> list[LDM]:
     """Load the models that a protection is computed against.
 
@@ -195,7 +201,7 @@ def load_surrogates(
     """
     if dtype in DTYPES:
         refuse_float16(DTYPES[dtype])
-    how = {"sample_posterior": sample_posterior, "low_memory": low_memory}
+    how = {"sample_posterior": sample_posterior, "low_memory": low_memory, "graphs": graphs}
     return [loading.load(name, device, dtype, **how) for name in names]
 
 

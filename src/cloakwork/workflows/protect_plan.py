@@ -60,6 +60,7 @@ def plan_protection(
     dtype: str,
     sample_posterior: bool,
     low_memory: bool,
+    graphs: bool,
     each: bool,
     one_set: bool,
     suffix: str,
@@ -105,6 +106,7 @@ def plan_protection(
         dtype,
         sample_posterior=sample_posterior,
         low_memory=low_memory,
+        graphs=graphs,
     )
     job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps)
     tasks = [
