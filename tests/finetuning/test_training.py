@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from cloakwork.files import cache_folder
+from cloakwork.finetuning import training
 from cloakwork.finetuning.batches import latent_batches
-from cloakwork.finetuning.latent_dataset import encode_dataset
+from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.prior import class_pictures
 from cloakwork.finetuning.training import (
     Training,
@@ -94,13 +95,13 @@ def test_successive_calls_go_round_all_pictures(
     model = small.copy()
     what = encode_dataset(model, preprocess(photos, 128), PROMPT)
     seen = []
-    original = LDM.latent_loss
+    original = LDM.diffuse
 
-    def spy(self: LDM, z: torch.Tensor, *rest: object) -> torch.Tensor:
+    def spy(self: LDM, z: torch.Tensor, *rest: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         seen.extend(next(i for i, p in enumerate(what.latents) if torch.equal(p, one)) for one in z)
-        return original(self, z, *rest)  # type: ignore[arg-type]
+        return original(self, z, *rest)
 
-    monkeypatch.setattr(LDM, "latent_loss", spy)
+    monkeypatch.setattr(LDM, "diffuse", spy)
     for k in range(3):
         train_steps(model, what, None, Training(), 2, rng, first=2 * k)
     assert seen == [0, 1, 2, 0, 1, 2]
@@ -143,6 +144,38 @@ def test_a_step_lowers_dreambooths_two_losses(small: LDM) -> None:
     assert both.item() == pytest.approx(
         (wrong[:2].mean() + weight * wrong[2:].mean()).item(), rel=1e-4
     )
+
+
+def test_subject_and_class_share_a_pass_at_draws_of_their_own(
+    small: LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gradient is that of L(subject) + w L(class), each of which drew for itself; the UNet and
+    the text encoder are called once a step."""
+    z = torch.randn(5, 4, 16, 16, generator=torch.Generator().manual_seed(0))
+    subject, prior = LatentDataset(z[:2], PROMPT), LatentDataset(z[2:], "a photo of person")
+    how, rng, calls = Training(batch=2, prior_weight=0.3), torch.Generator().manual_seed(1), []
+    name, apart = "unet.mid_block.resnets.0.conv1.weight", small.copy()
+    with apart.trainable() as named:
+        losses = [
+            apart.latent_loss(d.latents[:2], apart.embed([d.prompt]), rng) for d in (subject, prior)
+        ]
+        (theirs,) = torch.autograd.grad(losses[0] + 0.3 * losses[1], named[name])
+    after = torch.randn(1, generator=rng)
+    ours: list[torch.Tensor] = []
+
+    def stop(loss: torch.Tensor, params: list[torch.nn.Parameter], *rest: object) -> None:
+        (one,) = torch.autograd.grad(loss, together.unet.mid_block.resnets[0].conv1.weight)
+        ours.append(one)
+
+    together = small.copy()
+    for part in (together.unet, together.text_encoder):
+        part.register_forward_pre_hook(lambda part, given: calls.append(type(part)))
+    monkeypatch.setattr(training, "_descend", stop)
+    rng.manual_seed(1)
+    train_steps(together, subject, prior, how, 1, rng)
+    assert len(calls) == len(set(calls)) == 2
+    assert torch.allclose(ours[0], theirs, rtol=1e-3, atol=1e-3 * theirs.abs().max().item())
+    assert torch.equal(torch.randn(1, generator=rng), after)
 
 
 def test_gradient_checkpointing_learns_the_same(small: LDM, photos: Photos) -> None:

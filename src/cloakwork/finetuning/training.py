@@ -93,16 +93,44 @@ def train_steps(
         params = list(named.values())
         optimizer = adamw(params, training)
         for step in alike(range(steps)):
-            loss = _error(ldm, subject, training.batch, first + step, rng)
-            if prior is not None:
-                prior_error = _error(ldm, prior, training.batch, prior_first + step, rng)
-                loss = loss + training.prior_weight * prior_error
+            z = _batch(subject, training, first + step)
+            loss = _dreambooth_error(
+                ldm,
+                z,
+                subject.prompt,
+                prior,
+                training,
+                prior_first + step,
+                rng,
+                together=training.batch,
+            )
             _descend(loss, params, optimizer, training)
 
 
-def _error(ldm: LDM, data: LatentDataset, batch: int, step: int, rng: torch.Generator) -> Tensor:
-    latents = data.latents[turn(step, batch, len(data.latents))]
-    return ldm.latent_loss(latents, ldm.embed([data.prompt]), rng)
+def _batch(data: LatentDataset, training: Training, step: int) -> list[Tensor]:
+    """Return the latents of the pictures that a step learns, in turn."""
+    return [data.latents[i] for i in turn(step, training.batch, len(data.latents))]
+
+
+def _dreambooth_error(
+    ldm: LDM,
+    z: list[Tensor],
+    prompt: str,
+    prior: LatentDataset | None,
+    training: Training,
+    prior_step: int,
+    rng: torch.Generator,
+    together: int | None = None,
+) -> Tensor:
+    """Return L(z) + prior_weight L(prior), a scalar; class pictures are those of the prior's step
+    `prior_step`. The other arguments are as in `weighted_error`.
+    """
+    prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
+    if prior is not None:
+        z = z + _batch(prior, training, prior_step)
+        prompts += [prior.prompt] * training.batch
+        weights += [training.prior_weight / training.batch] * training.batch
+    return weighted_error(ldm, z, prompts, weights, rng, together)
 
 
 def adamw(params: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
@@ -190,14 +218,7 @@ def finetune(
         done, saved = state.resume(rng)
         restore_training(named, optimizer, saved)
         for step in alike(range(done, steps), kind=lambda step: step if step in apart else None):
-            z = batches(step)
-            prompts, weights = [prompt] * len(z), [1 / len(z)] * len(z)
-            if prior is not None:
-                batch = training.batch
-                z = z + list(prior.latents[turn(step, batch, len(prior.latents))])
-                prompts += [prior.prompt] * batch
-                weights += [training.prior_weight / batch] * batch
-            loss = weighted_error(ldm, z, prompts, weights, rng)
+            loss = _dreambooth_error(ldm, batches(step), prompt, prior, training, step, rng)
             for group in optimizer.param_groups:
                 group["lr"] = training.lr * (1 + (training.final_lr - 1) * step / steps)
             _descend(loss, params, optimizer, training)
@@ -212,12 +233,26 @@ def finetune(
 
 
 def weighted_error(
-    ldm: LDM, latents: list[Tensor], prompts: list[str], weights: list[float], rng: torch.Generator
+    ldm: LDM,
+    latents: list[Tensor],
+    prompts: list[str],
+    weights: list[float],
+    rng: torch.Generator,
+    together: int | None = None,
 ) -> Tensor:
     """Return the sum of weight times denoising error, a scalar.
 
-    Latents (each c x h x w), prompts and weights are parallel lists. Latents of one shape go
-    through the UNet together.
+    Latents, prompts and weights are parallel lists. Latents of one shape go through the UNet
+    together.
+
+    Args:
+        ldm: the model.
+        latents: each c x h x w.
+        prompts: the words under each of them.
+        weights: of their errors.
+        rng: for timesteps and noise.
+        together: so many latents draw their timesteps, and then their noise, before the next do
+            (None: all of one shape).
     """
     texts = list(dict.fromkeys(prompts))
     embedded = ldm.embed(texts)
@@ -225,7 +260,9 @@ def weighted_error(
     for shape in dict.fromkeys(z.shape for z in latents):
         which = [i for i, z in enumerate(latents) if z.shape == shape]
         z = torch.stack([latents[i] for i in which])
-        t, noise = ldm.timesteps(len(z), rng), ldm.noise(z.shape, rng)
+        parts = z.split(together or len(z))
+        draws = [(ldm.timesteps(len(part), rng), ldm.noise(part.shape, rng)) for part in parts]
+        t, noise = (torch.cat(drawn) for drawn in zip(*draws, strict=True))
         z_t, target = ldm.diffuse(z, noise, t)
         c = embedded[[texts.index(prompts[i]) for i in which]]
         errors = (ldm.predict(z_t, t, c) - target).square().flatten(1).mean(1)

@@ -49,7 +49,8 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-VERSION = 1
+# 2: surrogates learn subject and class in one pass, so that their weights differ by rounding
+VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,8 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-VERSION = 2
+# 3: surrogates learn subject and class in one pass, so that their weights differ by rounding
+VERSION = 3
 
 
 @dataclass(frozen=True)

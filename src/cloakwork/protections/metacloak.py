@@ -54,7 +54,8 @@ from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-VERSION = 1
+# 2: surrogates learn subject and class in one pass, so that their weights differ by rounding
+VERSION = 2
 
 
 @dataclass(frozen=True)

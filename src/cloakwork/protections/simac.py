@@ -42,7 +42,8 @@ from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+# 2: surrogates learn subject and class in one pass, so that their weights differ by rounding
+VERSION = 2
 
 
 @dataclass(frozen=True)
