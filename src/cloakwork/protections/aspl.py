@@ -49,8 +49,7 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-# 2: surrogates learn subject and class in one pass, so that their weights differ by rounding
-VERSION = 2
+VERSION = 2  # 1 learned subject and class in two passes: other rounding
 
 
 @dataclass(frozen=True)

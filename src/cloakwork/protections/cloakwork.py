@@ -44,8 +44,7 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-# 3: surrogates learn subject and class in one pass, so that their weights differ by rounding
-VERSION = 3
+VERSION = 3  # 2 learned subject and class in two passes: other rounding
 
 
 @dataclass(frozen=True)

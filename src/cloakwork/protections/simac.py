@@ -42,8 +42,7 @@ from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-# 2: surrogates learn subject and class in one pass, so that their weights differ by rounding
-VERSION = 2
+VERSION = 2  # 1 learned subject and class in two passes: other rounding
 
 
 @dataclass(frozen=True)
