@@ -3,11 +3,12 @@
 
     python benchmarks/training_rate.py [--rounds 5]
 
-A PGD step is ASPL's, on five photos (noise: content costs nothing). A training step learns one photo and one class picture. Its
-seconds are a third of a call of three steps, which is what protections ask for at a time: the
-optimizer's making is in them. Beside them stand the convolutions of a step, by what computes them:
-oneDNN, or ATen's own (a matrix product, which one thread computes faster where kernels are 1 x 1).
-Of the rounds the fastest counts, of either side. Into results/training_rate.json.
+A PGD step is ASPL's, on five photos (noise: content costs nothing). A training step learns one
+photo and one class picture. Its seconds are a third of a call of three steps, which is what
+protections ask for at a time: the optimizer's making is in them. Beside them stand the convolutions
+of a step, by what computes them: oneDNN, or ATen's own (a matrix product, which one thread computes
+faster where kernels are 1 x 1). Of the rounds the fastest counts, of either side. Into
+results/training_rate.json.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
-# 1 took `lora_steps` for passes over all photos, where the release counts steps; and learned subject
-# and class in two passes: other rounding
+# 1 took `lora_steps` for passes over all photos, where the release counts steps, and learned
+# subject and class in two passes: other rounding
 VERSION = 2
 
 
