@@ -54,12 +54,37 @@ def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None 
     Returns:
         n x c x S/8 x S/8.
     """
-    encoded, scale = vae.encode(2 * x - 1), vae.config.scaling_factor
-    if hasattr(encoded, "latents"):  # AutoencoderTiny has no posterior
-        return encoded.latents.float() * scale
-    posterior = encoded.latent_dist
-    z = posterior.mean.float()
-    return (z + posterior.std.float() * noise(z.shape) if noise else z) * scale
+    return latents(vae, moments(vae, x), noise)
+
+
+def moments(vae: Any, x: Images) -> Tensor:
+    """Return what an autoencoder says of pictures (n x 3 x S x S in [0, 1]), in its own units.
+
+    Returns:
+        Mean and log variance of the posterior, n x 2c x S/8 x S/8; the latents, n x c x S/8 x S/8,
+        of an AutoencoderTiny, which has no posterior.
+    """
+    encoded = vae.encode(2 * x - 1)
+    return encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.parameters
+
+
+def posterior(vae: Any, moments: Tensor) -> Any | None:
+    """Return the posterior with these moments, as diffusers has it; None without one."""
+    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+
+    has_one = moments.shape[1] == 2 * vae.config.latent_channels
+    return DiagonalGaussianDistribution(moments) if has_one else None
+
+
+def latents(
+    vae: Any, moments: Tensor, noise: Callable[[Sequence[int]], Tensor] | None = None
+) -> Tensor:
+    """Return scaled latents, n x c x S/8 x S/8, of the moments; `noise` as in `encode`."""
+    of, scale = posterior(vae, moments), vae.config.scaling_factor
+    if of is None:
+        return moments.float() * scale
+    z = of.mean.float()
+    return (z + of.std.float() * noise(z.shape) if noise else z) * scale
 
 
 @dataclass
@@ -135,9 +160,18 @@ class LDM:
 
         Differentiable. `rng` is used only when `sample_posterior` is on.
         """
+        return self.latents(self.moments(x), rng)
+
+    def moments(self, x: Images) -> Tensor:
+        """Return what the autoencoder says of pictures; see the function of that name."""
+        with self.autocast():
+            return moments(self.vae, x)
+
+    def latents(self, moments: Tensor, rng: torch.Generator | None = None) -> Tensor:
+        """Return the scaled latents of moments, as `encode` would those of the pictures."""
         noise = (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None
         with self.autocast():
-            return encode(self.vae, x, noise)
+            return latents(self.vae, moments, noise)
 
     def decode(self, z: Tensor) -> Images:
         """Decode scaled latents to pictures, n x 3 x S x S in [0, 1]."""

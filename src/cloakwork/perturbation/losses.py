@@ -296,38 +296,3 @@ def gradient(
 def _must_split(ldm: LDM, loss: LatentLoss, n: int) -> bool:
     """Return whether the encoder's graph of n photos has to wait until a loss's graph is gone."""
     return loss.graph and (ldm.low_memory or not graph_memory.fits(ldm, n))
-
-
-def gradient_with_originals(
-    ldm: LDM,
-    originals: Photos,
-    make_loss: Callable[[Images, Tensor, list[int]], LatentLoss],
-    rng: torch.Generator,
-    *,
-    loader: Preprocessing = SLIDE,
-    split: bool | None = None,
-) -> pgd.Gradient:
-    """Return the gradient of a loss that compares photos with their originals.
-
-    Args:
-        ldm, rng, loader, split: as in `gradient`.
-        originals: of all photos.
-        make_loss: makes the loss for each call, from the originals in the photos' own view
-            (n x 3 x S x S in [0, 1]), their latents (of the posterior's sample, where the model
-            samples it, by the photos' own noise), and the places of the photos in the set.
-    """
-
-    def by_photos(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
-        same = same_draws(rng)
-
-        # called once the photos are encoded: what `make_loss` draws comes after their own draws
-        def loss(z: Tensor) -> tuple[Tensor, Tensor]:
-            view = preprocess([originals[i] for i in which], ldm.size, loader, same)
-            with torch.no_grad():
-                z_0 = ldm.encode(view, same)
-            return make_loss(view, z_0, which)(z)
-
-        latent_loss = LatentLoss(loss, graph=True)
-        return gradient(ldm, latent_loss, rng, loader=loader, split=split)(x, which)
-
-    return by_photos

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +57,35 @@ def preprocess(
     >>> preprocess([torch.zeros(3, 40, 60), torch.zeros(3, 90, 50)], size=32).shape
     torch.Size([2, 3, 32, 32])
     """
-    return augment(torch.stack([_resize(_crop(p, loader, rng), size) for p in photos]), loader, rng)
+    return augment(cut(photos, draw_squares(photos, loader, rng), size), loader, rng)
+
+
+class Square(NamedTuple):
+    """A square of a photo, pixels."""
+
+    top: int
+    left: int
+    side: int
+
+
+def draw_squares(
+    photos: Photos, loader: Preprocessing, rng: torch.Generator | None = None
+) -> list[Square]:
+    """Draw what `preprocess` cuts out of photos.
+
+    >>> draw_squares([torch.zeros(3, 40, 60)], CENTRE)
+    [Square(top=0, left=10, side=40)]
+    """
+    return [_draw_square(p, loader, rng) for p in photos]
+
+
+def cut(photos: Photos, squares: list[Square], size: int) -> Images:
+    """Cut a square out of each photo, resized to n x 3 x size x size; differentiable."""
+    parts = [
+        p[..., s.top : s.top + s.side, s.left : s.left + s.side]
+        for p, s in zip(photos, squares, strict=True)
+    ]
+    return torch.stack([_resize(part, size) for part in parts])
 
 
 def augment(x: Images, loader: Preprocessing, rng: torch.Generator | None = None) -> Images:
@@ -82,8 +110,8 @@ def _uniform(n: int, span: tuple[float, float], rng: torch.Generator | None) -> 
     return span[0] + (span[1] - span[0]) * torch.rand(n, generator=rng)
 
 
-def _crop(photo: Tensor, loader: Preprocessing, rng: torch.Generator | None) -> Tensor:
-    """Cut a square of the photo: the centre, or one whose place (and size, with zoom) is drawn."""
+def _draw_square(photo: Tensor, loader: Preprocessing, rng: torch.Generator | None) -> Square:
+    """Return a photo's centre, or a square whose place (and size, with zoom) is drawn."""
     height, width = photo.shape[-2:]
     side = min(height, width)
     fy = fx = 0.5
@@ -93,8 +121,7 @@ def _crop(photo: Tensor, loader: Preprocessing, rng: torch.Generator | None) -> 
     if loader.crop == "slide" or loader.zoom < 1:
         # beyond the ends and back: otherwise the outermost strips would hardly ever be seen
         fy, fx = (1.5 * torch.rand(2, generator=rng) - 0.25).clamp(0, 1).tolist()
-    top, left = round((height - side) * fy), round((width - side) * fx)
-    return photo[..., top : top + side, left : left + side]
+    return Square(round((height - side) * fy), round((width - side) * fx), side)
 
 
 def _resize(square: Tensor, size: int) -> Tensor:

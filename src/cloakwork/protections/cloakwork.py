@@ -40,6 +40,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda, losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
+from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -120,7 +121,7 @@ def protect(
         photos,
         [ldm.computing_in(cfg.arithmetic) for ldm in surrogates],
         cfg,
-        partial(_ascent, photos, cfg, rng),
+        partial(_ascent, Originals(photos), cfg, rng),
         clean=clean,
         rng=rng,
         state=state,
@@ -128,7 +129,7 @@ def protect(
 
 
 def _ascent(
-    photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM
+    originals: Originals, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM
 ) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
@@ -139,7 +140,7 @@ def _ascent(
             (1, disturbed), (cfg.unlikeness, losses.reconstruction_lpips(theta, view))
         )
 
-    inner = losses.gradient_with_originals(theta, photos, both, rng)
+    inner = gradient_with_originals(theta, originals, both, rng)
     if not cfg.purifiers:
         return inner
     purifiers = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)

@@ -37,6 +37,7 @@ from torch import Tensor
 from cloakwork.errors import check_ranges
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -92,10 +93,11 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) whose latents under every surrogate are small, or
     far from their own, by changes that JPEG keeps.
     """
+    originals = Originals(photos)
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         if cfg.away:
-            return _distance(ldm, photos, rng)
+            return _distance(ldm, originals, rng)
         return losses.gradient(ldm, losses.target_distance(targets.latent(ldm, "zero")), rng)
 
     # a photo is as far as it can be from nothing, and no distance at all from itself
@@ -111,12 +113,11 @@ def protect(
     )
 
 
-def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
+def _distance(ldm: LDM, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = losses.same_draws(rng)  # the same places for the crops
-        now = ldm.encode(preprocess(x, ldm.size, SLIDE, rng))
-        with torch.no_grad():
-            before = ldm.encode(preprocess([photos[i] for i in which], ldm.size, SLIDE, same))
+        now = ldm.encode(preprocess(x, ldm.size, SLIDE, rng), rng)
+        before = ldm.latents(originals.seen(ldm, which, same)[1], same)
         return (now - before).square().sum() / len(which)
 
     return pgd.by_autograd(distance)

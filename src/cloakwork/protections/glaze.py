@@ -37,9 +37,10 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.state import RunState
-from cloakwork.types import Images, Photos
+from cloakwork.types import Photos
 
 VERSION = 1
 SCALE = 0.18215  # of Stable Diffusion's latents
@@ -83,7 +84,7 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) whose latents under every surrogate lie near another
     style's.
     """
-    styled = [] if cfg.target else [restyle(p) for p in photos]
+    styled = Originals([] if cfg.target else [restyle(p) for p in photos])
 
     def gradient(ldm: LDM) -> pgd.Gradient:
         return _towards(ldm, photos, styled, cfg, rng)
@@ -94,23 +95,22 @@ def protect(
 
 
 def _towards(
-    ldm: LDM, photos: Photos, styled: Photos, cfg: Config, rng: torch.Generator
+    ldm: LDM, photos: Photos, styled: Originals, cfg: Config, rng: torch.Generator
 ) -> pgd.Gradient:
     z_target = targets.latent(ldm, cfg.target) if cfg.target else None
     lpips = load_lpips(ldm.device)
 
     def nearness(x: Photos, which: list[int]) -> Tensor:
-        same = losses.same_draws(rng)  # the same places for all crops
-
-        def seen_alike(others: Photos) -> Images:
-            parts = [others[i] for i in which]
-            return preprocess(parts, ldm.size, SLIDE, losses.same_draws(same))
-
+        # the same places for all crops
+        same, again = losses.same_draws(rng), losses.same_draws(rng)
         seen = preprocess(x, ldm.size, SLIDE, rng)
-        with torch.no_grad():
-            goal = ldm.encode(seen_alike(styled), rng) if z_target is None else z_target
+        if z_target is None:
+            goal = ldm.latents(styled.seen(ldm, which, same)[1], rng)
+        else:
+            goal = z_target
         far = ((ldm.encode(seen, rng) - goal) / SCALE).square().mean()
-        distance = lpips(at_least(64, seen), at_least(64, seen_alike(photos)))
+        before = preprocess([photos[i] for i in which], ldm.size, SLIDE, again)
+        distance = lpips(at_least(64, seen), at_least(64, before))
         visible = F.relu(distance - cfg.p).mean()
         return -far - cfg.alpha * visible
 

@@ -15,8 +15,8 @@ samples of the posterior) are not here.
 Departures (beside the package's conventions):
 - a surrogate whose autoencoder has no posterior (AutoencoderTiny, as in tiny-b) gives its latent
   for the mean, and has no variance: only d(mu(x'), mu(x)) is left for it;
-- the square of every step is the same from the photo and from its original, whose posterior is
-  therefore computed anew every step (the release cuts at random too, by default).
+- the square of every step is the same from the photo and from its original (the release cuts at
+  random too, by default).
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.models.ldm import LDM
+from cloakwork.models.ldm import LDM, posterior
 from cloakwork.perturbation import losses, pgd
+from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
-from cloakwork.types import Images, Photos
+from cloakwork.types import Photos
 
 VERSION = 1
 
@@ -70,30 +71,28 @@ def protect(
     """
     surrogates = [ldm.computing_in(cfg.arithmetic) for ldm in surrogates]
 
+    originals = Originals(photos)
+
     def gradient(ldm: LDM) -> pgd.Gradient:
-        return _distance(ldm, photos, rng)
+        return _distance(ldm, originals, rng)
 
     # at the photo itself the distance has no gradient, so the random start is part of the method
     return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state, random_start=True)
 
 
-def _distance(ldm: LDM, photos: Photos, rng: torch.Generator) -> pgd.Gradient:
+def _distance(ldm: LDM, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = losses.same_draws(rng)  # the same places for the crops
-        now = _posterior(ldm, preprocess(x, ldm.size, SLIDE, rng))
-        with torch.no_grad():
-            before = _posterior(ldm, preprocess([photos[i] for i in which], ldm.size, SLIDE, same))
+        now = _posterior(ldm, ldm.moments(preprocess(x, ldm.size, SLIDE, rng)))
+        before = _posterior(ldm, originals.seen(ldm, which, same)[1])
         return torch.stack([F.mse_loss(a, b) for a, b in zip(now, before, strict=True)]).sum()
 
     return pgd.by_autograd(distance)
 
 
-def _posterior(ldm: LDM, view: Images) -> list[Tensor]:
+def _posterior(ldm: LDM, moments: Tensor) -> list[Tensor]:
     """Return mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
     posterior, the latent alone.
     """
-    with ldm.autocast():
-        encoded = ldm.vae.encode(2 * view - 1)
-    if hasattr(encoded, "latents"):
-        return [encoded.latents.float()]
-    return [encoded.latent_dist.mean.float(), encoded.latent_dist.logvar.float()]
+    of = posterior(ldm.vae, moments)
+    return [moments.float()] if of is None else [of.mean.float(), of.logvar.float()]

@@ -38,6 +38,7 @@ from torch import Tensor
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
+from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -99,7 +100,7 @@ def protect(
         photos,
         surrogates,
         cfg,
-        partial(_ascent, photos, cfg, rng),
+        partial(_ascent, Originals(photos), cfg, rng),
         clean=clean,
         rng=rng,
         state=state,
@@ -107,7 +108,7 @@ def protect(
 
 
 def _ascent(
-    photos: Photos, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM
+    originals: Originals, cfg: Config, rng: torch.Generator, allowed: Tensor, theta: LDM
 ) -> pgd.Gradient:
     c = theta.embed([cfg.instance_prompt])
 
@@ -116,4 +117,4 @@ def _ascent(
             theta, c, z_0, timestep_search.draw(allowed[which], rng), rng, weight=cfg.feature_weight
         )
 
-    return losses.gradient_with_originals(theta, photos, disturbed, rng)
+    return gradient_with_originals(theta, originals, disturbed, rng)
