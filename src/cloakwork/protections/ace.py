@@ -32,6 +32,7 @@ Departures (beside the package's conventions):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.alternating import LearningSurrogate, alternate
 from cloakwork.perturbation.schedule import Schedule, Turn
-from cloakwork.perturbation.surrogates import trainable_copies
+from cloakwork.perturbation.surrogates import on_device, trainable_copies
 from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -130,9 +131,10 @@ def protect(
                 theta, cfg.class_prompt, cfg.class_images, training, plan.surrogate_steps, state
             )
             adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
-            learners.append(
-                LearningSurrogate(theta, None, prior, lambda ldm: _towards(ldm, cfg, rng))
-            )
+            with on_device(theta, photos[0].device):
+                z_target = targets.latent(theta, cfg.target)
+            ascent = partial(_towards, z_target, cfg, rng)
+            learners.append(LearningSurrogate(theta, None, prior, ascent))
         return alternate(
             photos,
             learners,
@@ -146,8 +148,8 @@ def protect(
         )
 
 
-def _towards(theta: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
-    z_target, c = targets.latent(theta, cfg.target), theta.embed([cfg.instance_prompt])
+def _towards(z_target: Tensor, cfg: Config, rng: torch.Generator, theta: LDM) -> pgd.Gradient:
+    c = theta.embed([cfg.instance_prompt])
 
     def nearness(z: Tensor) -> Tensor:
         t = theta.timesteps(len(z), rng)
