@@ -76,11 +76,31 @@ def drawn(choices: Sequence[T], rng: torch.Generator, do: Callable[[T], R]) -> R
 
 
 @contextmanager
+def once() -> Iterator[None]:
+    """Make passes inside whose results are kept: no other turn makes them.
+
+    >>> with one_turn_each():
+    ...     for _ in alike("aab"):
+    ...         with once():
+    ...             print(stands_for())
+    1.0
+    """
+    with _sharing(None if _SHARE.get() is None else 1.0):
+        yield
+
+
+@contextmanager
 def _standing_for(n: float) -> Iterator[None]:
     """Let a pass stand for n times as many inside."""
     before = _SHARE.get()
-    _SHARE.set(n * (1.0 if before is None else before))
+    with _sharing(n * (1.0 if before is None else before)):
+        yield
+
+
+@contextmanager
+def _sharing(share: float | None) -> Iterator[None]:
+    before = _SHARE.set(share)
     try:
         yield
     finally:
-        _SHARE.set(before)
+        _SHARE.reset(before)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from cloakwork.counting import once
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.preprocessing import SLIDE, Square, cut, draw_squares
@@ -50,7 +51,7 @@ class Originals:
         # stands among them, but not on what the others show
         keys = [(ldm.weights, tuple(which), k, square) for k, square in enumerate(squares)]
         if not all(key in self._kept for key in keys):
-            with torch.no_grad():
+            with once(), torch.no_grad():
                 moments = ldm.moments(view)
             self._keep(dict(zip(keys, moments, strict=True)))
             return view, moments
