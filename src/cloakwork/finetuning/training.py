@@ -15,7 +15,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cloakwork.counting import alike
 from cloakwork.errors import UserError
 from cloakwork.finetuning.batches import BatchFn, turn
 from cloakwork.finetuning.latent_dataset import LatentDataset
@@ -25,6 +24,7 @@ from cloakwork.finetuning.weights import (
     round_weights,
     training_tensors,
 )
+from cloakwork.models.counting import alike
 from cloakwork.models.ldm import LDM
 from cloakwork.state import RunState
 from cloakwork.types import Images

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cloakwork.counting import alike
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
+from cloakwork.models.counting import alike
 from cloakwork.models.device import DTYPES
 from cloakwork.models.graphs import Pass, Replayed
 from cloakwork.photos.tensors import send

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from cloakwork import specs
-from cloakwork.counting import drawn
 from cloakwork.errors import UserError
 from cloakwork.models import pixel_ddpm
+from cloakwork.models.counting import drawn
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import pgd

@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from cloakwork.counting import alike
+from cloakwork.models.counting import alike
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import is_grey, neutral, send
 from cloakwork.state import RunState

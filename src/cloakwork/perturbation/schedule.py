@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cloakwork.counting import alike
 from cloakwork.errors import UserError
+from cloakwork.models.counting import alike
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cloakwork.counting import alike
+from cloakwork.models.counting import alike
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.tensors import send

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from cloakwork.counting import one_turn_each, stands_for
+from cloakwork.models.counting import one_turn_each, stands_for
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pretrained_parts import quiet
 from cloakwork.state import RunState
