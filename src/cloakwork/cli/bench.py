@@ -132,6 +132,7 @@ def bench_command(words: list[str]) -> None:
                 device=flags.device,
                 engine=engine,
                 tell=_both(progress, log),
+                progress=progress,
                 command=command,
                 recipe=recipes.origin(found[name]),
             )

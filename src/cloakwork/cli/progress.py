@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cloakwork.cli.terminal import plain
+from cloakwork.workflows.forecast import TIME
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -29,15 +32,19 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         A function of a label, steps done and their total.
     """
-    display, running, furthest = _display(), {}, 0.0
-    bar = display.add_task("getting ready", total=None)
+    display, running, furthest, foretold = _display(), {}, 0.0, False
+    bar = display.add_task("getting ready", total=None, until=None)
 
     def show(label: str, done: int, total: int) -> None:
-        nonlocal furthest
+        nonlocal furthest, foretold
+        if label == TIME:
+            foretold, now = True, time.monotonic()
+            display.update(bar, completed=done, total=total, until=now + total - done)
+            return
         running[label] = (done, total)
         # a loop that ends inside another makes way for the next one
         furthest = max(furthest, share_done(running))
-        if label not in PREPARING:
+        if label not in PREPARING and not foretold:
             display.update(bar, completed=furthest, total=1)
         display.update(bar, description=plain(how_far(running)))
         if done >= total:
@@ -58,11 +65,23 @@ def _display() -> Progress:
     from rich.progress import (
         BarColumn,
         Progress,
+        Task,
         TaskProgressColumn,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class TimeLeft(TimeRemainingColumn):
+        """What was foretold, less what has passed since; else what rich makes of the share done."""
+
+        def render(self, task: Task) -> Text:
+            until = task.fields.get("until")
+            if until is None:
+                return super().render(task)
+            left = timedelta(seconds=max(0, round(until - time.monotonic())))
+            return Text(str(left), style="progress.remaining")
 
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -74,7 +93,7 @@ def _display() -> Progress:
     console = Console(stderr=True)
     return Progress(
         *columns,
-        TimeRemainingColumn(),
+        TimeLeft(),
         console=console,
         transient=True,
         disable=not console.is_terminal,

@@ -56,7 +56,12 @@ def attempt(step: Step, workspace: Workspace) -> Path | None:
     """Return the file of a step's result, made here; None while another process is making it."""
     name = name_of(step, workspace)
     with workspace.results.claimed(name) as ours:
-        return (workspace.results.find(name) or _compute(step, workspace, name)) if ours else None
+        if not ours:
+            return None
+        made = workspace.results.find(name) or _compute(step, workspace, name)
+    if workspace.finished:
+        workspace.finished(name)
+    return made
 
 
 def _compute(step: Step, workspace: Workspace, name: str) -> Path:

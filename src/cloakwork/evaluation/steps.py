@@ -10,7 +10,7 @@ photos and of noise there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -132,11 +132,13 @@ class Workspace:
         store: of results, a folder or an fsspec URL.
         device: "cpu", "cuda", ..., or "auto".
         progress: shows how far a step has come, if anybody wants to see it.
+        finished: told of the name of every result that is there now.
     """
 
     store: Path | str
     device: str = "auto"
     progress: Progress | None = None
+    finished: Callable[[str], None] | None = None
     _keys: dict[int, tuple[Step | Source, str]] = field(default_factory=dict, repr=False)
     _models: dict[tuple[str, str], LDM] = field(default_factory=dict, repr=False)
     _denoisers: dict[tuple[str, str], PixelDDPM] = field(default_factory=dict, repr=False)

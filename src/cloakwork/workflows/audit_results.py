@@ -27,10 +27,11 @@ from cloakwork.evaluation.design import (
     stealth_step,
 )
 from cloakwork.evaluation.statistics import Estimate, Scores
-from cloakwork.evaluation.steps import Workspace
+from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.workflows import shown, verdicts
 from cloakwork.workflows.audit_time import expectation
 from cloakwork.workflows.shown import Summary
+from cloakwork.workflows.workload import follow
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,9 @@ def compare_all(
     if say:
         for sentence in expectation(threat_models, attacks, workspace):
             say(sentence)
+    if workspace.progress:
+        rest = _scoring(subjects, threat_models, metrics, seeds)
+        follow(workspace, [*attacks, *rest], workspace.progress)
     for done, step in enumerate(attacks):
         if workspace.progress:
             workspace.progress("attackers", done, len(attacks))
@@ -147,6 +151,20 @@ def compare_all(
     ]
     results = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
     return replace(results, sentences=list(conclusions(results)), verdicts=list(_verdicts(results)))
+
+
+def _scoring(
+    subjects: Sequence[Subject],
+    threat_models: Sequence[ThreatModel],
+    metrics: Sequence[str],
+    seeds: int,
+) -> Iterator[Step]:
+    """Yield the scores of an audit in the order in which `compare_all` asks for them."""
+    for threat, metric in product(threat_models, metrics):
+        for subject, seed, arm in product(subjects, range(seeds), ARMS):
+            yield score_step(arm, subject, threat, seed, metric)
+    for metric, subject in product(STEALTH, subjects):
+        yield stealth_step(subject, metric)
 
 
 def scores(

@@ -21,6 +21,8 @@ from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import expand_home, remove
 from cloakwork.registry import unknown
+from cloakwork.state import Progress
+from cloakwork.workflows.workload import follow
 
 Engine = Callable[[Iterable[Step], Workspace, StepProgress | None], Outcome]
 
@@ -33,6 +35,7 @@ def bench(
     device: str = "auto",
     engine: Engine = serial.serial,
     tell: StepProgress | None = None,
+    progress: Progress | None = None,
     command: str = "",
     recipe: str = "",
 ) -> Results:
@@ -49,6 +52,8 @@ def bench(
         device: where the models run.
         engine: what runs the steps; `executors.serial`, or another of its kind.
         tell: called after every step with steps done, their total and the last one's name.
+        progress: called with "time", the seconds passed and those of the whole run; of the serial
+            engine only.
         command: what was typed; the report shows it.
         recipe: where the grid comes from, as `recipes.origin` says it; the report shows it.
 
@@ -62,7 +67,10 @@ def bench(
     if out.is_file():
         raise UserError(f"The report folder {out} is a file; name another folder.")
     workspace = Workspace(store or out / ".cloakwork", device)
-    outcome = engine(list(targets(grid)), workspace, tell)
+    wanted = list(targets(grid))
+    if progress and engine is serial.serial:
+        follow(workspace, wanted, progress, pass_on=False)
+    outcome = engine(wanted, workspace, tell)
     failures = outcome.reasons()
     results = add_reported(add_flags(collect(grid, workspace, failures), grid, workspace, failures))
     told = {"command": command, "recipe": recipe, "commit": commit()}

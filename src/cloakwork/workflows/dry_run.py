@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -23,7 +24,8 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from cloakwork.models.counting import one_turn_each, stands_for
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pretrained_parts import quiet
-from cloakwork.state import RunState
+from cloakwork.state import Progress, RunState
+from cloakwork.types import Photos
 
 SIDE, LATENT = 16, 4
 
@@ -64,27 +66,69 @@ def count(
         clean: unprotected photos that the protection may learn from.
         whole: go through every turn of every loop, which takes minutes for long schedules.
     """
+
+    def run(images: Photos, models: list[LDM], state: RunState) -> None:
+        module.protect(
+            images[:photos],
+            models,
+            config,
+            clean=images[photos:] or None,
+            rng=torch.Generator().manual_seed(0),
+            state=state,
+        )
+
+    tally = Tally()
+    with nullcontext() if whole else one_turn_each():
+        run_hollow(run, tally, photos=photos + clean, models=surrogates)
+    return Counts(**{name: round(n) for name, n in vars(tally.counts).items()})
+
+
+@dataclass
+class Tally:
+    """Passes so far."""
+
+    counts: Counts = field(default_factory=Counts)
+    pictures: Counter[str] = field(default_factory=Counter)
+    """by the name in `Counts`: how many pictures went through in those calls"""
+
+    def add(self, name: str, calls: float, pictures: int = 1) -> None:
+        """Add calls of so many pictures each."""
+        setattr(self.counts, name, getattr(self.counts, name) + calls)
+        self.pictures[name] += calls * pictures  # type: ignore[assignment] - shares of passes
+
+
+def run_hollow(
+    run: Callable[[Photos, list[LDM], RunState], object],
+    tally: Tally,
+    *,
+    photos: int,
+    models: int,
+    label: str = "",
+    progress: Progress | None = None,
+) -> None:
+    """Run a method on hollow models.
+
+    Args:
+        run: the method, given photos, models and its state.
+        tally: what it does is added to it.
+        photos, models: how many it gets.
+        label, progress: of the state.
+    """
     quiet()  # the hollow model's text encoder is too small for its own defaults
-    counts = Counts()
-    models = [_stub(counts, f"hollow {i}") for i in range(surrogates)]
+    hollow = [_stub(tally, f"hollow {i}") for i in range(models)]
     images = [
-        torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i))
-        for i in range(photos + clean)
+        torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i)) for i in range(photos)
     ]
-    state, rng = _State(counts), torch.Generator().manual_seed(0)
 
     def step(*_: Any) -> None:
-        _add(counts, "training_steps", stands_for())
+        tally.add("training_steps", stands_for())
 
     hook = register_optimizer_step_post_hook(step)
     try:
-        with own_cache(), nullcontext() if whole else one_turn_each():
-            module.protect(
-                images[:photos], models, config, clean=images[photos:] or None, rng=rng, state=state
-            )
+        with own_cache():
+            run(images, hollow, _State(tally, label, progress))
     finally:
         hook.remove()
-    return Counts(**{name: round(n) for name, n in vars(counts).items()})
 
 
 @contextmanager
@@ -104,21 +148,21 @@ def own_cache() -> Iterator[Path]:
 class _State(RunState):
     """A run state that counts the steps of PGD that it is told of."""
 
-    def __init__(self, counts: Counts) -> None:
-        super().__init__()
-        self.counts = counts
+    def __init__(self, tally: Tally, label: str, progress: Progress | None) -> None:
+        super().__init__(None, label, progress)
+        self.tally = tally
 
     def record(self, value: Tensor, finite: Tensor, alive: Tensor, refusal: str) -> None:
-        _add(self.counts, "pgd_steps", stands_for())
+        self.tally.add("pgd_steps", stands_for())
         super().record(value, finite, alive, refusal)
 
 
 class _Autoencoder(nn.Module):
     """Pool and repeat, with the interface of AutoencoderKL."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, tally: Tally) -> None:
         super().__init__()
-        self.counts = counts
+        self.tally = tally
         self.gain = nn.Parameter(torch.ones(()), requires_grad=False)
         self.config = SimpleNamespace(
             block_out_channels=(1, 1, 1, 1), latent_channels=LATENT, scaling_factor=1.0
@@ -126,18 +170,18 @@ class _Autoencoder(nn.Module):
 
     def encode(self, x: Tensor) -> Any:
         n = stands_for()
-        _add(self.counts, "vae_encode", n)
+        self.tally.add("vae_encode", n, len(x))
         z = nn.functional.avg_pool2d(x, 8).mean(1, keepdim=True).repeat(1, LATENT, 1, 1) * self.gain
         if z.requires_grad:
-            z.register_hook(lambda g: _add(self.counts, "vae_encode_backward", n))
+            z.register_hook(lambda g: self.tally.add("vae_encode_backward", n, len(x)))
         return SimpleNamespace(latent_dist=SimpleNamespace(parameters=torch.cat([z, z], 1)))
 
     def decode(self, z: Tensor) -> Any:
         n = stands_for()
-        _add(self.counts, "vae_decode", n)
+        self.tally.add("vae_decode", n, len(z))
         x = nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain
         if x.requires_grad:
-            x.register_hook(lambda g: _add(self.counts, "vae_decode_backward", n))
+            x.register_hook(lambda g: self.tally.add("vae_decode_backward", n, len(z)))
         return SimpleNamespace(sample=x)
 
 
@@ -153,7 +197,7 @@ class _Tokenizer:
         return SimpleNamespace(input_ids=torch.tensor([[1, 1 + len(p) % 7] for p in prompts]))
 
 
-def _stub(counts: Counts, weights: str) -> LDM:
+def _stub(tally: Tally, weights: str) -> LDM:
     """Return a hollow model that counts its calls.
 
     `weights` tells it from others, which train surrogates of their own.
@@ -176,10 +220,10 @@ def _stub(counts: Counts, weights: str) -> LDM:
     )
 
     def watch(_: nn.Module, __: Any, out: Any) -> None:
-        n = stands_for()
-        _add(counts, "unet", n)
+        n, pictures = stands_for(), len(out.sample)
+        tally.add("unet", n, pictures)
         if out.sample.requires_grad:
-            out.sample.register_hook(lambda g: _add(counts, "unet_backward", n))
+            out.sample.register_hook(lambda g: tally.add("unet_backward", n, pictures))
 
     unet.register_forward_hook(watch)
     text = CLIPTextModel(
@@ -195,7 +239,7 @@ def _stub(counts: Counts, weights: str) -> LDM:
             pad_token_id=1,
         )
     )
-    vae = _Autoencoder(counts)
+    vae = _Autoencoder(tally)
     weights_rng = torch.Generator().manual_seed(0)
     for part in (unet, text, vae):
         part.eval().requires_grad_(False)
@@ -203,8 +247,3 @@ def _stub(counts: Counts, weights: str) -> LDM:
             if p.dim() > 1:
                 p.normal_(std=0.3, generator=weights_rng)
     return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), weights, SIDE)
-
-
-def _add(counts: Counts, name: str, n: float) -> None:
-    """Add n to a count."""
-    setattr(counts, name, getattr(counts, name) + n)

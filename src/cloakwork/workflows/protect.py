@@ -30,6 +30,7 @@ from cloakwork.types import Photos
 from cloakwork.workflows.before_after import NOT_OURS, write_page
 from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.estimate import expectation
+from cloakwork.workflows.forecast import Forecast, telling
 from cloakwork.workflows.locks import locked
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
@@ -48,6 +49,7 @@ from cloakwork.workflows.records import (
     summary,
 )
 from cloakwork.workflows.shown import Listed, by_photo, paper_note
+from cloakwork.workflows.workload import protection_parts
 
 
 def protect(
@@ -185,16 +187,19 @@ def _protect_sets(
         refuse_overwriting(tasks)
     keep_private(out / FOLDER, [file for task in tasks for file in task.source.files])
     earlier = [None if force else read_result(t.folder, t.key, t.contents) for t in tasks]
+    left = [task for task, done in zip(tasks, earlier, strict=True) if done is None]
     for task, done in zip(tasks, earlier, strict=True):
         task.at_hand.forget(task.source.files if done else ())
     if say:
-        left = [task for task, done in zip(tasks, earlier, strict=True) if done is None]
         for sentence in expectation(job, left):
             say(sentence)
+    forecast = Forecast(protection_parts(job, left) if progress else [])
+    progress = progress and telling(forecast, progress)
     results = []
     for number, (task, done) in enumerate(zip(tasks, earlier, strict=True)):
         _tell(progress, number, len(tasks))
         results.append(done or _protect_set(job, task, progress))
+        forecast.finished(task.key)
         end_saving(task.folder)
         for checkpoint in task.folder.glob("state-*.safetensors"):
             checkpoint.unlink()

@@ -1,0 +1,186 @@
+"""What the parts of a run have to do, for a forecast: methods run on a hollow model (`dry_run`),
+and their passes are counted loop by loop, as they report them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import torch
+
+from cloakwork.evaluation.sources import Source
+from cloakwork.evaluation.steps import Step, Workspace, graph
+from cloakwork.models.counting import one_turn_each
+from cloakwork.models.ldm import LDM
+from cloakwork.specs import Method, word
+from cloakwork.state import Progress, RunState
+from cloakwork.types import Photos
+from cloakwork.workflows.dry_run import Tally, run_hollow
+from cloakwork.workflows.forecast import Forecast, Part, telling
+from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
+
+LAST = "what is left"  # of what a method does after its last loop
+Run = Callable[[Photos, list[LDM], RunState], object]
+# the loops that a method reports, in order, and the work of each
+Loops = Sequence[tuple[str, Mapping[str, float]]]
+
+
+class Workloads:
+    """The work of methods, each counted once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Loops] = {}
+
+    def protection(
+        self, method: Method, *, photos: int, surrogates: int, clean: int, step: str, loop: str
+    ) -> list[Part]:
+        """Return the parts of one protection.
+
+        Args:
+            method: the protection.
+            photos, surrogates, clean: how many it gets.
+            step: what it is called in the forecast.
+            loop: what its own loop reports itself as.
+        """
+
+        def run(images: Photos, models: list[LDM], state: RunState) -> None:
+            method.module.protect(
+                images[:photos],
+                models,
+                method.config,
+                clean=images[photos:] or None,
+                rng=torch.Generator().manual_seed(0),
+                state=state,
+            )
+
+        counted = self._loops(method, run, (photos, surrogates, clean), photos + clean, surrogates)
+        return _parts(counted, method, step, loop)
+
+    def attack(self, method: Method, *, photos: int, prompts: int, step: str) -> list[Part]:
+        """Return the parts of one attack, which asks for so many prompts."""
+
+        def run(images: Photos, models: list[LDM], state: RunState) -> None:
+            method.module.attack(
+                images,
+                models[0],
+                method.config,
+                prompts * ["a photo of sks person"],
+                masks=None,
+                rng=torch.Generator().manual_seed(0),
+                state=state,
+            )
+
+        counted = self._loops(method, run, (photos, prompts), photos, 1)
+        return _parts(counted, method, step, method.name)
+
+    def steps(self, found: Mapping[str, Step]) -> list[Part]:
+        """Return the parts of a store's steps, by their names there."""
+        return [part for name, step in found.items() for part in self._step(name, step)]
+
+    def _step(self, name: str, step: Step) -> list[Part]:
+        n, method = _photos(step), step.method
+        if not isinstance(method, Method) or step.kind in ("score", "purify"):
+            work = {"scores": 1.0} if step.kind == "score" else {"photos purified": float(n)}
+            return [Part(name, "", work, (step.kind, step.name))]
+        if step.kind == "attack":
+            return self.attack(method, photos=n, prompts=len(step.prompts), step=name)
+        clean = sum(_photos(i) for i in step.inputs[1:])
+        return self.protection(
+            method, photos=n, surrogates=len(step.models), clean=clean, step=name, loop=step.name
+        )
+
+    def _loops(
+        self, method: Method, run: Run, how: tuple[int, ...], photos: int, models: int
+    ) -> Loops:
+        """Return the loops of a run, from an earlier count where there is one."""
+        known = (method.kind, word(method), repr(method.config), *how)
+        if known not in self._known:
+            try:
+                self._known[known] = _counted(run, photos, models)
+            except Exception:  # the hollow model cannot stand for what it asks for
+                steps = float(getattr(method.config, "steps", 1))
+                self._known[known] = [("", {"training_steps": steps})]
+        return self._known[known]
+
+
+def _photos(step: Step | Source) -> int:
+    """Return the number of photos that a step begins with."""
+    return len(step.files) if isinstance(step, Source) else _photos(step.inputs[0])
+
+
+def _counted(run: Run, photos: int, models: int) -> Loops:
+    """Return the loops that a method reports, with the work that it does until they do."""
+    tally, last = Tally(), 0
+    before: Counter[str] = Counter()
+    found: list[tuple[str, Counter[str]]] = []
+
+    def told(loop: str, done: int, total: int) -> None:
+        nonlocal last
+        if not found or found[-1][0] != loop or done <= last:
+            found.append((loop, Counter()))
+        last = done
+        _move(tally, before, found[-1][1])
+
+    with one_turn_each():
+        run_hollow(run, tally, photos=photos, models=models, progress=told)
+    rest: Counter[str] = Counter()
+    _move(tally, before, rest)
+    return [*found, (LAST, rest)] if rest else found
+
+
+def _move(tally: Tally, before: Counter[str], to: Counter[str]) -> None:
+    """Add to a loop's work what was done since before."""
+    now = Counter(tally.pictures)
+    now["unet calls"] = tally.counts.unet  # small batches take longer by the picture
+    for kind, n in now.items():
+        if kind != "pgd_steps" and n > before[kind]:
+            to[kind] += n - before[kind]
+    before.update(now - before)
+
+
+def _parts(loops: Loops, method: Method, step: str, loop: str) -> list[Part]:
+    """Return loops as parts of a step; a method's own loop has no name of its own there."""
+    named = {"": loop, LAST: ""}
+    like = partial(_like, method)
+    return [Part(step, named.get(label, label), work, like(label)) for label, work in loops]
+
+
+def _like(method: Method, label: str) -> tuple[str, ...]:
+    """Return what parts share that cost the same for the same work."""
+    return method.kind, method.name, repr(method.config), label
+
+
+def protection_parts(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> list[Part]:
+    """Return the parts of a job that is to be done to photo sets."""
+    workloads, parts, clean = Workloads(), [], len(job.clean.files) if job.clean else 0
+    singly = getattr(job.method.module, "SINGLY", False)
+    for task in tasks:
+        n = len(task.source.files)
+        for size in n * [1] if singly else [n]:
+            parts += workloads.protection(
+                job.method,
+                photos=size,
+                surrogates=len(job.surrogates),
+                clean=clean,
+                step=task.key,
+                loop=task.name or job.method.name,
+            )
+            parts.append(Part(task.key, "", {"photos written": float(size)}, "written"))
+    return parts
+
+
+def follow(
+    workspace: Workspace, targets: Iterable[Step], progress: Progress, *, pass_on: bool = True
+) -> None:
+    """Let a workspace report the time that steps still take which are not in its store.
+
+    Args:
+        workspace: its `progress` and `finished` are set.
+        targets: the steps, in the order in which they will be made.
+        progress, pass_on: as in `forecast.telling`.
+    """
+    forecast = Forecast(Workloads().steps(graph(targets, workspace, missing=True)))
+    workspace.progress = telling(forecast, progress, pass_on=pass_on)
+    workspace.finished = forecast.finished
