@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cloakwork.counting import once
+from cloakwork.models.counting import once
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.preprocessing import SLIDE, Square, cut, draw_squares
