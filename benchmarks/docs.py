@@ -21,6 +21,7 @@ from pathlib import Path
 import campaign_table
 import faithful_table
 import finding_tables
+import flops_table
 import screen_tables
 import tables
 from finding_tables import head, line
@@ -287,6 +288,7 @@ def place(
         (RED_TEAM, screen_tables.TABLES),
         (RELIABILITY, campaign_table.TABLES),
         (FAITHFUL, faithful_table.TABLES),
+        ("docs/protections.md", flops_table.TABLES),
     ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):

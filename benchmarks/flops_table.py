@@ -1,0 +1,23 @@
+"""The table of FLOPs in docs/protections.md, from results/flops.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from finding_tables import head, line
+
+
+def flops(results: Path) -> list[str]:
+    """A line for each kind of step: TFLOP now and at the commit before, and their ratio."""
+    columns = json.loads((results / "flops.json").read_text())
+    before, now = columns["before"], columns["now"]
+    rows = [
+        line([what, f"{n:.2f}", f"{before[what]:.2f}", f"{n / before[what]:.2f}"])
+        for what, n in sorted(now.items(), key=lambda item: (item[1], item[0]))
+        if what in before
+    ]
+    return [*head(["a step of", "TFLOP", "before", "ratio"]), *rows]
+
+
+TABLES = {"flops": (("flops.json",), flops)}

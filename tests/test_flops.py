@@ -1,0 +1,112 @@
+"""No pass too many: a step costs what its loss needs, counted without computing it; and
+what graphs hold is what is reckoned with."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from cloakwork.models.ldm import LDM
+from cloakwork.perturbation import graph_memory, losses
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def flops(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("flops")
+
+
+@pytest.fixture
+def hollow(flops: ModuleType) -> LDM:
+    """A small model of shapes alone."""
+    narrow = {"block_out_channels": (8, 8, 16, 16), "norm_num_groups": 4, "layers_per_block": 1}
+    unet = {
+        "block_out_channels": (8, 16),
+        "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
+        "layers_per_block": 1,
+        "attention_head_dim": 2,
+        "cross_attention_dim": 16,
+        "norm_num_groups": 4,
+    }
+    text = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    return flops.build(flops.Shapes(narrow | flops.LEVELS, unet, text, 64))
+
+
+def of_parts(flops: ModuleType, ldm: LDM) -> dict[str, int]:
+    """FLOPs of the encoder and back, of the UNet, of the UNet and back, of the decoder and back."""
+    x, rng = torch.rand(1, 3, ldm.size, ldm.size, device="meta"), torch.Generator()
+    with flops.on_meta():
+        z, c = ldm.encode(x).detach(), ldm.embed(["a photo"])
+        encoder = losses.gradient(ldm, losses.target_distance(z), rng)
+        return {
+            "encoder": flops.count(lambda: encoder([x[0]], [0])),
+            "glance": flops.count(lambda: losses.distillation(ldm, c, rng)(z)),
+            "unet": flops.count(lambda: losses.denoising(ldm, c, rng)(z)),
+            "decoder": flops.count(lambda: losses.reconstruction_lpips(ldm, x)(z)),
+        }
+
+
+def test_a_step_has_no_pass_too_many(flops: ModuleType, hollow: LDM) -> None:
+    part = of_parts(flops, hollow)
+    with flops.on_meta():
+        encoding = flops.count(lambda: hollow.encode(torch.rand(1, 3, 64, 64, device="meta")))
+    assert encoding < part["encoder"] < 2.2 * encoding, "there and back, once each"
+    learned = part["encoder"] + part["unet"]
+    disturbed = learned + part["glance"]
+    lean = {
+        "photoguard": {"step": part["encoder"]},
+        "sds": {"step": part["encoder"] + part["glance"]},
+        "advdm": {"step": learned},
+        "ace": {"step": learned},
+        "pid": {"step": part["encoder"]},
+        # and `simac` without the decoder
+        "cloakwork": {"a round of the search": 6 * learned, "step": disturbed + part["decoder"]},
+    }
+    found = {name: flops.of_protection(name, hollow) for name in lean if name != "ace"}
+    lora = flops.of_protection("ace", hollow)["step"]
+    assert found == {name: counts for name, counts in lean.items() if name != "ace"}
+    assert learned < lora < 1.2 * learned, "LoRA's layers are a few FLOPs more"
+
+
+def saved_bytes(module: torch.nn.Module, compute: Any) -> int:
+    """Bytes of what is kept for the backward, beside the weights."""
+    weights, seen = {id(p) for p in module.parameters()}, {}
+
+    def pack(t: torch.Tensor) -> torch.Tensor:
+        if id(t) not in weights:
+            seen[t.untyped_storage()._cdata] = t.untyped_storage()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        kept = compute()
+    assert kept.grad_fn is not None
+    return sum(storage.nbytes() for storage in seen.values())
+
+
+def test_graphs_hold_what_is_reckoned_with(flops: ModuleType) -> None:
+    """At Stable Diffusion's shapes, of a photo."""
+    ldm = flops.build(flops.STABLE_DIFFUSION)
+    x = torch.rand(1, 3, 512, 512, device="meta", requires_grad=True)
+    z = torch.rand(1, 4, 64, 64, device="meta", requires_grad=True)
+    t, c = torch.zeros(1, device="meta"), torch.rand(1, 77, 768, device="meta")
+    with flops.on_meta():
+        encoder = saved_bytes(ldm.vae, lambda: ldm.encode(x))
+        decoder = saved_bytes(ldm.vae, lambda: ldm.decode(z))
+        unet = saved_bytes(ldm.unet, lambda: ldm.predict(z, t, c))
+    for n in (1, 2):
+        of_encoder, of_loss = graph_memory.saved_bytes(ldm, n)
+        assert n * encoder <= of_encoder < 1.1 * n * encoder
+        assert max(n * unet, decoder) <= of_loss < 1.1 * max(n * unet, decoder)
