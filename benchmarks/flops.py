@@ -149,7 +149,8 @@ def of_protection(name: str, ldm: LDM, preset: str = "paper") -> dict[str, int]:
 
     def watch(x0: Photos, gradient: pgd.Gradient, **how: Any) -> Photos:
         what = SEARCH if searches and not counts else STEP
-        gradient(x0, [0])
+        if what == STEP:
+            gradient(x0, [0])  # what a step does once, it does here
         counts[what] = count(lambda: gradient(x0, [0]))
         if what == STEP:
             raise _Counted
