@@ -287,6 +287,7 @@ def test_only_as_many_class_pictures_as_are_used(
 
     def count(victim: LDM, prompt: str, n: int, **rest: Any) -> Images:
         asked.append(n)
+        assert rest["steps"] == 7
         return torch.rand(n, 3, 128, 128)
 
     monkeypatch.setattr("cloakwork.finetuning.prior.class_pictures", count)
@@ -297,7 +298,9 @@ def test_only_as_many_class_pictures_as_are_used(
         (3, 2, 0, 1.0),
     ):
         training = Training(batch=batch, prior_weight=weight)
-        prior = prior_dataset(small, "a photo of person", most, training, steps, RunState())
+        prior = prior_dataset(
+            small, "a photo of person", most, training, steps, RunState(), sampling_steps=7
+        )
         assert (prior is None) == (most == 0 or weight == 0)
     assert asked == [4, 5]
 

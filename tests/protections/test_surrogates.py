@@ -17,6 +17,7 @@ from helpers.spies import Step, relative_error
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.finetuning.training import Training
@@ -88,6 +89,25 @@ def run(
         rng=torch.Generator().manual_seed(4),
         state=state or RunState(),
     )
+
+
+def test_laptop_presets_share_few_class_pictures() -> None:
+    """They are kept by what decides them, so what one method drew is there for the next."""
+    learners = [
+        module
+        for name, _ in registry.listing("protections")
+        if hasattr((module := registry.load("protections", name)).PRESETS["tiny"], "class_images")
+    ]
+    assert len(learners) == 6
+    laptop, paper = (
+        [
+            (c.class_images, c.class_sampling_steps, c.class_prompt)
+            for c in (module.PRESETS[preset] for module in learners)
+        ]
+        for preset in ("tiny", "paper")
+    )
+    assert set(laptop) == {(8, 10, "a photo of person")}
+    assert all(n >= 50 and steps == 25 for n, steps, _ in paper)
 
 
 def text_of(model: LDM) -> Tensor:

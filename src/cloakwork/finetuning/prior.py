@@ -60,6 +60,7 @@ def prior_dataset(
     state: RunState,
     *,
     under: str | None = None,
+    sampling_steps: int = 25,
 ) -> LatentDataset | None:
     """Draw and encode pictures of the class by the model itself.
 
@@ -71,6 +72,7 @@ def prior_dataset(
         steps: of the training.
         state: shown the progress.
         under: the words they are learned under, if other than `prompt`.
+        sampling_steps: DDIM steps that a picture takes.
 
     Returns:
         None where class pictures have no weight or none are used.
@@ -78,5 +80,5 @@ def prior_dataset(
     n = min(most, steps * training.batch)
     if not training.prior_weight or n < 1:
         return None
-    pictures = class_pictures(ldm, prompt, n, progress=state.progress)
+    pictures = class_pictures(ldm, prompt, n, steps=sampling_steps, progress=state.progress)
     return encode_dataset(ldm, pictures, under or prompt)

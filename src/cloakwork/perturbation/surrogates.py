@@ -99,6 +99,8 @@ class PromptConfig(Protocol):
     @property
     def class_images(self) -> int: ...
     @property
+    def class_sampling_steps(self) -> int: ...
+    @property
     def instance_prompt(self) -> str: ...
     @property
     def class_prompt(self) -> str: ...
@@ -130,7 +132,13 @@ def encode_lessons(
     with on_device(theta, pictures.device):
         subject = encode_dataset(theta, pictures, cfg.instance_prompt)
         return subject, prior_dataset(
-            theta, cfg.class_prompt, cfg.class_images, training, steps, state
+            theta,
+            cfg.class_prompt,
+            cfg.class_images,
+            training,
+            steps,
+            state,
+            sampling_steps=cfg.class_sampling_steps,
         )
 
 

@@ -45,7 +45,7 @@ from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.alternating import LearningSurrogate, alternate
 from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import on_device, trainable_copies
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -79,6 +79,8 @@ class Config:
     """weight of the loss on class pictures (0: none are made)"""
     class_images: int = 50
     """most class pictures the surrogate makes"""
+    class_sampling_steps: int = field(default=25, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """DDIM steps that a class picture takes"""
     target: str = "pattern"
     """what the model is to see in every noise: pattern, grey, zero, or an image file"""
     instance_prompt: str = field(default="a picture", metadata=SUBJECT_PROMPT)
@@ -94,7 +96,8 @@ PRESETS = {
         lora_rank=16,
         lora_layers="all",
         lr=1e-3,
-        class_images=16,
+        class_images=8,
+        class_sampling_steps=10,
         instance_prompt="a photo of sks person",
         class_prompt="a photo of person",
     ),
@@ -128,7 +131,13 @@ def protect(
         learners = []
         for theta in thetas:
             prior = prior_dataset(
-                theta, cfg.class_prompt, cfg.class_images, training, plan.surrogate_steps, state
+                theta,
+                cfg.class_prompt,
+                cfg.class_images,
+                training,
+                plan.surrogate_steps,
+                state,
+                sampling_steps=cfg.class_sampling_steps,
             )
             adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
             with on_device(theta, photos[0].device):

@@ -78,6 +78,8 @@ class Config:
     """weight of the loss on class pictures (0: none are made)"""
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
+    class_sampling_steps: int = field(default=25, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """DDIM steps that a class picture takes"""
     ensemble: Literal["mean", "turns"] = "mean"
     """several surrogates: their photos are averaged (E-ASPL), or each goes on from the last
     one's"""
@@ -98,12 +100,18 @@ class Config:
 
 # the surrogate learns at the attacker's rate (preset "tiny" of dreambooth): at 5e-7 a small model
 # does not move
-TINY = Config(budget=11, step=None, lr=3e-4, class_images=16)
+TINY = Config(budget=11, step=None, lr=3e-4, class_images=8, class_sampling_steps=10)
 PRESETS = {
     "tiny": TINY,
     "tiny-bf16": replace(TINY, arithmetic="bfloat16"),
     "tiny-lora": Config(
-        budget=11, step=None, lr=1e-3, class_images=16, lora_rank=16, lora_layers="all"
+        budget=11,
+        step=None,
+        lr=1e-3,
+        class_images=8,
+        class_sampling_steps=10,
+        lora_rank=16,
+        lora_layers="all",
     ),
     "paper": Config(),
     "bf16": Config(weights="bfloat16"),

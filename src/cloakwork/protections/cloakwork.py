@@ -74,6 +74,8 @@ class Config:
     """the surrogate's learning rate: the attacker's"""
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
+    class_sampling_steps: int = field(default=25, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """DDIM steps that a class picture takes"""
     instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
     """what the attacker is expected to write under the photos"""
     class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
@@ -91,7 +93,7 @@ class Config:
             bpda.chains(self.purifiers)
 
 
-TINY = Config(lr=3e-4, class_images=16)
+TINY = Config(lr=3e-4, class_images=8, class_sampling_steps=10)
 PRESETS = {
     "tiny": TINY,
     "tiny-bf16": replace(TINY, arithmetic="bfloat16"),

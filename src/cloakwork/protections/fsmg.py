@@ -41,7 +41,7 @@ from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import make_snapshots, on_device, trainable_copies
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -64,6 +64,8 @@ class Config:
     """how the surrogate learns"""
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
+    class_sampling_steps: int = field(default=25, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """DDIM steps that a class picture takes"""
     target: str = ""
     """what photos are drawn to as well (T-FSMG): pattern, grey, zero, or an image file; empty:
     nothing"""
@@ -87,7 +89,8 @@ PRESETS = {
         step=None,
         surrogate_steps=300,
         training=Training(lr=3e-4, batch=4),
-        class_images=16,
+        class_images=8,
+        class_sampling_steps=10,
     ),
     "paper": Config(),
     "ensemble": Config(steps=60 * 12),

@@ -50,7 +50,7 @@ from cloakwork.perturbation.surrogates import (
     trainable_copies,
 )
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -95,6 +95,8 @@ class Config:
     """T: what may happen to the photos before they are learned"""
     class_images: int = 200
     """most class pictures a surrogate makes"""
+    class_sampling_steps: int = field(default=25, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """DDIM steps that a class picture takes"""
     instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
     """what the attacker is expected to write under the photos"""
     class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
@@ -106,7 +108,8 @@ TINY = Config(
     M=4,
     surrogate_steps=120,
     training=Training(lr=3e-4),
-    class_images=16,
+    class_images=8,
+    class_sampling_steps=10,
     transform=Preprocessing(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
 )
 PRESETS = {

@@ -39,7 +39,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.perturbation.originals import Originals, gradient_with_originals
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
@@ -70,6 +70,8 @@ class Config:
     """the surrogate's learning rate"""
     class_images: int = 200
     """most class pictures the surrogate makes before it learns"""
+    class_sampling_steps: int = field(default=25, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """DDIM steps that a class picture takes"""
     instance_prompt: str = field(default="a photo of sks person", metadata=SUBJECT_PROMPT)
     """what the attacker is expected to write under the photos"""
     class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
@@ -77,7 +79,9 @@ class Config:
 
 
 PRESETS = {
-    "tiny": Config(budget=11, step=None, steps=30, lr=3e-4, class_images=16),
+    "tiny": Config(
+        budget=11, step=None, steps=30, lr=3e-4, class_images=8, class_sampling_steps=10
+    ),
     "paper": Config(),
 }
 # steps are rounds of a search here, each of which costs six gradients

@@ -46,6 +46,8 @@ RELEASED = (
     "metacloak:tiny-release:interval=200,surrogate_steps=1000,class_images=200,"
     "training.lr=5e-7,training.weights=bfloat16"
 )
+# as many class pictures as the attackers draw, in as many steps; laptop presets have fewer
+MORE_CLASS = "class_images=16,class_sampling_steps=25"
 OURS = "cloakwork"
 BEST = (OURS, "pid", "simac", "fsmg")
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
@@ -173,6 +175,17 @@ def _protections(data: Path) -> tuple[Table, ...]:
             few,
             dtype="bfloat16",
             rival="metacloak",
+        ),
+        *(
+            Table(
+                f"class pictures of {name}",
+                (f"{name}:tiny:{MORE_CLASS}", name),
+                threats[:1],
+                everybody,
+                dtype="bfloat16",
+                rival=f"{name}:tiny:{MORE_CLASS}",
+            )
+            for name in ("aspl", "metacloak")
         ),
         *(
             Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), few, budget=r, dtype="bfloat16")
