@@ -379,7 +379,7 @@ def test_simac_counts() -> None:
     more UNet call a PGD step."""
     counts = dry_run.count(simac, replace(simac.PRESETS["paper"], outer=2, steps=4))
     assert (counts.pgd_steps, counts.training_steps) == (2 * 6, 2 * 6)
-    assert counts.unet_backward == 4 * 6 + 2 * 6 + 2 * 2 * 6
+    assert counts.unet_backward == 4 * 6 + 2 * 6 + 2 * 6
     paper = simac.PRESETS["paper"]
     assert (paper.outer, paper.clean_steps, paper.pgd_steps, paper.adv_steps, paper.steps) == (
         50,
