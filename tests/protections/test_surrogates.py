@@ -91,7 +91,7 @@ def run(
     )
 
 
-def test_laptop_presets_share_few_class_pictures() -> None:
+def test_laptop_presets_share_their_class_pictures() -> None:
     """They are kept by what decides them, so what one method drew is there for the next."""
     learners = [
         module
@@ -106,7 +106,7 @@ def test_laptop_presets_share_few_class_pictures() -> None:
         ]
         for preset in ("tiny", "paper")
     )
-    assert set(laptop) == {(8, 10, "a photo of person")}
+    assert set(laptop) == {(16, 25, "a photo of person")}
     assert all(n >= 50 and steps == 25 for n, steps, _ in paper)
 
 

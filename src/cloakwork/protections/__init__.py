@@ -16,7 +16,7 @@ Conventions, in which nearly every release differs and which no method's "Depart
   PGD, the photos after each turn;
 - where surrogates learn from clean photos and none are given (`clean`), they learn from the photos
   themselves, unprotected; photos and class pictures are taken in turn, the latter drawn in 25 DDIM
-  steps (laptop presets: 10) with guidance 7.5;
+  steps with guidance 7.5;
 - a target is our own pattern or any image, where releases have pictures of their own;
 - the laptop presets ("tiny") are ours: budget 11, a step of a tenth of it, fewer steps, and the
   learning rate of the attacker's preset "tiny", since the published ones do not move a small model.

@@ -100,18 +100,12 @@ class Config:
 
 # the surrogate learns at the attacker's rate (preset "tiny" of dreambooth): at 5e-7 a small model
 # does not move
-TINY = Config(budget=11, step=None, lr=3e-4, class_images=8, class_sampling_steps=10)
+TINY = Config(budget=11, step=None, lr=3e-4, class_images=16)
 PRESETS = {
     "tiny": TINY,
     "tiny-bf16": replace(TINY, arithmetic="bfloat16"),
     "tiny-lora": Config(
-        budget=11,
-        step=None,
-        lr=1e-3,
-        class_images=8,
-        class_sampling_steps=10,
-        lora_rank=16,
-        lora_layers="all",
+        budget=11, step=None, lr=1e-3, class_images=16, lora_rank=16, lora_layers="all"
     ),
     "paper": Config(),
     "bf16": Config(weights="bfloat16"),

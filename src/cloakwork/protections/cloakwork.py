@@ -93,7 +93,7 @@ class Config:
             bpda.chains(self.purifiers)
 
 
-TINY = Config(lr=3e-4, class_images=8, class_sampling_steps=10)
+TINY = Config(lr=3e-4, class_images=16)
 PRESETS = {
     "tiny": TINY,
     "tiny-bf16": replace(TINY, arithmetic="bfloat16"),

@@ -108,8 +108,7 @@ TINY = Config(
     M=4,
     surrogate_steps=120,
     training=Training(lr=3e-4),
-    class_images=8,
-    class_sampling_steps=10,
+    class_images=16,
     transform=Preprocessing(crop="slide", flip=0.5, blur=3, blur_sigma=(0.1, 0.5)),
 )
 PRESETS = {

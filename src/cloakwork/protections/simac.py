@@ -79,9 +79,7 @@ class Config:
 
 
 PRESETS = {
-    "tiny": Config(
-        budget=11, step=None, steps=30, lr=3e-4, class_images=8, class_sampling_steps=10
-    ),
+    "tiny": Config(budget=11, step=None, steps=30, lr=3e-4, class_images=16),
     "paper": Config(),
 }
 # steps are rounds of a search here, each of which costs six gradients
