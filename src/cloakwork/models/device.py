@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import psutil  # accelerate asks for it
+import psutil
 import torch
 
 from cloakwork.errors import UserError
