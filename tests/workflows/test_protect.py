@@ -750,7 +750,7 @@ def test_24_megapixels_in_bounded_memory(tmp_path: Path) -> None:
     Image.fromarray(noise_.clip(0, 255).astype(np.uint8)).save(tmp_path / "big.jpg", quality=90)
     found = peak(tmp_path / "big.jpg", tmp_path / "out", "photoguard", "5")
     assert pixels_of(tmp_path / "out/big.png").shape == (4000, 6000, 3)
-    assert found < 1600  # 1370 to 1500 were measured: the allocator takes more or less
+    assert found < 1536  # 1.5 GiB; 1370 to 1500 were measured: the allocator takes more or less
 
 
 @pytest.mark.slow
