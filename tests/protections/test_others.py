@@ -19,6 +19,7 @@ from cloakwork.models import loading
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import load_lpips
 from cloakwork.perturbation import pgd, targets, timestep_search
+from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections import ace, aspl, caat, cloakwork, glaze, pid, simac
 from cloakwork.state import RunState
@@ -121,7 +122,7 @@ def test_pid_sees_photo_and_original_through_the_same_crop(
 ) -> None:
     wide = [p for p in photos if p.shape[1] != p.shape[2]]
     assert len(wide) == 2
-    distance = pid._distance(small, wide, rng)
+    distance = pid._distance(small, Originals(wide), rng)
     assert all(distance(wide, [0, 1])[0] == 0 for _ in range(3))
     assert distance(wide[1:], [1])[0] == 0
 
