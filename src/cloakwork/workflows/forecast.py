@@ -110,9 +110,8 @@ class Forecast:
         here, later = self.parts[self.at : self.at + 1], range(self.at + 1, len(self.parts))
         if here and here[0].loop == loop and (self.last is None or done > self.last[1]):
             return self.at
-        named = [i for i in later if self.parts[i].loop == loop]
-        own = [i for i in named if here and self.parts[i].step == here[0].step]
-        return next(iter(own + named), None)
+        # parts of a step stand together, so its own come first; thousands may stand behind them
+        return next((i for i in later if self.parts[i].loop == loop), None)
 
     def _go_to(self, where: int, now: float) -> None:
         """End the part that is running, and begin another."""
