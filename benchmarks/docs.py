@@ -42,10 +42,25 @@ HEADS = {
 SHOWN = 3  # metrics of a board
 
 
+def without_folders(command: str) -> str:
+    """A command with words for its folders, which are of one machine.
+
+    >>> without_folders("cloakwork bench tiny --data '/a b' --store=/s --table best")
+    'cloakwork bench tiny --data DATA --store=STORE --table best'
+    """
+    return re.sub(
+        r"--(data|store|out)([ =])('[^']*'|\S+)",
+        lambda found: f"--{found[1]}{found[2]}{found[1].upper()}",
+        command,
+    )
+
+
 def keep(findings: Results, folder: Path = RESULTS) -> None:
     """Each table of the findings in a file of its own."""
     for table in findings.tables:
         made = findings.made | {"tables": {table.name: findings.made["tables"][table.name]}}
+        if command := findings.made.get("command"):
+            made["command"] = without_folders(command)
         flags = tuple(f for f in findings.flags if f.where.startswith(f"{table.name}: "))
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(folder / f"{table.name.replace(' ', '-')}.json") as part:

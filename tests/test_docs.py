@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,15 @@ def test_tables_are_those_of_the_results(docs: ModuleType) -> None:
     assert {name for name in kept if not name.startswith(docs.SINGLE)} <= places, (
         "a measured table that no document shows"
     )
+
+
+def test_no_folder_of_a_machine_is_kept(docs: ModuleType) -> None:
+    command = "cloakwork bench tiny --data '/a b' --store=/s/t -x --out o --table best"
+    told = "cloakwork bench tiny --data DATA --store=STORE -x --out OUT --table best"
+    assert docs.without_folders(command) == told
+    kept = [path.read_text() for path in (ROOT / "results" / "tiny").glob("*.json")]
+    commands = [c for text in kept for c in re.findall(r'"command": "(.*)"', text)]
+    assert commands and not any("/" in command for command in commands)
 
 
 def test_a_typed_number_is_noticed(docs: ModuleType, tmp_path: Path) -> None:
