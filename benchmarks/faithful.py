@@ -89,7 +89,9 @@ def ours(case: Case, given: Given) -> tuple[Found, float, Draws]:
 
 def parts_of(ldm: LDM, sample: bool, learns: bool) -> Parts:
     """The model's parts, for a statement to do with as it likes."""
-    parts = Parts(ldm.vae, ldm.unet, ldm.text_encoder, ldm.tokenizer, ldm.scheduler, sample).copy()
+    parts = Parts(
+        ldm.vae, ldm.denoiser, ldm.text_encoder, ldm.tokenizer, ldm.scheduler, sample
+    ).copy()
     for part in () if learns else (parts.unet, parts.text_encoder):
         part.requires_grad_(False)
     return parts

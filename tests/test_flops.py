@@ -105,7 +105,7 @@ def test_graphs_hold_what_is_reckoned_with(flops: ModuleType) -> None:
     with flops.on_meta():
         encoder = saved_bytes(ldm.vae, lambda: ldm.encode(x))
         decoder = saved_bytes(ldm.vae, lambda: ldm.decode(z))
-        unet = saved_bytes(ldm.unet, lambda: ldm.predict(z, t, c))
+        unet = saved_bytes(ldm.denoiser, lambda: ldm.predict(z, t, c))
     for n in (1, 2):
         of_encoder, of_loss = graph_memory.saved_bytes(ldm, n)
         assert n * encoder <= of_encoder < 1.1 * n * encoder

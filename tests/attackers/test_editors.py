@@ -56,7 +56,7 @@ def pipeline(kind: Any, model: ldm.LDM, scheduler: Any = DDIMScheduler) -> Any:
         vae=model.vae,
         text_encoder=model.text_encoder,
         tokenizer=model.tokenizer,
-        unet=model.unet,
+        unet=model.denoiser,
         scheduler=scheduler.from_config(model.scheduler.config),
         safety_checker=None,
         feature_extractor=None,
@@ -87,8 +87,8 @@ def wide(small: ldm.LDM, tmp_path_factory: pytest.TempPathFactory) -> ldm.LDM:
     """An inpainting model: `small` with five more input channels, whose weights are random."""
     folder = tmp_path_factory.mktemp("wide") / "model"
     shutil.copytree(small.name, folder)
-    unet: Any = UNet2DConditionModel.from_config({**small.unet.config, "in_channels": 9})
-    weights = dict(small.unet.state_dict())
+    unet: Any = UNet2DConditionModel.from_config({**small.denoiser.config, "in_channels": 9})
+    weights = dict(small.denoiser.state_dict())
     more = 0.1 * torch.randn(
         weights["conv_in.weight"].shape[0], 5, 3, 3, generator=torch.Generator().manual_seed(1)
     )

@@ -101,7 +101,7 @@ def test_learns_the_photos(name: str, photos: Photos, tiny: LDM, trained: list[L
     assert got.shape == (4, 3, 128, 128) and got.min() >= 0 and got.max() <= 1
     assert not any(
         p.requires_grad
-        for part in (trained[0].unet, trained[0].text_encoder)
+        for part in (trained[0].denoiser, trained[0].text_encoder)
         for p in part.parameters()
     )
 
@@ -247,7 +247,7 @@ def test_a_kept_lora_loads_in_diffusers(
     c, _ = pipe.encode_prompt("a photo of <sks> person", "cpu", 1, False)
     assert torch.allclose(c, trained[0].embed(PROMPTS[:1]), atol=1e-5)
     assert not torch.allclose(c, tiny.embed(PROMPTS[:1]), atol=1e-3)
-    theirs, ours = denoised(pipe.unet, c), denoised(trained[0].unet, c)
+    theirs, ours = denoised(pipe.unet, c), denoised(trained[0].denoiser, c)
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 
 
@@ -276,7 +276,7 @@ def test_a_kept_custom_diffusion_loads_in_diffusers(
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
     assert torch.allclose(c, trained[0].embed(["a photo of <subject> person"]), atol=1e-5)
-    theirs, ours = denoised(pipe.unet, c), denoised(trained[0].unet, c)
+    theirs, ours = denoised(pipe.unet, c), denoised(trained[0].denoiser, c)
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 
 
@@ -353,7 +353,7 @@ def test_gradient_checkpointing_changes_no_byte(photos: Photos, small: LDM) -> N
         run("dreambooth", photos, small),
         run("dreambooth", photos, small, gradient_checkpointing=True),
     )
-    assert not small.unet.is_gradient_checkpointing
+    assert not small.denoiser.is_gradient_checkpointing
 
 
 def test_pictures_along_the_training_change_nothing(photos: Photos, small: LDM) -> None:

@@ -56,7 +56,7 @@ def test_learning_lowers_the_error_on_what_was_learned(
     before = error_on(model, what.latents)
     train_steps(model, what, None, Training(lr=1e-4, batch=3), 12, rng)
     assert error_on(model, what.latents) < 0.97 * before
-    assert not any(p.requires_grad for p in model.unet.parameters())
+    assert not any(p.requires_grad for p in model.denoiser.parameters())
 
 
 def test_borrowed_weights_come_back(small: LDM, photos: Photos, rng: torch.Generator) -> None:
@@ -140,7 +140,9 @@ def test_a_step_lowers_dreambooths_two_losses(small: LDM) -> None:
         noise = torch.randn(z.shape, generator=g)
         a = small.scheduler.alphas_cumprod[t][:, None, None, None]
         z_t = a.sqrt() * z + (1 - a).sqrt() * noise
-        wrong = (small.unet(z_t, t, encoder_hidden_states=small.embed(texts)).sample - noise) ** 2
+        wrong = (
+            small.denoiser(z_t, t, encoder_hidden_states=small.embed(texts)).sample - noise
+        ) ** 2
     assert both.item() == pytest.approx(
         (wrong[:2].mean() + weight * wrong[2:].mean()).item(), rel=1e-4
     )
@@ -164,11 +166,11 @@ def test_subject_and_class_share_a_pass_at_draws_of_their_own(
     ours: list[torch.Tensor] = []
 
     def stop(loss: torch.Tensor, params: list[torch.nn.Parameter], *rest: object) -> None:
-        (one,) = torch.autograd.grad(loss, together.unet.mid_block.resnets[0].conv1.weight)
+        (one,) = torch.autograd.grad(loss, together.denoiser.mid_block.resnets[0].conv1.weight)
         ours.append(one)
 
     together = small.copy()
-    for part in (together.unet, together.text_encoder):
+    for part in (together.denoiser, together.text_encoder):
         part.register_forward_pre_hook(lambda part, given: calls.append(type(part)))
     monkeypatch.setattr(training, "_descend", stop)
     rng.manual_seed(1)
@@ -192,7 +194,7 @@ def test_gradient_checkpointing_learns_the_same(small: LDM, photos: Photos) -> N
             torch.Generator().manual_seed(2),
         )
         learned.append(weights_of(model))
-        assert not model.unet.is_gradient_checkpointing
+        assert not model.denoiser.is_gradient_checkpointing
     assert all(torch.equal(p, learned[1][k]) for k, p in learned[0].items())
 
 
@@ -215,7 +217,7 @@ def test_only_some_weights_learn(small: LDM, photos: Photos, rng: torch.Generato
     assert {k for k, v in weights_of(model).items() if not torch.equal(v, before[k])} == {
         k for k in before if k.endswith("bias")
     }
-    assert len(state.trace) == 2 and not any(p.requires_grad for p in model.unet.parameters())
+    assert len(state.trace) == 2 and not any(p.requires_grad for p in model.denoiser.parameters())
 
 
 def test_8_bit_adam_goes_on_where_it_was() -> None:

@@ -9,7 +9,7 @@ from cloakwork.models.ldm import LDM
 
 def as_diffusers_does(ldm: LDM) -> None:
     """Give the cross-attention diffusers' processor, on the very same keys and values."""
-    for name, module in ldm.unet.named_modules():
+    for name, module in ldm.denoiser.named_modules():
         if name.endswith(".attn2"):
             processor = CustomDiffusionAttnProcessor(train_kv=False, train_q_out=False)
             processor.train_kv = True

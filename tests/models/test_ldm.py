@@ -52,7 +52,7 @@ def test_loss_is_the_diffusers_one(small: ldm.LDM, x: torch.Tensor, kind: str) -
         z = small.vae.encode(2 * x - 1).latent_dist.mean * small.vae.config.scaling_factor
         noise = torch.randn(z.shape, generator=g)
         c = small.text_encoder(ids)[0].repeat(len(x), 1, 1)
-        out = small.unet(scheduler.add_noise(z, noise, t), t, encoder_hidden_states=c).sample
+        out = small.denoiser(scheduler.add_noise(z, noise, t), t, encoder_hidden_states=c).sample
         target = noise if kind == "epsilon" else scheduler.get_velocity(z, noise, t)
     assert torch.allclose(ours, (out - target).square().mean(), rtol=1e-4)
 
@@ -78,8 +78,8 @@ def test_the_second_model_is_another_one_in_the_same_latent_space(
     other = loading.load("tiny-b", "cpu")
     assert type(other.vae) is not type(tiny.vae) and other.weights != tiny.weights
     assert (
-        sum(p.numel() for p in other.unet.parameters())
-        < sum(p.numel() for p in tiny.unet.parameters()) / 2
+        sum(p.numel() for p in other.denoiser.parameters())
+        < sum(p.numel() for p in tiny.denoiser.parameters()) / 2
     )
     assert torch.equal(other.embed(["a cat"]), tiny.embed(["a cat"]))
     with torch.no_grad():
@@ -126,14 +126,14 @@ def test_text_is_cached_while_frozen_and_alive_while_it_learns(small: ldm.LDM) -
         with torch.no_grad():
             next(p for k, p in params.items() if k.endswith("position_embedding.weight")).add_(0.1)
     assert not torch.equal(before, model.embed(["a cat"]))
-    assert not any(p.requires_grad for p in model.unet.parameters())
+    assert not any(p.requires_grad for p in model.denoiser.parameters())
 
 
 def test_copy_is_another_model(small: ldm.LDM) -> None:
     model = small.copy()
     with torch.no_grad():
-        next(model.unet.parameters()).add_(1)
-    assert not torch.equal(next(model.unet.parameters()), next(small.unet.parameters()))
+        next(model.denoiser.parameters()).add_(1)
+    assert not torch.equal(next(model.denoiser.parameters()), next(small.denoiser.parameters()))
     assert model.vae is small.vae
 
 
@@ -176,7 +176,7 @@ def test_ddim_has_not_changed_a_bit(small: ldm.LDM, guidance: float, negative: s
         for z in noise.split(8):
             c = torch.cat([free.expand(len(z), -1, -1), held.expand(len(z), -1, -1)])
             for t in scheduler.timesteps:
-                e_free, e_held = small.unet(
+                e_free, e_held = small.denoiser(
                     z.repeat(2, 1, 1, 1), t, encoder_hidden_states=c
                 ).sample.chunk(2)
                 z = scheduler.step(e_free + guidance * (e_held - e_free), t, z).prev_sample
@@ -304,7 +304,7 @@ def test_bfloat16_is_near_float32(tiny: ldm.LDM, x: torch.Tensor) -> None:
     with torch.no_grad():
         a, b = tiny.encode(x), half.encode(x)
     assert b.dtype == torch.float32 and (a - b).square().mean() / a.square().mean() < 0.01
-    assert next(half.unet.parameters()).dtype == torch.float32
+    assert next(half.denoiser.parameters()).dtype == torch.float32
 
 
 def refusal(name: str, **how: str) -> str:

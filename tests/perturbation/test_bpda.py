@@ -178,7 +178,7 @@ def test_adaptive_first_step(small: LDM, square: Photos, steps: list[Step]) -> N
         "a photo", padding="max_length", max_length=77, return_tensors="pt"
     ).input_ids
     c = small.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
-    e_hat = small.unet(a.sqrt() * z + (1 - a).sqrt() * eps, t, encoder_hidden_states=c).sample
+    e_hat = small.denoiser(a.sqrt() * z + (1 - a).sqrt() * eps, t, encoder_hidden_states=c).sample
     (theirs,) = torch.autograd.grad(torch.nn.functional.mse_loss(e_hat, eps), x)
     assert relative_error(steps[0].grads, theirs) < 1e-4
 

@@ -246,7 +246,7 @@ def test_a_dry_run_counts_what_the_real_run_does(
         calls[name] += 1
 
     hooks = [
-        small.unet.register_forward_hook(lambda *_: seen("unet")),
+        small.denoiser.register_forward_hook(lambda *_: seen("unet")),
         small.vae.encoder.register_forward_hook(lambda *_: seen("encode")),
     ]
     try:

@@ -70,7 +70,7 @@ def hollow(small: LDM, monkeypatch: pytest.MonkeyPatch) -> LDM:
     """The small model where nothing is computed; and nothing reads what only the end of a run, or
     its beginning, has to.
     """
-    parts = ("vae", "unet", "text_encoder")
+    parts = ("vae", "denoiser", "text_encoder")
     monkeypatch.setattr(LDM, "autocast", lambda self: nullcontext())
     monkeypatch.setattr(RunState, "settle", lambda self: None)
     monkeypatch.setattr(pgd, "is_grey", lambda photo: False)

@@ -49,7 +49,7 @@ def denoising_error(
     c = small.text_encoder(ids)[0].detach().repeat(len(x), 1, 1)
     z_t = DDPMScheduler.from_config(small.scheduler.config).add_noise(z, noise, t)
     return torch.nn.functional.mse_loss(
-        small.unet(z_t, t, encoder_hidden_states=c).sample, noise
+        small.denoiser(z_t, t, encoder_hidden_states=c).sample, noise
     ), z
 
 
@@ -85,9 +85,9 @@ def test_aspl_counts_its_steps(
 
 
 def test_aspl_leaves_the_surrogate_as_it_was(small: LDM, square: Photos) -> None:
-    before = {k: v.clone() for k, v in small.unet.state_dict().items()}
+    before = {k: v.clone() for k, v in small.denoiser.state_dict().items()}
     run(aspl, square, small, aspl.Config(outer=1, class_images=2, lr=1e-3))
-    assert all(torch.equal(v, before[k]) for k, v in small.unet.state_dict().items())
+    assert all(torch.equal(v, before[k]) for k, v in small.denoiser.state_dict().items())
 
 
 def test_aspl_learns_from_the_clean_set_when_there_is_one(small: LDM, square: Photos) -> None:
@@ -124,7 +124,7 @@ def test_several_surrogates_all_count(small: LDM, square: Photos) -> None:
     one out does."""
     other = small.copy()
     with torch.no_grad():
-        for p in other.unet.parameters():
+        for p in other.denoiser.parameters():
             p.mul_(0.9)
     cfg = aspl.Config(outer=1, clean_steps=0, adv_steps=0, prior_weight=0, pgd_steps=2)
 

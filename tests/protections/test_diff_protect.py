@@ -52,7 +52,7 @@ def text(small: LDM, prompt: str, n: int) -> Tensor:
 
 
 def semantic(small: LDM, x: Tensor, eps: Tensor, t: Tensor, z_t: Tensor) -> Tensor:
-    e_hat = small.unet(z_t, t, encoder_hidden_states=text(small, "a photo", len(x))).sample
+    e_hat = small.denoiser(z_t, t, encoder_hidden_states=text(small, "a photo", len(x))).sample
     return torch.nn.functional.mse_loss(e_hat, eps)
 
 
@@ -90,7 +90,7 @@ def test_sds_first_step(g: Any, small: LDM, square: Photos, first_gradient: list
     run(sds, square, small, sds.Config(steps=1, g=g))
     x, z, eps, t, z_t = restated(small, square)
     with torch.no_grad():
-        e_hat = small.unet(z_t, t, encoder_hidden_states=text(small, "a photo", len(x))).sample
+        e_hat = small.denoiser(z_t, t, encoder_hidden_states=text(small, "a photo", len(x))).sample
     (theirs,) = torch.autograd.grad(
         z, x, grad_outputs=(e_hat - eps) * (1 if g == "+" else -1) / len(x)
     )
@@ -102,7 +102,7 @@ def test_sdst_first_step(small: LDM, square: Photos, first_gradient: list[Photos
     run(sdst, one, small, sdst.Config(steps=1))
     x, z, eps, t, z_t = restated(small, one)
     with torch.no_grad():
-        e_hat = small.unet(z_t, t, encoder_hidden_states=text(small, "a photo", 1)).sample
+        e_hat = small.denoiser(z_t, t, encoder_hidden_states=text(small, "a photo", 1)).sample
     (g_sds,) = torch.autograd.grad(z, x, grad_outputs=e_hat - eps, retain_graph=True)
     (g_t,) = torch.autograd.grad((z - pattern_latent(small)).square().sum(), x)
     assert relative_error(first_gradient[0], -5 * g_sds - g_t) < 1e-4
@@ -133,7 +133,9 @@ def test_photoguard_diffusion_first_step(
     z = scheduler.add_noise(z, torch.randn(z.shape, generator=g), steps[0])
     c = torch.cat([text(small, "", 1), text(small, "a photo", 1)])
     for t in steps:
-        free, held = small.unet(z.repeat(2, 1, 1, 1), t, encoder_hidden_states=c).sample.chunk(2)
+        free, held = small.denoiser(z.repeat(2, 1, 1, 1), t, encoder_hidden_states=c).sample.chunk(
+            2
+        )
         z = scheduler.step(free + 7.5 * (held - free), int(t), z).prev_sample
     picture = (small.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
     (theirs,) = torch.autograd.grad(-(picture - 0.5).square().sum(), x)

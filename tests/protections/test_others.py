@@ -252,13 +252,15 @@ def test_caat_one_backward_serves_both(small: LDM, square: Photos, steps: list[S
     as_diffusers_does(other)
     kv = {
         f"unet.{k}": p.requires_grad_(True)
-        for k, p in other.unet.named_parameters()
+        for k, p in other.denoiser.named_parameters()
         if "attn2.to_k" in k or "attn2.to_v" in k
     }
 
     def loss(x: torch.Tensor) -> torch.Tensor:
         z_t = noised(other, posterior(other, x)[0] * 0.18215, noise, t)
-        out = other.unet(z_t, t, encoder_hidden_states=text(other, "a photo of a person", 3)).sample
+        out = other.denoiser(
+            z_t, t, encoder_hidden_states=text(other, "a photo of a person", 3)
+        ).sample
         return torch.nn.functional.mse_loss(out, noise)
 
     assert error_against(Step(g.get_state(), square, grads), loss) < 1e-4
@@ -307,7 +309,7 @@ def disturbance(
     skip_crops(g, 3)
     t = torch.multinomial(torch.ones(3, 1000), 1, generator=g)[:, 0]
     noise, c = torch.randn(3, 4, 16, 16, generator=g), text(model, "a photo of <sks> person", 3)
-    blocks = model.unet.up_blocks[-1].resnets
+    blocks = model.denoiser.up_blocks[-1].resnets
 
     def features(z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The UNet's output, and each residual block's output less its input as it is added."""
@@ -316,7 +318,7 @@ def disturbance(
             b.register_forward_hook(lambda b, a, out: seen.append(out - b.conv_shortcut(a[0])))
             for b in blocks
         ]
-        out = model.unet(noised(model, z, noise, t), t, encoder_hidden_states=c).sample
+        out = model.denoiser(noised(model, z, noise, t), t, encoder_hidden_states=c).sample
         for hook in hooks:
             hook.remove()
         return out, torch.stack(seen)
@@ -361,7 +363,7 @@ def test_simac_keeps_timesteps_of_large_gradients(small: LDM, square: Photos) ->
     for at in range(10, 1000, 40):
         t = torch.tensor([at])
         z_t = noised(small, posterior(small, x)[0] * 0.18215, noise, t)
-        error = ((small.unet(z_t, t, encoder_hidden_states=c).sample - noise) ** 2).mean()
+        error = ((small.denoiser(z_t, t, encoder_hidden_states=c).sample - noise) ** 2).mean()
         size[bool(allowed[at])].append(torch.autograd.grad(error, x)[0].abs().sum().item())
     assert min(len(s) for s in size.values()) > 1
     assert sum(size[True]) / len(size[True]) > 1.5 * sum(size[False]) / len(size[False])
@@ -457,7 +459,7 @@ def test_ace_first_step(small: LDM, square: Photos, steps: list[Step]) -> None:
         z_t = noised(small, posterior(small, x)[0] * 0.18215, noise, t)
         return -(
             (
-                small.unet(z_t, t, encoder_hidden_states=text(small, "a picture", 3)).sample
+                small.denoiser(z_t, t, encoder_hidden_states=text(small, "a picture", 3)).sample
                 - z_target
             )
             ** 2
@@ -540,7 +542,7 @@ def test_the_surrogate_is_left_as_it_was(name: str, small: LDM, square: Photos) 
     now = weights_of(small)
     assert set(now) == set(before) and all(torch.equal(v, before[k]) for k, v in now.items())
     assert not any(
-        p.requires_grad for part in (small.unet, small.text_encoder) for p in part.parameters()
+        p.requires_grad for part in (small.denoiser, small.text_encoder) for p in part.parameters()
     )
 
 

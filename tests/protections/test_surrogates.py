@@ -124,7 +124,8 @@ def error_of(model: LDM, x: Tensor, g: torch.Generator) -> Tensor:
     noise = torch.randn(z.shape, generator=g)
     z_t = DDPMScheduler.from_config(model.scheduler.config).add_noise(z, noise, t)
     return F.mse_loss(
-        model.unet(z_t, t, encoder_hidden_states=text_of(model).repeat(len(x), 1, 1)).sample, noise
+        model.denoiser(z_t, t, encoder_hidden_states=text_of(model).repeat(len(x), 1, 1)).sample,
+        noise,
     )
 
 
@@ -223,7 +224,7 @@ def test_targeted_loss(
     g, leaf = torch.Generator().set_state(before), z.clone().requires_grad_(True)
     noise = torch.randn(z.shape, generator=g)
     z_t = scheduler.add_noise(leaf, noise, t)
-    out = model.unet(z_t, t, encoder_hidden_states=c.expand(2, -1, -1)).sample
+    out = model.denoiser(z_t, t, encoder_hidden_states=c.expand(2, -1, -1)).sample
     goal = noise if kind == "epsilon" else scheduler.get_velocity(leaf, noise, t)
     draws = torch.randn(z.shape, generator=g)
     distance = torch.zeros(())
@@ -317,7 +318,7 @@ def test_surrogates_stay_as_they_were(module: Any, cfg: Any, small: LDM, square:
         torch.equal(p, before[k]) for k, p in after.items()
     )
     assert not any(
-        p.requires_grad for p in [*small.unet.parameters(), *small.text_encoder.parameters()]
+        p.requires_grad for p in [*small.denoiser.parameters(), *small.text_encoder.parameters()]
     )
 
 
@@ -359,11 +360,11 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
     def moving(ldm: LDM, device: torch.device) -> None:
         move(ldm, device)
-        where[id(ldm.unet)] = device
+        where[id(ldm.denoiser)] = device
         crowd.append(sum(d == place for d in where.values()))
 
     def predicting(self: LDM, *rest: Any) -> Tensor:
-        assert where[id(self.unet)] == place, "a model worked at home"
+        assert where[id(self.denoiser)] == place, "a model worked at home"
         return predict(self, *rest)
 
     monkeypatch.setattr(pool, "CPU", home)
@@ -371,7 +372,7 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     monkeypatch.setattr(pool, "_move", moving)
     monkeypatch.setattr(LDM, "predict", predicting)
     monkeypatch.setattr(
-        LDM, "device", property(lambda self: where.get(id(self.unet), home if crowd else place))
+        LDM, "device", property(lambda self: where.get(id(self.denoiser), home if crowd else place))
     )
     yield crowd
 

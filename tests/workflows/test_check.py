@@ -203,7 +203,7 @@ IN_A_RUN = [
     (
         "attackers",
         "    return torch",
-        "    next(victim.unet.parameters()).add_(1)\n    return torch",
+        "    next(victim.denoiser.parameters()).add_(1)\n    return torch",
         "changed the weights of the model",
     ),
 ]

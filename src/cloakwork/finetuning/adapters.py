@@ -46,7 +46,7 @@ def add_lora(
     """
     from peft import LoraConfig
 
-    parts = [(ldm.unet, ATTENTION_LORA + (OTHER_LORA if layers == "all" else []))]
+    parts = [(ldm.denoiser, ATTENTION_LORA + (OTHER_LORA if layers == "all" else []))]
     parts += [(ldm.text_encoder, TEXT_LORA)] if text_encoder else []
     for part, targets in parts:
         # peft draws from the global generator, and what it draws is replaced below
@@ -152,7 +152,7 @@ def detach_first_token(ldm: LDM) -> None:
     trainers of Custom Diffusion and CAAT use, takes its key and value out of the graph. The model
     computes what it did before.
     """
-    for name, module in ldm.unet.named_modules():
+    for name, module in ldm.denoiser.named_modules():
         if is_custom(f"unet.{name}.weight"):
             module.register_forward_hook(_without_first)
 

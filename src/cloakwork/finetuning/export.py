@@ -32,11 +32,10 @@ def keep_lora(ldm: LDM, folder: Path) -> None:
     from peft.utils import get_peft_model_state_dict
 
     tensors = {}
-    for part, prefix, layer in (
-        ("unet", "unet.", "lora"),
-        ("text_encoder", "text_encoder.text_model.", "lora_linear_layer"),
+    for module, prefix, layer in (
+        (ldm.denoiser, "unet.", "lora"),
+        (ldm.text_encoder, "text_encoder.text_model.", "lora_linear_layer"),
     ):
-        module = getattr(ldm, part)
         for name, p in (
             get_peft_model_state_dict(module).items() if hasattr(module, "peft_config") else ()
         ):
@@ -67,11 +66,11 @@ def keep_custom(ldm: LDM, folder: Path) -> None:
     attention.
     """
     tensors = {}
-    for name, p in ldm.unet.named_parameters():
+    for name, p in ldm.denoiser.named_parameters():
         layer, _, end = name.partition(".attn2.")
         if is_custom(f"unet.{name}"):
             tensors[f"{layer}.attn2.processor.{end[:4]}_custom_diffusion.weight"] = p.detach().cpu()
-    empty = [name for name in ldm.unet.attn_processors if ".attn1." in name]
+    empty = [name for name in ldm.denoiser.attn_processors if ".attn1." in name]
     write_tensors(folder / CUSTOM, tensors | {name: torch.empty(0) for name in empty})
 
 
@@ -88,7 +87,7 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
         vae=ldm.vae,
         text_encoder=ldm.text_encoder,
         tokenizer=ldm.tokenizer,
-        unet=ldm.unet,
+        unet=ldm.denoiser,
         scheduler=ldm.scheduler,
         safety_checker=None,
         feature_extractor=None,

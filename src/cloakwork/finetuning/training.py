@@ -169,11 +169,11 @@ def _checkpointing(ldm: LDM, training: Training) -> Iterator[None]:
     if not training.gradient_checkpointing:
         yield
         return
-    ldm.unet.enable_gradient_checkpointing()
+    ldm.denoiser.enable_gradient_checkpointing()
     try:
         yield
     finally:
-        ldm.unet.disable_gradient_checkpointing()
+        ldm.denoiser.disable_gradient_checkpointing()
 
 
 def finetune(

@@ -16,8 +16,8 @@ def weights_of(ldm: LDM) -> dict[str, Tensor]:
     """Return the weights of UNet and text encoder by name, not copied."""
     return {
         f"{part}.{k}": p.detach()
-        for part in ("unet", "text_encoder")
-        for k, p in getattr(ldm, part).named_parameters()
+        for part, module in ldm.learners.items()
+        for k, p in module.named_parameters()
     }
 
 

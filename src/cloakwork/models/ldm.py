@@ -107,7 +107,7 @@ class LDM:
 
     name: str
     vae: Any
-    unet: Any
+    denoiser: Any
     text_encoder: Any
     tokenizer: Any
     scheduler: Any
@@ -123,7 +123,7 @@ class LDM:
 
     def __post_init__(self) -> None:
         once = self._call_unet
-        self._denoiser = Replayed(self.unet, once) if self.graphs else once
+        self._denoiser = Replayed(self.denoiser, once) if self.graphs else once
 
     def __repr__(self) -> str:
         dtype = str(self.dtype).removeprefix("torch.")
@@ -132,7 +132,12 @@ class LDM:
 
     @property
     def device(self) -> torch.device:
-        return next(self.unet.parameters()).device
+        return next(self.denoiser.parameters()).device
+
+    @property
+    def learners(self) -> dict[str, nn.Module]:
+        """The parts that a trainer may train, by the names of their folders in a pipeline."""
+        return {"unet": self.denoiser, "text_encoder": self.text_encoder}
 
     @property
     def scale(self) -> int:
@@ -145,7 +150,7 @@ class LDM:
 
         Stable Diffusion's inpainting models do, with 9 input channels.
         """
-        return self.unet.config.in_channels == 2 * self.vae.config.latent_channels + 1
+        return self.denoiser.config.in_channels == 2 * self.vae.config.latent_channels + 1
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(
@@ -292,7 +297,7 @@ class LDM:
         Raises:
             UserError: plain latents for an inpainting model.
         """
-        if z_t.shape[1] != self.unet.config.in_channels:
+        if z_t.shape[1] != self.denoiser.config.in_channels:
             raise UserError(
                 f"'{self.name}' is an inpainting model, which can only inpaint; "
                 "give a text-to-image model, such as the one that it was made from."
@@ -301,7 +306,7 @@ class LDM:
 
     def _call_unet(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
         with self.autocast():
-            return self.unet(z_t, t, encoder_hidden_states=c).sample.float()
+            return self.denoiser(z_t, t, encoder_hidden_states=c).sample.float()
 
     @torch.no_grad()
     def sample(
@@ -406,7 +411,10 @@ class LDM:
         The UNet and the text encoder are its own, still frozen; the VAE is shared.
         """
         return replace(
-            self, unet=deepcopy(self.unet), text_encoder=deepcopy(self.text_encoder), _embedded={}
+            self,
+            denoiser=deepcopy(self.denoiser),
+            text_encoder=deepcopy(self.text_encoder),
+            _embedded={},
         )
 
     @contextmanager
@@ -421,7 +429,7 @@ class LDM:
             text_encoder: let the text encoder learn too.
             only: name (such as "unet.conv_in.weight") -> whether that parameter learns; None: all.
         """
-        parts = {"unet": self.unet} | ({"text_encoder": self.text_encoder} if text_encoder else {})
+        parts = self.learners if text_encoder else {"unet": self.denoiser}
         named = {
             f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()
         }

@@ -84,12 +84,15 @@ def load(
     if base.device != target:
         base = replace(
             base,
-            **{p: deepcopy(getattr(base, p)).to(target) for p in ("vae", "unet", "text_encoder")},
+            **{
+                part: deepcopy(getattr(base, part)).to(target)
+                for part in ("vae", "denoiser", "text_encoder")
+            },
         )
     if graphs:
         _replay(base.vae)
     if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:
-        _use_plain_attention(base.unet)
+        _use_plain_attention(base.denoiser)
     return replace(
         base,
         dtype=DTYPES[dtype],
@@ -178,7 +181,7 @@ def _load_cpu(name: str) -> LDM:
     return LDM(
         name=name,
         vae=pipe.vae,
-        unet=pipe.unet,
+        denoiser=pipe.unet,
         text_encoder=pipe.text_encoder,
         tokenizer=pipe.tokenizer,
         scheduler=pipe.scheduler,

@@ -21,7 +21,7 @@ def saved_bytes(ldm: LDM, n: int) -> tuple[int, int]:
     """
     pixels, places = ldm.size**2, (ldm.size // ldm.scale) ** 2
     of_vae = BYTES * pixels * ldm.vae.config.block_out_channels[0]
-    of_unet = BYTES * places * ldm.unet.config.block_out_channels[0]
+    of_unet = BYTES * places * ldm.denoiser.config.block_out_channels[0]
     return n * ENCODER * of_vae, max(n * UNET * of_unet, DECODER * of_vae)
 
 

@@ -108,7 +108,7 @@ def _features(ldm: LDM) -> Iterator[list[Tensor]]:
     seen: list[Tensor] = []
     hooks = [
         block.conv2.register_forward_hook(lambda _, __, out: seen.append(out.float()))
-        for block in ldm.unet.up_blocks[-1].resnets
+        for block in ldm.denoiser.up_blocks[-1].resnets
     ]
     try:
         yield seen

@@ -96,7 +96,7 @@ def _learner(
     adapters.detach_first_token(theta)
     c = theta.embed([cfg.prompt])
     theta_kv: dict[str, nn.Parameter] = {
-        k: p for k, p in theta.unet.named_parameters() if adapters.is_custom(f"unet.{k}")
+        k: p for k, p in theta.denoiser.named_parameters() if adapters.is_custom(f"unet.{k}")
     }
     for p in theta_kv.values():
         p.requires_grad_(True)

@@ -193,7 +193,7 @@ def _watched(models: Sequence[Any], tick: Callable[[str], None]) -> Iterator[Non
     hooks = [register_optimizer_step_post_hook(lambda *_: tick(LESSON))]
     for model in models:
         hooks.append(model.vae.encoder.register_forward_pre_hook(encoding))
-        hooks.append(model.unet.register_forward_hook(denoised))
+        hooks.append(model.denoiser.register_forward_hook(denoised))
     try:
         yield
     finally:
