@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.files import hash_files, read_json
-from cloakwork.models import hub, ldm
+from cloakwork.models import hub, latents
 from cloakwork.models.device import pick_device
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
@@ -60,7 +60,7 @@ class Autoencoder:
         place = next(self.vae.parameters()).device
         return torch.cat(
             [
-                ldm.encode(self.vae, part.to(place)).cpu()
+                latents.encode(self.vae, part.to(place)).cpu()
                 for part in x.split(AUTOENCODER_MICRO_BATCH)
             ]
         )

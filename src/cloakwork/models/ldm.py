@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
-from cloakwork.models import schedulers
+from cloakwork.models import latents, schedulers
 from cloakwork.models.counting import alike
 from cloakwork.models.device import DTYPES
 from cloakwork.models.graphs import Pass, Replayed
@@ -41,50 +41,6 @@ class Sampling:
     """negative prompt"""
     scheduler: str = "ddim"
     """sampler"""
-
-
-def encode(vae: Any, x: Images, noise: Callable[[Sequence[int]], Tensor] | None = None) -> Tensor:
-    """Encode pictures to an autoencoder's scaled latents.
-
-    Args:
-        vae: an AutoencoderKL or an AutoencoderTiny of diffusers.
-        x: n x 3 x S x S in [0, 1].
-        noise: shape -> standard normal noise, for a sample of the posterior; None gives its mean.
-
-    Returns:
-        n x c x S/8 x S/8.
-    """
-    return latents(vae, moments(vae, x), noise)
-
-
-def moments(vae: Any, x: Images) -> Tensor:
-    """Return what an autoencoder says of pictures (n x 3 x S x S in [0, 1]), in its own units.
-
-    Returns:
-        Mean and log variance of the posterior, n x 2c x S/8 x S/8; the latents, n x c x S/8 x S/8,
-        of an AutoencoderTiny, which has no posterior.
-    """
-    encoded = vae.encode(2 * x - 1)
-    return encoded.latents if hasattr(encoded, "latents") else encoded.latent_dist.parameters
-
-
-def posterior(vae: Any, moments: Tensor) -> Any | None:
-    """Return the posterior with these moments, as diffusers has it; None without one."""
-    from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
-
-    has_one = moments.shape[1] == 2 * vae.config.latent_channels
-    return DiagonalGaussianDistribution(moments) if has_one else None
-
-
-def latents(
-    vae: Any, moments: Tensor, noise: Callable[[Sequence[int]], Tensor] | None = None
-) -> Tensor:
-    """Return scaled latents, n x c x S/8 x S/8, of the moments; `noise` as in `encode`."""
-    of, scale = posterior(vae, moments), vae.config.scaling_factor
-    if of is None:
-        return moments.float() * scale
-    z = of.mean.float()
-    return (z + of.std.float() * noise(z.shape) if noise else z) * scale
 
 
 @dataclass
@@ -142,7 +98,7 @@ class LDM:
     @property
     def scale(self) -> int:
         """How many pixels of a picture there are to a latent, along one side."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return latents.scale(self.vae)
 
     @property
     def inpaints(self) -> bool:
@@ -168,21 +124,20 @@ class LDM:
         return self.latents(self.moments(x), rng)
 
     def moments(self, x: Images) -> Tensor:
-        """Return what the autoencoder says of pictures; see the function of that name."""
+        """Return what the autoencoder says of pictures; see `latents.moments`."""
         with self.autocast():
-            return moments(self.vae, x)
+            return latents.moments(self.vae, x)
 
     def latents(self, moments: Tensor, rng: torch.Generator | None = None) -> Tensor:
         """Return the scaled latents of moments, as `encode` would those of the pictures."""
         noise = (lambda shape: self.noise(shape, rng)) if self.sample_posterior else None
         with self.autocast():
-            return latents(self.vae, moments, noise)
+            return latents.from_moments(self.vae, moments, noise)
 
     def decode(self, z: Tensor) -> Images:
         """Decode scaled latents to pictures, n x 3 x S x S in [0, 1]."""
         with self.autocast():
-            x = self.vae.decode(z / self.vae.config.scaling_factor).sample
-        return (x.float() / 2 + 0.5).clamp(0, 1)
+            return latents.decode(self.vae, z)
 
     def embed(self, prompts: Sequence[str]) -> Tensor:
         """Embed prompts as text conditioning, n x L x d.

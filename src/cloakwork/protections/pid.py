@@ -28,7 +28,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.models.ldm import LDM, posterior
+from cloakwork.models import latents
+from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
@@ -94,5 +95,5 @@ def _posterior(ldm: LDM, moments: Tensor) -> list[Tensor]:
     """Return mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
     posterior, the latent alone.
     """
-    of = posterior(ldm.vae, moments)
+    of = latents.posterior(ldm.vae, moments)
     return [moments.float()] if of is None else [of.mean.float(), of.logvar.float()]
