@@ -31,7 +31,7 @@ from cloakwork.files import write_json
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.metrics import match
-from cloakwork.models import loading
+from cloakwork.models import pipelines
 from cloakwork.models.ldm import LDM, Sampling
 from cloakwork.perturbation.surrogates import make_snapshots
 from cloakwork.photos.preprocessing import preprocess
@@ -95,7 +95,7 @@ def main() -> None:
     torch.set_num_threads(1)
     workspace = Workspace(args.store, args.device)
     (table,) = only(tiny(args.data), ["frozen"]).tables
-    same = {"n": args.n, "weights": loading.weights("tiny"), "dtype": table.dtype}
+    same = {"n": args.n, "weights": pipelines.weights("tiny"), "dtype": table.dtype}
     kept = json.loads(args.out.read_text()) if args.out.exists() else same | {"rows": []}
     if {k: kept[k] for k in same} != same:
         raise SystemExit(

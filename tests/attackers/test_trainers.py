@@ -242,11 +242,11 @@ def test_a_kept_lora_loads_in_diffusers(
         "unet.up_blocks",
         "text_encoder.text_model",
     }
-    before = denoised(pipe.unet, tiny.embed(["a photo of <sks> person"]))
+    before = denoised(pipe.unet, tiny.embed(["a photo of <sks> person"]).hidden)
     pipe.load_lora_weights(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <sks> person", "cpu", 1, False)
-    assert torch.allclose(c, trained[0].embed(PROMPTS[:1]), atol=1e-5)
-    assert not torch.allclose(c, tiny.embed(PROMPTS[:1]), atol=1e-3)
+    assert torch.allclose(c, trained[0].embed(PROMPTS[:1]).hidden, atol=1e-5)
+    assert not torch.allclose(c, tiny.embed(PROMPTS[:1]).hidden, atol=1e-3)
     theirs, ours = denoised(pipe.unet, c), denoised(trained[0].denoiser, c)
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 
@@ -260,9 +260,9 @@ def test_kept_words_load_in_diffusers(
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
     words = " ".join(["<subject>", "<subject>_1", "<subject>_2"][:vectors])
-    assert torch.allclose(c, trained[0].embed([f"a photo of {words} person"]), atol=1e-5)
+    assert torch.allclose(c, trained[0].embed([f"a photo of {words} person"]).hidden, atol=1e-5)
     assert not torch.allclose(
-        c, tiny.embed([" ".join(["a photo of", *["person"] * vectors, "person"])]), atol=1e-3
+        c, tiny.embed([" ".join(["a photo of", *["person"] * vectors, "person"])]).hidden, atol=1e-3
     )
 
 
@@ -271,11 +271,11 @@ def test_a_kept_custom_diffusion_loads_in_diffusers(
 ) -> None:
     run("custom_diffusion", photos, tiny, RunState(keep_model=tmp_path), lr=1e-2)
     pipe = pipeline()
-    before = denoised(pipe.unet, tiny.embed(PROMPTS[:1]))
+    before = denoised(pipe.unet, tiny.embed(PROMPTS[:1]).hidden)
     pipe.unet.load_attn_procs(tmp_path, weight_name=CUSTOM, _pipeline=pipe)
     pipe.load_textual_inversion(tmp_path)
     c, _ = pipe.encode_prompt("a photo of <subject> person", "cpu", 1, False)
-    assert torch.allclose(c, trained[0].embed(["a photo of <subject> person"]), atol=1e-5)
+    assert torch.allclose(c, trained[0].embed(["a photo of <subject> person"]).hidden, atol=1e-5)
     theirs, ours = denoised(pipe.unet, c), denoised(trained[0].denoiser, c)
     assert torch.allclose(theirs, ours, atol=1e-4) and not torch.allclose(before, ours, atol=1e-2)
 

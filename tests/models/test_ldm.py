@@ -14,8 +14,9 @@ from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
 from cloakwork.models import device as devices
-from cloakwork.models import ldm, loading, pixel_ddpm, schedulers
+from cloakwork.models import ldm, loading, pipelines, pixel_ddpm, schedulers
 from cloakwork.models.device import free_memory, pick_device
+from cloakwork.models.text import Text
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float
@@ -81,7 +82,7 @@ def test_the_second_model_is_another_one_in_the_same_latent_space(
         sum(p.numel() for p in other.denoiser.parameters())
         < sum(p.numel() for p in tiny.denoiser.parameters()) / 2
     )
-    assert torch.equal(other.embed(["a cat"]), tiny.embed(["a cat"]))
+    assert torch.equal(other.embed(["a cat"]).hidden, tiny.embed(["a cat"]).hidden)
     with torch.no_grad():
         z, z_other = tiny.encode(x), other.encode(x)
         assert (z - z_other).square().mean() < 0.25 * z.square().mean()
@@ -118,14 +119,14 @@ def test_posterior_sample_scatters_around_the_mean(tiny: ldm.LDM, x: torch.Tenso
 
 def test_text_is_cached_while_frozen_and_alive_while_it_learns(small: ldm.LDM) -> None:
     model = small.copy()
-    assert model.embed(["a cat", "a cat"]).shape == (2, 77, 32)
-    assert model.embed(["a cat"]).grad_fn is None
-    before = model.embed(["a cat"])
+    assert model.embed(["a cat", "a cat"]).hidden.shape == (2, 77, 32)
+    assert model.embed(["a cat"]).hidden.grad_fn is None
+    before = model.embed(["a cat"]).hidden
     with model.trainable() as params:
-        assert model.embed(["a cat"]).grad_fn is not None
+        assert model.embed(["a cat"]).hidden.grad_fn is not None
         with torch.no_grad():
             next(p for k, p in params.items() if k.endswith("position_embedding.weight")).add_(0.1)
-    assert not torch.equal(before, model.embed(["a cat"]))
+    assert not torch.equal(before, model.embed(["a cat"]).hidden)
     assert not any(p.requires_grad for p in model.denoiser.parameters())
 
 
@@ -140,14 +141,15 @@ def test_copy_is_another_model(small: ldm.LDM) -> None:
 def test_sks_is_one_token(small: ldm.LDM) -> None:
     assert small.spell("a photo of sks person, asks <sks>") == "a photo of <sks> person, asks <sks>"
     assert torch.equal(
-        small.embed(["a photo of sks person"]), small.embed(["a photo of <sks> person"])
+        small.embed(["a photo of sks person"]).hidden,
+        small.embed(["a photo of <sks> person"]).hidden,
     )
     assert "<sks>" in small.tokenizer.tokenize("a photo of <sks> person")
 
 
 def test_any_prompt_can_be_spelled(small: ldm.LDM) -> None:
     for prompt in ("", "xxyy5syt00 Ünïcødé 猫 🙂", "w" * 500):
-        assert torch.isfinite(small.embed([prompt])).all()
+        assert torch.isfinite(small.embed([prompt]).hidden).all()
 
 
 def test_sampling_depends_on_the_seed_alone(small: ldm.LDM) -> None:
@@ -170,7 +172,7 @@ def test_ddim_has_not_changed_a_bit(small: ldm.LDM, guidance: float, negative: s
     scheduler: Any = DDIMScheduler.from_config(small.scheduler.config, clip_sample=False)
     scheduler.set_timesteps(3)
     noise = torch.randn(10, 4, 16, 16, generator=torch.Generator().manual_seed(2))
-    free, held = small.embed([negative]), small.embed(PROMPT)
+    free, held = small.embed([negative]).hidden, small.embed(PROMPT).hidden
     pictures = []
     with torch.no_grad():
         for z in noise.split(8):
@@ -244,9 +246,7 @@ def test_a_model_that_predicts_v_gives_the_same_pictures(
     )
     predict = ldm.LDM.predict
 
-    def velocity(
-        self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor
-    ) -> torch.Tensor:
+    def velocity(self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: Text) -> torch.Tensor:
         a = self.scheduler.alphas_cumprod[t.long()]
         return (
             predict(self, z_t, t, c) - (1 - a).sqrt() * z_t
@@ -278,7 +278,7 @@ def test_guidance_one_is_the_text_alone(small: ldm.LDM, monkeypatch: pytest.Monk
     nearly = small.sample(PROMPT, 2, torch.Generator().manual_seed(0), guidance=1 + 1e-6, **how)
     rows, predict = [], ldm.LDM.predict
 
-    def count(self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    def count(self: ldm.LDM, z_t: torch.Tensor, t: torch.Tensor, c: Text) -> torch.Tensor:
         rows.append(len(z_t))
         return predict(self, z_t, t, c)
 
@@ -358,7 +358,7 @@ def test_a_folder_in_a_files_place_is_one_sentence(tmp_path: Path, small_name: s
     config = tmp_path / "model/unet/config.json"
     config.unlink()
     config.mkdir()
-    loading.weights(str(tmp_path / "model"))
+    pipelines.weights(str(tmp_path / "model"))
     assert "could not be read" in refusal(str(tmp_path / "model"))
 
 

@@ -118,4 +118,4 @@ def test_what_waits_is_found(hollow: LDM) -> None:
         torch.ones(1).to(META)
     assert len(copies.lines) == 1
     with pytest.raises(RuntimeError, match="meta"):
-        hollow.embed(["a photo"]).sum().item()
+        hollow.embed(["a photo"]).hidden.sum().item()

@@ -23,6 +23,7 @@ from cloakwork.finetuning.latent_dataset import encode_dataset
 from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.weights import set_weights, weights_of
 from cloakwork.models.ldm import LDM
+from cloakwork.models.text import Text
 from cloakwork.perturbation import losses, targets
 from cloakwork.perturbation import surrogates as pool
 from cloakwork.perturbation.surrogates import Pool, _move, snapshots
@@ -224,7 +225,7 @@ def test_targeted_loss(
     g, leaf = torch.Generator().set_state(before), z.clone().requires_grad_(True)
     noise = torch.randn(z.shape, generator=g)
     z_t = scheduler.add_noise(leaf, noise, t)
-    out = model.denoiser(z_t, t, encoder_hidden_states=c.expand(2, -1, -1)).sample
+    out = model.denoiser(z_t, t, encoder_hidden_states=c.expand(2).hidden).sample
     goal = noise if kind == "epsilon" else scheduler.get_velocity(leaf, noise, t)
     draws = torch.randn(z.shape, generator=g)
     distance = torch.zeros(())
@@ -254,7 +255,7 @@ def test_a_target_changes_the_first_gradient_to_the_targeted_one(
     for target in ("", "pattern"):
         run(module, square[:1], small, cfg=replace(cfg, target=target))
     g = torch.Generator().set_state(steps[1].rng)
-    term = losses.targeted(small, text_of(small), g, targets.latent(small, "pattern"))
+    term = losses.targeted(small, Text(text_of(small)), g, targets.latent(small, "pattern"))
     _, theirs = losses.gradient(small, term, g)(square[:1], [0])
     assert relative_error(steps[1].grads, torch.stack(theirs)) < 1e-4
     assert relative_error(steps[0].grads, torch.stack(theirs)) > 1e-2

@@ -13,6 +13,7 @@ from torch import Tensor
 from cloakwork.errors import UserError
 from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
+from cloakwork.models.text import Text
 from cloakwork.state import RunState
 from cloakwork.types import Images
 
@@ -27,10 +28,10 @@ class Edits:
     """rows x c x h x w; a row's strengths share it, so that they can be compared"""
     seeds: list[int] | None
     """for schedulers that draw noise on their way"""
-    c: Tensor
-    """rows x L x d"""
-    free: Tensor
-    """1 x L x d, the negative prompt"""
+    c: Text
+    """of each row"""
+    free: Text
+    """the negative prompt"""
 
     def pick(self, which: list[int]) -> Edits:
         """Return the rows of these numbers."""

@@ -25,7 +25,7 @@ from cloakwork.evaluation.design import (
 )
 from cloakwork.evaluation.statistics import Estimate, Scores, difference, estimate
 from cloakwork.evaluation.steps import Step, Workspace
-from cloakwork.models import loading
+from cloakwork.models import pipelines
 from cloakwork.specs import Method
 
 
@@ -352,7 +352,7 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
             for (kind, name), method in sorted(methods.items())
             if isinstance(method, Method)
         },
-        "weights": {m: loading.weights(m) for m in sorted(models)},
+        "weights": {m: pipelines.weights(m) for m in sorted(models)},
         "surroundings": surroundings(workspace.torch_device),
         "tables": tables,
     }

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.ldm import LDM
+from cloakwork.models.text import Text
 from cloakwork.types import Images
 
 LOOKS = 8  # timesteps and noises for each photo that an error is averaged over
@@ -113,7 +114,7 @@ class DenoiserShift:
 
 @torch.no_grad()
 def denoiser_shift(
-    ldm: LDM, c: Tensor, clean: Tensor, others: Mapping[str, Tensor], rng: torch.Generator
+    ldm: LDM, c: Text, clean: Tensor, others: Mapping[str, Tensor], rng: torch.Generator
 ) -> dict[str, DenoiserShift]:
     """Measure how far moved latents move the denoiser's answers and its error.
 
@@ -121,7 +122,7 @@ def denoiser_shift(
 
     Args:
         ldm: whose denoiser it is.
-        c: the text it is given, 1 x L x d.
+        c: the text it is given.
         clean: latents, n x c x h x w.
         others: moved ones by name, of the same shape.
         rng: for timesteps and noises.
@@ -147,7 +148,7 @@ def denoiser_shift(
 
 
 def attack_denoiser(
-    ldm: LDM, c: Tensor, z: Tensor, share: float, rng: torch.Generator, *, steps: int = 40
+    ldm: LDM, c: Text, z: Tensor, share: float, rng: torch.Generator, *, steps: int = 40
 ) -> Tensor:
     """Return latents near z that the denoiser errs on most: an attack on this half alone.
 
@@ -157,7 +158,7 @@ def attack_denoiser(
 
     Args:
         ldm: whose denoiser it is.
-        c: the text it is given, 1 x L x d.
+        c: the text it is given.
         z: clean latents, n x c x h x w.
         share: radius, in shares of each latent's spread.
         rng: for a fresh timestep and noise in every step.

@@ -24,7 +24,7 @@ from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.store import Store, open_store
 from cloakwork.files import hash_of
 from cloakwork.metrics._measure import metric_instrument
-from cloakwork.models import loading, pixel_ddpm
+from cloakwork.models import loading, pipelines, pixel_ddpm
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
@@ -162,7 +162,7 @@ class Workspace:
 
     def weight_hashes(self, step: Step) -> list[tuple[str, str]]:
         """Return the hash of the weights and the dtype of each model of a step; none is loaded."""
-        weights_hash = pixel_ddpm.weights if step.uses_pixel_ddpm else loading.weights
+        weights_hash = pixel_ddpm.weights if step.uses_pixel_ddpm else pipelines.weights
         return [(weights_hash(name), str(DTYPES[step.dtype])) for name in step.models]
 
     @cached_property

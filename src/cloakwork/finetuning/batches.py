@@ -54,7 +54,7 @@ def latent_batches(
     @torch.no_grad()
     def encoded(which: list[int]) -> list[Tensor]:
         if buckets:
-            unit = ldm.scale * 2 ** (len(ldm.denoiser.config.block_out_channels) - 1)
+            unit = ldm.scale * ldm.family.multiple(ldm.denoiser)
             views = [augment(bucket(photos[i], ldm.size, unit)[None], loader, rng) for i in which]
         else:
             views = list(preprocess([photos[i] for i in which], ldm.size, loader, rng).split(8))

@@ -20,7 +20,10 @@ from cloakwork.errors import UserError
 from cloakwork.models import latents, schedulers
 from cloakwork.models.counting import alike
 from cloakwork.models.device import DTYPES
+from cloakwork.models.families import stable_diffusion
+from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Pass, Replayed
+from cloakwork.models.text import Text
 from cloakwork.photos.tensors import send
 from cloakwork.types import Images
 
@@ -47,12 +50,14 @@ class Sampling:
 class LDM:
     """A latent diffusion model: a thin layer over the parts of a diffusers pipeline.
 
-    Weights stay in fp32; `dtype` is what the arithmetic is autocast to. Every part is frozen except
+    What differs between families is in `family`, a module of `models/families/`. Weights stay in
+    fp32; `dtype` is what the arithmetic is autocast to. Every part is frozen except
     inside `trainable`. All randomness comes from a CPU generator, so that a seed means the same on
     every device.
 
     Attributes:
         name: what the user asked for: "tiny", a folder, a hub id.
+        denoiser: a UNet or a transformer.
         weights: first 12 hex digits of the sha256 over weights, configs and vocabulary.
         size: side of the square picture the model was made for, in pixels.
         sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training)
@@ -73,12 +78,17 @@ class LDM:
     sample_posterior: bool = False
     low_memory: bool = False
     graphs: bool = False
-    _embedded: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    family: Family = stable_diffusion
+    tokenizer_2: Any = None
+    text_encoder_2: Any = None
+    tokenizer_3: Any = None
+    text_encoder_3: Any = None
+    _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
     _denoiser: Pass = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        once = self._call_unet
+        once = self._denoise_once
         self._denoiser = Replayed(self.denoiser, once) if self.graphs else once
 
     def __repr__(self) -> str:
@@ -91,9 +101,20 @@ class LDM:
         return next(self.denoiser.parameters()).device
 
     @property
+    def learning_encoders(self) -> dict[str, nn.Module]:
+        """The text encoders that a trainer may train, by the names of their folders."""
+        return {part: getattr(self, part) for part in self.family.LEARNERS}
+
+    @property
     def learners(self) -> dict[str, nn.Module]:
-        """The parts that a trainer may train, by the names of their folders in a pipeline."""
-        return {"unet": self.denoiser, "text_encoder": self.text_encoder}
+        """All parts that a trainer may train, by the names of their folders in a pipeline."""
+        return {self.family.DENOISER: self.denoiser} | self.learning_encoders
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """All parts with weights, by the names of their fields."""
+        names = ("vae", "denoiser", "text_encoder", "text_encoder_2", "text_encoder_3")
+        return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     @property
     def scale(self) -> int:
@@ -102,11 +123,11 @@ class LDM:
 
     @property
     def inpaints(self) -> bool:
-        """Whether the UNet takes a mask and the masked picture too.
+        """Whether the denoiser takes a mask and the masked picture too.
 
         Stable Diffusion's inpainting models do, with 9 input channels.
         """
-        return self.denoiser.config.in_channels == 2 * self.vae.config.latent_channels + 1
+        return self.family.channels(self.denoiser) == 2 * self.vae.config.latent_channels + 1
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(
@@ -139,19 +160,21 @@ class LDM:
         with self.autocast():
             return latents.decode(self.vae, z)
 
-    def embed(self, prompts: Sequence[str]) -> Tensor:
-        """Embed prompts as text conditioning, n x L x d.
+    def embed(self, prompts: Sequence[str]) -> Text:
+        """Embed prompts as text conditioning.
 
-        Cached while the text encoder is frozen; with a graph while it learns.
+        Cached while the text encoders are frozen; with a graph while one learns.
         """
         prompts = [self.spell(p) for p in prompts]
-        if any(p.requires_grad for p in self.text_encoder.parameters()):
+        encoders = self.learning_encoders.values()
+        if any(p.requires_grad for encoder in encoders for p in encoder.parameters()):
             return self._embed(prompts)
         new = [p for p in dict.fromkeys(prompts) if p not in self._embedded]
         if new:
             with torch.no_grad():
-                self._embedded.update(zip(new, self._embed(new), strict=True))
-        return torch.stack([self._embedded[p] for p in prompts])
+                text = self._embed(new)
+            self._embedded.update({p: text[i : i + 1] for i, p in enumerate(new)})
+        return Text.cat([self._embedded[p] for p in prompts])
 
     def spell(self, prompt: str) -> str:
         """Return the prompt in this tokenizer's words.
@@ -166,17 +189,9 @@ class LDM:
         """Drop the cached text embeddings, for when the text encoder's weights have changed."""
         self._embedded.clear()
 
-    def _embed(self, prompts: Sequence[str]) -> Tensor:
-        longest = self.tokenizer.model_max_length
-        ids = self.tokenizer(
-            list(prompts),
-            padding="max_length",
-            max_length=longest,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+    def _embed(self, prompts: Sequence[str]) -> Text:
         with self.autocast():
-            return self.text_encoder(send(ids, self.device))[0].float()
+            return self.family.embed(self, prompts)
 
     def noise(self, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
         """Draw standard normal noise on the CPU, and move it to the model's device."""
@@ -197,20 +212,20 @@ class LDM:
         return self._alphas[self.device]
 
     def loss(
-        self, x: Images, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
+        self, x: Images, c: Text, rng: torch.Generator | None, t: Tensor | None = None
     ) -> Tensor:
         """Compute the denoising error of pictures under a text, averaged over everything.
 
         Args:
             x: n x 3 x S x S in [0, 1].
-            c: the text conditioning, n x L x d or 1 x L x d.
+            c: the text conditioning, n or 1.
             rng: draws a timestep and a noise for each picture.
             t: the timesteps, n; None draws them.
         """
         return self.latent_loss(self.encode(x, rng), c, rng, t)
 
     def latent_loss(
-        self, z: Tensor, c: Tensor, rng: torch.Generator | None, t: Tensor | None = None
+        self, z: Tensor, c: Text, rng: torch.Generator | None, t: Tensor | None = None
     ) -> Tensor:
         """Compute the denoising error of latents z (n x c x h x w); otherwise as `loss`.
 
@@ -231,7 +246,7 @@ class LDM:
         z_t = a.sqrt() * z + (1 - a).sqrt() * noise
         return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
 
-    def predict_noise(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def predict_noise(self, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
         """Predict the noise in z_t, whatever the model was trained to predict."""
         return self.as_noise(self.predict(z_t, t, c), z_t, t)
 
@@ -246,22 +261,22 @@ class LDM:
         a = self.alphas_cumprod[t][:, None, None, None]
         return a.sqrt() * out + (1 - a).sqrt() * z_t
 
-    def predict(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def predict(self, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
         """Compute the denoiser's output; a single text conditioning is shared by all latents.
 
         Raises:
             UserError: plain latents for an inpainting model.
         """
-        if z_t.shape[1] != self.denoiser.config.in_channels:
+        if z_t.shape[1] != self.family.channels(self.denoiser):
             raise UserError(
                 f"'{self.name}' is an inpainting model, which can only inpaint; "
                 "give a text-to-image model, such as the one that it was made from."
             )
-        return self._denoiser(z_t, t, c.expand(len(z_t), -1, -1) if len(c) == 1 else c)
+        return self._denoiser(z_t, t, *c.expand(len(z_t)).tensors)
 
-    def _call_unet(self, z_t: Tensor, t: Tensor, c: Tensor) -> Tensor:
+    def _denoise_once(self, z_t: Tensor, t: Tensor, *c: Tensor) -> Tensor:
         with self.autocast():
-            return self.denoiser(z_t, t, encoder_hidden_states=c).sample.float()
+            return self.family.denoise(self, z_t, t, Text(*c)).float()
 
     @torch.no_grad()
     def sample(
@@ -314,8 +329,8 @@ class LDM:
     def denoise(
         self,
         z: Tensor,
-        held: Tensor,
-        free: Tensor,
+        held: Text,
+        free: Text,
         scheduler: Any,
         timesteps: Tensor,
         *,
@@ -328,17 +343,17 @@ class LDM:
 
         Args:
             z: latents at timesteps[0], n x c x h x w.
-            held: what the pictures are to show, n x L x d.
-            free: what guidance leads away from, 1 x L x d; guidance 1 is the text alone, and half
-                the work.
+            held: what the pictures are to show, n.
+            free: what guidance leads away from, 1; guidance 1 is the text alone, and half the
+                work.
             scheduler: one of `schedulers.plan`, not used before.
             timesteps: those that it goes through.
             guidance: classifier-free guidance scale.
             seeds: one for each picture, for schedulers that draw noise (`schedulers.seeds`).
-            extra: n x k x h x w, further input channels of an inpainting UNet.
+            extra: n x k x h x w, further input channels of an inpainting model.
             after: step number, latents -> latents; called after every step.
         """
-        both, device = torch.cat([free.expand(len(held), -1, -1), held]), self.device
+        both, device = Text.cat([free.expand(len(held)), held]), self.device
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds or []]
         # with a graph it may be recomputed in a backward, which comes when this loop is over
         counted = timesteps if torch.is_grad_enabled() else alike(timesteps)
@@ -363,28 +378,25 @@ class LDM:
     def copy(self) -> LDM:
         """Copy the model, so that a method may train it.
 
-        The UNet and the text encoder are its own, still frozen; the VAE is shared.
+        The denoiser and the text encoders that may learn are its own, still frozen; the rest is
+        shared.
         """
-        return replace(
-            self,
-            denoiser=deepcopy(self.denoiser),
-            text_encoder=deepcopy(self.text_encoder),
-            _embedded={},
-        )
+        own = {"denoiser": self.denoiser} | self.learning_encoders
+        return replace(self, **{name: deepcopy(p) for name, p in own.items()}, _embedded={})
 
     @contextmanager
     def trainable(
         self, *, text_encoder: bool = True, only: Callable[[str], bool] | None = None
     ) -> Iterator[dict[str, nn.Parameter]]:
-        """Let the UNet and the text encoder learn inside; yield their parameters by name.
+        """Let the denoiser and text encoders learn inside; yield their parameters by name.
 
         The VAE always stays frozen.
 
         Args:
-            text_encoder: let the text encoder learn too.
+            text_encoder: let the text encoders learn too.
             only: name (such as "unet.conv_in.weight") -> whether that parameter learns; None: all.
         """
-        parts = self.learners if text_encoder else {"unet": self.denoiser}
+        parts = self.learners if text_encoder else {self.family.DENOISER: self.denoiser}
         named = {
             f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()
         }

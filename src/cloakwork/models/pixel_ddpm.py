@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.files import read_json
 from cloakwork.models import hub
 from cloakwork.models.device import DTYPES, pick_device
-from cloakwork.models.loading import PIPELINE_LEFT_OUT, hash_weights
+from cloakwork.models.pipelines import PIPELINE_LEFT_OUT, hash_weights
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.types import Images
 
@@ -47,6 +47,11 @@ class PixelDDPM:
     weights: str
     size: int
     dtype: torch.dtype = torch.float32
+
+    @property
+    def networks(self) -> dict[str, nn.Module]:
+        """All parts with weights, by the names of their fields."""
+        return {"unet": self.unet}
 
     @property
     def device(self) -> torch.device:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from cloakwork.models.device import free_memory
 from cloakwork.models.ldm import LDM
 
-# Numbers that a part saves for its backward, for each channel of its first level and each pixel of
-# a picture, or each place of a latent. Each level has a quarter of the places and at most twice the
-# channels of the one before, so that the first one tells the size of all. Counted for Stable
-# Diffusion at 512 px, the UNet with its attention's maps, which a fused attention does not keep.
-ENCODER, DECODER, UNET = 25, 46, 1000
+# Numbers that a half of the autoencoder saves for its backward, for each channel of its first level
+# and each pixel of a picture. Each level has a quarter of the places and at most twice the channels
+# of the one before, so that the first one tells the size of all. Counted for Stable Diffusion at
+# 512 px.
+ENCODER, DECODER = 25, 46
 BYTES = 4  # of a number; autocast saves less
 USABLE = 0.9  # of the free memory; the rest is for what is computed on the way
 
@@ -21,8 +21,8 @@ def saved_bytes(ldm: LDM, n: int) -> tuple[int, int]:
     """
     pixels, places = ldm.size**2, (ldm.size // ldm.scale) ** 2
     of_vae = BYTES * pixels * ldm.vae.config.block_out_channels[0]
-    of_unet = BYTES * places * ldm.denoiser.config.block_out_channels[0]
-    return n * ENCODER * of_vae, max(n * UNET * of_unet, DECODER * of_vae)
+    of_denoiser = BYTES * ldm.family.saved(ldm.denoiser, places)
+    return n * ENCODER * of_vae, max(n * of_denoiser, DECODER * of_vae)
 
 
 def fits(ldm: LDM, n: int) -> bool:

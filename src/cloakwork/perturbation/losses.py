@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
+from cloakwork.models.text import Text
 from cloakwork.perturbation import graph_memory, pgd
 from cloakwork.photos.preprocessing import SLIDE, Preprocessing, preprocess
 from cloakwork.photos.tensors import send
@@ -60,12 +61,12 @@ def from_scalar(loss: Callable[[Tensor], Tensor]) -> LatentLoss:
     return LatentLoss(latent_loss, graph=True)
 
 
-def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
+def denoising(ldm: LDM, c: Text, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
     """Return L_S, the denoising error under text c, by the denoiser's own backward.
 
     Args:
         ldm: the denoiser.
-        c: the text, 1 x L x d.
+        c: the text.
         rng: for a noise, and unless t is given a timestep, for each photo.
         t: the timesteps, n.
     """
@@ -73,13 +74,13 @@ def denoising(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None
 
 
 def feature_disturbance(
-    ldm: LDM, c: Tensor, z_0: Tensor, t: Tensor, rng: torch.Generator, *, weight: float = 1.0
+    ldm: LDM, c: Text, z_0: Tensor, t: Tensor, rng: torch.Generator, *, weight: float = 1.0
 ) -> LatentLoss:
     """Return L_S + weight * || f(z_t) - f(z_0t) ||^2, SimAC's loss (Wang et al., arXiv 2312.07865),
     with a live gradient in both terms.
 
-    f is what the residual blocks of the UNet's last up-block compute inside; both latents meet it
-    under the same noise.
+    f is what the residual blocks of the UNet's last up-block compute inside (of another denoiser:
+    its family's `features`); both latents meet it under the same noise.
 
     Args:
         ldm, c: the denoiser and the text it is given.
@@ -104,11 +105,11 @@ def feature_disturbance(
 
 @contextmanager
 def _features(ldm: LDM) -> Iterator[list[Tensor]]:
-    """Lend a list that fills with what the last up-block's residual blocks compute inside."""
+    """Lend a list that fills with the denoiser's fine features."""
     seen: list[Tensor] = []
     hooks = [
-        block.conv2.register_forward_hook(lambda _, __, out: seen.append(out.float()))
-        for block in ldm.denoiser.up_blocks[-1].resnets
+        layer.register_forward_hook(lambda _, __, out: seen.append(out.float()))
+        for layer in ldm.family.features(ldm.denoiser)
     ]
     try:
         yield seen
@@ -117,7 +118,7 @@ def _features(ldm: LDM) -> Iterator[list[Tensor]]:
             hook.remove()
 
 
-def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None) -> LatentLoss:
+def targeted(ldm: LDM, c: Text, rng: torch.Generator, z_target: Tensor | None) -> LatentLoss:
     """Return L_S - || z_{t-1} - q(z_target, t-1, eps) ||^2, Anti-DreamBooth's targeted loss (arXiv
     2303.15433); L_S without a target.
 
@@ -148,7 +149,7 @@ def targeted(ldm: LDM, c: Tensor, rng: torch.Generator, z_target: Tensor | None)
     return from_scalar(loss)
 
 
-def distillation(ldm: LDM, c: Tensor, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
+def distillation(ldm: LDM, c: Text, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:
     """Return L_S with score distillation's gradient, e_hat - eps, which leaves the denoiser's
     Jacobian out (Poole et al., arXiv 2209.14988; as a protection: Xue et al., arXiv 2311.12832).
 

@@ -77,7 +77,7 @@ def _crowded(surrogates: Sequence[LDM]) -> bool:
 def _move(ldm: LDM, device: torch.device) -> None:
     if ldm.device != device:
         ldm.forget_text()
-    for part in (ldm.vae, ldm.denoiser, ldm.text_encoder):
+    for part in ldm.networks.values():
         if next(part.parameters()).device != device:
             part.to(device)
 

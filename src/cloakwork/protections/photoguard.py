@@ -142,9 +142,7 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
             ldm.scheduler, "ddim", round(cfg.ddim_steps / cfg.strength), cfg.strength
         )
         z = schedulers.noised(scheduler, z, noise, timesteps[0])
-        return ldm.denoise(
-            z, c.expand(len(z), -1, -1), free, scheduler, timesteps, guidance=cfg.guidance
-        )
+        return ldm.denoise(z, c.expand(len(z)), free, scheduler, timesteps, guidance=cfg.guidance)
 
     def nearness(z: Tensor) -> Tensor:
         total = torch.zeros((), device=z.device)

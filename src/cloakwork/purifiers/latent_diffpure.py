@@ -93,7 +93,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
                 z_t = schedulers.noised(scheduler, z, noise[part], timesteps[0])
                 z = ldm.denoise(
                     z_t,
-                    c.expand(len(z), -1, -1),
+                    c.expand(len(z)),
                     free,
                     scheduler,
                     timesteps,

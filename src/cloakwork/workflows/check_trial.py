@@ -211,10 +211,9 @@ def same(one: Photos, other: Photos) -> bool:
 def weights(model: Any) -> str:
     """Return the hash of all weights of a model."""
     digest = hashlib.sha256()
-    for name in ("vae", "unet", "denoiser", "text_encoder"):
-        if hasattr(model, name):
-            for tensor in getattr(model, name).state_dict().values():
-                digest.update(tensor.cpu().numpy().tobytes())
+    for network in getattr(model, "networks", {}).values():
+        for tensor in network.state_dict().values():
+            digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 

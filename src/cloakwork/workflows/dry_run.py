@@ -161,10 +161,12 @@ class _Autoencoder(nn.Module):
     """Pool and repeat, with the interface of AutoencoderKL."""
 
     def __init__(self, tally: Tally) -> None:
+        from diffusers.configuration_utils import FrozenDict
+
         super().__init__()
         self.tally = tally
         self.gain = nn.Parameter(torch.ones(()), requires_grad=False)
-        self.config = SimpleNamespace(
+        self.config = FrozenDict(
             block_out_channels=(1, 1, 1, 1), latent_channels=LATENT, scaling_factor=1.0
         )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cloakwork.errors import UserError
 from cloakwork.files import expand_home
-from cloakwork.models import loading
+from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
@@ -99,7 +99,7 @@ def plan_protection(
         raise UserError(*[photo.fault for photo in before])
     known = clean_photos(clean, out, sets)
     asked = list(surrogates) if uses_models else []
-    here = [loading.without_network(name) for name in asked] if dry else asked
+    here = [pipelines.without_network(name) for name in asked] if dry else asked
     models = load_surrogates(
         [name for name in here if name],
         device,

@@ -1,0 +1,1 @@
+"""Families of latent diffusion models: what differs between them, one file each."""

@@ -1,0 +1,95 @@
+"""What a family of latent diffusion models says of itself: each is a module of this shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor, nn
+
+from cloakwork.models.text import Text
+from cloakwork.photos.tensors import send
+
+if TYPE_CHECKING:
+    from cloakwork.models.ldm import LDM
+
+
+class Family(Protocol):
+    """A family's module. A latent is n x c x h x w, timesteps are n or 0-dim."""
+
+    @property
+    def NAME(self) -> str:
+        """What people call it."""
+        ...
+
+    @property
+    def PIPELINE(self) -> str:
+        """The class of its pipelines in diffusers."""
+        ...
+
+    @property
+    def PARTS(self) -> Mapping[str, Sequence[str]]:
+        """The folders of the parts with weights, and the classes that each may be of."""
+        ...
+
+    @property
+    def DENOISER(self) -> str:
+        """The folder of the denoiser."""
+        ...
+
+    @property
+    def LEARNERS(self) -> Sequence[str]:
+        """The folders of the text encoders that trainers may train."""
+        ...
+
+    @property
+    def PREDICTS(self) -> Sequence[str]:
+        """What its denoisers may predict: "epsilon", "v_prediction", "flow"."""
+        ...
+
+    @property
+    def OPTIONS(self) -> Mapping[str, Any]:
+        """Further arguments of the pipeline's class."""
+        ...
+
+    def embed(self, ldm: LDM, prompts: Sequence[str], /) -> Text:
+        """Embed prompts."""
+        ...
+
+    def denoise(self, ldm: LDM, z_t: Tensor, t: Tensor, c: Text, /) -> Tensor:
+        """Predict what the denoiser was trained to, from n latents under n texts."""
+        ...
+
+    def side(self, vae: Any, denoiser: Any, /) -> int:
+        """Return the side of the model's own square, in latents."""
+        ...
+
+    def channels(self, denoiser: Any, /) -> int:
+        """Return how many channels a latent has for the denoiser."""
+        ...
+
+    def multiple(self, denoiser: Any, /) -> int:
+        """Return what the sides of a latent must be multiples of."""
+        ...
+
+    def features(self, denoiser: Any, /) -> Sequence[nn.Module]:
+        """Return the layers whose outputs are fine features of the picture."""
+        ...
+
+    def saved(self, denoiser: Any, places: int, /) -> int:
+        """Estimate how many numbers the denoiser saves for its backward; `places`: h w."""
+        ...
+
+
+def token_ids(
+    ldm: LDM, tokenizer: Any, prompts: Sequence[str], length: int | None = None
+) -> Tensor:
+    """Return the prompts' token ids on the model's device, n x length (None: the tokenizer's)."""
+    ids = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=length or tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).input_ids
+    return send(ids, ldm.device)
