@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cloakwork.errors import NotFinite
 from cloakwork.files import read_tensors, write_tensors
+from cloakwork.types import Limit
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
@@ -38,6 +39,8 @@ class RunState:
         watch: called with the steps done and those pictures, n x 3 x S x S in [0, 1].
         keep_model: a new folder for the model that an attacker has trained, in the format that
             diffusers loads.
+        limits: how far each photo may change, 1/255, or a map of its pixels, 1 x H x W; none: by
+            the budget everywhere.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class RunState:
         sample_every: int = 0,
         watch: Watch | None = None,
         keep_model: Path | None = None,
+        limits: Sequence[Limit] = (),
     ) -> None:
         self.path, self.label, self.progress = path, label, progress
         usual = float(os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15"))
         self.checkpoint_seconds = usual if checkpoint_seconds is None else checkpoint_seconds
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
+        self.limits = limits
         self.notes: list[str] = []  # what the user is told of this run
         self._trace: list[float] = []
         self._dead_steps = 0

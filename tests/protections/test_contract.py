@@ -18,6 +18,7 @@ import cloakwork
 from cloakwork import registry
 from cloakwork.models import ldm
 from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.visibility import SHARES, noticeable
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -153,6 +154,22 @@ def test_saved_files_keep_a_fractional_budget(
     made = save(name, sample_files, tmp_path, small_name, budget=6.4, step=6.4)
     assert max(made.changes(sample_files)) == 6
     assert all(row.budget_used <= 6.4 for row in made.rows)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_files_keep_the_budget_of_every_pixel(
+    name: str, sample_files: list[Path], tmp_path: Path, small_name: str
+) -> None:
+    """Where the budget follows the photo it is kept pixel by pixel, and used."""
+    files = sample_files[:1]
+    made = save(name, files, tmp_path, small_name, budget=11.0, step=11.0, strength="faint")
+    before = pixels_of(files[0])
+    change = np.abs(pixels_of(tmp_path / f"{files[0].stem}.png") - before)
+    photo = torch.from_numpy(before).permute(2, 0, 1) / 255
+    most = SHARES["faint"] * noticeable(photo.float()).numpy()[0, ..., None]
+    assert (change <= most + 1e-3).all()
+    assert change.max() > 1 if name != "none" else change.max() == 0
+    assert made.rows[0].budget_used < 11
 
 
 def test_saved_files_are_the_same_in_any_order(

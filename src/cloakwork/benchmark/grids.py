@@ -30,6 +30,7 @@ from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import photo_files
+from cloakwork.types import Strength
 
 FACES = ("match", "face_missing", "identity", "clip_t")
 THINGS = ("clip_i", "clip_t")
@@ -199,16 +200,17 @@ def protected(table: Table, protection: str) -> tuple[Subject, ...]:
     method = specs.parse("protections", word, surrogates)
     if table.budget is not None:
         method = replace(method, config=replace(method.config, budget=table.budget))
-    budget = method.config.budget
+    budget, strength = method.config.budget, getattr(method.config, "strength", "uniform")
+    subjects = [replace(s, budget=budget, strength=strength) for s in table.subjects]
     if protection in CONTROLS:
-        return tuple(replace(s, budget=budget) for s in table.subjects)
+        return tuple(subjects)
     models = surrogates if getattr(method.module, "USES_SURROGATES", True) else ()
 
     def step(s: Subject) -> Step:
         photos = (s.clean, s.known) if s.known else (s.clean,)
         return Step(with_noun(method, s.noun), photos, 0, models, dtype=table.dtype)
 
-    return tuple(replace(s, protected=step(s), budget=budget) for s in table.subjects)
+    return tuple(replace(s, protected=step(s)) for s in subjects)
 
 
 @dataclass(frozen=True)
@@ -216,7 +218,8 @@ class Line:
     """Photos under a protection, or one of the controls: one line of a table for each attacker."""
 
     protection: str
-    """as the recipe writes it; "none"; "noise", or "noise 8" where the table has several budgets"""
+    """as the recipe writes it; "none"; "noise", or "noise 8" and "noise 8 faint" where the table
+    has several budgets and strengths"""
     arm: str
     """of the audit: clean, noise or protected"""
     subjects: tuple[Subject, ...]
@@ -225,6 +228,11 @@ class Line:
     def budget(self) -> float:
         """Largest change of a pixel, 1/255; 0 for clean photos."""
         return 0.0 if self.arm == CLEAN else self.subjects[0].budget
+
+    @property
+    def loudness(self) -> tuple[float, Strength]:
+        """Budget and strength: lines that share them are compared with the same noise."""
+        return self.budget, self.subjects[0].strength
 
     def photo_sets(self, seed: int = 0) -> Iterator[tuple[Subject, Source | Step]]:
         """Yield each photo set with the photos of it that an attacker has.
@@ -239,12 +247,12 @@ class Line:
 def lines(table: Table) -> Iterator[Line]:
     """Yield a table's lines: the controls, with noise of each budget, then every protection."""
     under = {p: protected(table, p) for p in table.protections if p not in CONTROLS}
-    like = {subjects[0].budget: subjects for subjects in under.values()} or {
-        0.0: protected(table, "none")
-    }
+    every = under.values() or [protected(table, "none")]
+    like = {(subjects[0].budget, subjects[0].strength): subjects for subjects in every}
     yield Line("none", CLEAN, next(iter(like.values())))
-    for budget, subjects in like.items():
-        yield Line("noise" if len(like) == 1 else f"noise {budget:g}", NOISE, subjects)
+    for (budget, strength), subjects in like.items():
+        named = f"noise {budget:g}" + f" {strength}" * (strength != "uniform")
+        yield Line("noise" if len(like) == 1 else named, NOISE, subjects)
     for protection, subjects in under.items():
         yield Line(protection, PROTECTED, subjects)
 

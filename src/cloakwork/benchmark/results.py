@@ -185,11 +185,11 @@ def _table(table: Table, workspace: Workspace, failures: Mapping[str, Failure]) 
             line.protection: scores_of(line, who, metric, table.seeds, workspace, failures)
             for line in table_lines
         }
-        noise = {line.budget: line.protection for line in table_lines if line.arm == NOISE}
+        noise = {line.loudness: line.protection for line in table_lines if line.arm == NOISE}
         for line in table_lines:
             against = {
                 "against_clean": "none" if line.arm != CLEAN else "",
-                "against_noise": noise[line.budget] if line.arm == PROTECTED else "",
+                "against_noise": noise[line.loudness] if line.arm == PROTECTED else "",
                 "against_rival": table.rival
                 if line.arm == PROTECTED and line.protection != table.rival
                 else "",

@@ -16,6 +16,7 @@ from torch import Tensor
 from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation.run import (
+    add_within,
     attacker_rng,
     protection_rng,
     purifier_rng,
@@ -28,7 +29,6 @@ from cloakwork.evaluation.steps import Mix, Step, Workspace, key, name_of
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, remove, save_json, save_tensors
 from cloakwork.metrics._measure import Measurement, measure
-from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
@@ -225,6 +225,5 @@ def _make_photos(step: Step, workspace: Workspace, state: RunState) -> Photos:
         rng=protection_rng(step.seed, [key(i, workspace) for i in step.inputs]),
         state=state,
     )
-    budget = method.config.budget
     pairs = zip(originals, deltas, strict=True)
-    return [as_float(apply_perturbation(photo, delta, budget)) for photo, delta in pairs]
+    return [as_float(add_within(method, photo, delta)) for photo, delta in pairs]

@@ -18,6 +18,7 @@ from cloakwork.evaluation import steps
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Mix, Step
 from cloakwork.specs import Method
+from cloakwork.types import Strength
 
 CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
 STEALTH = ("linf", "psnr", "ssim", "lpips")
@@ -40,6 +41,8 @@ class Subject:
     """what the attacker calls it, where prompts say "person" """
     known: Source | None = None
     """further clean photos, which the protector may learn from (set A)"""
+    strength: Strength = "uniform"
+    """of that noise too: how its budget follows the photo"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,9 @@ class ThreatModel:
 
 def arms(subject: Subject, seed: int) -> dict[str, Source | Step]:
     """Return what each attacker learns from, by arm; the seed is that of the noise."""
-    config = registry.load("protections", "noise").Config(budget=subject.budget)
+    config = registry.load("protections", "noise").Config(
+        budget=subject.budget, strength=subject.strength
+    )
     noisy = Step(Method("protections", "noise", config), (subject.clean,), seed)
     return {CLEAN: subject.clean, NOISE: noisy, PROTECTED: subject.protected}
 

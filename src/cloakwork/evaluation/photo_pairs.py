@@ -18,6 +18,7 @@ from cloakwork.files import FOLDER, expand_home, read_json
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import seen_grey
 from cloakwork.photos.sets import PhotoSet, load_sets
+from cloakwork.types import Strength
 
 
 class Original(NamedTuple):
@@ -28,6 +29,8 @@ class Original(NamedTuple):
     """sha256 of its pixels when the photo was made from it; "" where no record has it"""
     budget: float = 0
     """of the protection, 1/255; 0 where no record has it"""
+    strength: Strength = "uniform"
+    """how that budget followed the photo"""
 
     def changed(self, digest: str) -> bool:
         """Return whether the file holds another picture by now, by the sha256 of its pixels."""
@@ -126,14 +129,18 @@ def _couple(protected: Path, original: Original) -> Couple | str:
 
 
 def _subject(
-    name: str, couples: list[Couple], budget: float | None, references: tuple[Path, ...] | None
+    name: str,
+    couples: list[Couple],
+    recorded: tuple[float, Strength] | None,
+    references: tuple[Path, ...] | None,
 ) -> Subject:
     """Return a subject, its pairs in the order of the originals' contents: names do not matter.
 
     Args:
         name: of the photo set.
         couples: its pairs.
-        budget: 1/255; None: the largest change that there is, but at least 1.
+        recorded: budget, 1/255, and strength; None: the largest change that there is, but at least
+            1, everywhere.
         references: photos that pictures are compared with; None: the originals.
     """
     couples = sorted(couples)
@@ -145,9 +152,9 @@ def _subject(
     protected = Source(
         tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples)
     )
-    used = float(max(c.change for c in couples)) if budget is None else budget
+    budget, strength = recorded or (float(max(c.change for c in couples)), "uniform")
     compared = source(references) if references else clean
-    return Subject(name, clean, protected, max(1.0, used), compared)
+    return Subject(name, clean, protected, max(1.0, budget), compared, strength=strength)
 
 
 def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Original]]]:
@@ -183,13 +190,14 @@ def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Pa
 
 def _by_record(
     sets: list[PhotoSet], root: Path
-) -> tuple[dict[str, list[tuple[Path, Original]]], dict[str, float]]:
-    """Return pairs and budgets as the records beside the photos have them.
+) -> tuple[dict[str, list[tuple[Path, Original]]], dict[str, tuple[float, Strength]]]:
+    """Return pairs, budgets and strengths as the records beside the photos have them.
 
     The folder may have been moved since, so photos are known by set and file name.
 
     Returns:
-        set -> pairs of a photo and its original, and set -> largest budget, 1/255.
+        set -> pairs of a photo and its original, and set -> largest budget, 1/255, and its
+            strength.
     """
     known = read_records(root)
     faults, pairs, budgets = [], {}, {}
@@ -205,7 +213,8 @@ def _by_record(
                 faults.append(f"{file}: {reason}. Name the folder of the originals with --clean.")
                 continue
             pairs.setdefault(s.name, []).append((file, original))
-            budgets[s.name] = max(original.budget, budgets.get(s.name, 0))
+            used = (original.budget, original.strength)
+            budgets[s.name] = max(used, budgets.get(s.name, used))
     if faults:
         raise UserError(*faults)
     return pairs, budgets
@@ -233,7 +242,9 @@ def read_records(
                 # below the set's own folder: the photos of one set may lie in several
                 place = photo.output.relative_to(record.out)
                 folder = (Path(record.name) / place.parent).as_posix()
-                original = Original(photo.original, photo.digest, record.config.budget)
+                original = Original(
+                    photo.original, photo.digest, record.config.budget, record.config.strength
+                )
                 known["" if folder == "." else folder, place.name] = original
         except ValueError:
             raise UserError(f"The record {path} is damaged. Take it away, and {advice}.") from None
@@ -260,6 +271,7 @@ class _Config:
     """What is read of a record's settings."""
 
     budget: float
+    strength: Strength = "uniform"
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ import torch
 from torch import Tensor
 
 from cloakwork.evaluation.returned import check_budget, check_photos, check_pictures
+from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import hash_of
+from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, is_grey, neutral, to_bytes
+from cloakwork.photos.visibility import limits
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -70,6 +73,7 @@ def run_protection(
     clean: Photos | None,
     rng: torch.Generator,
     state: RunState,
+    masks: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Return what a protection adds to each photo, floats on the CPU, of the photos' sizes.
 
@@ -82,10 +86,13 @@ def run_protection(
         clean: unprotected photos that it may learn from (set A).
         rng: as `protection_rng` gives it.
         state: of this run.
+        masks: of each photo, 1 x H x W, 1 where it may change; None: everywhere.
 
     Raises:
         UserError: what it returned are no photos of the same sizes, or they exceed the budget.
     """
+    within = limits(photos, method.config, masks)
+    state.limits = within if any(isinstance(limit, Tensor) for limit in within) else ()
     protected = method.module.protect(
         photos, list(models), method.config, clean=clean, rng=rng, state=state
     )
@@ -96,6 +103,23 @@ def run_protection(
         neutral(delta) if is_grey(photo) and not is_grey(delta) else delta
         for photo, delta in zip(photos, deltas, strict=True)
     ]
+
+
+def add_within(method: Method, photo: Tensor, delta: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Return a photo with what a protection adds to it, at 8 bits, within the protection's limits.
+
+    Args:
+        method: the protection.
+        photo: the original, 3 x H x W, uint8.
+        delta: as `run_protection` gives it, of the photo's size or of its working copy's.
+        mask: 1 x H x W, 1 where the photo may change; None: everywhere.
+
+    Returns:
+        3 x H x W, uint8.
+    """
+    (limit,) = limits([as_loaded(photo)], method.config)
+    changed = apply_perturbation(photo, delta, limit)
+    return changed if mask is None else torch.where(mask.bool(), changed, photo)
 
 
 def run_purifier(method: Method, photo: Tensor, model: Any, rng: torch.Generator) -> Tensor:

@@ -19,7 +19,7 @@ from cloakwork.models.counting import alike
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import is_grey, neutral, send
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Limit, Photos
 
 # a micro-batch of photos and their places in the set -> a scalar to raise
 Loss = Callable[[Photos, list[int]], Tensor]
@@ -83,19 +83,22 @@ class Parametrisation:
 PIXELS = Parametrisation(lambda x: x, lambda u: u, scale=255)
 
 
-def project(x: Photos, x0: Photos, budget: float) -> Photos:
+def project(x: Photos, x0: Photos, budget: float | Sequence[Limit]) -> Photos:
     """Return the photos nearest to x that differ from x0 by at most `budget` / 255 and stay in
     [0, 1]; those of grey photos are grey. Idempotent.
+
+    `budget` may be one for each photo, and of a photo a map of its pixels, 1 x H x W.
 
     >>> project([torch.tensor([0.5, 0.9])], [torch.tensor([0.4, 1.0])], budget=25.5)
     [tensor([0.5000, 0.9000])]
     >>> project([torch.tensor([0.9, 1.2])], [torch.tensor([0.4, 1.0])], budget=25.5)
     [tensor([0.5000, 1.0000])]
     """
-    return [_project(a, b, budget, is_grey(b)) for a, b in zip(x, x0, strict=True)]
+    limits = budget if isinstance(budget, Sequence) else len(x0) * [budget]
+    return [_project(a, b, lim, is_grey(b)) for a, b, lim in zip(x, x0, limits, strict=True)]
 
 
-def _project(x: Tensor, x0: Tensor, budget: float, grey: bool) -> Tensor:
+def _project(x: Tensor, x0: Tensor, budget: Limit, grey: bool) -> Tensor:
     """Return what `project` makes of one photo, of which it is known whether it is grey."""
     eps = budget / 255
     if grey:
@@ -158,7 +161,8 @@ def ascend(
     Args:
         x0: the originals, each 3 x H x W in [0, 1].
         gradient: of what is to be raised; called once a step and micro-batch.
-        budget: largest change of a pixel, 1/255.
+        budget: largest change of a pixel, 1/255. Where `state.limits` has a map for a photo, that
+            says how far each of its pixels may change, and steps are as much smaller.
         step: change per step, 1/255; None means budget / 10. In another parametrisation it is in
             that one's units, and has to be given.
         steps: number of steps.
@@ -173,7 +177,7 @@ def ascend(
         parametrise: says for an original what it is written in; the gradient is taken, and the step
             made, by these parameters. What comes of it is kept within the budget pixel by pixel.
         carried: what `gradient` changes beside the photos; to be resumed with them.
-        state: the value of every step is appended to its trace.
+        state: the value of every step is appended to its trace; knows the limits of the photos.
         checkpoints: let the state resume, keep checkpoints and show progress; not in inner loops,
             whose caller does that.
         steps_alike: `gradient` takes the same passes in every step (see `counting`).
@@ -187,10 +191,11 @@ def ascend(
     step = budget / 10 if step is None else step
     x = [p.clone() for p in start or x0]
     grey = [is_grey(p) for p in x0]  # once: an accelerator has to be waited for
+    limits = state.limits or len(x0) * [budget]
     if random_start:
         noise = [send(2 * torch.rand(p.shape, generator=rng) - 1, p.device) for p in x]
-        moved = [p + budget / 255 * n for p, n in zip(x, noise, strict=True)]
-        x = [_project(a, b, budget, g) for a, b, g in zip(moved, x0, grey, strict=True)]
+        moved = [p + lim / 255 * n for p, n, lim in zip(x, noise, limits, strict=True)]
+        x = [_project(a, b, lim, g) for a, b, lim, g in zip(moved, x0, limits, grey, strict=True)]
     spaces = [parametrise(p) for p in x0]
     adam = update == "adam"
     running = _zeros(spaces, x0) if momentum or adam else []
@@ -219,8 +224,10 @@ def ascend(
                     way = _adam(g, running[i], squares[i], k + 1)
                 else:
                     way = _with_momentum(g, running, i, momentum).sign()
+                if spaces[i] is PIXELS and isinstance(limits[i], Tensor):
+                    way = limits[i] / budget * way
                 moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
-                x[i] = _project(moved, x0[i], budget, grey[i])
+                x[i] = _project(moved, x0[i], limits[i], grey[i])
         values, finite, alive = (torch.stack(column) for column in zip(*told, strict=True))
         state.record(values.sum(), finite.all(), alive.any(), NOT_FINITE)
         if checkpoints:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,7 +14,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.tensors import send
 from cloakwork.state import Progress, RunState
-from cloakwork.types import Photos
+from cloakwork.types import Limit, Photos
 
 PROBES = 5  # timesteps that a round looks at
 DELTA_T = 20  # timesteps dropped on either side of the worst one
@@ -29,6 +31,7 @@ def search(
     rounds: int,
     rng: torch.Generator,
     progress: Progress | None = None,
+    limits: Sequence[Limit] = (),
 ) -> Tensor:
     """Search timesteps for each photo, by the l1 norm of the denoising error's gradient.
 
@@ -45,6 +48,7 @@ def search(
         rounds: at most.
         rng: for everything random.
         progress: called with "timesteps", the rounds done and their total.
+        limits: of the photos, as in `RunState`.
 
     Returns:
         Which timesteps are left, n x timesteps, bool.
@@ -83,7 +87,7 @@ def search(
         step=step,
         steps=rounds,
         rng=rng,
-        state=RunState(None, "timesteps", progress),
+        state=RunState(None, "timesteps", progress, limits=limits),
         steps_alike=False,  # photos end one after the other
     )
     return allowed
@@ -118,6 +122,7 @@ def searched(
             rounds=rounds,
             rng=rng,
             progress=state.progress,
+            limits=state.limits,
         )
         for j, ldm in enumerate(surrogates)
     }

@@ -6,12 +6,14 @@ Photos are perturbed at their own size, up to a limit that keeps memory bounded.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.photos.tensors import as_float, is_grey, to_bytes
+from cloakwork.types import Limit
 
 # Short side, pixels. Larger photos are perturbed at this size and the perturbation (never the
 # photo) is enlarged: attackers' loaders shrink photos to 512 or 1024 px anyway.
@@ -54,14 +56,14 @@ def seen_grey(pixels: Tensor, side: int = WORK_SIDE) -> bool:
     return is_grey(to_bytes(working_copy(pixels, side)))
 
 
-def apply_perturbation(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
+def apply_perturbation(pixels: Tensor, delta: Tensor, budget: Limit) -> Tensor:
     """Add a perturbation to a photo and round the sum within the budget.
 
     Args:
         pixels: 3 x H x W, uint8.
         delta: 3 x h x w, float, in units of the pixel range, of the photo's size or of its working
             copy's.
-        budget: largest change of a pixel, 1/255.
+        budget: largest change of a pixel, 1/255; or a map of the pixels, of either size.
 
     Returns:
         3 x H x W, uint8.
@@ -70,14 +72,27 @@ def apply_perturbation(pixels: Tensor, delta: Tensor, budget: float) -> Tensor:
     >>> apply_perturbation(grey, torch.full((3, 32, 32), 0.1), budget=8).unique().tolist()
     [136]
     """
-    if delta.shape != pixels.shape:
-        delta = F.interpolate(delta[None], pixels.shape[-2:], mode="bilinear")[0]
-    # floats of a strip at a time
-    strips = zip(pixels.split(STRIP, dim=-2), delta.split(STRIP, dim=-2), strict=True)
-    return torch.cat([round_within(as_float(p) + d, p, budget) for p, d in strips], dim=-2)
+    strips = pixels.split(STRIP, dim=-2)  # floats of a strip at a time
+    deltas = _enlarged(delta, pixels).split(STRIP, dim=-2)
+    limits: Sequence[Limit] = len(strips) * [budget]
+    if isinstance(budget, Tensor):
+        limits = _enlarged(budget, pixels).split(STRIP, dim=-2)
+    return torch.cat(
+        [
+            round_within(as_float(p) + d, p, lim)
+            for p, d, lim in zip(strips, deltas, limits, strict=True)
+        ],
+        dim=-2,
+    )
 
 
-def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
+def _enlarged(x: Tensor, like: Tensor) -> Tensor:
+    """Return c x h x w at the height and width of another."""
+    size = like.shape[-2:]
+    return x if x.shape[-2:] == size else F.interpolate(x[None], size, mode="bilinear")[0]
+
+
+def round_within(pixels: Tensor, original: Tensor, budget: Limit) -> Tensor:
     """Round float pixels to 8 bits, towards the original, such that max |result - original| <=
     budget.
 
@@ -86,7 +101,7 @@ def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
             back into both.
         original: 3 x H x W, uint8.
         budget: largest change in 1/255 of the pixel range, >= 0, whole or not (12.75 allows changes
-            of 12 levels).
+            of 12 levels); or a map of the pixels, 1 x H x W.
 
     Returns:
         3 x H x W, uint8.
@@ -104,5 +119,6 @@ def round_within(pixels: Tensor, original: Tensor, budget: float) -> Tensor:
     start = original.to(pixels.device).float()
     change = pixels.float() * 255 - start
     # Half a thousandth of a level is float error: 4 levels stored as 3.99998 stay 4.
-    levels = (change.abs() + 5e-4).floor().clamp(max=math.floor(budget))
+    most = budget.to(start).floor() if isinstance(budget, Tensor) else math.floor(budget)
+    levels = (change.abs() + 5e-4).floor().clamp(max=most)
     return (start + levels * change.sign()).clamp(0, 255).to(torch.uint8)

@@ -47,7 +47,7 @@ from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import on_device, trainable_copies
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 # 1 took `lora_steps` for passes over all photos, where the release counts steps, and learned
 # subject and class in two passes: other rounding
@@ -60,6 +60,8 @@ class Config:
 
     budget: float = 4
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     outer: int = 5
     """rounds (max_train_steps)"""
     steps: int = 30

@@ -47,7 +47,7 @@ from cloakwork.perturbation.surrogates import encode_lessons, on_device, trainab
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 2  # 1 learned subject and class in two passes: other rounding
 
@@ -58,6 +58,8 @@ class Config:
 
     budget: float = 6.4
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     outer: int = 50
     """outer iterations (release: max_train_steps)"""
     clean_steps: int = 3

@@ -36,9 +36,9 @@ from cloakwork.finetuning.training import Training, adamw
 from cloakwork.finetuning.weights import restore_training, training_tensors
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 2  # 1 let keys and values learn from the prompt's first token too
 
@@ -49,6 +49,8 @@ class Config:
 
     budget: float = 12.75
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 250
     """steps, of photos and weights alike (max_train_steps)"""
     step: float | None = 0.64

@@ -43,7 +43,7 @@ from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Images, Photos
+from cloakwork.types import Images, Photos, Strength
 
 VERSION = 3  # 2 learned subject and class in two passes: other rounding
 
@@ -54,6 +54,8 @@ class Config:
 
     budget: float = 11
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 30
     """most rounds of the search for timesteps"""
     outer: int = 50

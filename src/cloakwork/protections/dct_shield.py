@@ -25,7 +25,7 @@ Departures (beside the package's conventions):
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Literal
 
@@ -39,8 +39,9 @@ from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 BLOCK = 8  # side of JPEG's blocks, pixels
@@ -56,6 +57,8 @@ class Config:
 
     budget: float = 64
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     eps: float = 1
     """largest change of a coefficient, in steps of the quantisation"""
     steps: int = 1000

@@ -43,7 +43,7 @@ from cloakwork.perturbation.surrogates import make_snapshots, on_device, trainab
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 
@@ -54,6 +54,8 @@ class Config:
 
     budget: float = 6.4
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 100
     """PGD steps"""
     step: float | None = 0.64

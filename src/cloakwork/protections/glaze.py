@@ -28,7 +28,7 @@ Departures (beside the package's conventions):
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -39,8 +39,9 @@ from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 SCALE = 0.18215  # of Stable Diffusion's latents
@@ -52,6 +53,8 @@ class Config:
 
     budget: float = 16
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 500
     """iterations of Adam"""
     step: float | None = 1.275

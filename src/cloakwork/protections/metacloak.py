@@ -52,7 +52,7 @@ from cloakwork.perturbation.surrogates import (
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 2  # 1 learned subject and class in two passes: other rounding
 
@@ -63,6 +63,8 @@ class Config:
 
     budget: float = 11
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     step: float | None = None
     """change per PGD step, 1/255 (none: budget / 10)"""
     variant: Literal["paper", "release"] = "paper"

@@ -28,9 +28,9 @@ import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 
@@ -41,6 +41,8 @@ class Config:
 
     budget: float = 16
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 100
     """PGD steps"""
     step: float | None = 1

@@ -6,15 +6,16 @@ independently.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation.pgd import project
 from cloakwork.photos.tensors import is_grey
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 USES_SURROGATES = False
@@ -27,6 +28,8 @@ class Config:
 
     budget: float = 11
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
 
 
 PRESETS = {"tiny": Config(), "paper": Config()}
@@ -45,6 +48,6 @@ def protect(
     noise = [torch.randint(0, 2, p.shape, generator=rng).to(p) * 2 - 1 for p in photos]
     # of a grey photo the mean over channels, which the projection takes, would be fainter
     noise = [s[:1].expand_as(s) if is_grey(p) else s for p, s in zip(photos, noise, strict=True)]
-    return project(
-        [p + cfg.budget / 255 * s for p, s in zip(photos, noise, strict=True)], photos, cfg.budget
-    )
+    limits = state.limits or len(photos) * [cfg.budget]
+    moved = [p + lim / 255 * s for p, lim, s in zip(photos, limits, noise, strict=True)]
+    return project(moved, photos, limits)

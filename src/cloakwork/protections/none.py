@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from cloakwork.models.ldm import LDM
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 USES_SURROGATES = False
@@ -21,6 +22,8 @@ class Config:
 
     budget: float = 0
     """largest change of a pixel, 1/255; always 0 here"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
 
 
 PRESETS = {"tiny": Config(), "paper": Config()}

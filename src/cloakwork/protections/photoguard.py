@@ -7,8 +7,8 @@ and D the autoencoder:
     encoder attack     x' = argmin over |x' - x| <= budget of || E(x') - z_target ||_2^2
     diffusion attack   x' = argmin over |x' - x| <= budget of || D(f(x')) - x_target ||_2^2
 
-f noises E(x') at `strength` of the schedule and denoises it in `ddim_steps` differentiable DDIM
-steps with guidance.
+f noises E(x') at `edit_strength` of the schedule and denoises it in `ddim_steps` differentiable
+DDIM steps with guidance.
 
 Checked against MadryLab/photoguard at 686bea7. Encoder: the img2img notebook (posterior mean, zero
 latent as target, l-infinity .06 on [-1, 1] = 7.65/255, step .02 that decays linearly to 1 %, 1000
@@ -38,9 +38,9 @@ from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd, targets
 from cloakwork.photos.tensors import send
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
-from cloakwork.types import Photos
+from cloakwork.types import Photos, Strength
 
 VERSION = 1
 
@@ -51,6 +51,8 @@ class Config:
 
     budget: float = 7.65
     """largest change of a pixel, 1/255"""
+    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 1000
     """PGD steps"""
     step: float | None = 2.55
@@ -65,7 +67,7 @@ class Config:
     """what is drawn to the target: the latent, or a picture sampled from it"""
     ddim_steps: int = 4
     """diffusion attack: denoising steps"""
-    strength: float = 0.7
+    edit_strength: float = 0.7
     """diffusion attack: share of the noise schedule that they go through"""
     guidance: float = 7.5
     """diffusion attack: classifier-free guidance scale"""
@@ -139,7 +141,7 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
 
     def edit(z: Tensor, noise: Tensor) -> Tensor:
         scheduler, timesteps = schedulers.plan(
-            ldm.scheduler, "ddim", round(cfg.ddim_steps / cfg.strength), cfg.strength
+            ldm.scheduler, "ddim", round(cfg.ddim_steps / cfg.edit_strength), cfg.edit_strength
         )
         z = schedulers.noised(scheduler, z, noise, timesteps[0])
         return ldm.denoise(z, c.expand(len(z)), free, scheduler, timesteps, guidance=cfg.guidance)

@@ -20,12 +20,11 @@ from torch import Tensor
 
 from cloakwork import registry, specs
 from cloakwork.errors import UserError, check_arguments
-from cloakwork.evaluation.run import protection_rng, run_protection
+from cloakwork.evaluation.run import add_within, protection_rng, run_protection
 from cloakwork.evaluation.sources import Source, as_loaded
 from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.photos.decoding import MIN_SIDE
 from cloakwork.photos.photo import Photo, digest_of
-from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.state import Progress, RunState
 from cloakwork.workflows.protect_job import check_config, load_surrogates
@@ -102,9 +101,7 @@ def protect_images(
     if config is not None or isinstance(protection, specs.Method):
         _warn(paper_note(method, surrogates))
     pairs = zip(given.sorted, deltas, strict=True)
-    return given.back(
-        [apply_perturbation(p.pixels, delta, method.config.budget) for p, delta in pairs]
-    )
+    return given.back([add_within(method, p.pixels, delta) for p, delta in pairs])
 
 
 def purify_images(

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from cloakwork.evaluation.run import add_within
 from cloakwork.files import sha256
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models.ldm import LDM
@@ -21,7 +22,7 @@ from cloakwork.photos.photo import (
     save_photo,
 )
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.photos.rounding import apply_perturbation, working_copy
+from cloakwork.photos.rounding import working_copy
 from cloakwork.photos.sheets import thumbnail
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 from cloakwork.workflows.records import PhotoRecord
@@ -58,7 +59,7 @@ def save_protected(
         output: where it goes.
         delta: what the protection adds to its working copy, 3 x h x w.
     """
-    pixels = keep_hidden(apply_perturbation(photo.pixels, delta, job.config.budget), photo)
+    pixels = keep_hidden(add_within(job.method, photo.pixels, delta), photo)
     save_photo(
         pixels,
         photo,
