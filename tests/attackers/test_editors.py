@@ -437,8 +437,8 @@ def test_faults_in_mask_files_come_together(sample_files: list[Path], tmp_path: 
     size, missing, black = error.value.sentences
     assert "is 100 x 80 pixels where its photo" in size and "is 168 x 128" in size
     assert (
-        missing
-        == f"{b} has no mask in {tmp_path}; put one there named {b.stem}.png, white where to paint."
+        missing == f"{b} has no mask in {tmp_path}; put one there named {b.stem}.png, "
+        "white where the photo may change."
     )
     assert "has no white in it" in black
     shutil.copy(b, tmp_path / f"{b.stem}.png")

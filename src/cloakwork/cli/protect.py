@@ -47,6 +47,9 @@ class Files:
     """folder for the protected photos; sheets and records go to FOLDER/.cloakwork"""
     clean: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """folder of unprotected photos of the same subject that the protection may learn from"""
+    mask: Annotated[Path | None, arg(metavar="FILE")] = None
+    """a picture of the photos' size that is white where they may change, or a folder with one of
+    its name for each photo"""
     each: bool = False
     """treat every photo alone, as a set of its own"""
     one_set: bool = False
@@ -231,6 +234,7 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
     return {
         "seed": how.seed,
         "clean": files.clean,
+        "mask": files.mask,
         "device": how.device,
         "dtype": how.dtype,
         "sample_posterior": how.sample_posterior,

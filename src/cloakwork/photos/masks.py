@@ -1,10 +1,12 @@
-"""Masks for inpainting, which are white where the photo is painted anew."""
+"""Masks, which are white where a photo may change: be protected, or be painted anew."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,6 +51,34 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
     return masks
 
 
+def mask_digests(source: Path, photos: Sequence[Path]) -> dict[Path, str]:
+    """Return a hash of each photo's mask by the photo's file, holding no more than one mask.
+
+    Raises:
+        UserError: as of `load_masks`.
+    """
+    faults, found = [], {}
+    for photo in photos:
+        try:
+            (mask,) = load_masks(source, [photo])
+            bits = np.packbits(mask.bool().numpy()).tobytes()
+            found[photo] = hashlib.sha256(f"{mask.shape} ".encode() + bits).hexdigest()
+        except UserError as error:
+            faults += error.sentences
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
+    return found
+
+
+def shrink(mask: Tensor, like: Tensor) -> Tensor:
+    """Return a mask (1 x H x W in {0, 1}) for a copy of its photo, of the copy's size.
+
+    >>> shrink(torch.tensor([[[0.0, 0, 0, 1]]]), torch.zeros(3, 1, 2)).tolist()
+    [[[0.0, 1.0]]]
+    """
+    return (F.adaptive_avg_pool2d(mask, (like.shape[-2], like.shape[-1])) >= 0.5).to(mask)
+
+
 def _find(source: Path, photo: Path) -> Path:
     """Return the file of a photo's mask; see `load_masks`."""
     if not source.is_dir():
@@ -62,7 +92,7 @@ def _find(source: Path, photo: Path) -> Path:
         )
     raise UserError(
         f"{photo} has no mask in {source}; "
-        f"put one there named {photo.stem}.png, white where to paint."
+        f"put one there named {photo.stem}.png, white where the photo may change."
     )
 
 
@@ -80,7 +110,7 @@ def _load(path: Path, photo: Path) -> Tensor:
     mask = (light > 0.5).float()
     if not mask.any():
         raise UserError(
-            f"The mask {path} has no white in it, so nothing would be painted; "
+            f"The mask {path} has no white in it, so nothing would change; "
             "paint white where the photo may change."
         )
     return mask

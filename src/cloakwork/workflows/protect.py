@@ -20,6 +20,7 @@ from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.perturbation import pgd
+from cloakwork.photos.masks import load_masks, shrink
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.sidecars import write_copies
@@ -76,6 +77,7 @@ def protect(
     force: bool = False,
     skip_bad: bool = False,
     sidecars: bool = False,
+    mask: Path | str | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     **settings: Any,
@@ -113,6 +115,8 @@ def protect(
         force: overwrite existing outputs (never originals), and protect photos that were protected
             before.
         sidecars: copy captions (.txt, .caption) and metadata.jsonl, which then names the outputs.
+        mask: a picture of the photos' size that is white where they may change, or a folder with
+            one of its name for each photo; None: they may change everywhere.
         skip_bad: protect the good photos and name the bad ones in the notes.
         progress: called with a label, steps done and their total.
         say: called before a long job with a sentence on how long it will take, which a trial of
@@ -158,6 +162,7 @@ def protect(
         force=force,
         skip_bad=skip_bad,
         sidecars=sidecars,
+        mask=mask,
     )
     outputs = [o for task in plan.tasks for o in task.outputs]
     with locked(plan.out, "protect", outputs) as told:
@@ -219,7 +224,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     """Protect one photo set from files to files."""
     begun = time.monotonic()
     state = RunState(
-        task.folder / f"state-{job.work_key(task.source)[:16]}.safetensors",
+        task.folder / f"state-{job.work_key(task.source, task.masked)[:16]}.safetensors",
         task.name or job.method.name,
         progress,
     )
@@ -276,7 +281,8 @@ def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Save
         mark()
         return [_protect_alone(job, task, file, output, deltas) for file, output in task.photos]
     kept, copies = _working_copies(job, task)
-    added = deltas(copies)
+    masks = [_mask(job, file, copy) for file, copy in zip(task.source.files, copies, strict=True)]
+    added = deltas(copies, masks=[m for m in masks if m is not None] or None)
     copies.clear()
     mark()
     return [
@@ -285,16 +291,26 @@ def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Save
     ]
 
 
+def _mask(job: ProtectJob, file: Path, like: Tensor) -> Tensor | None:
+    """Return where a photo may change, 1 x h x w as its working copy; None: everywhere."""
+    if job.masks is None:
+        return None
+    (mask,) = load_masks(job.masks, [file])
+    return shrink(mask, like)
+
+
 def _protect_alone(
     job: ProtectJob,
     task: PhotoSetTask,
     file: Path,
     output: Path,
-    deltas: Callable[[Photos], list[Tensor]],
+    deltas: Callable[..., list[Tensor]],
 ) -> SavedPhoto:
     """Protect one photo from file to file."""
     photo = load_photo(file)
-    (delta,) = deltas([as_loaded(photo.pixels).to(job.device)])
+    copy = as_loaded(photo.pixels).to(job.device)
+    mask = _mask(job, file, copy)
+    (delta,) = deltas([copy], masks=None if mask is None else [mask])
     return save_protected(job, task, photo, output, delta)
 
 
@@ -347,6 +363,7 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
             for m in job.surrogates
         ],
         "clean": [str(path.absolute()) for path in job.clean.files] if job.clean else [],
+        **({"mask": str(job.masks.absolute())} if job.masks else {}),
         "output": {
             "suffix": job.suffix,
             "quality": job.quality if job.suffix == ".webp" else quality_key((), job.quality)[0],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,8 @@ class ProtectJob:
     quality: int | None
     strip_metadata: bool
     strip_gps: bool = False
+    masks: Path | None = None
+    """a picture that is white where photos may change, or a folder of such"""
 
     @property
     def device(self) -> torch.device:
@@ -56,25 +58,34 @@ class ProtectJob:
         """Return what the protection draws from, the same as in a benchmark."""
         return protection_rng(self.seed, [s.key for s in (photos, self.clean) if s])
 
-    def work_key(self, photos: Source) -> str:
+    def work_key(self, photos: Source, masked: Sequence[str] = ()) -> str:
         """Return the hash of all that decides the perturbation.
 
         A run may go on from a checkpoint only if it would have computed the very same.
         """
-        return hash_of([self._parts(photos), torch.__version__, torch.get_num_threads()])
+        parts = self._parts(photos) | ({"masks": list(masked)} if masked else {})
+        return hash_of([parts, torch.__version__, torch.get_num_threads()])
 
-    def key(self, photos: Source, outputs: Sequence[Path], revised: Iterable[str] = ()) -> str:
+    def key(
+        self,
+        photos: Source,
+        outputs: Sequence[Path],
+        revised: Iterable[str] = (),
+        masked: Sequence[str] = (),
+    ) -> str:
         """Return the hash of the job and of the photos' contents: names of files do not matter.
 
         Args:
             photos: the set.
             outputs: where they go; of these only the endings count.
             revised: `photo.revisions` of any of them.
+            masked: a hash of each photo's mask; none where they have none.
         """
         suffix = [o.suffix for o in outputs] if self.suffix == SAME else self.suffix
         quality, late = quality_key(outputs, self.quality)
         parts = [self._parts(photos), suffix, quality, self.strip_metadata]
         late += ["no place"] if self.strip_gps else []
+        late += [["masks", *masked]] if masked else []
         return hash_of([*parts, *sorted(revised), *late])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
@@ -110,6 +121,8 @@ class PhotoSetTask:
     folder: Path
     """where record, sheet and checkpoint go"""
     key: str
+    masked: tuple[str, ...] = ()
+    """a hash of each photo's mask, in the same order; none where they have none"""
     at_hand: AtHand = field(default_factory=AtHand, compare=False)
     """what is kept of the run's photos"""
 
@@ -147,7 +160,12 @@ def clean_photos(clean: Path | str | None, out: Path, sets: list[PhotoSet]) -> S
 
 
 def task_of(
-    job: ProtectJob, photos: PhotoSet, out: Path, folder: Path, at_hand: AtHand | None = None
+    job: ProtectJob,
+    photos: PhotoSet,
+    out: Path,
+    folder: Path,
+    at_hand: AtHand | None = None,
+    masks: Mapping[Path, str] | None = None,
 ) -> PhotoSetTask:
     """Return a photo set with its key.
 
@@ -157,13 +175,17 @@ def task_of(
         out: the output folder.
         folder: for its record, sheet and checkpoint.
         at_hand: what is kept of the run's photos.
+        masks: a hash of each photo's mask.
     """
     digests, files, outputs = zip(
         *sorted(zip(photos.digests, photos.files, photos.outputs, strict=True)), strict=True
     )
     originals, name = Source(files, digests, grey=photos.grey), photos.name
-    key = job.key(originals, outputs, photos.revisions)
-    return PhotoSetTask(name, originals, outputs, out / name, folder, key, at_hand or AtHand())
+    masked = tuple(masks[file] for file in files) if masks else ()
+    key = job.key(originals, outputs, photos.revisions, masked)
+    return PhotoSetTask(
+        name, originals, outputs, out / name, folder, key, masked, at_hand or AtHand()
+    )
 
 
 def refuse_overwriting(tasks: list[PhotoSetTask]) -> None:

@@ -13,6 +13,7 @@ from cloakwork.files import sha256
 from cloakwork.metrics import linf, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.lost import lost_in
+from cloakwork.photos.masks import load_masks
 from cloakwork.photos.photo import (
     Photo,
     after_encoding,
@@ -59,7 +60,8 @@ def save_protected(
         output: where it goes.
         delta: what the protection adds to its working copy, 3 x h x w.
     """
-    pixels = keep_hidden(add_within(job.method, photo.pixels, delta), photo)
+    mask = load_masks(job.masks, [photo.path])[0] if job.masks else None
+    pixels = keep_hidden(add_within(job.method, photo.pixels, delta, mask), photo)
     save_photo(
         pixels,
         photo,

@@ -13,6 +13,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import expand_home
 from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out
+from cloakwork.photos.masks import mask_digests
 from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
@@ -70,6 +71,7 @@ def plan_protection(
     force: bool,
     skip_bad: bool,
     sidecars: bool,
+    mask: Path | str | None = None,
     dry: bool = False,
 ) -> ProtectPlan:
     """Open all photos and models, and make the plan; nothing is written.
@@ -98,6 +100,8 @@ def plan_protection(
     if before and not force:
         raise UserError(*[photo.fault for photo in before])
     known = clean_photos(clean, out, sets)
+    masks = expand_home(mask) if mask else None
+    masked = mask_digests(masks, [file for s in sets for file in s.files]) if masks else None
     asked = list(surrogates) if uses_models else []
     here = [pipelines.without_network(name) for name in asked] if dry else asked
     models = load_surrogates(
@@ -108,10 +112,15 @@ def plan_protection(
         low_memory=low_memory,
         graphs=graphs,
     )
-    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps)
+    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps, masks)
     tasks = [
         task_of(
-            job, s, out, records_folder(out, s.name, s.outputs[0].stem if each else ""), at_hand
+            job,
+            s,
+            out,
+            records_folder(out, s.name, s.outputs[0].stem if each else ""),
+            at_hand,
+            masked,
         )
         for s in sets
     ]
