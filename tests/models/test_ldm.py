@@ -394,9 +394,8 @@ FAMILIES: dict[str, dict[str, list[str]]] = {
         "text_encoder": CLIP,
         "transformer": ["diffusers", "SD3Transformer2DModel"],
     },
-    "StableDiffusionXLPipeline": {
+    "StableDiffusionXLImg2ImgPipeline": {  # the refiner, which has the second text encoder alone
         "vae": KL,
-        "text_encoder": CLIP,
         "unet": ["diffusers", "UNet2DConditionModel"],
         "text_encoder_2": ["transformers", "CLIPTextModelWithProjection"],
     },

@@ -67,7 +67,7 @@ def draw(
         noise,
         schedulers.seeds(scheduler, n, rng),
         c,
-        victim.embed([negative]),
+        victim.unconditional(negative),
     )
 
 

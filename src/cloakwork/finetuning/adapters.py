@@ -42,12 +42,13 @@ def add_lora(
         rank: of every layer.
         layers: which of the UNet's layers get one.
         rng: for the first matrices.
-        text_encoder: put them on the text encoder's attention too.
+        text_encoder: put them on the attention of the text encoders that may learn too.
     """
     from peft import LoraConfig
 
     parts = [(ldm.denoiser, ATTENTION_LORA + (OTHER_LORA if layers == "all" else []))]
-    parts += [(ldm.text_encoder, TEXT_LORA)] if text_encoder else []
+    if text_encoder:
+        parts += [(encoder, TEXT_LORA) for encoder in ldm.learning_encoders.values()]
     for part, targets in parts:
         # peft draws from the global generator, and what it draws is replaced below
         with torch.random.fork_rng(devices=[]):
@@ -89,8 +90,15 @@ def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
         The model with a tokenizer of its own, and the new tokens as they stand in a prompt.
 
     Raises:
-        UserError: the token is known already, or the initial word is not one token.
+        UserError: the token is known already, the initial word is not one token, or the model reads
+            prompts with several text encoders.
     """
+    readers = [part for part in ldm.family.PARTS if part.startswith("text_encoder")]
+    if len(readers) > 1:
+        raise UserError(
+            f"New words are learned for one text encoder; '{ldm.name}' is {ldm.family.NAME}, which "
+            f"has {len(readers)}. Take lora or dreambooth."
+        )
     tokens = [token] + [f"{token}_{i}" for i in range(1, n)]
 
     def ids_of(word: str) -> list[int]:

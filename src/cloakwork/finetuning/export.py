@@ -14,6 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
+from cloakwork.models.pipelines import ZEROS
 from cloakwork.parts import new_part, remove_parts
 
 # diffusers' own file names
@@ -32,10 +33,9 @@ def keep_lora(ldm: LDM, folder: Path) -> None:
     from peft.utils import get_peft_model_state_dict
 
     tensors = {}
-    for module, prefix, layer in (
-        (ldm.denoiser, "unet.", "lora"),
-        (ldm.text_encoder, "text_encoder.text_model.", "lora_linear_layer"),
-    ):
+    for part, module in ldm.learners.items():
+        of_text = part in ldm.family.LEARNERS
+        prefix, layer = (".text_model", "lora_linear_layer") if of_text else ("", "lora")
         for name, p in (
             get_peft_model_state_dict(module).items() if hasattr(module, "peft_config") else ()
         ):
@@ -44,7 +44,7 @@ def keep_lora(ldm: LDM, folder: Path) -> None:
                 .replace(".lora_A.", f".{layer}.down.")
                 .replace(".lora_B.", f".{layer}.up.")
             )
-            tensors[prefix + name] = p.detach().cpu()
+            tensors[f"{part}{prefix}.{name}"] = p.detach().cpu()
     write_tensors(folder / LORA, tensors)
 
 
@@ -75,30 +75,19 @@ def keep_custom(ldm: LDM, folder: Path) -> None:
 
 
 def keep_pipeline(ldm: LDM, folder: Path) -> None:
-    """Write a whole model, which `StableDiffusionPipeline.from_pretrained(folder)` loads.
+    """Write a whole model, which `from_pretrained(folder)` of its pipeline's class loads.
 
     Raises:
         UserError: the folder could not be written.
     """
-    from diffusers import StableDiffusionPipeline
-
-    make: Any = StableDiffusionPipeline  # its type says that it needs a safety checker; it does not
-    pipe = make(
-        vae=ldm.vae,
-        text_encoder=ldm.text_encoder,
-        tokenizer=ldm.tokenizer,
-        unet=ldm.denoiser,
-        scheduler=ldm.scheduler,
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    pipe = pipeline(ldm)
     remove_parts(folder.parent, [folder.name])
     part = new_part(folder)
     try:
         part.mkdir(parents=True)
         pipe.save_pretrained(part, safe_serialization=True)
-        _write_vocabulary(part / "tokenizer")
+        for vocabulary in part.glob("tokenizer*/tokenizer.json"):
+            _write_vocabulary(vocabulary)
         if folder.is_dir():
             folder.rmdir()  # an empty one; see validation.check_trainer
         os.replace(part, folder)
@@ -111,9 +100,29 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_vocabulary(folder: Path) -> None:
-    """Write vocab.json and merges.txt beside tokenizer.json, for readers before transformers 5."""
-    bpe = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+def pipeline(ldm: LDM) -> Any:
+    """Return a model as the diffusers pipeline of its family, of the very same parts."""
+    import diffusers
+
+    family, parts = ldm.family, {"vae": ldm.vae, "scheduler": ldm.scheduler}
+    for name in family.PARTS:
+        if name.startswith("text_encoder"):
+            tokenizer = name.replace("text_encoder", "tokenizer")
+            parts |= {name: getattr(ldm, name), tokenizer: getattr(ldm, tokenizer)}
+    parts[family.DENOISER] = ldm.denoiser
+    pipe = getattr(diffusers, family.PIPELINE)(**parts, **family.OPTIONS)
+    if ZEROS in pipe.config:
+        pipe.register_to_config(**{ZEROS: ldm.zero_negative})
+    return pipe
+
+
+def _write_vocabulary(file: Path) -> None:
+    """Write vocab.json and merges.txt beside a CLIP's tokenizer.json, for readers before
+    transformers 5.
+    """
+    bpe, folder = json.loads(file.read_text(encoding="utf-8"))["model"], file.parent
+    if "merges" not in bpe:
+        return
     merges = (m if isinstance(m, str) else " ".join(m) for m in bpe["merges"])
     (folder / "vocab.json").write_text(
         json.dumps(bpe["vocab"], ensure_ascii=False), encoding="utf-8"

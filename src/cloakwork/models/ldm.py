@@ -64,6 +64,8 @@ class LDM:
             instead of its mean.
         low_memory: whoever has the choice takes less memory and more time, for the same bytes.
         graphs: replay the denoiser's passes as CUDA graphs while its weights stay as they are.
+        zero_negative: guidance without a negative prompt leads away from zeros, not from the empty
+            prompt.
     """
 
     name: str
@@ -83,6 +85,7 @@ class LDM:
     text_encoder_2: Any = None
     tokenizer_3: Any = None
     text_encoder_3: Any = None
+    zero_negative: bool = False
     _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
     _denoiser: Pass = field(init=False, repr=False)
@@ -176,6 +179,11 @@ class LDM:
             self._embedded.update({p: text[i : i + 1] for i, p in enumerate(new)})
         return Text.cat([self._embedded[p] for p in prompts])
 
+    def unconditional(self, negative: str = "") -> Text:
+        """Return what guidance leads away from: the negative prompt, or none."""
+        text = self.embed([negative])
+        return text.zeros() if self.zero_negative and not negative else text
+
     def spell(self, prompt: str) -> str:
         """Return the prompt in this tokenizer's words.
 
@@ -238,7 +246,7 @@ class LDM:
 
     def diffuse(self, z: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Noise latents to timesteps t (n); return them and what the model is to predict."""
-        kind = self.scheduler.config.get("prediction_type", "flow")
+        kind = schedulers.predicted(self.scheduler)
         if kind == "flow":
             sigma = (t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
             return (1 - sigma) * z + sigma * noise, noise - z
@@ -252,7 +260,7 @@ class LDM:
 
     def as_noise(self, out: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
         """Convert the denoiser's output for z_t to the noise that it implies."""
-        kind = self.scheduler.config.get("prediction_type", "flow")
+        kind = schedulers.predicted(self.scheduler)
         if kind == "epsilon":
             return out
         if kind == "flow":
@@ -311,7 +319,7 @@ class LDM:
             UserError: an unknown scheduler, steps out of range, or an inpainting model.
         """
         c = self.embed([p for p in prompts for _ in range(n)])
-        free = self.embed([negative])
+        free = self.unconditional(negative)
         side = self.size // self.scale
         noise = self.noise((len(c), self.vae.config.latent_channels, side, side), rng)
         seeds = schedulers.seeds(scheduler, len(c), rng)

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from cloakwork.errors import UserError
-from cloakwork.models import pipelines
+from cloakwork.models import pipelines, schedulers
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Replayed
@@ -115,6 +115,7 @@ def _load_cpu(name: str) -> LDM:
         weights=pipelines.weights(name),
         size=family.side(pipe.vae, denoiser) * scale,
         family=family,
+        zero_negative=pipe.config.get(pipelines.ZEROS, False),
         tokenizer_2=getattr(pipe, "tokenizer_2", None),
         text_encoder_2=getattr(pipe, "text_encoder_2", None),
         tokenizer_3=getattr(pipe, "tokenizer_3", None),
@@ -130,14 +131,17 @@ def _check_parts(family: Family, pipe: Any, denoiser: Any, name: str) -> None:
 
     Text-to-image models take a latent; inpainting ones a latent, a mask and another latent.
     """
-    kind = pipe.scheduler.config.get("prediction_type", "epsilon")
+    kind, schedule = schedulers.predicted(pipe.scheduler), type(pipe.scheduler).__name__
+    # schedules of EDM's kind scale what the denoiser sees in a way of their own
+    known = kind in family.PREDICTS and not schedule.startswith("EDM")
     given, channels = family.channels(denoiser), pipe.vae.config.latent_channels
     allowed = (channels, 2 * channels + 1)
-    if given not in allowed or kind not in family.PREDICTS:
+    if given not in allowed or not known:
         raise UserError(
-            f"The model in '{name}' has {given} input channels and predicts '{kind}'. "
-            f"Text-to-image models have {allowed[0]} channels, inpainting models {allowed[1]}; "
-            "those that predict epsilon or v can be used."
+            f"The model in '{name}' has {given} input channels and predicts '{kind}' "
+            f"({schedule}). Text-to-image models have {allowed[0]} channels, inpainting models "
+            f"{allowed[1]}; those of {family.NAME} that predict {' or '.join(family.PREDICTS)} "
+            "can be used."
         )
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from cloakwork.errors import UserError
-from cloakwork.files import hash_files, parse_json
+from cloakwork.files import SHORT_DIGEST, hash_files, parse_json, read_json
 from cloakwork.models import hub
-from cloakwork.models.families import stable_diffusion
+from cloakwork.models.families import sdxl, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.registry import EMBEDDED
 
-FAMILIES: tuple[Family, ...] = (stable_diffusion,)
+FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl)
 # folders of what has weights, and of what reads prompts, in any family
 NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
@@ -22,6 +23,8 @@ PIPELINE_PATTERNS = [
     "model_index.json",
     *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors")),
 ]
+# what guidance leads away from without a negative prompt: zeros (true, the default), or ""
+ZEROS = "force_zeros_for_empty_prompt"
 PIPELINE_LEFT_OUT = ["*.fp16.*", "*non_ema*"]
 # endings of Stable Diffusion in a single file
 CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
@@ -91,7 +94,12 @@ def weights(name: str) -> str:
     Raises:
         UserError: no such model, another family, pickle files.
     """
-    return hash_weights(locate(name)[0])
+    folder = locate(name)[0]
+    digest, index = hash_weights(folder), read_json(folder / "model_index.json")
+    # the one setting beside the parts that decides pictures
+    if index.get(ZEROS, True):
+        return digest
+    return hashlib.sha256(f"{digest} {ZEROS} false".encode()).hexdigest()[:SHORT_DIGEST]
 
 
 def hash_weights(folder: Path) -> str:

@@ -60,6 +60,11 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
     return scheduler, timesteps
 
 
+def predicted(own: Any) -> str:
+    """Return what a model with this scheduler predicts: "epsilon", "v_prediction", "flow"."""
+    return own.config.get("prediction_type", "flow")
+
+
 def check_scheduler(own: Any, name: str, steps: int, strengths: Sequence[float]) -> None:
     """Refuse what `plan` cannot do.
 

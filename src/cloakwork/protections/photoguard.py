@@ -136,7 +136,7 @@ def _encoder(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
 
 
 def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
-    c, free = ldm.embed([cfg.prompt]), ldm.embed([""])
+    c, free = ldm.embed([cfg.prompt]), ldm.unconditional()
     x_target = send(targets.picture(cfg.target, ldm.size), ldm.device)
 
     def edit(z: Tensor, noise: Tensor) -> Tensor:

@@ -72,7 +72,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
             step.
     """
     schedulers.check_scheduler(ldm.scheduler, cfg.scheduler, cfg.steps, [cfg.strength])
-    c, free = ldm.embed([cfg.prompt]), ldm.embed([cfg.negative])
+    c, free = ldm.embed([cfg.prompt]), ldm.unconditional(cfg.negative)
     f, side = ldm.scale, ldm.size // ldm.scale
 
     def pure(photo: torch.Tensor) -> torch.Tensor:

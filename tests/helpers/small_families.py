@@ -1,0 +1,115 @@
+"""A small random pipeline of every family, of the real classes, written as diffusers writes it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionXLPipeline,
+    UNet2DConditionModel,
+)
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+)
+
+from cloakwork.files import ASSETS
+
+SIDE = 64  # pixels, 8 latents
+
+
+def vae(**settings: Any) -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(8, 8, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+        norm_num_groups=4,
+        sample_size=SIDE,
+        **settings,
+    )
+
+
+def clip(kind: Any, width: int) -> Any:
+    return kind(
+        CLIPTextConfig(
+            vocab_size=1199,
+            bos_token_id=1196,
+            eos_token_id=1197,
+            pad_token_id=1197,
+            hidden_size=width,
+            projection_dim=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+        )
+    )
+
+
+def words() -> CLIPTokenizer:
+    return CLIPTokenizer.from_pretrained(ASSETS / "tiny" / "tokenizer")
+
+
+def sdxl() -> Any:
+    unet = UNet2DConditionModel(
+        sample_size=SIDE // 8,
+        block_out_channels=(16, 32),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        transformer_layers_per_block=(1, 2),
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        cross_attention_dim=16 + 32,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        projection_class_embeddings_input_dim=32 + 6 * 8,
+        norm_num_groups=8,
+    )
+    scheduler = EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
+    return StableDiffusionXLPipeline(
+        vae=vae(scaling_factor=0.13025),
+        text_encoder=clip(CLIPTextModel, 16),
+        text_encoder_2=clip(CLIPTextModelWithProjection, 32),
+        tokenizer=words(),
+        tokenizer_2=words(),
+        unet=unet,
+        scheduler=scheduler,
+        add_watermarker=False,
+    )
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {"sdxl": sdxl}
+
+
+def save(name: str, folder: Path) -> Path:
+    """Write the pipeline of a family, the same weights in every run.
+
+    Several workers may call this at once: the first to finish is kept.
+    """
+    if folder.is_dir():
+        return folder
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # noqa: TID251 (layers draw their weights from torch's own generator)
+        pipe = FAMILIES[name]()
+    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
+    pipe.save_pretrained(unfinished)
+    try:
+        unfinished.rename(folder)
+    except OSError:  # another worker was first
+        if not folder.is_dir():
+            raise
+    return folder

@@ -1,0 +1,230 @@
+"""Every family against diffusers' own: the pipeline's pictures, the training scripts' losses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import of_all_workers
+from helpers import small_families
+from helpers.attacks import LEAN, run
+from helpers.attacks import PROMPTS as ATTACKED
+from torch import Tensor
+
+from cloakwork import registry
+from cloakwork.attackers import inpaint, sdedit
+from cloakwork.errors import UserError
+from cloakwork.finetuning import export
+from cloakwork.finetuning.sampling import draw_seed, sampler
+from cloakwork.models import loading, pipelines
+from cloakwork.models.ldm import LDM
+from cloakwork.photos.preprocessing import Preprocessing, preprocess
+from cloakwork.state import RunState
+from cloakwork.types import Images, Photos
+from cloakwork.workflows.check_trial import SHORT
+
+PROMPTS = ["a photo of a cat", "a red car"]
+
+
+@pytest.fixture(scope="module", params=small_families.FAMILIES)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    name = request.param
+    return small_families.save(name, of_all_workers(tmp_path_factory) / f"small-{name}")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> LDM:
+    return loading.load(str(folder), "cpu")
+
+
+@pytest.fixture(scope="module")
+def pipe(folder: Path) -> Any:
+    """The folder as diffusers reads it."""
+    whole = diffusers.DiffusionPipeline.from_pretrained(folder)
+    whole.set_progress_bar_config(disable=True)
+    return whole
+
+
+def far(a: Tensor, b: Tensor) -> float:
+    """Return the relative error of a against b."""
+    return ((a - b).norm() / b.norm()).item()
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("negative", ["", "blurry"])
+def test_pictures_are_the_pipelines(model: LDM, pipe: Any, negative: str) -> None:
+    side = model.size // model.scale
+    channels = model.vae.config.latent_channels
+    noise = torch.randn(2, channels, side, side, generator=generator(5))
+    theirs = pipe(
+        PROMPTS,
+        negative_prompt=[negative, negative] if negative else None,
+        latents=noise,
+        num_inference_steps=3,
+        guidance_scale=4.0,
+        output_type="pt",
+    ).images
+    how: dict[str, Any] = {"steps": 3, "guidance": 4.0, "scheduler": "euler"}
+    ours = model.sample(PROMPTS, 1, generator(5), negative=negative, **how)
+    assert far(ours, theirs) < 1e-4
+    assert far(model.sample(PROMPTS, 1, generator(6), negative=negative, **how), theirs) > 1e-2
+    assert far(model.sample(PROMPTS, 1, generator(5), negative="a dog", **how), theirs) > 1e-4
+
+
+@pytest.fixture(scope="module")
+def x(photos: Photos, model: LDM) -> Images:
+    return preprocess(photos[:2], model.size)
+
+
+def test_the_denoising_error_is_the_trainers(model: LDM, pipe: Any, x: Images) -> None:
+    """Stated again with the pipeline's own parts, on what the model itself drew."""
+    ours = model.loss(x, model.embed(PROMPTS), generator(3))
+    g = generator(3)
+    t = model.timesteps(len(x), g)
+    with torch.no_grad():
+        z = pipe.vae.encode(2 * x - 1).latent_dist.mean
+        z = (z - (pipe.vae.config.shift_factor or 0)) * pipe.vae.config.scaling_factor
+        noise = torch.randn(z.shape, generator=g)
+        theirs = ERRORS[type(pipe).__name__](pipe, z, noise, t)
+    assert far(ours, theirs) < 1e-4
+
+
+def error_of_sdxl(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """As in train_dreambooth_lora_sdxl.py, for pictures that were never cut."""
+    c, _, pooled, _ = pipe.encode_prompt(PROMPTS, do_classifier_free_guidance=False)
+    sizes = torch.tensor([[64, 64, 0, 0, 64, 64]] * len(z))
+    z_t = diffusers.DDPMScheduler.from_config(pipe.scheduler.config).add_noise(z, noise, t)
+    out = pipe.unet(
+        z_t, t, c, added_cond_kwargs={"time_ids": sizes, "text_embeds": pooled}, return_dict=False
+    )[0]
+    return F.mse_loss(out, noise)
+
+
+ERRORS = {"StableDiffusionXLPipeline": error_of_sdxl}
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[LDM]:
+    """The models that attacks train, as they are made."""
+    made: list[LDM] = []
+
+    def spy(theta: LDM, *rest: Any, **more: Any) -> Any:
+        made.append(theta)
+        return sampler(theta, *rest, **more)
+
+    monkeypatch.setattr("cloakwork.finetuning.personalize.sampler", spy)
+    return made
+
+
+def test_a_kept_lora_loads_in_its_pipeline(
+    model: LDM, folder: Path, photos: Photos, trained: list[LDM], tmp_path: Path
+) -> None:
+    keep = RunState(keep_model=tmp_path)
+    run("lora", photos, model, keep, lr=1e-1, rank=3, prior_weight=0, loader=Preprocessing())
+    pipe = diffusers.DiffusionPipeline.from_pretrained(folder)
+    pipe.load_lora_weights(tmp_path)
+    words = "a photo of sks person"
+    learned = export.pipeline(trained[0])
+    for ours, theirs in zip(embedded(learned, words), embedded(pipe, words), strict=True):
+        assert far(ours, theirs) < 1e-4
+    ours, theirs = drawn(learned, words), drawn(pipe, words)
+    assert far(ours, theirs) < 1e-4
+    assert far(drawn(export.pipeline(model), words), ours) > 1e-2
+
+
+def embedded(pipe: Any, words: str) -> list[Tensor]:
+    """Return all that a pipeline makes of words."""
+    with torch.no_grad():
+        c = pipe.encode_prompt(words, words, do_classifier_free_guidance=False)
+    return [t for t in c if t is not None and t.norm() > 0]
+
+
+def drawn(pipe: Any, words: str) -> Tensor:
+    pipe.set_progress_bar_config(disable=True)
+    return pipe(
+        words, num_inference_steps=2, guidance_scale=3.0, generator=generator(1), output_type="pt"
+    ).images
+
+
+def test_a_kept_dreambooth_model_is_a_model_of_its_family(
+    model: LDM, photos: Photos, tmp_path: Path
+) -> None:
+    got = run("dreambooth", photos, model, RunState(keep_model=tmp_path / "model"), lr=1e-2)
+    kept = loading.load(str(tmp_path / "model"), "cpu")
+    assert kept.family is model.family and kept.weights != model.weights
+    seed = draw_seed(generator(1))
+    assert torch.equal(sampler(kept, ATTACKED, LEAN["sampling"], seed)(2), got)
+    assert not torch.equal(sampler(model, ATTACKED, LEAN["sampling"], seed)(2), got)
+
+
+def test_edits_are_the_pipelines(model: LDM, pipe: Any, x: Images) -> None:
+    """The same latents, the same noise, the last half of the steps."""
+    image_to_image = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
+    image_to_image.set_progress_bar_config(disable=True)
+    cfg = sdedit.Config(strengths=(0.5,), steps=4, guidance=4.0, scheduler="euler")
+    ours = sdedit.attack(list(x), model, cfg, PROMPTS[:1], rng=generator(2), state=RunState())
+    with torch.no_grad():
+        z = model.encode(x)
+    theirs = image_to_image(
+        [PROMPTS[0]] * 2,
+        image=z,
+        strength=0.5,
+        num_inference_steps=4,
+        guidance_scale=4.0,
+        generator=generator(2),
+        output_type="pt",
+    ).images
+    assert far(ours, theirs) < 1e-4
+
+
+def test_inpainting_keeps_what_is_known(model: LDM, x: Images) -> None:
+    cfg = inpaint.Config(steps=2, scheduler="euler")
+    got = inpaint.attack(list(x), model, cfg, PROMPTS[:1], rng=generator(2), state=RunState())
+    changed = (got - x).abs().amax(1) > 1e-6
+    assert changed[:, 16:48, 16:48].any() and not changed[:, :8].any()
+
+
+@pytest.mark.parametrize("name", ["advdm", "sds", "simac", "ace"])
+def test_photos_are_protected(name: str, model: LDM, photos: Photos) -> None:
+    module = registry.load("protections", name)
+    short = {k: v for k, v in SHORT.items() if hasattr(module.Config(), k)}
+    state = RunState()
+    got = module.protect(
+        photos[:1],
+        [model],
+        replace(module.PRESETS["tiny"], **short, budget=8),
+        clean=None,
+        rng=generator(0),
+        state=state,
+    )
+    change = (got[0] - photos[0]).abs().max() * 255
+    assert 0.5 < change < 8.01 and state.dead_steps == 0
+
+
+def test_what_guidance_leads_away_from_is_part_of_the_weights(
+    model: LDM, folder: Path, tmp_path: Path
+) -> None:
+    index = json.loads((folder / "model_index.json").read_text())
+    if pipelines.ZEROS not in index:
+        return
+    assert model.zero_negative and not model.unconditional("").hidden.any()
+    shutil.copytree(folder, tmp_path / "words")
+    (tmp_path / "words/model_index.json").write_text(json.dumps({**index, pipelines.ZEROS: False}))
+    words = loading.load(str(tmp_path / "words"), "cpu")
+    assert words.weights != model.weights and words.unconditional("").hidden.any()
+
+
+def test_new_words_are_for_models_with_one_text_encoder(model: LDM, photos: Photos) -> None:
+    for name in ("textual_inversion", "custom_diffusion"):
+        with pytest.raises(UserError, match=r"is .*, which has \d. Take lora or dreambooth"):
+            run(name, photos, model)
