@@ -155,6 +155,46 @@ def instrument(module: ModuleType | None, config: Any) -> str:
     return module.instrument(config) if hasattr(module, "instrument") else ""  # type: ignore[union-attr]
 
 
+def needs(module: ModuleType, config: Any) -> str:
+    """Return what a protection needs of a surrogate with these settings.
+
+    Its module says so by NEEDS: "model" (which is taken for granted), "encoder", or "encoder if
+    FIELD=VALUE".
+
+    Returns:
+        "encoder" where an encoder alone will do, "model" where a whole model is asked for.
+    """
+    kind, _, condition = getattr(module, "NEEDS", "model").partition(" if ")
+    field, _, value = condition.partition("=")
+    return kind if not condition or str(getattr(config, field)) == value else "model"
+
+
+def encoder_protections() -> list[str]:
+    """Return the protections for which an encoder alone will do, each with the setting it takes.
+
+    >>> encoder_protections()[0], encoder_protections()[2]
+    ('dct_shield', 'mist with mode=textural')
+    """
+    found = ((file.stem, _constant(file, "NEEDS")) for file in _files("protections"))
+    words = [f"{name}{need.removeprefix('encoder')}" for name, need in found if need]
+    return [word.replace(" if ", " with ") for word in words]
+
+
+def surrogates_in_words(protection: str) -> str:
+    """Return what a protection of the package can be computed against; "" for none at all.
+
+    >>> surrogates_in_words("pid"), surrogates_in_words("mist"), surrogates_in_words("noise")
+    ('models and encoders', 'models; with mode=textural, encoders too', '')
+    """
+    (file,) = [file for file in _files("protections") if file.stem == protection]
+    if _constant(file, "USES_SURROGATES", True) is False:
+        return ""
+    need, _, condition = str(_constant(file, "NEEDS", "model")).partition(" if ")
+    if condition:
+        return f"models; with {condition}, encoders too"
+    return "models and encoders" if need == "encoder" else "models"
+
+
 def settings(config: Any) -> dict[str, Any]:
     """Return a Config as plain data for a key.
 
@@ -223,6 +263,14 @@ def summary(docstring: str | None) -> str:
 def _help(file: Path) -> str:
     """Return the summary of a file, read without importing it."""
     return summary(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
+
+
+def _constant(file: Path, name: str, otherwise: Any = "") -> Any:
+    """Return a module's constant, read without importing it; `otherwise` where it has none."""
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            return ast.literal_eval(node.value)
+    return otherwise
 
 
 def _foreign(kind: str, name: str) -> ModuleType:

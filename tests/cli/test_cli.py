@@ -117,6 +117,8 @@ def test_list_shows_every_method_with_its_help(capsys: pytest.CaptureFixture[str
         rows = registry.listing(kind)
         assert (kind in lines) == bool(rows)
         for name, text in rows:
+            if kind == "protections":
+                text += f" Against: {registry.surrogates_in_words(name) or 'nothing'}."
             assert any(line.split() == [name, *text.split()] for line in lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -74,3 +75,9 @@ def make(name: str) -> Any:
             vae.bn.running_mean.normal_()
             vae.bn.running_var.uniform_(0.5, 2)
     return vae
+
+
+def save(name: str, folder: Path) -> Path:
+    """Write it as diffusers does."""
+    make(name).save_pretrained(folder)
+    return folder

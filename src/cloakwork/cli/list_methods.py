@@ -41,8 +41,16 @@ def list_command(words: list[str]) -> None:
 def _list(kinds: tuple[str, ...]) -> None:
     """Print the methods of some kinds."""
     for kind in kinds:
-        if rows := registry.listing(kind):
+        rows = registry.listing(kind)
+        if kind == "protections":
+            rows = [(name, f"{text} Against: {_against(name)}.") for name, text in rows]
+        if rows:
             _columns(kind, rows)
+
+
+def _against(protection: str) -> str:
+    """Return what a protection is computed against, in words."""
+    return registry.surrogates_in_words(protection) or "nothing"
 
 
 def _columns(title: str, rows: list[tuple[str, str]]) -> None:
@@ -58,6 +66,8 @@ def _describe(kind: str, name: str) -> None:
     presets = getattr(module, "PRESETS", {})
     print(registry.summary(module.__doc__ or name))
     print(f"presets: {', '.join(sorted(presets)) or 'none'}")
+    if kind == "protections" and "." not in name:
+        print(f"computed against: {_against(name)}")
     rows = [(f"{field}={value}", doc) for field, value, doc in _fields(config)]
     if rows:
         _columns("fields, as the embedded models have them:" if presets else "fields:", rows)

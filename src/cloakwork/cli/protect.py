@@ -100,7 +100,7 @@ class How:
         UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)
     ] = ()
     """model to protect against: tiny, tiny-b, a diffusers folder or a hub id (which is then
-    fetched)"""
+    fetched); or, for protections that need no denoiser, the folder of an autoencoder alone"""
     seed: int = 0
     """same seed, same machine, same bytes"""
     device: str = "auto"

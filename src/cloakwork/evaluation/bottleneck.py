@@ -17,11 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from cloakwork.models.autoencoders import Autoencoder
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.models.text import Text
 from cloakwork.types import Images
 
+ENCODER_MICRO_BATCH = 8  # pictures at a time
 LOOKS = 8  # timesteps and noises for each photo that an error is averaged over
 
 
@@ -41,7 +42,7 @@ class EncoderShift:
 
 
 def encoder_shift(
-    coder: Autoencoder, clean: Images, others: Mapping[str, Images]
+    coder: Encoder, clean: Images, others: Mapping[str, Images]
 ) -> dict[str, EncoderShift]:
     """Measure how far an autoencoder carries changes of photos, pair by pair.
 
@@ -50,11 +51,18 @@ def encoder_shift(
         clean: photos as the model sees them, n x 3 x S x S in [0, 1].
         others: changed ones by name, of the same shape.
     """
-    z = coder.encode(clean)
+    z = latents_of(coder, clean)
     return {
-        name: EncoderShift(change(clean, x).tolist(), change(z, coder.encode(x)).tolist())
+        name: EncoderShift(change(clean, x).tolist(), change(z, latents_of(coder, x)).tolist())
         for name, x in others.items()
     }
+
+
+@torch.no_grad()
+def latents_of(coder: Encoder, x: Images) -> Tensor:
+    """Return pictures' latents (n x 3 x S x S in [0, 1] -> n x c x h x w), on the CPU."""
+    parts = x.split(ENCODER_MICRO_BATCH)
+    return torch.cat([coder.encode(part.to(coder.device)).cpu() for part in parts])
 
 
 def change(clean: Tensor, other: Tensor) -> Tensor:

@@ -120,6 +120,11 @@ class LDM:
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sides of the square pictures that it sees, pixels: one."""
+        return (self.size,)
+
+    @property
     def scale(self) -> int:
         """How many pixels of a picture there are to a latent, along one side."""
         return latents.scale(self.vae)
@@ -376,6 +381,10 @@ class LDM:
             step = scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
             z = after(i, step.prev_sample) if after else step.prev_sample
         return z
+
+    def views(self, side: int) -> tuple[LDM, ...]:
+        """Return itself: it sees photos of any short side (pixels) at the one size it works at."""
+        return (self,)
 
     def computing_in(self, dtype: str) -> LDM:
         """Return the same model with other arithmetic ("float32", "bfloat16", "float16"); itself

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.models.text import Text
@@ -261,7 +262,7 @@ def same_draws(rng: torch.Generator) -> torch.Generator:
 
 
 def gradient(
-    ldm: LDM,
+    ldm: Encoder,
     loss: LatentLoss,
     rng: torch.Generator,
     *,
@@ -294,6 +295,11 @@ def gradient(
     return by_photos
 
 
-def _must_split(ldm: LDM, loss: LatentLoss, n: int) -> bool:
-    """Return whether the encoder's graph of n photos has to wait until a loss's graph is gone."""
-    return loss.graph and (ldm.low_memory or not graph_memory.fits(ldm, n))
+def _must_split(ldm: Encoder, loss: LatentLoss, n: int) -> bool:
+    """Return whether the encoder's graph of n photos has to wait until a loss's graph is gone.
+
+    An encoder alone has no denoiser or decoder whose graph would fill memory.
+    """
+    if not loss.graph or not isinstance(ldm, LDM):
+        return False
+    return ldm.low_memory or not graph_memory.fits(ldm, n)

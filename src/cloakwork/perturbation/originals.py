@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.counting import once
-from cloakwork.models.ldm import LDM
+from cloakwork.models.encoder import Encoder
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.preprocessing import SLIDE, Square, cut, draw_squares
 from cloakwork.types import Images, Photos
@@ -32,7 +32,7 @@ class Originals:
     """beyond these, what was not asked for the longest time goes"""
     _kept: OrderedDict[Key, Tensor] = field(default_factory=OrderedDict, repr=False)
 
-    def seen(self, ldm: LDM, which: list[int], rng: torch.Generator) -> tuple[Images, Tensor]:
+    def seen(self, ldm: Encoder, which: list[int], rng: torch.Generator) -> tuple[Images, Tensor]:
         """Return how a model sees the originals of a micro-batch.
 
         Args:
@@ -49,7 +49,9 @@ class Originals:
         view = cut(photos, squares, ldm.size)
         # how a picture's sums are rounded may depend on how many are encoded with it, and where it
         # stands among them, but not on what the others show
-        keys = [(ldm.weights, tuple(which), k, square) for k, square in enumerate(squares)]
+        keys = [
+            (ldm.weights, ldm.size, tuple(which), k, square) for k, square in enumerate(squares)
+        ]
         if not all(key in self._kept for key in keys):
             with once(), torch.no_grad():
                 moments = ldm.moments(view)
@@ -68,8 +70,8 @@ class Originals:
                 self._kept.popitem(last=False)
 
 
-# a model's weights, the micro-batch, a picture's place in it, where that was cut
-Key = tuple[str, tuple[int, ...], int, Square]
+# a model's weights and size, the micro-batch, a picture's place in it, where that was cut
+Key = tuple[str, int, tuple[int, ...], int, Square]
 
 
 def _together(moments: list[Tensor]) -> Tensor:
@@ -82,7 +84,7 @@ def _together(moments: list[Tensor]) -> Tensor:
 
 
 def gradient_with_originals(
-    ldm: LDM,
+    ldm: Encoder,
     originals: Originals,
     make_loss: Callable[[Images, Tensor, list[int]], losses.LatentLoss],
     rng: torch.Generator,

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.counting import alike
-from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import is_grey, neutral, send
 from cloakwork.state import RunState
 from cloakwork.types import Limit, Photos
@@ -130,7 +129,7 @@ def mean(gradients: Sequence[Gradient]) -> Gradient:
 
     def gradient(x: Photos, which: list[int]) -> tuple[Value, Photos]:
         values, grads = zip(*[g(x, which) for g in gradients], strict=True)
-        total = sum(_exact(value, x[0].device) for value in values)
+        total = sum(exact(value, x[0].device) for value in values)
         return total / len(values), [torch.stack(g).mean(0) for g in zip(*grads, strict=True)]
 
     return gradients[0] if len(gradients) == 1 else gradient
@@ -235,49 +234,6 @@ def ascend(
     return x
 
 
-def ascend_mean(
-    photos: Photos,
-    surrogates: Sequence[LDM],
-    gradient: Callable[[LDM], Gradient],
-    cfg: PGDConfig,
-    rng: torch.Generator,
-    state: RunState,
-    *,
-    random_start: bool = False,
-    final_step: float = 1.0,
-    update: Literal["sign", "adam"] = "sign",
-    parametrise: Callable[[Tensor], Parametrisation] = lambda photo: PIXELS,
-) -> Photos:
-    """Let `ascend` raise the mean, over surrogates, of a gradient that is made for each of them.
-
-    Args:
-        photos: the originals, each 3 x H x W in [0, 1].
-        surrogates: the models.
-        gradient: makes the gradient through one of them.
-        cfg: budget, step and steps.
-        rng, state, random_start, final_step, update, parametrise: as in `ascend`.
-
-    Returns:
-        As many photos of the same sizes, in [0, 1].
-
-    Raises:
-        NotFinite: the gradient of a photo is not finite.
-    """
-    return ascend(
-        photos,
-        mean([gradient(ldm) for ldm in surrogates]),
-        budget=cfg.budget,
-        step=cfg.step,
-        steps=cfg.steps,
-        rng=rng,
-        random_start=random_start,
-        final_step=final_step,
-        update=update,
-        parametrise=parametrise,
-        state=state,
-    )
-
-
 def _zeros(spaces: Sequence[Parametrisation], x0: Photos) -> list[Tensor]:
     """Return zeros of the shapes of the photos' parameters."""
     return [torch.zeros_like(s.from_pixels(p)) for s, p in zip(spaces, x0, strict=True)]
@@ -288,13 +244,13 @@ def _told(value: Value, grads: Photos, part: int, whole: int) -> tuple[Tensor, T
     finite, and whether any is not 0; three scalars that nobody has waited for.
     """
     return (
-        _exact(value, grads[0].device) * part / whole,
+        exact(value, grads[0].device) * part / whole,
         torch.stack([torch.isfinite(g).all() for g in grads]).all(),
         torch.stack([g.any() for g in grads]).any(),
     )
 
 
-def _exact(value: Value, device: torch.device) -> Tensor:
+def exact(value: Value, device: torch.device) -> Tensor:
     """Return a scalar at double precision, where the device has that."""
     return torch.as_tensor(
         value, dtype=torch.float32 if device.type == "mps" else torch.float64, device=device

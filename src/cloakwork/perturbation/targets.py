@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.models.ldm import LDM
+from cloakwork.models.encoder import Encoder
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float, send
@@ -61,7 +61,7 @@ def picture(target: str, size: int) -> Images:
 
 
 @torch.no_grad()
-def latent(ldm: LDM, target: str) -> Tensor:
+def latent(ldm: Encoder, target: str) -> Tensor:
     """Return the target's latent, 1 x c x h x w, scaled; "zero" is the latent of nothing.
 
     Raises:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import bpda, losses, pgd
+from cloakwork.perturbation import bpda, ensemble, losses, pgd
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
@@ -96,6 +96,6 @@ def protect(
         error = losses.gradient(ldm, losses.denoising(ldm, ldm.embed([cfg.prompt]), rng), rng)
         return bpda.gradient(error, purifiers, bpda.models(purifiers, ldm, cfg.denoiser), rng)
 
-    return pgd.ascend_mean(
+    return ensemble.ascend_mean(
         photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
     )

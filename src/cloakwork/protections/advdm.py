@@ -23,7 +23,7 @@ from typing import Literal
 import torch
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd
+from cloakwork.perturbation import ensemble, losses, pgd
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
@@ -79,6 +79,6 @@ def protect(
         error = losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)
         return losses.gradient(ldm, losses.weighted((sign, error)), rng)
 
-    return pgd.ascend_mean(
+    return ensemble.ascend_mean(
         photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
     )

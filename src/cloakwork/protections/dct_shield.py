@@ -35,8 +35,8 @@ from PIL import Image
 from torch import Tensor
 
 from cloakwork.errors import check_ranges
-from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.models.encoder import Encoder
+from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
@@ -44,6 +44,7 @@ from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
 VERSION = 1
+NEEDS = "encoder"
 BLOCK = 8  # side of JPEG's blocks, pixels
 # RGB -> Y, Cb, Cr, as JFIF has them
 YCBCR = torch.tensor(
@@ -86,7 +87,7 @@ PRESETS = {
 
 def protect(
     photos: Photos,
-    surrogates: list[LDM],
+    surrogates: list[Encoder],
     cfg: Config,
     *,
     clean: Photos | None,
@@ -98,13 +99,13 @@ def protect(
     """
     originals = Originals(photos)
 
-    def gradient(ldm: LDM) -> pgd.Gradient:
+    def gradient(ldm: Encoder) -> pgd.Gradient:
         if cfg.away:
             return _distance(ldm, originals, rng)
         return losses.gradient(ldm, losses.target_distance(targets.latent(ldm, "zero")), rng)
 
     # a photo is as far as it can be from nothing, and no distance at all from itself
-    return pgd.ascend_mean(
+    return ensemble.ascend_mean(
         photos,
         surrogates,
         gradient,
@@ -116,7 +117,7 @@ def protect(
     )
 
 
-def _distance(ldm: LDM, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
+def _distance(ldm: Encoder, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = losses.same_draws(rng)  # the same places for the crops
         now = ldm.encode(preprocess(x, ldm.size, SLIDE, rng), rng)

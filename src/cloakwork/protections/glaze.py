@@ -34,9 +34,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.models.ldm import LDM
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.lpips import at_least, load_lpips
-from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
@@ -44,6 +44,7 @@ from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
 VERSION = 1
+NEEDS = "encoder"
 SCALE = 0.18215  # of Stable Diffusion's latents
 
 
@@ -77,7 +78,7 @@ PRESETS = {
 
 def protect(
     photos: Photos,
-    surrogates: list[LDM],
+    surrogates: list[Encoder],
     cfg: Config,
     *,
     clean: Photos | None,
@@ -89,16 +90,16 @@ def protect(
     """
     styled = Originals([] if cfg.target else [restyle(p) for p in photos])
 
-    def gradient(ldm: LDM) -> pgd.Gradient:
+    def gradient(ldm: Encoder) -> pgd.Gradient:
         return _towards(ldm, photos, styled, cfg, rng)
 
-    return pgd.ascend_mean(
+    return ensemble.ascend_mean(
         photos, surrogates, gradient, cfg, rng, state, random_start=True, update="adam"
     )
 
 
 def _towards(
-    ldm: LDM, photos: Photos, styled: Originals, cfg: Config, rng: torch.Generator
+    ldm: Encoder, photos: Photos, styled: Originals, cfg: Config, rng: torch.Generator
 ) -> pgd.Gradient:
     z_target = targets.latent(ldm, cfg.target) if cfg.target else None
     lpips = load_lpips(ldm.device)

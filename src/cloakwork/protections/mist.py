@@ -22,17 +22,19 @@ Departures (beside the package's conventions):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
 VERSION = 1
+NEEDS = "encoder if mode=textural"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ PRESETS = {"tiny": Config(budget=11, steps=50, step=None), "paper": Config()}
 
 def protect(
     photos: Photos,
-    surrogates: list[LDM],
+    surrogates: list[Encoder],
     cfg: Config,
     *,
     clean: Photos | None,
@@ -77,11 +79,15 @@ def protect(
     semantic = {"semantic": 1.0, "textural": 0.0, "fused": cfg.rate}[cfg.mode]
     textural = 0.0 if cfg.mode == "semantic" else 1.0
 
-    def gradient(ldm: LDM) -> pgd.Gradient:
-        error = losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)
-        near = losses.target_distance(targets.latent(ldm, cfg.target))
-        return losses.gradient(ldm, losses.weighted((semantic, error), (textural, near)), rng)
+    def gradient(model: Encoder) -> pgd.Gradient:
+        terms = []
+        if semantic:
+            ldm = cast(LDM, model)
+            terms.append((semantic, losses.denoising(ldm, ldm.embed([cfg.prompt]), rng)))
+        if textural:
+            terms.append((textural, losses.target_distance(targets.latent(model, cfg.target))))
+        return losses.gradient(model, losses.weighted(*terms), rng)
 
-    return pgd.ascend_mean(
+    return ensemble.ascend_mean(
         photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
     )

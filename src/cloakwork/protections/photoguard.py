@@ -28,21 +28,23 @@ Departures (beside the package's conventions):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from cloakwork.models import schedulers
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.photos.tensors import send
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
 VERSION = 1
+NEEDS = "encoder if attack=encoder"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ PRESETS = {
 
 def protect(
     photos: Photos,
-    surrogates: list[LDM],
+    surrogates: list[Encoder],
     cfg: Config,
     *,
     clean: Photos | None,
@@ -114,12 +116,13 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) whose latents, or edits, under every surrogate lie
     near the target's.
     """
-    attack = _diffusion if cfg.attack == "diffusion" else _encoder
 
-    def gradient(ldm: LDM) -> pgd.Gradient:
-        return attack(ldm, cfg, rng)
+    def gradient(model: Encoder) -> pgd.Gradient:
+        if cfg.attack == "encoder":
+            return _encoder(model, cfg, rng)
+        return _diffusion(cast(LDM, model), cfg, rng)
 
-    return pgd.ascend_mean(
+    return ensemble.ascend_mean(
         photos,
         surrogates,
         gradient,
@@ -131,7 +134,7 @@ def protect(
     )
 
 
-def _encoder(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
+def _encoder(ldm: Encoder, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
     return losses.gradient(ldm, losses.target_distance(targets.latent(ldm, cfg.target)), rng)
 
 

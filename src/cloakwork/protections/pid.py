@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.models import latents
-from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd
+from cloakwork.models.encoder import Encoder
+from cloakwork.perturbation import ensemble, losses, pgd
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
@@ -38,6 +38,7 @@ from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
 VERSION = 1
+NEEDS = "encoder"
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ PRESETS = {"tiny": TINY, "tiny-bf16": replace(TINY, arithmetic="bfloat16"), "pap
 
 def protect(
     photos: Photos,
-    surrogates: list[LDM],
+    surrogates: list[Encoder],
     cfg: Config,
     *,
     clean: Photos | None,
@@ -76,14 +77,14 @@ def protect(
 
     originals = Originals(photos)
 
-    def gradient(ldm: LDM) -> pgd.Gradient:
+    def gradient(ldm: Encoder) -> pgd.Gradient:
         return _distance(ldm, originals, rng)
 
     # at the photo itself the distance has no gradient, so the random start is part of the method
-    return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state, random_start=True)
+    return ensemble.ascend_mean(photos, surrogates, gradient, cfg, rng, state, random_start=True)
 
 
-def _distance(ldm: LDM, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
+def _distance(ldm: Encoder, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = losses.same_draws(rng)  # the same places for the crops
         now = _posterior(ldm, ldm.moments(preprocess(x, ldm.size, SLIDE, rng)))
@@ -93,7 +94,7 @@ def _distance(ldm: LDM, originals: Originals, rng: torch.Generator) -> pgd.Gradi
     return pgd.by_autograd(distance)
 
 
-def _posterior(ldm: LDM, moments: Tensor) -> list[Tensor]:
+def _posterior(ldm: Encoder, moments: Tensor) -> list[Tensor]:
     """Return mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
     posterior, the latent alone.
     """

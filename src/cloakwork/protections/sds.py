@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd
+from cloakwork.perturbation import ensemble, losses, pgd
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
@@ -77,4 +77,4 @@ def protect(
         error = losses.distillation(ldm, ldm.embed([cfg.prompt]), rng)
         return losses.gradient(ldm, losses.weighted(*cfg.draws * [(sign / cfg.draws, error)]), rng)
 
-    return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state)
+    return ensemble.ascend_mean(photos, surrogates, gradient, cfg, rng, state)

@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd, targets
+from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
@@ -74,4 +74,4 @@ def protect(
         near = losses.target_distance(targets.latent(ldm, cfg.target))
         return losses.gradient(ldm, losses.weighted((sign * cfg.rate, error), (1, near)), rng)
 
-    return pgd.ascend_mean(photos, surrogates, gradient, cfg, rng, state)
+    return ensemble.ascend_mean(photos, surrogates, gradient, cfg, rng, state)

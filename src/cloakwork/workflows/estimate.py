@@ -23,6 +23,7 @@ from cloakwork import registry, specs
 from cloakwork.evaluation.run import run_protection
 from cloakwork.files import cache_folder
 from cloakwork.metrics import psnr, ssim
+from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import after_encoding, load_photo
 from cloakwork.photos.tensors import as_float
@@ -193,7 +194,8 @@ def _watched(models: Sequence[Any], tick: Callable[[str], None]) -> Iterator[Non
     hooks = [register_optimizer_step_post_hook(lambda *_: tick(LESSON))]
     for model in models:
         hooks.append(model.vae.encoder.register_forward_pre_hook(encoding))
-        hooks.append(model.denoiser.register_forward_hook(denoised))
+        if isinstance(model, LDM):
+            hooks.append(model.denoiser.register_forward_hook(denoised))
     try:
         yield
     finally:

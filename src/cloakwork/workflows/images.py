@@ -82,6 +82,7 @@ def protect_images(
     given, known = _read(images), None if clean is None else _read(clean)
     asked = surrogates if uses_models else ()
     models = load_surrogates(
+        method,
         asked,
         device,
         dtype,

@@ -95,7 +95,8 @@ def protect(
         config: the method's Config; None takes the preset.
         preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and
             "paper" on others. Goes without `config`.
-        surrogates: models the protection is computed against: "tiny", "tiny-b", folders or hub ids.
+        surrogates: models the protection is computed against: "tiny", "tiny-b", folders or hub ids;
+            or folders of autoencoders alone, for protections that need no denoiser.
         seed: with the photos' contents and the config it decides every byte.
         clean: folder of unprotected photos of the subject that the protector may learn from (set
             A); for one set only.

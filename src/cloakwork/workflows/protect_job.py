@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from cloakwork import registry
 from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import KEPT_GREY, SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
-from cloakwork.models import loading
+from cloakwork.models import autoencoders, loading
 from cloakwork.models.device import DTYPES, refuse_float16
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.photo import check_quality, quality_key
@@ -33,7 +35,7 @@ class ProtectJob:
     """Everything that decides a protected photo's bytes, beside the photos."""
 
     method: Method
-    surrogates: list[LDM]
+    surrogates: Sequence[Encoder]
     seed: int
     clean: Source | None
     """unprotected photos that the protection may learn from"""
@@ -96,7 +98,7 @@ class ProtectJob:
             "instrument": self.method.networks,
             "target": targets.digest(self.config),
             "surrogates": [
-                (m.weights, str(m.dtype), m.device.type, m.sample_posterior)
+                (m.weights, str(m.dtype), m.device.type, m.sample_posterior, *sizes_of(m))
                 for m in self.surrogates
             ],
             "seed": self.seed,
@@ -208,6 +210,7 @@ def _own(task: PhotoSetTask) -> set[Path]:
 
 
 def load_surrogates(
+    method: Method,
     names: Sequence[str],
     device: str,
     dtype: str,
@@ -215,16 +218,35 @@ def load_surrogates(
     sample_posterior: bool,
     low_memory: bool,
     graphs: bool,
-) -> list[LDM]:
-    """Load the models that a protection is computed against.
+) -> list[Encoder]:
+    """Load the models, or encoders alone, that a protection is computed against.
 
     Raises:
-        UserError: one of them is not there, or cannot be used; or the dtype is float16.
+        UserError: one of them is not there, cannot be used, or is an encoder where the protection
+            needs a whole model; or the dtype is float16.
     """
     if dtype in DTYPES:
         refuse_float16(DTYPES[dtype])
-    how = {"sample_posterior": sample_posterior, "low_memory": low_memory, "graphs": graphs}
-    return [loading.load(name, device, dtype, **how) for name in names]
+    alone = [name for name in names if autoencoders.is_alone(name)]
+    if alone and registry.needs(method.module, method.config) == "model":
+        fit = registry.encoder_protections()
+        raise UserError(
+            f"'{method.name}' needs a whole model here, and {' and '.join(alone)} "
+            f"{'is an encoder' if len(alone) == 1 else 'are encoders'} alone; name a model such as "
+            f"tiny, or take {', '.join(fit[:-1])} or {fit[-1]}."
+        )
+    how = {"sample_posterior": sample_posterior, "low_memory": low_memory}
+    return [
+        autoencoders.load(name, device, dtype, **how)
+        if name in alone
+        else loading.load(name, device, dtype, graphs=graphs, **how)
+        for name in names
+    ]
+
+
+def sizes_of(model: Encoder) -> tuple[int, ...]:
+    """Return the sizes at which an encoder alone is to see photos; nothing for a whole model."""
+    return () if isinstance(model, LDM) else model.sizes
 
 
 def check_config(

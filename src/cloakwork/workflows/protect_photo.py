@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from cloakwork.evaluation.run import add_within
 from cloakwork.files import sha256
 from cloakwork.metrics import linf, psnr, ssim
-from cloakwork.models.ldm import LDM
+from cloakwork.models.encoder import Encoder
 from cloakwork.photos.lost import lost_in
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.photo import (
@@ -102,18 +103,19 @@ def _share(
 
 @torch.no_grad()
 def _kept(
-    model: LDM, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor
+    model: Encoder, clean: Tensor, protected: Tensor, saved: Tensor, clean_saved: Tensor
 ) -> float:
     """Return the share of the latents' way from clean to protected that a lossy encoding leaves.
 
     All are 3 x H x W, uint8. What the encoding does to any photo does not count as protection.
     """
+    seen: Any = model.views(min(clean.shape[-2:]))[-1]
     views = [
-        preprocess([working_copy(x).to(model.device)], model.size)
+        preprocess([working_copy(x).to(seen.device)], seen.size)
         for x in (clean, protected, saved, clean_saved)
     ]
-    model = replace(model, sample_posterior=False)
-    z, z_protected, z_saved, z_clean_saved = (model.encode(x) for x in views)
+    seen = replace(seen, sample_posterior=False)
+    z, z_protected, z_saved, z_clean_saved = (seen.encode(x) for x in views)
     way = z_protected - z
     return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
 

@@ -105,6 +105,7 @@ def plan_protection(
     asked = list(surrogates) if uses_models else []
     here = [pipelines.without_network(name) for name in asked] if dry else asked
     models = load_surrogates(
+        method,
         [name for name in here if name],
         device,
         dtype,

@@ -1,0 +1,89 @@
+"""Encoders alone as surrogates: which protections take them, and what the others say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import small_autoencoders
+
+from cloakwork import registry
+from cloakwork.errors import UserError
+from cloakwork.files import read_json
+from cloakwork.photos.photo import load_photo
+from cloakwork.workflows.protect import protect
+
+# protections that need no denoiser, with the settings they take
+ALONE = {
+    "photoguard": {},
+    "pid": {},
+    "mist": {"mode": "textural"},
+    "glaze": {},
+    "dct_shield": {},
+}
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("encoders")
+    return {
+        name: str(small_autoencoders.save(name, folder / name))
+        for name in ("sd3", "flux2", "qwen", "sana", "tiny")
+    }
+
+
+def protected(name: str, surrogates: list[str], photo: Path, out: Path, **settings: Any) -> Any:
+    return protect(
+        photo, out, protection=name, preset="tiny", surrogates=surrogates, device="cpu", **settings
+    )
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_with_encoders_and_with_a_whole_model_beside_them(
+    name: str, encoders: dict[str, str], small_name: str, sample_files: list[Path], tmp_path: Path
+) -> None:
+    photo, settings = sample_files[2], {"steps": 2} | ALONE[name]
+    before = load_photo(photo).pixels.int()
+    for out, surrogates in (
+        ("alone", [encoders["flux2"]]),
+        ("mixed", [encoders["sd3"], small_name]),
+    ):
+        (record,) = protected(name, surrogates, photo, tmp_path / out, **settings)
+        change = load_photo(record.photos[0].output).pixels.int() - before
+        assert 0 < change.abs().max() <= 11 + 1e-3
+
+
+def test_every_class_protects(
+    encoders: dict[str, str], sample_files: list[Path], tmp_path: Path
+) -> None:
+    files = [load_photo(sample_files[2]).pixels]
+    for name, folder in encoders.items():
+        (record,) = protected("pid", [folder], sample_files[2], tmp_path / name, steps=1)
+        files.append(load_photo(record.photos[0].output).pixels)
+        again = read_json(record.record)["surrogates"]
+        assert len(again) == 1 and folder in again[0]
+    for i, one in enumerate(files):
+        assert not any(torch.equal(one, other) for other in files[:i])
+
+
+@pytest.mark.parametrize("name", [name for name, _ in registry.listing("protections")])
+def test_what_needs_a_whole_model_says_so(
+    name: str, encoders: dict[str, str], sample_files: list[Path], tmp_path: Path
+) -> None:
+    module = registry.load("protections", name)
+    if not getattr(module, "USES_SURROGATES", True) or (name in ALONE and name != "mist"):
+        return
+    with pytest.raises(UserError, match=f"'{name}' needs a whole model here") as caught:
+        protected(name, [encoders["tiny"]], sample_files[2], tmp_path / "out")
+    assert len(caught.value.sentences) == 1 and "or pid." in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_lossy_file_says_what_is_left(
+    encoders: dict[str, str], sample_files: list[Path], tmp_path: Path
+) -> None:
+    how = {"steps": 1, "suffix": ".jpg", "quality": 90}
+    (record,) = protected("pid", [encoders["sana"]], sample_files[2], tmp_path, **how)
+    assert any("of the latents' shift" in note for note in record.notes)
