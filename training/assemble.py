@@ -41,6 +41,8 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
+from encoders import TEACHERS
+from encoders import build as build_encoder
 from fold import read_vae, trained
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -50,14 +52,19 @@ from unet import build as build_unet
 PIPELINES = {"tiny": "tiny", "tiny-b": "tiny-b"}
 LIMITS = {
     "tiny-pixels": 12e6,
+    "encoders": 9e6,
     "": 50e6,
-}  # bytes of weight files: of the denoiser of pixels, of all others
+}  # bytes of weight files: of the denoiser of pixels, of the families' encoders, of all others
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
-PARTS = {"clip": "tiny-clip", "clip-pairs": "tiny-clip", "ddpm": "tiny-pixels"} | {
-    f"{net}-{name}": f"{place} of {name}"
-    for name in PIPELINES.values()
-    for net, place in NETS.items()
-}
+PARTS = (
+    {"clip": "tiny-clip", "clip-pairs": "tiny-clip", "ddpm": "tiny-pixels"}
+    | {
+        f"{net}-{name}": f"{place} of {name}"
+        for name in PIPELINES.values()
+        for net, place in NETS.items()
+    }
+    | {f"encoder-{name}": f"encoders/{name}" for name in TEACHERS}
+)
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -86,6 +93,17 @@ def write_ddpm(work: Path, folder: Path) -> bool:
         "unet": ["diffusers", "UNet2DModel"],
     }
     (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+    return True
+
+
+def write_encoder(work: Path, name: str, folder: Path) -> bool:
+    """A family's encoder; False where it has no checkpoint."""
+    weights = trained(work / f"encoder-{name}")
+    if weights is None:
+        return False
+    vae = build_encoder(name)
+    vae.encoder.load_state_dict(weights)
+    save_net(vae.bfloat16(), folder)
     return True
 
 
@@ -200,6 +218,11 @@ def stage(work: Path, folder: Path) -> list[str]:
             write_tokenizer(clip[1], folder / place / "tokenizer")
         scheduler().save_pretrained(folder / place / "scheduler")
         write_index(folder / place, "AutoencoderKL" if name == "tiny" else "AutoencoderTiny")
+    missing += [
+        f"encoders/{name}"
+        for name in TEACHERS
+        if not write_encoder(work, name, folder / "encoders" / name)
+    ]
     return missing if write_ddpm(work, folder / "tiny-pixels") else [*missing, "tiny-pixels"]
 
 
@@ -209,6 +232,7 @@ def install(staged: Path, out: Path) -> None:
     for source in [
         staged / "tiny-clip",
         staged / "tiny-pixels",
+        *(staged / "encoders" / name for name in TEACHERS),
         *(staged / place / c for place in PIPELINES for c in COMPONENTS),
     ]:
         if source.exists():
@@ -268,6 +292,12 @@ def check(out: Path) -> None:
         if tuple(picture.shape) != (1, 3, 128, 128) or not torch.isfinite(picture).all():
             raise SystemExit(f"{folder} does not sample: pictures of shape {tuple(picture.shape)}")
         print(f"{folder} loads and samples")
+    for folder in sorted((out / "encoders").glob("*")):
+        vae = AutoencoderTiny.from_pretrained(folder)
+        shape = tuple(vae.encode(torch.zeros(1, 3, 64, 96)).latents.shape)
+        if shape != (1, vae.config.latent_channels, 8, 12):
+            raise SystemExit(f"{folder} does not encode: latents of shape {shape}")
+        print(f"{folder} loads and encodes")
     if (out / "tiny-pixels").exists():
         pixels = DDPMPipeline.from_pretrained(out / "tiny-pixels")(
             num_inference_steps=2, output_type="np"
@@ -298,6 +328,8 @@ def resume(out: Path, work: Path) -> None:
             nets[f"unet-{name}"] = UNet2DConditionModel.from_pretrained(out / place / "unet")
     if (out / "tiny-pixels").exists():
         nets["ddpm"] = UNet2DModel.from_pretrained(out / "tiny-pixels" / "unet")
+    for folder in (out / "encoders").glob("*"):
+        nets[f"encoder-{folder.name}"] = AutoencoderTiny.from_pretrained(folder).encoder
     CLIPTokenizer.from_pretrained(out / "tiny-clip").save_pretrained(work / "tokenizer")
     for part, net in nets.items():
         folder = work / part
@@ -340,15 +372,18 @@ def main() -> None:
     check(args.out)
     if missing:
         print("no checkpoint yet: " + ", ".join(missing))
-    pixels = sum(f.stat().st_size for f in (args.out / "tiny-pixels").rglob("*.safetensors"))
-    print(
-        f"{args.out}: {total / 1e6:.1f} MB of weights, "
-        f"{pixels / 1e6:.1f} of them the denoiser of pixels"
-    )
-    for size, limit in ((pixels, LIMITS["tiny-pixels"]), (total - pixels, LIMITS[""])):
-        if size >= limit:
+    sizes = {
+        part: sum(f.stat().st_size for f in (args.out / part).rglob("*.safetensors"))
+        for part in LIMITS
+        if part
+    }
+    sizes[""] = total - sum(sizes.values())
+    print(f"{args.out}: {total / 1e6:.1f} MB of weights")
+    for part, size in sizes.items():
+        if size >= LIMITS[part]:
             raise SystemExit(
-                f"{size / 1e6:.1f} MB of weights; less than {limit / 1e6:.0f} MB may be committed."
+                f"{part or 'All other parts'}: {size / 1e6:.1f} MB of weights; "
+                f"less than {LIMITS[part] / 1e6:.0f} MB may be committed."
             )
 
 

@@ -20,11 +20,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.lib.format import open_memmap
 from PIL import Image
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from teacher import Teacher
+from torch import Tensor
 
 SIDE = 128  # pixels
 HELD_OUT_EVERY = 16  # one photo in 16 is never trained on
@@ -173,8 +172,10 @@ def degrade(image: Image.Image, kind: str, rng: random.Random) -> Image.Image:
     return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
-def views(path: Path, rng: random.Random) -> tuple[np.ndarray, list[str]]:
-    """The four 128 px views of one photo, 4 x 3 x 128 x 128 uint8, and their caption kinds."""
+def views(path: Path) -> tuple[np.ndarray, list[str]]:
+    """The four 128 px views of one photo, 4 x 3 x 128 x 128 uint8, and their caption kinds; every
+    call gives the same."""
+    rng = random.Random(f"{path.parent.name}/{path.name}")
     image = Image.open(path).convert("RGB")
     short = min(image.size)
 
@@ -199,60 +200,6 @@ def views(path: Path, rng: random.Random) -> tuple[np.ndarray, list[str]]:
     return stack, ["clean", "clean", "close" if scale < 0.8 else "clean", kind]
 
 
-class Teacher(nn.Module):
-    """TAESD in its published layout: plain numbered layers, pictures in [0, 1], latents scaled as a
-    UNet sees them."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self.encoder, self.decoder = _taesd_encoder(), _taesd_decoder()
-        self.encoder.load_state_dict(load_file(folder / "taesd_encoder.safetensors"))
-        self.decoder.load_state_dict(load_file(folder / "taesd_decoder.safetensors"))
-        self.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z).clamp(0, 1)
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        layers = [m for _ in range(3) for m in (nn.Conv2d(width, width, 3, padding=1), nn.ReLU())]
-        self.conv = nn.Sequential(*layers[:-1])
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.conv(x) + x)
-
-
-class _Squash(nn.Module):
-    def forward(self, z: Tensor) -> Tensor:
-        return torch.tanh(z / 3) * 3
-
-
-def _taesd_encoder(width: int = 64) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1), _Block(width)]
-    for _ in range(3):
-        layers += [
-            nn.Conv2d(width, width, 3, padding=1, stride=2, bias=False),
-            *(_Block(width) for _ in range(3)),
-        ]
-    return nn.Sequential(*layers, nn.Conv2d(width, 4, 3, padding=1))
-
-
-def _taesd_decoder(width: int = 64) -> nn.Sequential:
-    layers: list[nn.Module] = [_Squash(), nn.Conv2d(4, width, 3, padding=1), nn.ReLU()]
-    for _ in range(3):
-        layers += [
-            *(_Block(width) for _ in range(3)),
-            nn.Upsample(scale_factor=2),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-        ]
-    return nn.Sequential(*layers, _Block(width), nn.Conv2d(width, 3, 3, padding=1))
-
-
 def to_unit(pixels: np.ndarray) -> Tensor:
     """n x 3 x h x w uint8 pixels as a float tensor in [0, 1], channels last in memory."""
     return (
@@ -261,6 +208,25 @@ def to_unit(pixels: np.ndarray) -> Tensor:
         .div(255)
         .contiguous(memory_format=torch.channels_last)
     )
+
+
+def photo_files(folder: Path, held_out: bool | None = None) -> list[Path]:
+    """Every photo in a fixed order, or only those that are (or are not) held out of training."""
+    return [
+        f
+        for i, f in enumerate(sorted(folder.glob("*/*.jpg")))
+        if held_out in (None, i % HELD_OUT_EVERY == 7)
+    ]
+
+
+def row_of(number: int, path: Path, kinds: list[str]) -> dict:
+    """What the index says of photo `number`."""
+    return {
+        "file": f"{path.parent.name}/{path.name}",
+        "folder": path.parent.name,
+        "kinds": kinds,
+        "held_out": number % HELD_OUT_EVERY == 7,
+    }
 
 
 def load_index(work: Path) -> list[dict]:
@@ -292,20 +258,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    files = sorted(args.photos.glob("*/*.jpg"))
+    files = photo_files(args.photos)
     n = len(files)
     pixels = open_memmap(args.work / "views.npy", "w+", np.uint8, (n, 4, 3, SIDE, SIDE))
     index = []
     for i, path in enumerate(files):
-        pixels[i], kinds = views(path, random.Random(f"{path.parent.name}/{path.name}"))
-        index.append(
-            {
-                "file": f"{path.parent.name}/{path.name}",
-                "folder": path.parent.name,
-                "kinds": kinds,
-                "held_out": i % HELD_OUT_EVERY == 7,
-            }
-        )
+        pixels[i], kinds = views(path)
+        index.append(row_of(i, path, kinds))
     teacher = Teacher(args.taesd)
     latents = open_memmap(
         args.work / "latents.npy", "w+", np.float16, (n, 4, 4, SIDE // 8, SIDE // 8)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from data import HELD_OUT_EVERY
+from data import photo_files
 from diffusers import DDPMScheduler, UNet2DModel
 from loop import Run, compiled
 from PIL import Image
@@ -46,7 +46,7 @@ def schedule() -> DDPMScheduler:
 
 def training_photos(folder: Path) -> list[np.ndarray]:
     """All photos that may be trained on, H x W x 3, in memory (about 1 GB)."""
-    files = [f for i, f in enumerate(sorted(folder.glob("*/*.jpg"))) if i % HELD_OUT_EVERY != 7]
+    files = photo_files(folder, held_out=False)
     photos = [np.asarray(Image.open(f).convert("RGB")) for f in files]
     return [p for p in photos if min(p.shape[:2]) >= SIDE]
 

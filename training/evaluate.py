@@ -5,6 +5,7 @@ the model card.
     samples  whether a classifier trained on real photos sees in a sample what the prompt asked for
     clip     zero-shot: clean against degraded, people against everything else
     ddpm     PSNR of noisy patches denoised, against the best blur
+    encoders  latents of the small encoders of whole families, beside their teachers'
 
 Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the
 repository: they show people.
@@ -24,12 +25,14 @@ from pathlib import Path
 RESULTS = Path(__file__).with_name("results.json")
 START, END = "<!-- numbers: written by training/evaluate.py --card -->", "<!-- end of numbers -->"
 MODELS = ("tiny", "tiny-b")
+FAMILIES = ("sd", "sd3", "flux2")
 TOUCHED = {
-    "vae": ("encoder", "decoder"),
-    "samples": ("clip", "decoder", "unet"),
+    "vae": tuple(f"{part}-{name}" for part in ("encoder", "decoder") for name in MODELS),
+    "samples": ("clip", *(f"{part}-{name}" for part in ("decoder", "unet") for name in MODELS)),
     "clip": ("clip",),
     "ddpm": ("ddpm",),
-}  # trainings that a part measures
+    "encoders": tuple(f"encoder-{name}" for name in FAMILIES),
+}  # trainings that a part measures, by the beginning of their names
 
 
 def merge(part: str, measured: dict, model: Path, path: Path) -> None:
@@ -139,6 +142,22 @@ def ddpm_rows(levels: dict) -> list[list[str]]:
     return rows
 
 
+def encoder_rows(encoders: dict) -> list[list[str]]:
+    """The encoders of whole families; the last column holds the goal."""
+    return [
+        [
+            f"encoder `{name}` at {side} px: squared error of latents / their energy about each "
+            f"channel's mean, {found[side]['error']['n']} photos",
+            shown(found[side]["error"], 3),
+            "-",
+            f"at most {found['goal']}",
+        ]
+        for name, found in encoders.items()
+        if name in FAMILIES
+        for side in ("128", "256", "512")
+    ]
+
+
 def card(model: Path, path: Path) -> None:
     """Replace the numbers between the two marks of the model card by those of the results and of
     manifest.json."""
@@ -152,6 +171,7 @@ def card(model: Path, path: Path) -> None:
         ("samples", sample_rows),
         ("clip", clip_rows),
         ("ddpm", ddpm_rows),
+        ("encoders", encoder_rows),
     ):
         rows += (
             make(results[part])
@@ -220,6 +240,15 @@ def measure(args: argparse.Namespace) -> None:
             args.model,
             args.results,
         )
+    if args.part in ("encoders", "all"):
+        import judge_encoders
+
+        merge(
+            "encoders",
+            judge_encoders.measure(args.model, args.shared),
+            args.model,
+            args.results,
+        )
     if args.part in ("samples", "all"):
         import judge_samples
 
@@ -238,9 +267,9 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True, help="folder written by assemble.py")
     parser.add_argument("--work", type=Path, help="folder with the cached views")
     parser.add_argument(
-        "--shared", type=Path, help="folder with data/identities, data/subjects and weights/taesd"
+        "--shared", type=Path, help="folder with data/identities, data/subjects and weights/"
     )
-    parser.add_argument("--part", choices=("vae", "samples", "clip", "ddpm", "all"))
+    parser.add_argument("--part", choices=(*TOUCHED, "all"))
     parser.add_argument(
         "--sheets", type=Path, help="folder outside the repository for sheets of pictures"
     )
@@ -258,8 +287,10 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--card", action="store_true", help="write the numbers into the model card")
     args = parser.parse_args()
-    if args.part and not (args.work and args.shared):
-        parser.error("--part needs --work and --shared")
+    if args.part and not args.shared:
+        parser.error("--part needs --shared")
+    if args.part in ("clip", "samples", "all") and not args.work:
+        parser.error(f"--part {args.part} needs --work")
     if not (args.part or args.card):
         parser.error("give --part, --card or both")
     if args.part:

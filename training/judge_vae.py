@@ -10,9 +10,9 @@ from pathlib import Path
 import dlib
 import numpy as np
 import torch
-from data import Teacher
 from diffusers import AutoencoderKL, AutoencoderTiny
 from judging import centre, outside, picture, save_sheet, stack, summary, unseen
+from teacher import Teacher
 from torch import Tensor
 
 from cloakwork.models.lpips import load_lpips

@@ -44,6 +44,9 @@ class Run:
     """Iterate over it for step numbers; call `descend(loss)` once a step. Stops after `minutes` or
     at `steps`.
 
+    With `muon` the matrices and convolutions are trained by Muon, whose steps are brought to the
+    length of AdamW's, so that one rate serves both; biases and the like stay with AdamW.
+
     A checkpoint (weights, EMA, optimizer moments, step) is written every two minutes and at the end
     by rename, so a killed run loses two minutes and `python SCRIPT ...` again goes on.
     `record.json` keeps the loss curve and CPU seconds.
@@ -60,6 +63,7 @@ class Run:
         weight_decay: float = 0.0,
         ema: float = 0.0,
         warmup: int = 200,
+        muon: bool = False,
     ) -> None:
         self.folder, self.model, self.lr, self.steps, self.minutes, self.warmup = (
             folder,
@@ -71,10 +75,26 @@ class Run:
         )
         folder.mkdir(parents=True, exist_ok=True)
         self.params = dict(model.named_parameters())
-        trained = [p for p in self.params.values() if p.requires_grad]
+        trained = {k: p for k, p in self.params.items() if p.requires_grad}
+        # Muon takes matrices: the same memory seen as one row for each output channel
+        self.matrices = {
+            k: nn.Parameter(p.detach().view(len(p), -1))
+            for k, p in trained.items()
+            if muon and p.ndim > 1
+        }
+        rest = [p for k, p in trained.items() if k not in self.matrices]
         self.opt = torch.optim.AdamW(
-            trained, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True
+            rest, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.99), fused=True
         )
+        self.optimizers: list[torch.optim.Optimizer] = [self.opt]
+        if muon:
+            self.muon = torch.optim.Muon(
+                self.matrices.values(),
+                lr=lr,
+                weight_decay=weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+            self.optimizers.append(self.muon)
         self.ema_rate = ema
         self.ema = {k: p.detach().clone() for k, p in self.params.items()} if ema else {}
         self.step, self.curve, self.cpu_seconds = 0, [], 0.0
@@ -96,12 +116,15 @@ class Run:
                 p.copy_(saved[f"model.{k}"])
                 if self.ema:
                     self.ema[k].copy_(saved[f"ema.{k}"])
-                if f"m.{k}" in saved:
+                if f"v.{k}" in saved:
                     self.opt.state[p] = {
                         "step": torch.tensor(float(self.step)),
                         "exp_avg": saved[f"m.{k}"].clone(),
                         "exp_avg_sq": saved[f"v.{k}"].clone(),
                     }
+                elif f"m.{k}" in saved:
+                    state = {"momentum_buffer": saved[f"m.{k}"].clone()}
+                    self.muon.state[self.matrices[k]] = state
         print(f"resumed at step {self.step}", flush=True)
 
     def save(self) -> None:
@@ -111,6 +134,8 @@ class Run:
             if p in self.opt.state:
                 tensors[f"m.{k}"] = self.opt.state[p]["exp_avg"].contiguous()
                 tensors[f"v.{k}"] = self.opt.state[p]["exp_avg_sq"].contiguous()
+            elif k in self.matrices and self.matrices[k] in self.muon.state:
+                tensors[f"m.{k}"] = self.muon.state[self.matrices[k]]["momentum_buffer"]
         save_file(tensors, self.folder / "state.tmp")
         os.replace(self.folder / "state.tmp", self.folder / "state.safetensors")
         record = {
@@ -152,17 +177,21 @@ class Run:
         self.save()
 
     def descend(self, loss: Tensor) -> None:
-        """One clipped AdamW step at the scheduled rate, then the EMA."""
+        """One clipped step at the scheduled rate, then the EMA."""
         rate = min(
             (self.step + 1) / self.warmup,
             0.5 * (1 + math.cos(math.pi * self.step / self.steps)) + 0.01,
         )
-        for group in self.opt.param_groups:
+        for group in (g for o in self.optimizers for g in o.param_groups):
             group["lr"] = self.lr * rate
         loss.backward()
         nn.utils.clip_grad_norm_(self.params.values(), 1.0)
-        self.opt.step()
-        self.opt.zero_grad(set_to_none=True)
+        for k, matrix in self.matrices.items():
+            matrix.grad = self.params[k].grad.reshape(matrix.shape)  # pyright: ignore[reportOptionalMemberAccess]
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for p in self.params.values():
+            p.grad = None
         self.recent.append(loss.item())
         if self.ema:
             decay = min(self.ema_rate, (1 + self.step) / (10 + self.step))

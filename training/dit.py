@@ -1,0 +1,201 @@
+"""`tiny-dit`: a small MMDiT with flow matching in the 16-channel latents of our own `sd3` encoder,
+on the photos and captions that `tiny` learned from.
+
+The parts are those of a `StableDiffusion3Pipeline` without T5. Both text encoders exist: the tower
+of `tiny-clip` and the tower of `tiny`, each with `tiny-clip`'s projection. In place of T5's tokens
+such a pipeline gives the transformer 256 zeros. They are equal in every layer, so that training
+gives it one, which counts 256 times in the attention: the same numbers for a third of the work.
+
+Run: python training/dit.py --photos PHOTOS --model src/cloakwork/assets --work WORK --minutes 240
+     (again after an interruption: it goes on)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from data import captions, photo_files, row_of, sampling_weights, to_unit, views
+from diffusers import AutoencoderTiny, SD3Transformer2DModel
+from diffusers.models.attention_processor import Attention
+from loop import Run
+from numpy.lib.format import open_memmap
+from torch import Tensor
+from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+T5_TOKENS = 256  # the pipeline's own number
+CHUNK = 256  # photos encoded between two marks
+
+
+def build() -> SD3Transformer2DModel:
+    """9.4 million parameters; 64 tokens of a picture. The modulations and the last layer begin at
+    zero, so that each block begins as the identity."""
+    net = SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=7,
+        num_attention_heads=6,
+        attention_head_dim=32,
+        joint_attention_dim=384,
+        caption_projection_dim=192,
+        pooled_projection_dim=256,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
+    )
+    zero = [net.proj_out, net.norm_out.linear]
+    for block in net.transformer_blocks:
+        zero += [block.norm1.linear, block.norm1_context.linear]
+    for layer in zero:
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    return net
+
+
+class OneForMany:
+    """Joint attention in which the last text token stands for `many` equal ones."""
+
+    def __init__(self, many: int) -> None:
+        self.bias = math.log(many)
+
+    def __call__(
+        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
+    ) -> tuple[Tensor, Tensor]:
+        def heads(x: Tensor) -> Tensor:
+            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
+
+        image, text = hidden_states, encoder_hidden_states
+        q = [attn.norm_q(heads(attn.to_q(image))), attn.norm_added_q(heads(attn.add_q_proj(text)))]
+        k = [attn.norm_k(heads(attn.to_k(image))), attn.norm_added_k(heads(attn.add_k_proj(text)))]
+        v = [heads(attn.to_v(image)), heads(attn.add_v_proj(text))]
+        query, key, value = (torch.cat(pair, 2) for pair in (q, k, v))
+        bias = torch.zeros(key.shape[2], dtype=value.dtype)
+        bias[-1] = self.bias
+        out = F.scaled_dot_product_attention(
+            query.to(value.dtype), key.to(value.dtype), value, attn_mask=bias[None]
+        )
+        image, text = out.transpose(1, 2).flatten(2).split([image.shape[1], text.shape[1]], 1)
+        text = text if attn.context_pre_only else attn.to_add_out(text)
+        return attn.to_out[1](attn.to_out[0](image)), text
+
+
+def towers(model: Path) -> tuple[list[CLIPTextModelWithProjection], CLIPTokenizer]:
+    """The two text encoders from the embedded models: `tiny-clip`'s and `tiny`'s own."""
+    clip = CLIPModel.from_pretrained(model / "tiny-clip")
+    config = clip.config.text_config
+    config.projection_dim = clip.config.projection_dim
+    found = []
+    for text in (clip.text_model, CLIPTextModel.from_pretrained(model / "tiny" / "text_encoder")):
+        tower = CLIPTextModelWithProjection(config).eval().requires_grad_(False)
+        tower.text_model.load_state_dict(getattr(text, "text_model", text).state_dict())
+        tower.text_projection.load_state_dict(clip.text_projection.state_dict())
+        found.append(tower)
+    return found, CLIPTokenizer.from_pretrained(model / "tiny-clip")
+
+
+class Prompts:
+    """Conditions of captions, each computed once: n x 78 x 384 (the last token is T5's zero) and n
+    x 256."""
+
+    def __init__(self, model: Path) -> None:
+        self.towers, self.tokenizer = towers(model)
+        self.cache: dict[str, tuple[Tensor, Tensor]] = {}
+
+    @torch.no_grad()
+    def __call__(self, texts: list[str]) -> tuple[Tensor, Tensor]:
+        new = sorted({t for t in texts if t not in self.cache})
+        if new:
+            ids = self.tokenizer(
+                new, padding="max_length", truncation=True, return_tensors="pt"
+            ).input_ids
+            out = [tower(input_ids=ids, output_hidden_states=True) for tower in self.towers]
+            tokens = torch.cat([o.hidden_states[-2] for o in out], -1)
+            tokens, pooled = F.pad(tokens, (0, 0, 0, 1)), torch.cat([o.text_embeds for o in out], 1)
+            self.cache.update(zip(new, zip(tokens.half(), pooled, strict=True), strict=True))
+        found = [self.cache[t] for t in texts]
+        return torch.stack([t for t, _ in found]).float(), torch.stack([p for _, p in found])
+
+
+def cached_latents(photos: Path, model: Path, work: Path) -> tuple[np.ndarray, list[dict]]:
+    """N x 4 x 16 x 16 x 16 float16 of the four views of `data.py`, and their index; made once, an
+    interrupted call is gone on with."""
+    files = photo_files(photos)
+    path, mark = work / "latents-sd3.npy", work / "index-sd3.json"
+    index = json.loads(mark.read_text()) if mark.exists() else []
+    latents = open_memmap(path, "r+" if index else "w+", np.float16, (len(files), 4, 16, 16, 16))
+    vae = AutoencoderTiny.from_pretrained(model / "encoders" / "sd3").eval()
+    while len(index) < len(files):
+        for i in range(len(index), min(len(index) + CHUNK, len(files))):
+            pixels, kinds = views(files[i])
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                latents[i] = vae.encode(to_unit(pixels) * 2 - 1).latents.half().numpy()
+            index.append(row_of(i, files[i], kinds))
+        latents.flush()
+        mark.write_text(json.dumps(index))
+        print(f"latents of {len(index)} of {len(files)} photos", flush=True)
+    return latents, index
+
+
+def flow_loss(
+    net: torch.nn.Module, z: Tensor, conditions: tuple[Tensor, Tensor], rng: torch.Generator
+) -> Tensor:
+    """Squared error of the velocity noise - z at times whose logit is normal, as Stable Diffusion 3
+    learns."""
+    sigma = torch.randn(len(z), generator=rng).sigmoid()
+    noise = torch.randn(z.shape, generator=rng)
+    mixed = z + sigma[:, None, None, None] * (noise - z)
+    tokens, pooled = conditions
+    with torch.autocast("cpu", torch.bfloat16):
+        velocity = net(mixed, tokens, pooled, 1000 * sigma, return_dict=False)[0]
+    return (velocity.float() - (noise - z)).square().mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--model", type=Path, required=True, help="folder of the embedded models")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=240)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--steps", type=int, default=30_000, help="length of the schedule")
+    parser.add_argument("--lr", type=float, default=2e-3)
+    args = parser.parse_args()
+    args.work.mkdir(parents=True, exist_ok=True)
+    latents, index = cached_latents(args.photos, args.model, args.work)
+    weights, prompts = sampling_weights(index), Prompts(args.model)
+    torch.manual_seed(2)
+    net = build()
+    net.set_attn_processor(OneForMany(T5_TOKENS))
+    run = Run(
+        args.work / "dit",
+        net,
+        lr=args.lr,
+        steps=args.steps,
+        minutes=args.minutes,
+        ema=0.9995,
+        muon=True,
+    )
+    for step in run:
+        draw = np.random.default_rng([2, step])
+        rows = draw.choice(len(index), args.batch, p=weights)
+        # one in five is degraded, and says so
+        picked = np.where(draw.random(args.batch) < 0.2, 3, draw.integers(0, 3, args.batch))
+        texts = [
+            str(draw.choice(captions(index[r]["folder"], index[r]["kinds"][v])))
+            for r, v in zip(rows, picked, strict=True)
+        ]
+        texts = ["" if draw.random() < 0.1 else t for t in texts]
+        z = torch.from_numpy(latents[rows, picked]).float()
+        run.descend(flow_loss(net, z, prompts(texts), torch.Generator().manual_seed(step)))
+
+
+if __name__ == "__main__":
+    main()
