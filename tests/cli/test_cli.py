@@ -309,6 +309,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "force": False,
         "skip_bad": False,
         "sidecars": False,
+        "mask": None,
     }
 
 
@@ -318,6 +319,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "--sample-posterior --low-memory --graphs --each --one-set"
     )
     words += " --format jpg --quality 80 --strip-metadata --strip-gps --force --skip-bad --sidecars"
+    words += " --mask m.png"
     assert cli.main(mine(*words.split())) == 0
     for name in ("progress", "config", "say"):
         jobs.asked.pop(name)
@@ -342,6 +344,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "force": True,
         "skip_bad": True,
         "sidecars": True,
+        "mask": Path("m.png"),
     }
 
 
@@ -471,7 +474,7 @@ def test_the_demo_overwrites_what_a_demo_wrote_and_nothing_else(
 
 
 def record(**changes: Any) -> SetRecord:
-    size = {"width": 640, "height": 480, "ssim": 0.9612, "digest": "", "sha256": ""}
+    size = {"width": 640, "height": 480, "ssim": 0.9612, "noticed": 0.8, "digest": "", "sha256": ""}
     photos = [
         PhotoRecord(
             name=n, original=Path(n), output=Path("safe") / n, budget_used=used, psnr=psnr, **size
@@ -506,7 +509,7 @@ def test_the_end_says_what_was_done_and_what_it_does_not_mean(
         "11.00",
         "31.3",
         "unchanged",
-        "0.961",
+        "seen close up",
         "12.3",
         "c.png was left out.",
     ):

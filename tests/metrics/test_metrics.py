@@ -21,6 +21,7 @@ CHANGE = [
     name
     for name, _ in registry.listing("metrics")
     if registry.load("metrics", name).METRIC.reference == "originals"
+    and name != "dists"  # has no network of its own
 ]
 
 

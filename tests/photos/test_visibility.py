@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
+from cloakwork.evaluation.design import NOISE, arms
+from cloakwork.evaluation.photo_pairs import find_subjects
+from cloakwork.evaluation.steps import Step
 from cloakwork.perturbation import pgd
 from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.visibility import limits, noticeable
 from cloakwork.state import RunState
+from cloakwork.workflows.protect import protect
 
 
 def texture(n: int = 48) -> Tensor:
@@ -97,3 +103,23 @@ def test_rounding_keeps_a_map_of_a_smaller_copy() -> None:
     change = saved.int() - photo.int()
     assert change[..., :30].max() == 0
     assert change[..., 34:].unique().tolist() == [2]
+
+
+def test_the_noise_beside_a_protection_follows_the_photo_as_it_does(
+    sample_files: list[Path], tmp_path: Path
+) -> None:
+    protect(sample_files[:1], tmp_path, protection="noise", strength="faint", budget=7)
+    (subject,) = find_subjects(tmp_path)
+    noisy = arms(subject, seed=0)[NOISE]
+    assert isinstance(noisy, Step)
+    assert (noisy.config.budget, noisy.config.strength) == (7, "faint")
+
+
+def test_old_records_of_photoguard_are_read(sample_files: list[Path], tmp_path: Path) -> None:
+    """They have a number by the name of strength, which meant something else."""
+    protect(sample_files[:1], tmp_path, protection="noise", budget=7)
+    path = tmp_path / ".cloakwork" / "record.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"config": {"budget": 7, "strength": 0.7}}))
+    (subject,) = find_subjects(tmp_path)
+    assert (subject.budget, subject.strength) == (7, "uniform")

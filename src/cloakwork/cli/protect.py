@@ -301,15 +301,17 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     first = records[0]
     table = Table(title=first.name or None, title_justify="left")
     table.add_column("photo", overflow="fold")
-    for name in ("size", "budget used", "PSNR dB", "SSIM", "seconds"):
+    for name in ("size", "budget used", "PSNR dB"):
         table.add_column(name, justify="right")
+    table.add_column("visible")
+    table.add_column("seconds", justify="right")
     for record in records:
         seconds = f"{record.seconds / len(record.photos):.1f}" if record.fresh else "done before"
         for photo in record.photos:
             psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
             size = f"{photo.width} x {photo.height}"
-            used, likeness = f"{photo.budget_used:.2f}", f"{photo.ssim:.3f}"
-            table.add_row(photo.name, size, used, psnr, likeness, seconds)
+            used = f"{photo.budget_used:.2f}"
+            table.add_row(photo.name, size, used, psnr, photo.visible, seconds)
     console.print(table)
     photos = [photo for record in records for photo in record.photos]
     before, now = (

@@ -243,7 +243,7 @@ def read_records(
                 place = photo.output.relative_to(record.out)
                 folder = (Path(record.name) / place.parent).as_posix()
                 original = Original(
-                    photo.original, photo.digest, record.config.budget, record.config.strength
+                    photo.original, photo.digest, record.config.budget, record.config.follows
                 )
                 known["" if folder == "." else folder, place.name] = original
         except ValueError:
@@ -271,7 +271,13 @@ class _Config:
     """What is read of a record's settings."""
 
     budget: float
-    strength: Strength = "uniform"
+    strength: Strength | float = "uniform"
+    """a number in old records of photoguard, whose field of that name was another"""
+
+    @property
+    def follows(self) -> Strength:
+        """How the budget followed the photo."""
+        return self.strength if isinstance(self.strength, str) else "uniform"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 
@@ -18,8 +18,8 @@ def from_json(kind: type[T], data: Any) -> T | None:
     Fields that the dataclass does not have are passed over: a newer version may have written them.
 
     Args:
-        kind: a dataclass; its fields are texts, numbers, paths, lists, dicts, other dataclasses, or
-            unions of these. Paths are texts in JSON.
+        kind: a dataclass; its fields are texts, numbers, paths, literals, lists, dicts, other
+            dataclasses, or unions of these. Paths are texts in JSON.
         data: as the JSON was parsed.
 
     Returns:
@@ -46,6 +46,8 @@ def _read(kind: Any, value: Any) -> Any:
     origin, parts = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         return _first(parts, value)
+    if origin is Literal and value in parts:
+        return value
     if kind is Path and isinstance(value, str):
         return _path(value)
     if is_dataclass(kind) and isinstance(kind, type) and isinstance(value, dict):

@@ -81,8 +81,7 @@ def noticeable(photo: Tensor) -> Tensor:
     >>> round(noticeable(flat).mean().item(), 1)
     2.1
     """
-    weights = photo.new_tensor(LUMA)[:, None, None]
-    y = 255 * (photo * weights).sum(0)[None, None]
+    y = brightness(photo)[None]
     s = _deviation(y)
     by_contrast = 0.115 * 16 * s**2.4 / (s**2 + 26**2)
     n = _directions(y)
@@ -90,6 +89,15 @@ def noticeable(photo: Tensor) -> Tensor:
     masked = torch.maximum(by_contrast, _away_from_edges(y) * by_pattern)
     by_brightness = _by_brightness(y)
     return (by_brightness + masked - 0.3 * torch.minimum(by_brightness, masked))[0]
+
+
+def brightness(photo: Tensor) -> Tensor:
+    """Return the brightness Y of a photo (3 x H x W in [0, 1]), 1 x H x W, in 1/255.
+
+    >>> brightness(torch.ones(3, 1, 1)).round().item()
+    255.0
+    """
+    return 255 * (photo * photo.new_tensor(LUMA)[:, None, None]).sum(0, keepdim=True)
 
 
 def _by_brightness(y: Tensor) -> Tensor:

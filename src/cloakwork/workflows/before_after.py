@@ -101,7 +101,8 @@ def pair(photo: PhotoRecord, out: Path) -> Pair:
     files = (photo.original, photo.output)
     hidden = [f.suffix for f in files if f.suffix.lower() not in SHOWN]
     change = f"largest change {photo.budget_used:g} of 255, PSNR {photo.psnr:.1f} dB"
-    change = f"{change}, SSIM {photo.ssim:.3f}" if photo.budget_used else "unchanged"
+    seen = f", {photo.visible}" if photo.visible else ""
+    change = f"{change}, SSIM {photo.ssim:.3f}{seen}" if photo.budget_used else "unchanged"
     return Pair(
         readable(photo.name),
         photo.width,

@@ -22,7 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from cloakwork import registry, specs
 from cloakwork.evaluation.run import run_protection
 from cloakwork.files import cache_folder
-from cloakwork.metrics import psnr, ssim
+from cloakwork.metrics import noticed, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
 from cloakwork.photos.photo import after_encoding, load_photo
@@ -227,6 +227,6 @@ def _around(job: ProtectJob, task: PhotoSetTask) -> float:
     begun = time.monotonic()
     photo = load_photo(task.source.files[0])
     saved = as_float(after_encoding(photo.pixels, photo, task.outputs[0], job.quality))
-    for metric in (ssim, psnr):
+    for metric in (ssim, psnr, noticed):
         metric.score([saved], [as_float(photo.pixels)], None, metric.Config())
     return time.monotonic() - begun

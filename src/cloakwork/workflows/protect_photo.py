@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cloakwork.evaluation.run import add_within
 from cloakwork.files import sha256
-from cloakwork.metrics import linf, psnr, ssim
+from cloakwork.metrics import linf, noticed, psnr, ssim
 from cloakwork.models.encoder import Encoder
 from cloakwork.photos.lost import lost_in
 from cloakwork.photos.masks import load_masks
@@ -123,8 +123,9 @@ def _kept(
 def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> PhotoRecord:
     """Measure the saved file's pixels (3 x H x W, uint8) against its original."""
     # as bytes: floats of a large photo would be several times what is held of it
-    used, noise, likeness = (
-        m.score([saved], [photo.pixels], None, m.Config()).item() for m in (linf, psnr, ssim)
+    used, noise, likeness, seen = (
+        m.score([saved], [photo.pixels], None, m.Config()).item()
+        for m in (linf, psnr, ssim, noticed)
     )
     return PhotoRecord(
         name=(output.parent.relative_to(task.out) / photo.path.name).as_posix(),
@@ -137,4 +138,5 @@ def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> Ph
         budget_used=round(used, 3),
         psnr=round(noise, 3),
         ssim=round(likeness, 4),
+        noticed=round(seen, 3),
     )

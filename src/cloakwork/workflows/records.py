@@ -12,6 +12,7 @@ from typing import Any
 from cloakwork.evaluation.photo_pairs import record_files
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, remove, sha256, write_json
+from cloakwork.metrics.noticed import word
 from cloakwork.workflows.shown import Summary
 
 SAVING = "saving.json"  # beside the record, while outputs are written
@@ -36,6 +37,14 @@ class PhotoRecord:
     psnr: float
     """dB; infinite when nothing changed"""
     ssim: float
+    noticed: float | None = None
+    """how far the change goes beyond what the eye would notice (metric `noticed`); None in records
+    of before"""
+
+    @property
+    def visible(self) -> str:
+        """How visible the change is, in a word."""
+        return "" if self.noticed is None else word(self.noticed)
 
 
 @dataclass(frozen=True)
@@ -71,7 +80,10 @@ def summary(records: Sequence[SetRecord]) -> Summary:
         f"PSNR {min(p.psnr for p in photos):.1f} dB or more"
     )
     head = f"{count}{sets} protected by {first.protection} {against}: {looks}. Folder: {first.out}"
-    columns = ("width", "height", "budget_used", "psnr", "ssim", "output", "original")
+    columns = (
+        *("width", "height", "budget_used", "psnr", "ssim", "visible"),
+        *("output", "original"),
+    )
     rows = [
         {"set": record.name, "photo": photo.name} | {c: getattr(photo, c) for c in columns}
         for record in records
