@@ -8,8 +8,8 @@ import pytest
 
 from cloakwork.files import cache_folder
 from cloakwork.protections import aspl, photoguard, pid
-from cloakwork.workflows import estimate
-from cloakwork.workflows.dry_run import count
+from cloakwork.workflows import dry_run, estimate, workload
+from cloakwork.workflows.dry_run import count, run_hollow
 from cloakwork.workflows.protect import protect
 
 SHORT = replace(aspl.PRESETS["tiny"], outer=1, pgd_steps=2, class_images=2)
@@ -63,10 +63,30 @@ def test_the_time_is_the_passes_times_the_seconds_of_each(
     assert "10 minutes" in sentence and "pid" not in sentence
 
 
+def test_one_count_serves_the_estimate_and_the_forecast(
+    sample_files: list[Path], tmp_path: Path, small_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+
+    def hollow(*args: Any, photos: int, **how: Any) -> None:
+        counted.append(photos)
+        run_hollow(*args, photos=photos, **how)
+
+    for module in (dry_run, workload):
+        monkeypatch.setattr(module, "run_hollow", hollow)
+    monkeypatch.setattr(estimate, "_trial", lambda *_: {estimate.GRADIENT: 0.1})
+    config = replace(aspl.PRESETS["tiny"], outer=1, pgd_steps=1, class_images=0)
+    how: dict[str, Any] = {"protection": "aspl", "config": config}
+    said(sample_files[:2], tmp_path, small_name, **how, progress=lambda *_: None)
+    assert counted == [2]
+
+
 def test_the_quick_protection_is_named_where_it_is_quicker(
     sample_files: list[Path], tmp_path: Path, small_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(estimate, "_seconds", lambda job, _: {"pid": 120}.get(job.method.name, 840))
+    monkeypatch.setattr(
+        estimate, "_seconds", lambda job, *_: {"pid": 120}.get(job.method.name, 840)
+    )
     config = replace(photoguard.PRESETS["tiny"], steps=1)
     how = {"protection": "photoguard", "config": config}
     (sentence,), _ = said(sample_files[:1], tmp_path, small_name, **how)

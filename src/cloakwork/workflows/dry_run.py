@@ -46,6 +46,10 @@ class Counts:
     unet: int = 0
     unet_backward: int = 0
 
+    def whole(self) -> Counts:
+        """Return the counts as whole numbers: things that are drawn were counted by shares."""
+        return Counts(**{name: round(n) for name, n in vars(self).items()})
+
 
 def count(
     module: ModuleType,
@@ -80,7 +84,7 @@ def count(
     tally = Tally()
     with nullcontext() if whole else one_turn_each():
         run_hollow(run, tally, photos=photos + clean, models=surrogates)
-    return Counts(**{name: round(n) for name, n in vars(tally.counts).items()})
+    return tally.counts.whole()
 
 
 @dataclass

@@ -29,8 +29,9 @@ from cloakwork.photos.photo import after_encoding, load_photo
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import RunState
 from cloakwork.workflows.check_trial import shortened
-from cloakwork.workflows.dry_run import count, own_cache
+from cloakwork.workflows.dry_run import own_cache
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
+from cloakwork.workflows.workload import Workloads
 
 # seconds after which a trial ends: with all kinds of passes seen, and ever
 ENOUGH, TOO_LONG = 5, 60
@@ -80,17 +81,20 @@ class _Clock:
         return {kind: self.seconds[kind] / n for kind, n in self.passes.items()}
 
 
-def expectation(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> Iterator[str]:
+def expectation(
+    job: ProtectJob, tasks: Sequence[PhotoSetTask], workloads: Workloads
+) -> Iterator[str]:
     """Yield a sentence on how long a job will take, and the quick protection.
 
     Args:
         job: what is to be done.
         tasks: the photo sets that are not done yet.
+        workloads: count the method's passes.
 
     Yields:
         Nothing where it is too short to be worth it, or cannot be told.
     """
-    seconds = _seconds(job, tasks) if tasks and job.surrogates else None
+    seconds = _seconds(job, tasks, workloads) if tasks and job.surrogates else None
     if seconds is None or seconds < WORTH_SAYING:
         return
     n = sum(len(task.source.files) for task in tasks)
@@ -100,7 +104,7 @@ def expectation(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> Iterator[str]
     if job.method.name != registry.QUICK_PROTECTION:
         models = [model.name for model in job.surrogates]
         quick = specs.method("protections", registry.QUICK_PROTECTION, models)
-        less = _seconds(replace(job, method=quick), tasks)
+        less = _seconds(replace(job, method=quick), tasks, workloads)
         if less is not None and less < seconds / 2:
             told += f"; --protection {quick.name} takes {about(less)}"
     yield f"{told}."
@@ -120,13 +124,13 @@ def about(seconds: float) -> str:
     return f"about {minutes} minutes" if minutes < 100 else f"about {round(minutes / 60)} hours"
 
 
-def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> float | None:
+def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask], workloads: Workloads) -> float | None:
     """Return how long photo sets will take; None where that cannot be told."""
     try:
         sizes = [len(task.source.files) for task in tasks]
         clean = len(job.clean.files) if job.clean else 0
         tried_at = [min(n, pgd.MICRO_BATCH) for n in sizes]
-        passes_of = {n: _passes(job, n, clean) for n in set(tried_at)}
+        passes_of = {n: _passes(job, n, clean, workloads) for n in set(tried_at)}
         wanted = [passes_of[n] for n in tried_at]
         # class pictures that were kept are drawn neither in the trial nor in the job
         each = {GLANCE: 0.0} | _trial(job, tasks[0], set().union(*wanted) - {GLANCE})
@@ -142,10 +146,16 @@ def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> float | None:
         return None  # whatever it is, the job itself will say it: no estimate is worth a failed job
 
 
-def _passes(job: ProtectJob, photos: int, clean: int) -> dict[str, int]:
-    """Return how many passes of each kind the protection of a photo set has, none left out."""
-    module, config = job.method.module, job.method.config
-    counts = count(module, config, photos=photos, surrogates=len(job.surrogates), clean=clean)
+def _passes(job: ProtectJob, photos: int, clean: int, workloads: Workloads) -> dict[str, int]:
+    """Return how many passes of each kind the protection of a photo set has, none left out.
+
+    Raises:
+        ValueError: they cannot be counted.
+    """
+    surrogates = len(job.surrogates)
+    counts = workloads.passes(job.method, photos=photos, surrogates=surrogates, clean=clean)
+    if counts is None:
+        raise ValueError(f"The passes of {job.method.name} cannot be counted.")
     found = {
         GRADIENT: counts.vae_encode_backward,
         LESSON: counts.training_steps,

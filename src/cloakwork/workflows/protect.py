@@ -50,7 +50,7 @@ from cloakwork.workflows.records import (
     summary,
 )
 from cloakwork.workflows.shown import Listed, by_photo, paper_note
-from cloakwork.workflows.workload import protection_parts
+from cloakwork.workflows.workload import Workloads, protection_parts
 
 
 def protect(
@@ -196,10 +196,11 @@ def _protect_sets(
     left = [task for task, done in zip(tasks, earlier, strict=True) if done is None]
     for task, done in zip(tasks, earlier, strict=True):
         task.at_hand.forget(task.source.files if done else ())
+    workloads = Workloads()
     if say:
-        for sentence in expectation(job, left):
+        for sentence in expectation(job, left, workloads):
             say(sentence)
-    forecast = Forecast(protection_parts(job, left) if progress else [])
+    forecast = Forecast(protection_parts(job, left, workloads) if progress else [])
     progress = progress and telling(forecast, progress)
     results = []
     for number, (task, done) in enumerate(zip(tasks, earlier, strict=True)):

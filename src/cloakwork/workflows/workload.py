@@ -17,7 +17,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.specs import Method, word
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
-from cloakwork.workflows.dry_run import Tally, run_hollow
+from cloakwork.workflows.dry_run import Counts, Tally, run_hollow
 from cloakwork.workflows.forecast import Forecast, Part, telling
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 
@@ -31,7 +31,7 @@ class Workloads:
     """The work of methods, each counted once."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], Loops] = {}
+        self._known: dict[tuple[object, ...], tuple[Loops, Counts | None]] = {}
 
     def protection(
         self, method: Method, *, photos: int, surrogates: int, clean: int, step: str, loop: str
@@ -44,6 +44,19 @@ class Workloads:
             step: what it is called in the forecast.
             loop: what its own loop reports itself as.
         """
+        loops, _ = self._protection(method, photos, surrogates, clean)
+        return _parts(loops, method, step, loop)
+
+    def passes(self, method: Method, *, photos: int, surrogates: int, clean: int) -> Counts | None:
+        """Return all passes of one protection, as `dry_run.count` does; None where the hollow model
+        cannot stand for what it asks for.
+        """
+        return self._protection(method, photos, surrogates, clean)[1]
+
+    def _protection(
+        self, method: Method, photos: int, surrogates: int, clean: int
+    ) -> tuple[Loops, Counts | None]:
+        """Return the loops of one protection, and all its passes."""
 
         def run(images: Photos, models: list[LDM], state: RunState) -> None:
             method.module.protect(
@@ -55,8 +68,8 @@ class Workloads:
                 state=state,
             )
 
-        counted = self._loops(method, run, (photos, surrogates, clean), photos + clean, surrogates)
-        return _parts(counted, method, step, loop)
+        how = photos, surrogates, clean
+        return self._work(method, run, how, photos + clean, surrogates)
 
     def attack(self, method: Method, *, photos: int, prompts: int, step: str) -> list[Part]:
         """Return the parts of one attack, which asks for so many prompts."""
@@ -72,8 +85,8 @@ class Workloads:
                 state=state,
             )
 
-        counted = self._loops(method, run, (photos, prompts), photos, 1)
-        return _parts(counted, method, step, method.name)
+        loops, _ = self._work(method, run, (photos, prompts), photos, 1)
+        return _parts(loops, method, step, method.name)
 
     def steps(self, found: Mapping[str, Step]) -> list[Part]:
         """Return the parts of a store's steps, by their names there."""
@@ -91,17 +104,17 @@ class Workloads:
             method, photos=n, surrogates=len(step.models), clean=clean, step=name, loop=step.name
         )
 
-    def _loops(
+    def _work(
         self, method: Method, run: Run, how: tuple[int, ...], photos: int, models: int
-    ) -> Loops:
-        """Return the loops of a run, from an earlier count where there is one."""
+    ) -> tuple[Loops, Counts | None]:
+        """Return the loops and passes of a run, from an earlier count where there is one."""
         known = (method.kind, word(method), repr(method.config), *how)
         if known not in self._known:
             try:
                 self._known[known] = _counted(run, photos, models)
             except Exception:  # the hollow model cannot stand for what it asks for
                 steps = float(getattr(method.config, "steps", 1))
-                self._known[known] = [("", {"training_steps": steps})]
+                self._known[known] = [("", {"training_steps": steps})], None
         return self._known[known]
 
 
@@ -110,8 +123,10 @@ def _photos(step: Step | Source) -> int:
     return len(step.files) if isinstance(step, Source) else _photos(step.inputs[0])
 
 
-def _counted(run: Run, photos: int, models: int) -> Loops:
-    """Return the loops that a method reports, with the work that it does until they do."""
+def _counted(run: Run, photos: int, models: int) -> tuple[Loops, Counts]:
+    """Return the loops that a method reports, with the work that it does until they do, and all its
+    passes.
+    """
     tally, last = Tally(), 0
     before: Counter[str] = Counter()
     found: list[tuple[str, Counter[str]]] = []
@@ -127,7 +142,7 @@ def _counted(run: Run, photos: int, models: int) -> Loops:
         run_hollow(run, tally, photos=photos, models=models, progress=told)
     rest: Counter[str] = Counter()
     _move(tally, before, rest)
-    return [*found, (LAST, rest)] if rest else found
+    return [*found, (LAST, rest)] if rest else found, tally.counts.whole()
 
 
 def _move(tally: Tally, before: Counter[str], to: Counter[str]) -> None:
@@ -152,9 +167,13 @@ def _like(method: Method, label: str) -> tuple[str, ...]:
     return method.kind, method.name, repr(method.config), label
 
 
-def protection_parts(job: ProtectJob, tasks: Sequence[PhotoSetTask]) -> list[Part]:
-    """Return the parts of a job that is to be done to photo sets."""
-    workloads, parts, clean = Workloads(), [], len(job.clean.files) if job.clean else 0
+def protection_parts(
+    job: ProtectJob, tasks: Sequence[PhotoSetTask], workloads: Workloads
+) -> list[Part]:
+    """Return the parts of a job that is to be done to photo sets; `workloads` knows what was
+    counted before.
+    """
+    parts, clean = [], len(job.clean.files) if job.clean else 0
     singly = getattr(job.method.module, "SINGLY", False)
     for task in tasks:
         n = len(task.source.files)
