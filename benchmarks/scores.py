@@ -1,17 +1,17 @@
-"""Scores of tables that are not whole yet, kept so that another machine may go on where one has
-stopped.
+"""Scores of tables, kept so that another machine may go on where one has stopped, and so that a
+table whose protections have changed in part is measured anew in that part alone.
 
-    python benchmarks/scores.py keep --data DATA --store STORE
+    python benchmarks/scores.py keep --data DATA --store STORE NAME ...
     python benchmarks/scores.py put --store STORE
     python benchmarks/scores.py tables --data DATA --store STORE NAME ...
 
-`keep` copies scores from a store into results/scores.json (with --device cuda: scores-cuda.json),
-`put` copies them into another store, `tables` writes whole tables of the recipe tiny into docs/.
+`keep` copies a table's scores from a store into results/scores/NAME.json (with --device cuda:
+results/scores-cuda), without a name those of all tables of which the store has any; `put` copies
+all of them into another store, `tables` writes whole tables of the recipe tiny into docs/.
 
 A score is all that a table needs of an attacker's pictures, and what a result rests on is not
 needed where the result is there. So a few hundred bytes stand for an attacker, and no photo of a
-person nor an attacker's picture goes along. Scores of tables that are in results/tiny already, with
-all their seeds, are left out.
+person nor an attacker's picture goes along.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import torch
 
 from cloakwork.benchmark import grids
 from cloakwork.benchmark.flags import add_flags
-from cloakwork.benchmark.grids import Grid
+from cloakwork.benchmark.grids import Grid, Table
 from cloakwork.benchmark.recipes.tiny import tiny
 from cloakwork.benchmark.results import collect
 from cloakwork.evaluation import steps
@@ -39,21 +40,23 @@ RESULTS = Path("results")
 
 
 def scores(device: str) -> Path:
-    """The file of a device's scores: names hold the device, so one's are never another's."""
-    return RESULTS / ("scores.json" if device == "cpu" else f"scores-{device}.json")
+    """The folder of a device's scores: names hold the device, so one's are never another's."""
+    return RESULTS / ("scores" if device == "cpu" else f"scores-{device}")
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     return json.loads(path.read_text()) if path.exists() else {}
 
 
-def keep(grid: Grid, workspace: Workspace, path: Path) -> int:
-    """Adds the store's scores of a grid to the file, a line each, and drops others; returns how
-    many are there now.
+def keep(table: Table, workspace: Workspace, folder: Path) -> int:
+    """Adds the store's scores of a table to its file, a line each, and drops those of nothing that
+    the table has now; returns how many are there.
 
     No scores, no file.
     """
+    path = folder / f"{table.name.replace(' ', '-')}.json"
     kept = _read(path)
+    grid = Grid("tiny", "", (table,))
     wanted = {steps.name_of(step, workspace) for step in grids.targets(grid)}
     for name in sorted(wanted):
         if found := workspace.results.find(name):
@@ -67,15 +70,17 @@ def keep(grid: Grid, workspace: Workspace, path: Path) -> int:
         path.unlink(missing_ok=True)
         return 0
     lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(what)}" for name, what in kept.items())
+    folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as part:
         part.write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
     return len(kept)
 
 
-def put(workspace: Workspace, path: Path) -> int:
-    """Puts the file's scores into a store, where they are not there; returns how many that were."""
+def put(workspace: Workspace, folder: Path) -> int:
+    """Puts the folder's scores into a store, where they are not there; returns how many that
+    were."""
     done = 0
-    for name, what in _read(path).items():
+    for name, what in chain.from_iterable(_read(path).items() for path in folder.glob("*.json")):
         with workspace.results.claimed(name) as ours:
             if ours and not workspace.results.has(name):
                 workspace.results.keep(
@@ -100,19 +105,16 @@ def main() -> None:
     )
     args = parser.parse_intermixed_args()
     torch.set_num_threads(1)  # as in the keys of what is kept
-    workspace, path = Workspace(args.store, args.device), scores(args.device)
+    workspace, folder = Workspace(args.store, args.device), scores(args.device)
     if args.what == "put":
-        print(f"{put(workspace, path)} scores put into {args.store}")
+        print(f"{put(workspace, folder)} scores put into {args.store}")
         return
-    grid = tiny(args.data)
+    grid = bench_workflow.only(tiny(args.data), args.names)
     if args.what == "keep":
-        measured = docs.kept()
-        left = tuple(
-            t for t in grid.tables if t.name not in measured or measured[t.name].seeds < t.seeds
-        )
-        print(f"{keep(Grid(grid.name, grid.about, left), workspace, path)} scores in {path}")
+        for table in grid.tables:
+            if count := keep(table, workspace, folder):
+                print(f"{table.name}: {count} scores in {folder}")
         return
-    grid = bench_workflow.only(grid, args.names)
     found = add_flags(collect(grid, workspace), grid, workspace)
     for table in found.tables:
         lacking = [

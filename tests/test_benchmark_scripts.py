@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -35,21 +36,16 @@ def test_scores_stand_for_thieves(
 ) -> None:
     people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in sample_files)
     copier = threat_model("copier", "own_lab.copier", prompts=("a photo",))
-    grid = Grid(
-        "lab",
-        "",
-        (Table("lab", ("own_lab.darker",), (copier,), people, ("own_lab.brightness",), budget=16),),
-    )
-    first, second, file = (
-        Workspace(tmp_path / "first", "cpu"),
-        Workspace(tmp_path / "second", "cpu"),
-        tmp_path / "scores.json",
-    )
+    darker, scored = ("own_lab.darker",), ("own_lab.brightness",)
+    table = Table("lab", darker, (copier,), people, scored, budget=16)
+    grid = Grid("lab", "", (table,))
+    first, second = (Workspace(tmp_path / name, "cpu") for name in ("first", "second"))
+    folder = tmp_path / "scores"
     half = list(targets(grid))[:4]
     serial.serial(half, first)
-    assert kept_scores.keep(grid, first, file) == len(half)
-    assert kept_scores.put(second, file) == len(half)
-    assert kept_scores.put(second, file) == 0, "what is there stays"
+    assert kept_scores.keep(table, first, folder) == len(half)
+    assert kept_scores.put(second, folder) == len(half)
+    assert kept_scores.put(second, folder) == 0, "what is there stays"
     assert not list((tmp_path / "second").glob("attack/*")), "a score needs no pictures"
     serial.serial(targets(grid), second)
     whole = serial.serial(targets(grid), Workspace(tmp_path / "third", "cpu"))
@@ -58,6 +54,6 @@ def test_scores_stand_for_thieves(
         results.collect(grid, Workspace(tmp_path / s, "cpu")).tables for s in ("second", "third")
     )
     assert told == alone
-    # a grid that no longer asks for them is rid of them
-    assert kept_scores.keep(Grid("lab", "", ()), first, file) == 0
-    assert not file.exists() and kept_scores.put(second, file) == 0
+    # a table that no longer asks for them is rid of them
+    assert kept_scores.keep(replace(table, metrics=("linf",)), first, folder) == 0
+    assert not list(folder.iterdir())
