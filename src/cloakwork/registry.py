@@ -104,7 +104,7 @@ def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[s
 
     Args:
         module: of the method.
-        preset: None: `tiny` where all surrogates are embedded models, else `paper`.
+        preset: None: `tiny` where all surrogates are small (`is_small`), else `paper`.
         surrogates: names of the models that the method will be given.
 
     Raises:
@@ -112,12 +112,22 @@ def config(module: ModuleType, preset: str | None = None, surrogates: Iterable[s
     """
     presets: dict[str, Any] = getattr(module, "PRESETS", {})
     if preset is None:
-        return presets.get("tiny" if set(surrogates) <= set(EMBEDDED) else "paper", module.Config())
+        small = all(map(is_small, surrogates))
+        return presets.get("tiny" if small else "paper", module.Config())
     if preset not in presets:
         name = module.__name__
         short = name.rpartition(".")[2] if name.startswith("cloakwork.") else name
         raise unknown(f"{short} preset", preset, sorted(presets))
     return presets[preset]
+
+
+def is_small(surrogate: str) -> bool:
+    """Return whether a model is an embedded one, or the small version of an encoder.
+
+    >>> is_small("tiny"), is_small("sd3:tiny"), is_small("sd3:full")
+    (True, True, False)
+    """
+    return surrogate in EMBEDDED or surrogate.endswith(":tiny")
 
 
 def model_kind(purifier: str) -> str:

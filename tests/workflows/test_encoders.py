@@ -8,11 +8,15 @@ from typing import Any
 import pytest
 import torch
 from helpers import small_autoencoders
+from PIL import Image
 
-from cloakwork import registry
+from cloakwork import cli, registry
 from cloakwork.errors import UserError
 from cloakwork.files import read_json
+from cloakwork.models import hub, latent_spaces
 from cloakwork.photos.photo import load_photo
+from cloakwork.photos.tensors import as_float, from_pil
+from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 
 # protections that need no denoiser, with the settings they take
@@ -87,3 +91,46 @@ def test_a_lossy_file_says_what_is_left(
     how = {"steps": 1, "suffix": ".jpg", "quality": 90}
     (record,) = protected("pid", [encoders["sana"]], sample_files[2], tmp_path, **how)
     assert any("of the latents' shift" in note for note in record.notes)
+
+
+@pytest.fixture
+def families(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small versions of two latent spaces, and no copy from the hub."""
+    monkeypatch.setattr(latent_spaces, "STUDENTS", tmp_path / "students")
+    monkeypatch.setattr(hub, "cached", lambda *_: None)
+    for name in ("sd", "sd3"):
+        small_autoencoders.save("tiny", latent_spaces.STUDENTS / name)
+
+
+def test_all_families_at_hand_and_what_is_said_of_them(
+    families: None, sample_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = "--protection pid --steps 1 --surrogate all --device cpu".split()
+    assert cli.main(["protect", str(sample_files[2]), "-o", str(tmp_path / "out"), *words]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    small = "small versions of two latent spaces (sd, sd3), not the models' own encoders"
+    assert f"Computed against {small}. This says nothing about other models." in said
+    record = read_json(tmp_path / "out" / ".cloakwork" / "record.json")
+    assert record["against"] == small
+    assert [model["name"] for model in record["models"]] == ["sd:tiny", "sd3:tiny"]
+    assert record["config"]["budget"] == 11  # the laptop preset's
+
+
+def test_a_picture_in_memory_is_that_of_the_file(
+    families: None, sample_files: list[Path], tmp_path: Path
+) -> None:
+    (record,) = protected("pid", ["sd", "tiny"], sample_files[2], tmp_path / "out", steps=1)
+    with Image.open(sample_files[2]) as photo:
+        same = protect_images(photo, "pid:tiny:steps=1", surrogates=["sd", "tiny"], device="cpu")
+    tiny, student = record.against.split(", ", 1)
+    assert tiny.startswith("tiny (weights ") and student.startswith("a small version of one")
+    assert torch.equal(as_float(load_photo(record.photos[0].output).pixels), from_pil(same))
+
+
+def test_nobody_protects_against_what_is_not_here(
+    families: None, sample_files: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["protect", str(sample_files[2]), "-o", str(tmp_path / "out"), "--surrogate", "qwen"]
+    assert cli.main([*words, "--protection", "pid"]) != 0
+    assert "--fetch fetches it from the hub" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

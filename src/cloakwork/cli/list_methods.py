@@ -11,11 +11,13 @@ from cloakwork.errors import UserError
 
 LISTED = (*registry.KINDS, "recipes")
 WIDEST = 44  # characters of the left column
+MODELS = "models"
 USAGE = f"""\
 usage: cloakwork list [KIND [NAME]]
 
 The methods there are, one line each; of one method its presets and fields.
-KIND: {", ".join(LISTED)}."""
+KIND: {", ".join(LISTED)}; or {MODELS}: which can be named as surrogates, what of them is on this
+machine, and what would be fetched."""
 
 
 def list_command(words: list[str]) -> None:
@@ -25,8 +27,10 @@ def list_command(words: list[str]) -> None:
             print(USAGE)
         case []:
             _list(LISTED)
+        case ["models"]:
+            _list_models()
         case [kind, *_] if kind not in LISTED:
-            raise registry.unknown("kind", kind, list(LISTED))
+            raise registry.unknown("kind", kind, [*LISTED, MODELS])
         case [kind]:
             _list((kind,))
         case [kind, name] if kind in registry.KINDS:
@@ -46,6 +50,20 @@ def _list(kinds: tuple[str, ...]) -> None:
             rows = [(name, f"{text} Against: {_against(name)}.") for name, text in rows]
         if rows:
             _columns(kind, rows)
+
+
+def _list_models() -> None:
+    """Print the models that go by a name of their own, and where each is."""
+    from cloakwork.models import latent_spaces
+
+    _columns("whole models", [(name, "comes with the package") for name in registry.EMBEDDED])
+    rows = [
+        (name, f"{says}. {space.models}")
+        for space in latent_spaces.SPACES.values()
+        for version in latent_spaces.VERSIONS
+        if (says := latent_spaces.offers(name := f"{space.name}:{version}"))
+    ]
+    _columns("encoders alone (all: those on this machine)", rows)
 
 
 def _against(protection: str) -> str:

@@ -100,7 +100,12 @@ class How:
         UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)
     ] = ()
     """model to protect against: tiny, tiny-b, a diffusers folder or a hub id (which is then
-    fetched); or, for protections that need no denoiser, the folder of an autoencoder alone"""
+    fetched); for protections that need no denoiser also an encoder alone: a family (sd, sdxl, sd3,
+    flux, flux2, qwen, sana; NAME:tiny or NAME:full), all that are at hand, an autoencoder's folder
+    or hub id"""
+    fetch: bool = False
+    """fetch encoders of families from the hub that are not on this machine; `cloakwork list models`
+    says how large they are"""
     seed: int = 0
     """same seed, same machine, same bytes"""
     device: str = "auto"
@@ -197,7 +202,8 @@ def _parse(
     summary = f"{name}: {registry.summary(module.__doc__)}"
     about = f"{what}\n\n{summary} Presets: {known or 'none'}."
     parsed = parse(make_dataclass("Flags", parts, frozen=True), command, about, words, pairs=True)
-    return parsed.files, replace(parsed.how, protection=name), parsed.config
+    how = replace(parsed.how, protection=name, surrogate=tuple(chosen.surrogate))
+    return parsed.files, how, parsed.config
 
 
 def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argparse.Namespace:
@@ -209,8 +215,15 @@ def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argpars
     scan.add_argument("--protection", nargs="?", const=usual, default=usual)
     scan.add_argument("--preset", nargs="?")
     scan.add_argument("--surrogate", nargs="?", action="append", default=[])
+    scan.add_argument("--device", nargs="?")
+    scan.add_argument("--fetch", action="store_true")
     chosen, _ = scan.parse_known_args(words)
     chosen.surrogate = [name for name in chosen.surrogate if name] or ["tiny"]
+    if not {"-h", "--help"} & set(words):
+        from cloakwork.models.latent_spaces import spelled
+
+        how = {"fetch": chosen.fetch and "--dry-run" not in words}
+        chosen.surrogate = spelled(chosen.surrogate, chosen.device or "auto", **how)
     return chosen
 
 
@@ -257,7 +270,6 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
     from cloakwork.workflows.protect_plan import plan_protection
 
     method, surrogates = specs.Method("protections", how.protection, config), how.surrogate
-    surrogates = surrogates or ("tiny",)
     plan = plan_protection(
         files.photos, files.out, method, surrogates, dry=True, **_asked(files, how)
     )
@@ -276,7 +288,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             files.out,
             protection=how.protection,
             config=config,
-            surrogates=how.surrogate or ("tiny",),
+            surrogates=how.surrogate,
             progress=progress,
             say=partial(print, flush=True),
             **_asked(files, how),
@@ -322,7 +334,8 @@ def _report(console: Console, records: list[SetRecord]) -> None:
         console.print(note)
     if first.surrogates:
         console.print(
-            f"Computed against {', '.join(first.surrogates)}. This says nothing about other models."
+            f"Computed against {first.against or ', '.join(first.surrogates)}. "
+            "This says nothing about other models."
         )
     else:
         console.print(

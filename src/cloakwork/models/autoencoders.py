@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.files import hash_files, read_json
-from cloakwork.models import hub, latents, taesd
+from cloakwork.models import hub, latent_spaces, latents, taesd
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.photos.tensors import send
@@ -32,7 +32,7 @@ AUTOENCODER_CLASSES = (
     "AutoencoderKLWan",
     "AutoencoderDC",
 )
-CONFIG, WEIGHTS = AUTOENCODER_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+AUTOENCODER_FILES = (latent_spaces.CONFIG, latent_spaces.WEIGHTS)
 TAESD_PATTERNS = ["*_encoder.safetensors", "*_decoder.safetensors"]
 AUTOENCODER_PATTERNS = [
     "model_index.json",
@@ -40,6 +40,7 @@ AUTOENCODER_PATTERNS = [
     *(f"vae/{name}" for name in AUTOENCODER_FILES),
     *TAESD_PATTERNS,
 ]
+HEADS = ["model_index.json", latent_spaces.CONFIG]  # say what a folder holds
 USUAL_SIZE = 512  # pixels, where a config names no size that pictures have
 LEAST_SIZE = 64  # pixels; smaller ones in a config are a class's default, not a model's size
 # pixels: sides of views are multiples of it, as the coarsest autoencoder here needs
@@ -152,7 +153,8 @@ def load(
         name: "tiny", "tiny-b"; folder or hub id (of which no more than the autoencoder is fetched)
             of a diffusers pipeline, or of an autoencoder of one of AUTOENCODER_CLASSES; a folder
             with TAESD's two files as its author publishes them (taesd_encoder.safetensors,
-            taesd_decoder.safetensors; likewise taesd3, taef2).
+            taesd_decoder.safetensors; likewise taesd3, taef2); or a family of models with its
+            version, such as "sd3:tiny".
         device: where it runs.
         dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
         sample_posterior, low_memory: as of `loading.load`.
@@ -174,15 +176,28 @@ def load(
 
 
 def is_alone(name: str) -> bool:
-    """Return whether a name is a folder that holds an autoencoder alone, not a whole pipeline."""
+    """Return whether a name is that of an autoencoder alone, not of a whole pipeline.
+
+    A hub id is looked at there, for which no weights are fetched.
+
+    Raises:
+        UserError: the hub does not know it, or cannot be reached.
+    """
     folder = Path(name).expanduser()
-    if name in EMBEDDED or not folder.is_dir() or (folder / "model_index.json").exists():
+    if latent_spaces.knows(name) or name in EMBEDDED:
+        return name not in EMBEDDED
+    if hub.is_on_hub(name, EMBEDDED):
+        folder = hub.fetch(name, HEADS, what="model", failure=UserError)
+    if not folder.is_dir() or (folder / "model_index.json").exists():
         return False
-    return bool(taesd.find_files(folder)) or "_class_name" in read_json(folder / CONFIG)
+    return bool(taesd.find_files(folder)) or "_class_name" in read_json(folder / HEADS[1])
 
 
 @lru_cache(maxsize=8)
 def _load_cpu(name: str) -> Autoencoder:
+    if latent_spaces.knows(name):
+        alone = read_folder(latent_spaces.folder(name), name)
+        return replace(alone, sizes=latent_spaces.SPACES[name.partition(":")[0]].sizes)
     folder = hub.locate(
         name,
         AUTOENCODER_PATTERNS,

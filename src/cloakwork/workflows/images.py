@@ -23,6 +23,7 @@ from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.run import add_within, protection_rng, run_protection
 from cloakwork.evaluation.sources import Source, as_loaded
 from cloakwork.metrics._measure import Measurement, measure
+from cloakwork.models import latent_spaces
 from cloakwork.photos.decoding import MIN_SIDE
 from cloakwork.photos.photo import Photo, digest_of
 from cloakwork.photos.tensors import as_float, to_bytes
@@ -49,6 +50,7 @@ def protect_images(
     sample_posterior: bool = False,
     low_memory: bool = False,
     graphs: bool = False,
+    fetch: bool = False,
     progress: Progress | None = None,
     **settings: Any,
 ) -> Any:
@@ -58,7 +60,7 @@ def protect_images(
         images: a picture, a batch or a list of pictures; see above.
         clean: further ones, unprotected, that the protector may learn from (set A).
         protection, config, preset, surrogates, seed, device, dtype: as `protect` takes them.
-        sample_posterior, low_memory, graphs, progress, settings: likewise.
+        sample_posterior, low_memory, graphs, fetch, progress, settings: likewise.
 
     Returns:
         The protected pictures, of the same kind, dtype and shape. Transparency stays.
@@ -68,6 +70,7 @@ def protect_images(
     """
     arguments = check_arguments(protect_images, locals())
     surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
+    surrogates = latent_spaces.spelled(surrogates, device, fetch=fetch)
     method = specs.method(
         "protections",
         protection,

@@ -19,6 +19,7 @@ from cloakwork.errors import check_arguments
 from cloakwork.evaluation.run import SEEDING, run_protection
 from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
+from cloakwork.models import latent_spaces
 from cloakwork.perturbation import pgd
 from cloakwork.photos.masks import load_masks, shrink
 from cloakwork.photos.photo import Photo, load_photo, quality_key
@@ -36,6 +37,7 @@ from cloakwork.workflows.locks import locked
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
+    against,
     refuse_overwriting,
 )
 from cloakwork.workflows.protect_notes import notes_on, place_note
@@ -68,6 +70,7 @@ def protect(
     sample_posterior: bool = False,
     low_memory: bool = False,
     graphs: bool = False,
+    fetch: bool = False,
     each: bool = False,
     one_set: bool = False,
     suffix: str = ".png",
@@ -96,7 +99,8 @@ def protect(
         preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and
             "paper" on others. Goes without `config`.
         surrogates: models the protection is computed against: "tiny", "tiny-b", folders or hub ids;
-            or folders of autoencoders alone, for protections that need no denoiser.
+            or, for protections that need no denoiser, encoders alone: families by name ("sd3",
+            "flux2:full"), "all" that are at hand, folders or hub ids of autoencoders.
         seed: with the photos' contents and the config it decides every byte.
         clean: folder of unprotected photos of the subject that the protector may learn from (set
             A); for one set only.
@@ -106,6 +110,7 @@ def protect(
         low_memory: compute in less memory, in up to 1.3 times the time; the bytes are the same.
             Without it this is done where memory is short.
         graphs: on cuda, replay passes through networks that do not learn as CUDA graphs.
+        fetch: fetch encoders of families from the hub that are not on this machine.
         each: every photo is protected by itself.
         one_set: all photos are protected as one set, such as a person's in several folders.
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
@@ -133,6 +138,7 @@ def protect(
     arguments = check_arguments(protect, locals())
     photos = [photos] if isinstance(photos, str | Path) else photos
     surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
+    surrogates = latent_spaces.spelled(surrogates, device, fetch=fetch)
     method = specs.method(
         "protections",
         protection,
@@ -241,6 +247,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         out=task.out,
         protection=job.method.name,
         surrogates=[f"{m.name} (weights {m.weights})" for m in job.surrogates],
+        against=against(job.surrogates),
         photos=rows,
         sheet=sheet,
         record=task.folder / "record.json",

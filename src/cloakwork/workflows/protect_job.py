@@ -16,7 +16,8 @@ from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import KEPT_GREY, SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
-from cloakwork.models import autoencoders, loading
+from cloakwork.models import autoencoders, latent_spaces, loading
+from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.device import DTYPES, refuse_float16
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
@@ -242,6 +243,18 @@ def load_surrogates(
         else loading.load(name, device, dtype, graphs=graphs, **how)
         for name in names
     ]
+
+
+def against(models: Sequence[Encoder]) -> str:
+    """Return what a protection is computed against, in words."""
+    families = [model.name for model in models if latent_spaces.knows(model.name)]
+    parts = [
+        f"{'the encoder of ' if isinstance(model, Autoencoder) else ''}"
+        f"{model.name} (weights {model.weights})"
+        for model in models
+        if model.name not in families
+    ]
+    return ", ".join([*parts, *([latent_spaces.in_words(families)] if families else [])])
 
 
 def sizes_of(model: Encoder) -> tuple[int, ...]:

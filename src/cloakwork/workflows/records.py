@@ -62,6 +62,8 @@ class SetRecord:
     seconds: float
     fresh: bool = True
     """False when an earlier run had already done the same"""
+    against: str = ""
+    """the surrogates in words"""
 
     def __repr__(self) -> str:
         count = f"{len(self.photos)} photo{'s' * (len(self.photos) != 1)}"
@@ -74,7 +76,8 @@ def summary(records: Sequence[SetRecord]) -> Summary:
     photos = [photo for record in records for photo in record.photos]
     first, count = records[0], f"{len(photos)} photo{'s' * (len(photos) != 1)}"
     sets = f" in {len(records)} sets" if len(records) > 1 else ""
-    against = f"against {', '.join(first.surrogates)}" if first.surrogates else "against no model"
+    models = first.against or ", ".join(first.surrogates)
+    against = f"against {models}" if models else "against no model"
     looks = (
         f"largest change {max(p.budget_used for p in photos):g} of 255, "
         f"PSNR {min(p.psnr for p in photos):.1f} dB or more"

@@ -92,7 +92,7 @@ def paper_note(method: Method, models: Iterable[str]) -> list[str]:
     That is what a bare `Config()` gives, and rarely what was meant.
     """
     models, bare = tuple(models), method.module.Config()
-    if not models or not set(models) <= set(registry.EMBEDDED) or method.config != bare:
+    if not models or not all(map(registry.is_small, models)) or method.config != bare:
         return []
     if bare == registry.config(method.module, None, models):
         return []
