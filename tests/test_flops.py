@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cloakwork.models.ldm import LDM
+from cloakwork.models.text import Text
 from cloakwork.perturbation import graph_memory, losses
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -101,7 +102,7 @@ def test_graphs_hold_what_is_reckoned_with(flops: ModuleType) -> None:
     ldm = flops.build(flops.STABLE_DIFFUSION)
     x = torch.rand(1, 3, 512, 512, device="meta", requires_grad=True)
     z = torch.rand(1, 4, 64, 64, device="meta", requires_grad=True)
-    t, c = torch.zeros(1, device="meta"), torch.rand(1, 77, 768, device="meta")
+    t, c = torch.zeros(1, device="meta"), Text(torch.rand(1, 77, 768, device="meta"))
     with flops.on_meta():
         encoder = saved_bytes(ldm.vae, lambda: ldm.encode(x))
         decoder = saved_bytes(ldm.vae, lambda: ldm.decode(z))

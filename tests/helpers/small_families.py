@@ -11,6 +11,9 @@ import torch
 from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -19,6 +22,9 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
 )
 
 from cloakwork.files import ASSETS
@@ -92,7 +98,62 @@ def sdxl() -> Any:
     )
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {"sdxl": sdxl}
+def t5() -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=128,
+            d_model=48,
+            d_kv=8,
+            d_ff=64,
+            num_layers=1,
+            num_heads=2,
+            feed_forward_proj="gated-gelu",
+            is_encoder_decoder=False,
+        )
+    )
+
+
+def letters() -> T5Tokenizer:
+    """A T5's tokenizer that knows letters."""
+    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -2.0)]
+    return T5Tokenizer(special + [(chr(c), -3.0) for c in range(97, 123)], extra_ids=0)
+
+
+def sd3() -> Any:
+    transformer = SD3Transformer2DModel(
+        sample_size=SIDE // 8,
+        in_channels=8,
+        out_channels=8,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        caption_projection_dim=32,
+        pooled_projection_dim=16 + 24,
+        pos_embed_max_size=16,
+        dual_attention_layers=(0,),
+        qk_norm="rms_norm",
+    )
+    return StableDiffusion3Pipeline(
+        vae=vae(
+            latent_channels=8,
+            scaling_factor=1.5305,
+            shift_factor=0.0609,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=clip(CLIPTextModelWithProjection, 16),
+        text_encoder_2=clip(CLIPTextModelWithProjection, 24),
+        text_encoder_3=t5(),
+        tokenizer=words(),
+        tokenizer_2=words(),
+        tokenizer_3=letters(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+    )
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {"sdxl": sdxl, "sd3": sd3}
 
 
 def save(name: str, folder: Path) -> Path:

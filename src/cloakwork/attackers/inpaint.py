@@ -125,11 +125,11 @@ def _repaint(
 
     `extra` is what an inpainting UNet takes beside z_t (n x 5 x h x w); None for any other.
     """
-    scheduler, timesteps = schedulers.plan(victim.scheduler, cfg.scheduler, cfg.steps, strength)
+    scheduler, timesteps = victim.plan(cfg.scheduler, cfg.steps, strength)
     if len(timesteps) == 0:
         return z
     if strength == 1:
-        z_t = part.noise * scheduler.init_noise_sigma
+        z_t = schedulers.pure(scheduler, part.noise)
     else:
         z_t = schedulers.noised(scheduler, z, part.noise, timesteps[0])
 

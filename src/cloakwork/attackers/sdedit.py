@@ -92,7 +92,7 @@ def attack(
 
     def edit(part: _editing.Edits, strength: float) -> Images:
         z_0 = z[part.photo]
-        scheduler, timesteps = schedulers.plan(victim.scheduler, cfg.scheduler, cfg.steps, strength)
+        scheduler, timesteps = victim.plan(cfg.scheduler, cfg.steps, strength)
         if len(timesteps) == 0:
             return victim.decode(z_0)
         z_t = schedulers.noised(scheduler, z_0, part.noise, timesteps[0])

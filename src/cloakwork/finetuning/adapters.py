@@ -12,18 +12,6 @@ from torch import Tensor, nn
 from cloakwork.errors import UserError
 from cloakwork.models.ldm import LDM
 
-ATTENTION_LORA = ["to_q", "to_k", "to_v", "to_out.0"]
-OTHER_LORA = [
-    "proj_in",
-    "proj_out",
-    "ff.net.0.proj",
-    "ff.net.2",
-    "conv1",
-    "conv2",
-    "conv_shortcut",
-    "time_emb_proj",
-    "conv",
-]
 TEXT_LORA = ["q_proj", "k_proj", "v_proj", "out_proj"]
 Layers = Literal["attention", "all"]
 
@@ -40,13 +28,14 @@ def add_lora(
     Args:
         ldm: the model; none of its weights requires a gradient afterwards.
         rank: of every layer.
-        layers: which of the UNet's layers get one.
+        layers: which of the denoiser's layers get one.
         rng: for the first matrices.
         text_encoder: put them on the attention of the text encoders that may learn too.
     """
     from peft import LoraConfig
 
-    parts = [(ldm.denoiser, ATTENTION_LORA + (OTHER_LORA if layers == "all" else []))]
+    others = ldm.family.OTHERS if layers == "all" else []
+    parts = [(ldm.denoiser, [*ldm.family.ATTENTION, *others])]
     if text_encoder:
         parts += [(encoder, TEXT_LORA) for encoder in ldm.learning_encoders.values()]
     for part, targets in parts:

@@ -26,9 +26,9 @@ CUSTOM = "pytorch_custom_diffusion_weights.safetensors"
 def keep_lora(ldm: LDM, folder: Path) -> None:
     """Write the LoRA layers as `pipe.load_lora_weights(folder)` reads them.
 
-    All names are of diffusers' older kind (it reads a mixture wrongly, and says nothing); those of
-    the text encoder are from before transformers 5 dropped the `text_model` in them, so that other
-    tools know them.
+    For a UNet all names are of diffusers' older kind (it reads a mixture wrongly, and says
+    nothing), for a transformer they are peft's. Those of text encoders are from before transformers
+    5 dropped the `text_model` in them, so that other tools know them.
     """
     from peft.utils import get_peft_model_state_dict
 
@@ -36,14 +36,13 @@ def keep_lora(ldm: LDM, folder: Path) -> None:
     for part, module in ldm.learners.items():
         of_text = part in ldm.family.LEARNERS
         prefix, layer = (".text_model", "lora_linear_layer") if of_text else ("", "lora")
+        older = {".lora_A.": f".{layer}.down.", ".lora_B.": f".{layer}.up."}
         for name, p in (
             get_peft_model_state_dict(module).items() if hasattr(module, "peft_config") else ()
         ):
-            name = (
-                name.removeprefix("text_model.")
-                .replace(".lora_A.", f".{layer}.down.")
-                .replace(".lora_B.", f".{layer}.up.")
-            )
+            name = name.removeprefix("text_model.")
+            for now, before in older.items() if ldm.family.DENOISER == "unet" else ():
+                name = name.replace(now, before)
             tensors[f"{part}{prefix}.{name}"] = p.detach().cpu()
     write_tensors(folder / LORA, tensors)
 

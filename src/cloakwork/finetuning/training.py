@@ -265,7 +265,8 @@ def weighted_error(
         t, noise = (torch.cat(drawn) for drawn in zip(*draws, strict=True))
         z_t, target = ldm.diffuse(z, noise, t)
         c = embedded[[texts.index(prompts[i]) for i in which]]
-        errors = (ldm.predict(z_t, t, c) - target).square().flatten(1).mean(1)
+        off = ldm.weigh(ldm.predict(z_t, t, c) - target, t)
+        errors = off.square().flatten(1).mean(1)
         shares = torch.tensor([weights[i] for i in which], device=ldm.device)
         total = total + (errors * shares).sum()
     return total

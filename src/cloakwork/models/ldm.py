@@ -213,9 +213,8 @@ class LDM:
         return send(torch.randn(shape, generator=rng), self.device)
 
     def timesteps(self, n: int, rng: torch.Generator | None) -> Tensor:
-        """Draw n timesteps, uniform over the schedule."""
-        last = self.scheduler.config.num_train_timesteps
-        return send(torch.randint(0, last, (n,), generator=rng), self.device)
+        """Draw n timesteps, as the family's trainers do."""
+        return send(self.family.timesteps(self.scheduler, n, rng), self.device)
 
     @property
     def alphas_cumprod(self) -> Tensor:
@@ -247,7 +246,13 @@ class LDM:
         t = self.timesteps(len(z), rng) if t is None else t
         noise = self.noise(z.shape, rng)
         z_t, target = self.diffuse(z, noise, t)
-        return (self.predict(z_t, t, c) - target).square().mean()
+        return self.weigh(self.predict(z_t, t, c) - target, t).square().mean()
+
+    def weigh(self, off: Tensor, t: Tensor) -> Tensor:
+        """Return what counts of predictions at timesteps t that are so far off, as the family's
+        trainers count it.
+        """
+        return self.family.weigh(self.scheduler, off, t)
 
     def diffuse(self, z: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Noise latents to timesteps t (n); return them and what the model is to predict."""
@@ -331,13 +336,18 @@ class LDM:
         pictures = []
         for first in range(0, len(c), SAMPLING_MICRO_BATCH):
             part = slice(first, first + SAMPLING_MICRO_BATCH)
-            fresh, timesteps = schedulers.plan(self.scheduler, scheduler, steps)
-            z = noise[part] * fresh.init_noise_sigma
+            fresh, timesteps = self.plan(scheduler, steps)
+            z = schedulers.pure(fresh, noise[part])
             z = self.denoise(
                 z, c[part], free, fresh, timesteps, guidance=guidance, seeds=seeds and seeds[part]
             )
             pictures.append(self.decode(z).cpu())
         return torch.cat(pictures)
+
+    def plan(self, scheduler: str, steps: int, strength: float = 1.0) -> tuple[Any, Tensor]:
+        """Make a scheduler for the model's own square; see `schedulers.plan`."""
+        settings = self.family.schedule(self.scheduler, steps, (self.size // self.scale) ** 2)
+        return schedulers.plan(self.scheduler, scheduler, steps, strength, settings)
 
     def denoise(
         self,
@@ -359,7 +369,7 @@ class LDM:
             held: what the pictures are to show, n.
             free: what guidance leads away from, 1; guidance 1 is the text alone, and half the
                 work.
-            scheduler: one of `schedulers.plan`, not used before.
+            scheduler: one of `plan`, not used before.
             timesteps: those that it goes through.
             guidance: classifier-free guidance scale.
             seeds: one for each picture, for schedulers that draw noise (`schedulers.seeds`).
@@ -371,7 +381,7 @@ class LDM:
         # with a graph it may be recomputed in a backward, which comes when this loop is over
         counted = timesteps if torch.is_grad_enabled() else alike(timesteps)
         for i, t in enumerate(counted):
-            x = scheduler.scale_model_input(z, t)
+            x = schedulers.scaled(scheduler, z, t)
             x = x if extra is None else torch.cat([x, extra], 1)
             if guidance == 1:
                 e = self.predict(x, send(t, device), held)

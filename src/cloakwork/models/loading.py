@@ -98,6 +98,7 @@ def _load_cpu(name: str) -> LDM:
         folder,
         f"The model in '{name}'",
         **family.OPTIONS,
+        **pipelines.left_out(folder, family),
         dtype=torch.float32,
         use_safetensors=True,
         local_files_only=True,

@@ -10,11 +10,11 @@ from typing import Any
 from cloakwork.errors import UserError
 from cloakwork.files import SHORT_DIGEST, hash_files, parse_json, read_json
 from cloakwork.models import hub
-from cloakwork.models.families import sdxl, stable_diffusion
+from cloakwork.models.families import sd3, sdxl, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.registry import EMBEDDED
 
-FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl)
+FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl, sd3)
 # folders of what has weights, and of what reads prompts, in any family
 NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
@@ -136,6 +136,15 @@ def _networks(index: Any) -> dict[str, Any]:
         for part in NETWORKS
         if isinstance(entry := entries.get(part), list) and len(entry) == 2 and entry[1]
     }
+
+
+def left_out(folder: Path, family: Family) -> dict[str, Any]:
+    """Return the parts that a family's pipelines may lack and this one does, as diffusers wants to
+    be told of them.
+    """
+    has = _networks(read_json(folder / "model_index.json"))
+    lacks = [part for part, kinds in family.PARTS.items() if None in kinds and part not in has]
+    return dict.fromkeys([*lacks, *(part.replace("text_encoder", "tokenizer") for part in lacks)])
 
 
 def _check_files(folder: Path, index: Any, name: str) -> None:

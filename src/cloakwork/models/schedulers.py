@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,9 +25,17 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
     "unipc": ("UniPCMultistepScheduler", {}),
 }
 STOCHASTIC = ("ddpm",)
+# for models that match flows, along whose straight ways both take the same steps
+OF_FLOWS = ("ddim", "euler")
 
 
-def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, Tensor]:
+def plan(
+    own: Any,
+    name: str,
+    steps: int,
+    strength: float = 1.0,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[Any, Tensor]:
     """Make a scheduler and the timesteps that it is to go through.
 
     A scheduler remembers its last steps, so each batch needs one of its own.
@@ -38,6 +46,7 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
         steps: steps from pure noise to a picture.
         strength: share of them that is done, the last int(steps * strength), as in diffusers'
             img2img; 0: none.
+        settings: arguments of the scheduler's `set_timesteps`; None: the steps alone.
 
     Raises:
         UserError: an unknown name, or steps or a strength that are out of range.
@@ -45,9 +54,11 @@ def plan(own: Any, name: str, steps: int, strength: float = 1.0) -> tuple[Any, T
     import diffusers
 
     check_scheduler(own, name, steps, [strength])
-    kind, settings = SCHEDULERS[name]
-    scheduler = getattr(diffusers, kind).from_config(own.config, **settings)
-    scheduler.set_timesteps(steps)
+    kind, fixed = SCHEDULERS[name]
+    if predicted(own) == "flow":
+        kind, fixed = "FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": False}
+    scheduler = getattr(diffusers, kind).from_config(own.config, **fixed)
+    scheduler.set_timesteps(**(settings or {"num_inference_steps": steps}))
     skipped = steps - int(steps * strength)
     if skipped == 0:
         return scheduler, scheduler.timesteps
@@ -73,6 +84,11 @@ def check_scheduler(own: Any, name: str, steps: int, strengths: Sequence[float])
     """
     if name not in SCHEDULERS:
         raise registry.unknown("scheduler", name, list(SCHEDULERS))
+    if predicted(own) == "flow" and name not in OF_FLOWS:
+        raise UserError(
+            f"The scheduler '{name}' is for models that predict noise; the one here matches flows. "
+            f"Take {' or '.join(OF_FLOWS)}, which are the same for it."
+        )
     most = own.config.num_train_timesteps
     if not 1 <= steps <= most:
         raise UserError(
@@ -117,9 +133,22 @@ def seeds(name: str, n: int, rng: torch.Generator) -> list[int] | None:
     return torch.randint(2**62, (n,), generator=rng).tolist() if name in STOCHASTIC else None
 
 
+def pure(scheduler: Any, noise: Tensor) -> Tensor:
+    """Return what a scheduler begins with, of standard normal noise."""
+    return noise * getattr(scheduler, "init_noise_sigma", 1)
+
+
+def scaled(scheduler: Any, z: Tensor, t: Tensor) -> Tensor:
+    """Return latents as the denoiser is to see them at a timestep."""
+    return scheduler.scale_model_input(z, t) if hasattr(scheduler, "scale_model_input") else z
+
+
 def noised(scheduler: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     """Add noise to clean latents z (n x c x h x w), to the amount of timestep t (0-dim).
 
     It is the timestep that the scheduler is about to take.
     """
+    if predicted(scheduler) == "flow":
+        sigma = t / scheduler.config.num_train_timesteps
+        return (1 - sigma) * z + sigma * noise
     return scheduler.add_noise(z, noise, t.repeat(len(z)))

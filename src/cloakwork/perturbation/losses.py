@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cloakwork.errors import UserError
+from cloakwork.models import schedulers
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
@@ -95,7 +97,8 @@ def feature_disturbance(
         at, noise = send(t, z.device), ldm.noise(z.shape, rng)
         z_t, target = ldm.diffuse(z, noise, at)
         with _features(ldm) as f:
-            error = F.mse_loss(ldm.predict(z_t, at, c), target)
+            off = ldm.weigh(ldm.predict(z_t, at, c) - target, at)
+            error = F.mse_loss(off, torch.zeros_like(off))
         with torch.no_grad(), _features(ldm) as f_0:
             ldm.predict(ldm.diffuse(z_0, noise, at)[0], at, c)
         apart = torch.stack([F.mse_loss(a, b) for a, b in zip(f, f_0, strict=True)]).mean()
@@ -125,9 +128,17 @@ def targeted(ldm: LDM, c: Text, rng: torch.Generator, z_target: Tensor | None) -
 
     z_{t-1} is the DDPM step that the model takes from z_t, and eps and t are those of L_S. Both
     terms are means over elements.
+
+    Raises:
+        UserError: a target for a model that matches flows.
     """
     if z_target is None:
         return denoising(ldm, c, rng)
+    if schedulers.predicted(ldm.scheduler) == "flow":
+        raise UserError(
+            f"A target is reached by steps of DDPM, which '{ldm.name}' does not take: it matches "
+            "flows. Leave the target out."
+        )
 
     def loss(z: Tensor) -> Tensor:
         t = ldm.timesteps(len(z), rng)

@@ -143,8 +143,8 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
     x_target = send(targets.picture(cfg.target, ldm.size), ldm.device)
 
     def edit(z: Tensor, noise: Tensor) -> Tensor:
-        scheduler, timesteps = schedulers.plan(
-            ldm.scheduler, "ddim", round(cfg.ddim_steps / cfg.edit_strength), cfg.edit_strength
+        scheduler, timesteps = ldm.plan(
+            "ddim", round(cfg.ddim_steps / cfg.edit_strength), cfg.edit_strength
         )
         z = schedulers.noised(scheduler, z, noise, timesteps[0])
         return ldm.denoise(z, c.expand(len(z)), free, scheduler, timesteps, guidance=cfg.guidance)

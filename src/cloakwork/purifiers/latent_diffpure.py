@@ -85,9 +85,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
         seeds = schedulers.seeds(cfg.scheduler, len(at), rng)
         made = []
         for part in torch.arange(len(at)).split(SAMPLING_MICRO_BATCH):
-            scheduler, timesteps = schedulers.plan(
-                ldm.scheduler, cfg.scheduler, cfg.steps, cfg.strength
-            )
+            scheduler, timesteps = ldm.plan(cfg.scheduler, cfg.steps, cfg.strength)
             z = ldm.encode(tiling.cut(photo, at, ldm.size)[part], rng)
             if len(timesteps):
                 z_t = schedulers.noised(scheduler, z, noise[part], timesteps[0])

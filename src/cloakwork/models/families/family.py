@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from cloakwork.models.text import Text
@@ -28,8 +29,10 @@ class Family(Protocol):
         ...
 
     @property
-    def PARTS(self) -> Mapping[str, Sequence[str]]:
-        """The folders of the parts with weights, and the classes that each may be of."""
+    def PARTS(self) -> Mapping[str, Sequence[str | None]]:
+        """The folders of the parts with weights, and the classes that each may be of; None: it may
+        be missing.
+        """
         ...
 
     @property
@@ -48,6 +51,16 @@ class Family(Protocol):
         ...
 
     @property
+    def ATTENTION(self) -> Sequence[str]:
+        """Ends of the names of the denoiser's layers that trainers put LoRA on."""
+        ...
+
+    @property
+    def OTHERS(self) -> Sequence[str]:
+        """Those of further layers that take it."""
+        ...
+
+    @property
     def OPTIONS(self) -> Mapping[str, Any]:
         """Further arguments of the pipeline's class."""
         ...
@@ -58,6 +71,18 @@ class Family(Protocol):
 
     def denoise(self, ldm: LDM, z_t: Tensor, t: Tensor, c: Text, /) -> Tensor:
         """Predict what the denoiser was trained to, from n latents under n texts."""
+        ...
+
+    def timesteps(self, scheduler: Any, n: int, rng: torch.Generator | None, /) -> Tensor:
+        """Draw n timesteps as trainers do, on the CPU."""
+        ...
+
+    def weigh(self, scheduler: Any, off: Tensor, t: Tensor, /) -> Tensor:
+        """Return what counts of predictions that are so far off (n x c x h x w)."""
+        ...
+
+    def schedule(self, scheduler: Any, steps: int, places: int, /) -> dict[str, Any]:
+        """Return the arguments of a scheduler's `set_timesteps`; `places`: h w of the latents."""
         ...
 
     def side(self, vae: Any, denoiser: Any, /) -> int:
@@ -77,7 +102,7 @@ class Family(Protocol):
         ...
 
     def saved(self, denoiser: Any, places: int, /) -> int:
-        """Estimate how many numbers the denoiser saves for its backward; `places`: h w."""
+        """Estimate how many numbers the denoiser saves for its backward, of one latent."""
         ...
 
 

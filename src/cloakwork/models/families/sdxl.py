@@ -33,7 +33,12 @@ DENOISER = "unet"
 LEARNERS = ("text_encoder", "text_encoder_2")
 PREDICTS = ("epsilon", "v_prediction")
 OPTIONS = {"image_encoder": None, "feature_extractor": None, "add_watermarker": False}
+ATTENTION = stable_diffusion.ATTENTION
+OTHERS = stable_diffusion.OTHERS
 
+timesteps = stable_diffusion.timesteps
+weigh = stable_diffusion.weigh
+schedule = stable_diffusion.schedule
 side = stable_diffusion.side
 channels = stable_diffusion.channels
 multiple = stable_diffusion.multiple

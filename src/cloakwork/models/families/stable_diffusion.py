@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from cloakwork.models.families.family import token_ids
@@ -23,6 +24,18 @@ PARTS = {
 DENOISER = "unet"
 LEARNERS = ("text_encoder",)
 PREDICTS = ("epsilon", "v_prediction")
+ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
+OTHERS = [
+    "proj_in",
+    "proj_out",
+    "ff.net.0.proj",
+    "ff.net.2",
+    "conv1",
+    "conv2",
+    "conv_shortcut",
+    "time_emb_proj",
+    "conv",
+]
 OPTIONS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
 
 
@@ -34,6 +47,21 @@ def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the UNet."""
     return ldm.denoiser(z_t, t, encoder_hidden_states=c.hidden).sample
+
+
+def timesteps(scheduler: Any, n: int, rng: torch.Generator | None) -> Tensor:
+    """Draw timesteps, uniform over the schedule."""
+    return torch.randint(0, scheduler.config.num_train_timesteps, (n,), generator=rng)
+
+
+def weigh(scheduler: Any, off: Tensor, t: Tensor) -> Tensor:
+    """Return all of it: every timestep counts alike."""
+    return off
+
+
+def schedule(scheduler: Any, steps: int, places: int) -> dict[str, Any]:
+    """Leave timesteps to the scheduler."""
+    return {"num_inference_steps": steps}
 
 
 def side(vae: Any, unet: Any) -> int:

@@ -1,0 +1,52 @@
+"""What families that match flows share: their timesteps, in training and in sampling.
+
+A timestep is 1000 times the share of noise in a latent, sigma, and need not be whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+PREDICTS = ("flow",)
+
+
+def at(scheduler: Any, u: Tensor) -> Tensor:
+    """Return the training timesteps at shares u (n, in [0, 1)) of the scheduler's, from the most
+    noise on.
+
+    They are those of a scheduler that was just made, with the shift that its config names unless
+    that goes by the picture's size; so it is in train_dreambooth_lora_sd3.py and
+    train_dreambooth_lora_flux.py of diffusers.
+    """
+    config = scheduler.config
+    last = config.num_train_timesteps
+    s = (last - (u * last).long()) / last
+    if not config.use_dynamic_shifting:
+        s = config.shift * s / (1 + (config.shift - 1) * s)
+    return s * last
+
+
+def sigma(scheduler: Any, t: Tensor) -> Tensor:
+    """Return the share of noise at timesteps t (n), n x 1 x 1 x 1."""
+    return (t.float() / scheduler.config.num_train_timesteps)[:, None, None, None]
+
+
+def shift(config: Any, tokens: int) -> float:
+    """Return mu: larger pictures are sampled with more noise for longer.
+
+    A straight line over the transformer's tokens through two points of the scheduler's config.
+
+    >>> shift({}, 256), round(shift({}, 4096), 3)
+    (0.5, 1.15)
+    """
+    low, high = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
+    base, most = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
+    return base + (most - base) * (tokens - low) / (high - low)
+
+
+def logit_normal(n: int, rng: torch.Generator | None) -> Tensor:
+    """Draw n shares in (0, 1) around a half: the sigmoid of normal numbers."""
+    return torch.randn(n, generator=rng).sigmoid()
