@@ -19,7 +19,8 @@ OUT_OF_RANGE = 1e-3  # a quarter of a level: no byte of a file is another one fo
 
 
 def check_photos(method: Method, given: Photos, made: Any) -> None:
-    """Check that a protection or a purifier gave back photos of the sizes it was given.
+    """Check that a protection or a purifier gave back photos of the sizes it was given; of any
+    sizes where it declares SHRINKS.
 
     Raises:
         UserError: another number or size, no floats in [0, 1].
@@ -32,7 +33,7 @@ def check_photos(method: Method, given: Photos, made: Any) -> None:
         )
     for i, (before, after) in enumerate(zip(given, made, strict=True)):
         which = f"photo {i + 1} of {len(given)}"
-        if not isinstance(after, Tensor) or after.shape != before.shape:
+        if not isinstance(after, Tensor) or not _fits(method, before, after):
             raise UserError(
                 f"{title(method)} returned {which} as {_shape(after)}, and was given "
                 f"{_shape(before)}. It must return photos of the sizes that it was given."
@@ -102,6 +103,14 @@ def _check_pixels(method: Method, pixels: Tensor, which: str) -> None:
             f"{title(method)} returned {which} with values from {low:.2f} to {high:.2f}. "
             "Pixels are in [0, 1]; clamp them."
         )
+
+
+def _fits(method: Method, before: Tensor, after: Tensor) -> bool:
+    """Return whether a photo has a shape that the method may give it."""
+    if getattr(method.module, "SHRINKS", False):
+        smaller = all(0 < b <= a for a, b in zip(before.shape[1:], after.shape[1:], strict=True))
+        return after.ndim == 3 and len(after) == 3 and smaller
+    return after.shape == before.shape
 
 
 def _photos(n: int) -> str:

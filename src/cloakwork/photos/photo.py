@@ -146,6 +146,27 @@ def keep_hidden(pixels: Tensor, photo: Photo) -> Tensor:
     return torch.where(photo.alpha == 0, photo.pixels, pixels.cpu())
 
 
+def at_size(photo: Photo, pixels: Tensor) -> Photo:
+    """Return a photo at the size of others, by Lanczos, as if it had been taken so small.
+
+    Args:
+        photo: of any size.
+        pixels: 3 x h x w, of the size that is wanted; what they show does not matter.
+    """
+    height, width = pixels.shape[-2:]
+    if photo.pixels.shape[-2:] == (height, width):
+        return photo
+
+    def resized(image: Image.Image) -> Image.Image:
+        return image.resize((width, height), Image.Resampling.LANCZOS)
+
+    colours = pixels_of_pil(resized(Image.fromarray(photo.pixels.permute(1, 2, 0).numpy())))
+    if photo.alpha is None:
+        return replace(photo, pixels=colours)
+    alpha = torch.from_numpy(np.array(resized(Image.fromarray(photo.alpha.numpy()))))
+    return replace(photo, pixels=colours, alpha=alpha)
+
+
 def check_target(photo: Photo, path: Path, *, strip_metadata: bool = False) -> None:
     """Refuse a file that could not hold the photo.
 

@@ -20,7 +20,11 @@ SHIFT = 1.3  # how far latents must move, in multiples of what noise of the same
 CONSTANTS: dict[str, dict[str, tuple[object, ...]]] = {
     "protections": {"USES_SURROGATES": (True, False), "SINGLY": (False, True)},
     "attackers": {name: (False, True) for name in ("TRAINS", "SAMPLES", "TAKES_MASKS")},
-    "purifiers": {"USES_MODEL": ("", "latent", "pixels"), "WINDOWS": (False, True)},
+    "purifiers": {
+        "USES_MODEL": ("", "latent", "pixels"),
+        "WINDOWS": (False, True),
+        "SHRINKS": (False, True),
+    },
     "metrics": {},
 }
 # of a metric's METRIC

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cloakwork.environment import surroundings
 from cloakwork.evaluation.photo_pairs import Original, load_original
@@ -20,7 +21,14 @@ from cloakwork.files import read_json, read_tensors, sha256, write_json, write_t
 from cloakwork.metrics import lpips
 from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.photo import Photo, after_encoding, keep_hidden, load_photo, save_photo
+from cloakwork.photos.photo import (
+    Photo,
+    after_encoding,
+    at_size,
+    keep_hidden,
+    load_photo,
+    save_photo,
+)
 from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
@@ -81,10 +89,11 @@ def purify_set(
         original = load_original(known.get(file), photo)
         rows[output] = _compared(job, rows[output], photo, original, draws)
         _write_record(job, task, rows)
-        shown = [*([original] if original else []), photo, load_photo(output)]
+        made = load_photo(output)
+        shown = [*([original] if original else []), photo, made]
         count = min(count, len(shown))
         if output in outputs[:ROWS]:
-            stages[output] = [thumbnail(stage.pixels) for stage in shown]
+            stages[output] = [thumbnail(at_size(stage, made.pixels).pixels) for stage in shown]
         tell(place + 1)
     titles = ("original", "as given", "purified")[-count:]
     columns: dict[str, Photos] = {
@@ -132,8 +141,9 @@ def _purify(
     begun = time.monotonic()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        pixels = keep_hidden(job.purify(photo, rngs), photo)
-    save_photo(pixels, photo, output, quality=job.quality, force=True)
+        pixels = job.purify(photo, rngs)
+    photo = at_size(photo, pixels)
+    save_photo(keep_hidden(pixels, photo), photo, output, quality=job.quality, force=True)
     seconds = time.monotonic() - begun
     said = [str(w.message) for w in caught if w.category is UserWarning]
     return Purified(
@@ -160,26 +170,27 @@ def _compared(
 ) -> Purified:
     """Return the row with distances to the original, where that is known.
 
-    The original goes through the same purifiers, by the photo's draws.
+    The original goes through the same purifiers, by the photo's draws. What came back smaller is
+    compared with an original made as small.
 
     Distances that the row has already stay as they are.
     """
     if original is None or row.original == original.path:
         return row
     with warnings.catch_warnings(action="ignore", category=UserWarning):
-        pixels = keep_hidden(job.purify(original, draws), original)
-    clean = replace(original, pixels=after_encoding(pixels, original, row.output, job.quality))
-    before, after, own = (_apart(x, original) for x in (photo, load_photo(row.output), clean))
+        pixels = job.purify(original, draws)
+    small = at_size(original, pixels)
+    clean = after_encoding(keep_hidden(pixels, small), small, row.output, job.quality)
+    before = _apart(photo.pixels, original)
+    after, own = (_apart(x, small) for x in (load_photo(row.output).pixels, clean))
     return replace(
         row, original=original.path, lpips_before=before, lpips_after=after, lpips_clean=own
     )
 
 
-def _apart(photo: Photo, original: Photo) -> float:
-    """Return the LPIPS distance of a photo and its original."""
-    return lpips.score(
-        [as_float(photo.pixels)], [as_float(original.pixels)], None, lpips.Config()
-    ).item()
+def _apart(pixels: Tensor, original: Photo) -> float:
+    """Return the LPIPS distance of a photo (3 x H x W, uint8) and its original."""
+    return lpips.score([as_float(pixels)], [as_float(original.pixels)], None, lpips.Config()).item()
 
 
 def done_before(task: PurifyTask) -> dict[Path, Purified]:
