@@ -394,7 +394,7 @@ def test_a_worker_that_would_make_something_else_says_so(
     monkeypatch.chdir(tmp_path)
     bench = Workspace(tmp_path, "cpu")
     name, step = next(iter(steps.graph(grid(sample_files), bench).items()))
-    about = ray_worker.DriverEnvironment(str(tmp_path), str(tmp_path), "cpu", 1)
+    about = ray_worker.DriverEnvironment(str(tmp_path), str(tmp_path), "cpu", 1, False)
     other = f"protect/{'0' * 32}.safetensors"
     result = ray_worker.make(other, [ray.put(about), ray.put({other: step})])
     assert result.finished and not result.made

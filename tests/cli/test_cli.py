@@ -700,6 +700,22 @@ def test_one_bar_for_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "step 3 of 4, in photo set 2 of 2" in [text for _, text in shown]
 
 
+@pytest.mark.parametrize("words", [["audit", "safe", "-o", "out"], ["bench", "quick"]])
+@pytest.mark.parametrize("low_memory", [False, True])
+def test_memory_may_be_spared(
+    words: list[str], low_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def work(*_: Any, low_memory: bool, **__: Any) -> None:
+        asked.append(low_memory)
+        raise UserError("Enough is known.")
+
+    monkeypatch.setattr(importlib.import_module(f"cloakwork.workflows.{words[0]}"), words[0], work)
+    assert cli.main([*words, *(["--low-memory"] if low_memory else [])]) == 2
+    assert asked == [low_memory]
+
+
 def test_an_audit_in_a_hurry_is_one_attacker(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.models import hub
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float
-from cloakwork.protections import advdm, photoguard
+from cloakwork.protections import advdm, photoguard, pid
 from cloakwork.purifiers import blur, codesr, noise
 from cloakwork.specs import Method
 
@@ -86,6 +86,16 @@ def test_a_tables_precision_is_its_surrogates(files: list[Path], tmp_path: Path)
         assert protect.dtype == dtype
         keys.add(steps.key(protect, workspace))
     assert len(keys) == 2
+
+
+def test_less_memory_is_asked_of_the_models_and_in_no_key(
+    files: list[Path], tmp_path: Path, small_name: str
+) -> None:
+    spared, usual = (Workspace(tmp_path, "cpu", low_memory=less) for less in (True, False))
+    assert spared.model(small_name).low_memory and not usual.model(small_name).low_memory
+    method = Method("protections", "pid", pid.PRESETS["tiny"])
+    step = Step(method, (source(files),), models=(small_name,))
+    assert steps.key(step, spared) == steps.key(step, usual)
 
 
 def test_grey_photos_have_keys_of_their_own(

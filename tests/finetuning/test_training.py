@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -181,9 +183,13 @@ def test_subject_and_class_share_a_pass_at_draws_of_their_own(
 
 
 def test_gradient_checkpointing_learns_the_same(small: LDM, photos: Photos) -> None:
-    learned = []
-    for on in (False, True):
-        model = small.copy()
+    """By its own setting, and where memory is to be spared anyway."""
+    learned, passes = [], []
+    for on, low_memory in ((False, False), (True, False), (False, True)):
+        model = replace(small.copy(), low_memory=low_memory)
+        model.denoiser.register_forward_hook(
+            lambda net, *_: passes.append(net.is_gradient_checkpointing)
+        )
         what = encode_dataset(model, preprocess(photos, 128), PROMPT)
         train_steps(
             model,
@@ -195,7 +201,8 @@ def test_gradient_checkpointing_learns_the_same(small: LDM, photos: Photos) -> N
         )
         learned.append(weights_of(model))
         assert not model.denoiser.is_gradient_checkpointing
-    assert all(torch.equal(p, learned[1][k]) for k, p in learned[0].items())
+    assert passes == [False, True, True]
+    assert all(torch.equal(p, other[k]) for other in learned[1:] for k, p in learned[0].items())
 
 
 def test_only_some_weights_learn(small: LDM, photos: Photos, rng: torch.Generator) -> None:

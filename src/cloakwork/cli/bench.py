@@ -87,6 +87,8 @@ class BenchFlags:
     method (pid), or both (attack:dreambooth); with --table of that table alone"""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps"""
+    low_memory: bool = False
+    """compute in less memory and up to 1.3 times the time; changes no byte"""
 
 
 def bench_command(words: list[str]) -> None:
@@ -130,6 +132,7 @@ def bench_command(words: list[str]) -> None:
                 flags.out / name,
                 store=store,
                 device=flags.device,
+                low_memory=flags.low_memory,
                 engine=engine,
                 tell=_both(progress, log),
                 progress=progress,

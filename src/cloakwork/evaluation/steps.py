@@ -133,12 +133,14 @@ class Workspace:
         device: "cpu", "cuda", ..., or "auto".
         progress: shows how far a step has come, if anybody wants to see it.
         finished: told of the name of every result that is there now.
+        low_memory: of its models (see `LDM`); no result differs, so it is in no key.
     """
 
     store: Path | str
     device: str = "auto"
     progress: Progress | None = None
     finished: Callable[[str], None] | None = None
+    low_memory: bool = False
     _keys: dict[int, tuple[Step | Source, str]] = field(default_factory=dict, repr=False)
     _models: dict[tuple[str, str], LDM] = field(default_factory=dict, repr=False)
     _denoisers: dict[tuple[str, str], PixelDDPM] = field(default_factory=dict, repr=False)
@@ -146,7 +148,9 @@ class Workspace:
     def model(self, name: str, dtype: str = "float32") -> LDM:
         """Return a latent diffusion model by name, loaded once."""
         if (name, dtype) not in self._models:
-            self._models[name, dtype] = loading.load(name, self.device, dtype)
+            self._models[name, dtype] = loading.load(
+                name, self.device, dtype, low_memory=self.low_memory
+            )
         return self._models[name, dtype]
 
     def denoiser(self, name: str, dtype: str = "float32") -> PixelDDPM:

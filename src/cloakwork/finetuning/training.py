@@ -166,7 +166,7 @@ def _descend(
 
 @contextmanager
 def _checkpointing(ldm: LDM, training: Training) -> Iterator[None]:
-    if not training.gradient_checkpointing:
+    if not (training.gradient_checkpointing or ldm.low_memory):
         yield
         return
     ldm.denoiser.enable_gradient_checkpointing()

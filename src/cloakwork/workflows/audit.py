@@ -45,6 +45,7 @@ def audit(
     metrics: specs.Given | Sequence[specs.Given] = AUDIT_METRICS,
     seeds: int = 1,
     device: str = "auto",
+    low_memory: bool = False,
     store: Path | str | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
@@ -67,6 +68,7 @@ def audit(
         metrics: what pictures are scored by, as `score` takes them.
         seeds: how many of 0, 1, 2 ...; each trains every attacker anew.
         device: where the models run.
+        low_memory: compute in less memory, in up to 1.3 times the time; the results are the same.
         store: folder or fsspec URL of finished steps, to share between audits; None keeps them in
             `out`.
         progress: called with a label, steps done and their total.
@@ -101,7 +103,7 @@ def audit(
         with_config = [threat for given, threat in pairs if isinstance(given, specs.Method)]
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
-    workspace = Workspace(store or out / ".cloakwork", device, progress)
+    workspace = Workspace(store or out / ".cloakwork", device, progress, low_memory=low_memory)
     named = [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
     results = compare_all(subjects, threat_models, named, seeds, workspace, say)
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]

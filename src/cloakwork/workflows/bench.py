@@ -33,6 +33,7 @@ def bench(
     *,
     store: Path | str | None = None,
     device: str = "auto",
+    low_memory: bool = False,
     engine: Engine = serial.serial,
     tell: StepProgress | None = None,
     progress: Progress | None = None,
@@ -50,6 +51,7 @@ def bench(
         store: folder or fsspec URL of finished steps, which benchmarks and processes may share;
             None keeps them in `out`.
         device: where the models run.
+        low_memory: compute in less memory, in up to 1.3 times the time; the results are the same.
         engine: what runs the steps; `executors.serial`, or another of its kind.
         tell: called after every step with steps done, their total and the last one's name.
         progress: called with "time", the seconds passed and those of the whole run; of the serial
@@ -66,7 +68,7 @@ def bench(
     out = expand_home(out)
     if out.is_file():
         raise UserError(f"The report folder {out} is a file; name another folder.")
-    workspace = Workspace(store or out / ".cloakwork", device)
+    workspace = Workspace(store or out / ".cloakwork", device, low_memory=low_memory)
     wanted = list(targets(grid))
     if progress and engine is serial.serial:
         follow(workspace, wanted, progress, pass_on=False)

@@ -278,6 +278,7 @@ def spread(
         os.getcwd(),
         workspace.torch_device.type,
         torch.get_num_threads(),
+        workspace.low_memory,
     )
     parts = Parts(list(todo.items()), ray.put, ray.put(about))
     # unless told, Ray would end a process after one task with a GPU, and the models in it

@@ -28,14 +28,15 @@ KEPT = 4  # parts of the graph that a worker keeps
 
 @dataclass(frozen=True)
 class DriverEnvironment:
-    """What decides the keys beside the graph, and where to begin with relative paths: all as the
-    driver has it.
+    """What decides the keys beside the graph, where to begin with relative paths, and what memory
+    models may take: all as the driver has it.
     """
 
     store: str
     folder: str
     device: str
     threads: int
+    low_memory: bool
 
 
 def make(name: str, references: list[Any]) -> TaskResult:
@@ -89,15 +90,17 @@ def _fetched(reference: Any, part: Any, device: str) -> tuple[Workspace, dict[st
     """
     import ray
 
-    return replace(_workspace(_settled(reference).store, device), _keys={}), ray.get(part)
+    about = _settled(reference)
+    shared = _workspace(about.store, device, about.low_memory)
+    return replace(shared, _keys={}), ray.get(part)
 
 
 @lru_cache(maxsize=1)
-def _workspace(store: str, device: str) -> Workspace:
+def _workspace(store: str, device: str, low_memory: bool) -> Workspace:
     _fetched.cache_clear()  # workspaces that hold models on a GPU that is somebody else's now
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
-    return Workspace(store, device)
+    return Workspace(store, device, low_memory=low_memory)
 
 
 def _device(kind: str) -> str:
