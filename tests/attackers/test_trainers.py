@@ -17,7 +17,7 @@ from helpers.reference import lean_passes, pass_seconds
 from PIL import Image
 from safetensors.torch import load_file
 
-from cloakwork import registry
+from cloakwork import registry, specs
 from cloakwork.attackers import dreambooth
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
@@ -36,7 +36,7 @@ from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.photos.sheets import write_grid
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
-from cloakwork.workflows.protect_job import load_surrogates
+from cloakwork.workflows.protect_surrogates import load_surrogates
 
 TRAINERS = ["dreambooth", "lora", "textual_inversion", "custom_diffusion"]
 
@@ -557,7 +557,7 @@ def test_gradients_are_not_taken_in_float16(photos: Photos, small: LDM) -> None:
         run("dreambooth", photos, replace(small, dtype=torch.float16))
     with pytest.raises(UserError, match="float16 is too coarse for gradients"):
         how = {"sample_posterior": False, "low_memory": False, "graphs": False}
-        load_surrogates(["tiny"], "cpu", "float16", **how)
+        load_surrogates(specs.parse("protections", "pid"), ["tiny"], "cpu", "float16", **how)
 
 
 def test_8_bit_adam_needs_a_package(

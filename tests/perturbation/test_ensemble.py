@@ -8,6 +8,8 @@ import pytest
 import torch
 from helpers import small_autoencoders
 
+from cloakwork import registry
+from cloakwork.errors import UserError
 from cloakwork.models import autoencoders
 from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.ldm import LDM
@@ -53,6 +55,36 @@ def test_whole_models_are_averaged_as_they_are(
     _, (want,) = made(small)(square, [0])
     ensemble.ascend_mean(square, [small, small], made, Config(), rng, RunState())
     torch.testing.assert_close(first_gradient[0][0], want)
+
+
+def test_with_weights_whole_models_are_brought_to_one_length_too(
+    small: LDM, photos: Photos, rng: torch.Generator, first_gradient: list[Photos]
+) -> None:
+    def made(ldm: LDM) -> pgd.Gradient:
+        target = losses.target_distance(torch.full((1, 4, 16, 16), 5.0 * len(made_for)))
+        made_for.append(ldm)
+        return losses.gradient(ldm, target, rng)
+
+    made_for: list[LDM] = []
+    _, (first,) = made(small)([photos[2]], [0])
+    how = {"weights": "1 0"}
+    made_for.clear()
+    ensemble.ascend_mean([photos[2]], [small, small], made, Config(), rng, RunState(), **how)
+    torch.testing.assert_close(first_gradient[0][0], first / first.norm())
+
+
+@pytest.mark.parametrize("text", ["1 x", "1 -1", "0 0", "inf 1", "nan 1"])
+def test_weights_that_no_mean_can_be_taken_with(text: str) -> None:
+    with pytest.raises(UserError, match="give a number of 0 or more for each"):
+        ensemble.parse_weights(text)
+
+
+@pytest.mark.parametrize("name", ["pid", "photoguard", "mist", "glaze", "dct_shield"])
+def test_weights_are_part_of_a_key_only_where_there_are_any(name: str) -> None:
+    module = registry.load("protections", name)
+    assert "surrogate_weights" not in registry.settings(module.Config())
+    weighted = module.Config(surrogate_weights="1 2")
+    assert registry.settings(weighted)["surrogate_weights"] == "1 2"
 
 
 def test_encoders_see_photos_at_a_size_that_is_drawn(

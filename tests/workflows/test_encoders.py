@@ -134,3 +134,17 @@ def test_nobody_protects_against_what_is_not_here(
     assert cli.main([*words, "--protection", "pid"]) != 0
     assert "--fetch fetches it from the hub" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_weights_are_for_each_surrogate(
+    encoders: dict[str, str], sample_files: list[Path], tmp_path: Path
+) -> None:
+    both = [encoders["sd3"], encoders["sana"]]
+    how = {"photo": sample_files[2], "steps": 1}
+    with pytest.raises(UserError, match="are 3 numbers for 2 surrogates"):
+        protected("pid", both, out=tmp_path / "no", surrogate_weights="1 1 1", **how)
+    alike, uneven = (
+        protected("pid", both, out=tmp_path / name, surrogate_weights=name, **how)[0].photos[0]
+        for name in ("1 1", "1 0")
+    )
+    assert alike.sha256 != uneven.sha256

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
+from cloakwork.errors import UserError
 from cloakwork.models.counting import drawn
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
@@ -32,6 +34,7 @@ def ascend_mean(
     final_step: float = 1.0,
     update: Literal["sign", "adam"] = "sign",
     parametrise: Callable[[Tensor], Parametrisation] = lambda photo: PIXELS,
+    weights: str = "",
 ) -> Photos:
     """Let `pgd.ascend` raise the mean, over surrogates, of a gradient made for each of them.
 
@@ -44,6 +47,8 @@ def ascend_mean(
         gradient: makes the gradient through one of them.
         cfg: budget, step and steps.
         rng, state, random_start, final_step, update, parametrise: as in `pgd.ascend`.
+        weights: as `parse_weights` takes them; with them, or where encoders alone are among the
+            surrogates, the mean is a `balanced_mean`.
 
     Returns:
         As many photos of the same sizes, in [0, 1].
@@ -56,10 +61,11 @@ def ascend_mean(
         at_any_size([photo_by_photo(gradient(view), view) for view in model.views(side)], rng)
         for model in surrogates
     ]
+    shares = parse_weights(weights)
     alone = any(not isinstance(model, LDM) for model in surrogates)
     return pgd.ascend(
         photos,
-        balanced_mean(by_surrogate) if alone else pgd.mean(by_surrogate),
+        balanced_mean(by_surrogate, shares) if alone or shares else pgd.mean(by_surrogate),
         budget=cfg.budget,
         step=cfg.step,
         steps=cfg.steps,
@@ -99,6 +105,27 @@ def balanced_mean(gradients: Sequence[Gradient], weights: Sequence[float] = ()) 
         return total, way
 
     return gradients[0] if len(gradients) == 1 else gradient
+
+
+def parse_weights(text: str) -> tuple[float, ...]:
+    """Return the weights of several surrogates, written as numbers parted by blanks; "" for none.
+
+    >>> parse_weights("1 0.5")
+    (1.0, 0.5)
+
+    Raises:
+        UserError: other words, or numbers that no mean can be taken with.
+    """
+    try:
+        weights = tuple(float(word) for word in text.split())
+    except ValueError:
+        weights = (-1.0,)
+    if weights and not (min(weights) >= 0 and 0 < sum(weights) < math.inf):
+        raise UserError(
+            f"The surrogates' weights are '{text}'; give a number of 0 or more for each, parted by "
+            "blanks, and not all 0."
+        )
+    return weights
 
 
 def at_any_size(gradients: Sequence[Gradient], rng: torch.Generator) -> Gradient:

@@ -74,8 +74,12 @@ class Config:
     """the encoder sees changes of whole steps only"""
     away: bool = False
     """away from the photo's own latent, not to a latent of nothing"""
+    surrogate_weights: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """weights of several surrogates' gradients, parted by blanks, as in "1 1 2"; with them, and
+    where encoders alone are among the surrogates, gradients are first brought to one length"""
 
     def __post_init__(self) -> None:
+        ensemble.parse_weights(self.surrogate_weights)
         check_ranges(self, jpeg_quality=(1, 100))
 
 
@@ -114,6 +118,7 @@ def protect(
         state,
         random_start=cfg.away or cfg.rounded,
         parametrise=partial(coefficients, cfg=cfg),
+        weights=cfg.surrogate_weights,
     )
 
 

@@ -67,6 +67,12 @@ class Config:
     target: str = ""
     """the style: empty for the photo itself, restyled; or pattern, grey, zero, or an image file,
     the same for all photos"""
+    surrogate_weights: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """weights of several surrogates' gradients, parted by blanks, as in "1 1 2"; with them, and
+    where encoders alone are among the surrogates, gradients are first brought to one length"""
+
+    def __post_init__(self) -> None:
+        ensemble.parse_weights(self.surrogate_weights)
 
 
 PRESETS = {
@@ -94,7 +100,15 @@ def protect(
         return _towards(ldm, photos, styled, cfg, rng)
 
     return ensemble.ascend_mean(
-        photos, surrogates, gradient, cfg, rng, state, random_start=True, update="adam"
+        photos,
+        surrogates,
+        gradient,
+        cfg,
+        rng,
+        state,
+        random_start=True,
+        update="adam",
+        weights=cfg.surrogate_weights,
     )
 
 

@@ -59,6 +59,12 @@ class Config:
     """the text that the photos are denoised under"""
     random_start: bool = True
     """begin at a random point of the budget's box"""
+    surrogate_weights: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """weights of several surrogates' gradients, parted by blanks, as in "1 1 2"; with them, and
+    where encoders alone are among the surrogates, gradients are first brought to one length"""
+
+    def __post_init__(self) -> None:
+        ensemble.parse_weights(self.surrogate_weights)
 
 
 PRESETS = {"tiny": Config(budget=11, steps=50, step=None), "paper": Config()}
@@ -89,5 +95,12 @@ def protect(
         return losses.gradient(model, losses.weighted(*terms), rng)
 
     return ensemble.ascend_mean(
-        photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start
+        photos,
+        surrogates,
+        gradient,
+        cfg,
+        rng,
+        state,
+        random_start=cfg.random_start,
+        weights=cfg.surrogate_weights,
     )

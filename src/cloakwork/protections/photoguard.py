@@ -77,6 +77,12 @@ class Config:
     """diffusion attack: what the editor is thought to write"""
     repetitions: int = 10
     """diffusion attack: noises that a step's gradient is averaged over"""
+    surrogate_weights: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """weights of several surrogates' gradients, parted by blanks, as in "1 1 2"; with them, and
+    where encoders alone are among the surrogates, gradients are first brought to one length"""
+
+    def __post_init__(self) -> None:
+        ensemble.parse_weights(self.surrogate_weights)
 
 
 PRESETS = {
@@ -131,6 +137,7 @@ def protect(
         state,
         random_start=cfg.random_start,
         final_step=cfg.final_step,
+        weights=cfg.surrogate_weights,
     )
 
 

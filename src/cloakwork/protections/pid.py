@@ -55,6 +55,12 @@ class Config:
     """change per step, 1/255 (none: budget / 10)"""
     arithmetic: Literal["", "bfloat16"] = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """what surrogates compute in: bfloat16, faster on CPUs that have it; empty: as loaded"""
+    surrogate_weights: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """weights of several surrogates' gradients, parted by blanks, as in "1 1 2"; with them, and
+    where encoders alone are among the surrogates, gradients are first brought to one length"""
+
+    def __post_init__(self) -> None:
+        ensemble.parse_weights(self.surrogate_weights)
 
 
 TINY = Config(budget=11, steps=100, step=None)
@@ -81,7 +87,16 @@ def protect(
         return _distance(ldm, originals, rng)
 
     # at the photo itself the distance has no gradient, so the random start is part of the method
-    return ensemble.ascend_mean(photos, surrogates, gradient, cfg, rng, state, random_start=True)
+    return ensemble.ascend_mean(
+        photos,
+        surrogates,
+        gradient,
+        cfg,
+        rng,
+        state,
+        random_start=True,
+        weights=cfg.surrogate_weights,
+    )
 
 
 def _distance(ldm: Encoder, originals: Originals, rng: torch.Generator) -> pgd.Gradient:

@@ -28,7 +28,8 @@ from cloakwork.photos.decoding import MIN_SIDE
 from cloakwork.photos.photo import Photo, digest_of
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.state import Progress, RunState
-from cloakwork.workflows.protect_job import check_config, load_surrogates
+from cloakwork.workflows.protect_job import check_config
+from cloakwork.workflows.protect_surrogates import load_surrogates
 from cloakwork.workflows.purify_job import check_sizes, job_of
 from cloakwork.workflows.shown import paper_note
 

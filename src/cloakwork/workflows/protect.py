@@ -37,12 +37,12 @@ from cloakwork.workflows.locks import locked
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
     ProtectJob,
-    against,
     refuse_overwriting,
 )
 from cloakwork.workflows.protect_notes import notes_on, place_note
 from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
 from cloakwork.workflows.protect_plan import plan_protection
+from cloakwork.workflows.protect_surrogates import against
 from cloakwork.workflows.records import (
     SetRecord,
     begin_saving,

@@ -11,16 +11,11 @@ from typing import Any
 
 import torch
 
-from cloakwork import registry
 from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import KEPT_GREY, SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
-from cloakwork.models import autoencoders, latent_spaces, loading
-from cloakwork.models.autoencoders import Autoencoder
-from cloakwork.models.device import DTYPES, refuse_float16
 from cloakwork.models.encoder import Encoder
-from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.photo import check_quality, quality_key
 from cloakwork.photos.rounding import WORK_SIDE
@@ -28,6 +23,7 @@ from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import ROWS
 from cloakwork.specs import Method
 from cloakwork.workflows.at_hand import AtHand
+from cloakwork.workflows.protect_surrogates import sizes_of
 from cloakwork.workflows.records import begun_to_save, read_result
 
 
@@ -208,58 +204,6 @@ def _own(task: PhotoSetTask) -> set[Path]:
     if read_result(task.folder, task.key, task.contents) is not None:
         return set(task.outputs)
     return begun_to_save(task.folder, task.key, task.outputs)
-
-
-def load_surrogates(
-    method: Method,
-    names: Sequence[str],
-    device: str,
-    dtype: str,
-    *,
-    sample_posterior: bool,
-    low_memory: bool,
-    graphs: bool,
-) -> list[Encoder]:
-    """Load the models, or encoders alone, that a protection is computed against.
-
-    Raises:
-        UserError: one of them is not there, cannot be used, or is an encoder where the protection
-            needs a whole model; or the dtype is float16.
-    """
-    if dtype in DTYPES:
-        refuse_float16(DTYPES[dtype])
-    alone = [name for name in names if autoencoders.is_alone(name)]
-    if alone and registry.needs(method.module, method.config) == "model":
-        fit = registry.encoder_protections()
-        raise UserError(
-            f"'{method.name}' needs a whole model here, and {' and '.join(alone)} "
-            f"{'is an encoder' if len(alone) == 1 else 'are encoders'} alone; name a model such as "
-            f"tiny, or take {', '.join(fit[:-1])} or {fit[-1]}."
-        )
-    how = {"sample_posterior": sample_posterior, "low_memory": low_memory}
-    return [
-        autoencoders.load(name, device, dtype, **how)
-        if name in alone
-        else loading.load(name, device, dtype, graphs=graphs, **how)
-        for name in names
-    ]
-
-
-def against(models: Sequence[Encoder]) -> str:
-    """Return what a protection is computed against, in words."""
-    families = [model.name for model in models if latent_spaces.knows(model.name)]
-    parts = [
-        f"{'the encoder of ' if isinstance(model, Autoencoder) else ''}"
-        f"{model.name} (weights {model.weights})"
-        for model in models
-        if model.name not in families
-    ]
-    return ", ".join([*parts, *([latent_spaces.in_words(families)] if families else [])])
-
-
-def sizes_of(model: Encoder) -> tuple[int, ...]:
-    """Return the sizes at which an encoder alone is to see photos; nothing for a whole model."""
-    return () if isinstance(model, LDM) else model.sizes
 
 
 def check_config(

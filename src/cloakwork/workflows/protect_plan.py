@@ -25,10 +25,10 @@ from cloakwork.workflows.protect_job import (
     ProtectJob,
     check_config,
     clean_photos,
-    load_surrogates,
     refuse_overwriting,
     task_of,
 )
+from cloakwork.workflows.protect_surrogates import load_surrogates
 from cloakwork.workflows.protected_before import protected_before
 from cloakwork.workflows.shown import by_photo
 
