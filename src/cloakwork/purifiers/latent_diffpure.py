@@ -8,6 +8,11 @@ at `strength` of the schedule:
 which is an edit by SDEdit that asks for no change. The authors take Stable Diffusion 1.4, 300 of
 1000 DDPM steps and guidance 7.5 (preset "paper").
 
+Preset "img2img" is that of arXiv 2602.22197, for any model (checked against
+mlsecviswanath/img2imgdenoiser at 90c16ef): "Denoise the image" at strength .15, with the steps
+and the guidance that diffusers' pipeline takes unasked; here by DDIM, there by each model's own
+sampler.
+
 Departures: photos keep their size (windows of the model's square that overlap by half, under one
 noise for the whole photo); the laptop preset denoises by DDIM, whose result is the noise's alone,
 so that overlapping windows agree, and goes a third as far at guidance 3. The model is the
@@ -60,6 +65,7 @@ PRESETS = {
     "tiny": Config(strength=0.1, steps=50, guidance=3, scheduler="ddim"),
     "paper": Config(),
     "empty": Config(prompt=""),
+    "img2img": Config(strength=0.15, steps=50, prompt="Denoise the image", scheduler="ddim"),
 }
 
 
