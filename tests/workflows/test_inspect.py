@@ -228,6 +228,9 @@ class TestInspection:
         every = ["clean", "noise", "protected", "clean, purified", "protected, purified"]
         assert list(found["zero_shot"]) == list(found["embeddings"]) == every
         assert list(found["amplified"]["tiny"]) == every[1:] and found["training"] == {}
+        moved = found["displacement"]["tiny"]
+        assert list(moved) == ["96", "128"] and list(moved["96"]) == every[1:]
+        assert "Displacement" in said and f"{moved['96']['protected']['mean']:.3f}" in said
         assert {"attacked by 0.1", "scattered by 0.8", *every} <= set(found["denoiser"])
         for name in ("zero-shot", "embeddings", "encoders", "denoiser"):
             assert "http://www.w3.org" in (out / f"{name}.svg").read_text()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cloakwork import specs
 from cloakwork.cli.common import FROM_RECORDS, SPEC, parse_flags, read_prompts
 from cloakwork.cli.progress import progress_bars
-from cloakwork.cli.terminal import say
+from cloakwork.cli.terminal import plain_console, say
 from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
 
+if TYPE_CHECKING:
+    from cloakwork.evaluation.statistics import Estimate
+
+DISPLACEMENT = "Displacement: how far latents are moved, in shares of their spread"
 CODERS = f"(repeatable, default: {' and '.join(AUTOENCODERS)})"
 
 
@@ -37,8 +42,11 @@ class InspectFlags:
         UseAppendAction[tuple[str, ...]],
         arg(metavar="MODEL", help_behavior_hint=CODERS),
     ] = ()
-    """whose latents are looked at: tiny, tiny-b, a folder (an autoencoder's, TAESD's, a pipeline's)
-    or a hub id"""
+    """whose latents are looked at: tiny, tiny-b, a family (sd, sdxl, sd3, flux, flux2, qwen, sana;
+    NAME:tiny or NAME:full), all that are at hand, a folder (an autoencoder's, TAESD's, a
+    pipeline's) or a hub id"""
+    fetch: bool = False
+    """fetch encoders of families from the hub that are not on this machine"""
     sample_every: int = 0
     """training steps between two looks at an attacker's pictures (0: none is trained)"""
     attacker: Annotated[str, arg(metavar=SPEC)] = "dreambooth"
@@ -89,6 +97,7 @@ def inspect_command(words: list[str]) -> None:
             clip=flags.clip,
             texts=(flags.seen, flags.taken_for),
             coders=flags.autoencoder or AUTOENCODERS,
+            fetch=flags.fetch,
             victim=threat.victim,
             denoiser=threat.denoiser,
             watched=watched,
@@ -98,6 +107,26 @@ def inspect_command(words: list[str]) -> None:
             store=flags.store,
             progress=progress,
         )
+    _print_displacement(inspection.displacement)
     for sentence in inspection.sentences:
         say(sentence)
     say(f"Numbers: {flags.out / 'inspection.json'}; figures beside it.")
+
+
+def _print_displacement(found: Mapping[str, Mapping[int, Mapping[str, Estimate]]]) -> None:
+    """Print how far latents were moved, an encoder a row and a size a column."""
+    from rich.table import Table
+
+    if not found:
+        return
+    sizes = sorted({size for by_size in found.values() for size in by_size})
+    table = Table(title=DISPLACEMENT, title_justify="left")
+    table.add_column("encoder", overflow="fold")
+    table.add_column("photos")
+    for size in sizes:
+        table.add_column(f"{size} px", justify="right")
+    for encoder, by_size in found.items():
+        for arm in next(iter(by_size.values())):
+            means = [f"{by_size[size][arm].mean:.3f}" if size in by_size else "" for size in sizes]
+            table.add_row(encoder, arm, *means)
+    plain_console(soft_wrap=False).print(table)

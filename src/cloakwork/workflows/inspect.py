@@ -28,6 +28,7 @@ from cloakwork.evaluation.design import (
     arms,
     attack_step,
 )
+from cloakwork.evaluation.displacement import displacements
 from cloakwork.evaluation.inspection import (
     ArmEstimates,
     clip_or_fault,
@@ -42,7 +43,7 @@ from cloakwork.evaluation.steps import Step, Workspace
 from cloakwork.files import expand_home, write_json
 from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
-from cloakwork.models import autoencoders, pixel_ddpm
+from cloakwork.models import autoencoders, latent_spaces, pixel_ddpm
 from cloakwork.models.clip import Clip
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.preprocessing import preprocess
@@ -93,6 +94,9 @@ class Inspection:
     """autoencoder -> the same of their latents"""
     amplified: dict[str, ArmEstimates]
     """autoencoder -> latents over pixels"""
+    displacement: dict[str, dict[int, ArmEstimates]]
+    """autoencoder -> size at which a loader shows it the photos, pixels -> how far latents were
+    moved, in shares of their spread"""
     denoiser: dict[str, dict[str, Estimate]]
     """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in
     `bottleneck.Erred`"""
@@ -110,6 +114,7 @@ def inspect(
     clip: str = "tiny",
     texts: tuple[str, str] = TEXTS,
     coders: Sequence[str] = AUTOENCODERS,
+    fetch: bool = False,
     victim: str = "tiny",
     denoiser: str = "tiny",
     watched: Watched | None = None,
@@ -131,7 +136,9 @@ def inspect(
         purifiers: as `purify` takes them; clean photos go through them too.
         clip: the CLIP that looks: "tiny", a folder, a hub id.
         texts: what a photo shows, and what it shows if it is taken for noise.
-        coders: autoencoders, as `autoencoders.load` takes them.
+        coders: autoencoders, as `autoencoders.load` takes them; or families of models ("sd3",
+            "flux2:full"), or "all" that are at hand.
+        fetch: fetch encoders of families from the hub that are not on this machine.
         victim: the model at whose size photos are seen, and whose denoiser is attacked in the space
             of its latents.
         denoiser: what purifiers that diffuse pixels use; those that diffuse latents use the victim.
@@ -150,6 +157,7 @@ def inspect(
     chain = specs.purifiers(purifiers, victim, denoiser)
     if watched:
         _check_watched(watched)
+    coders = latent_spaces.spelled(coders, device, fetch=fetch)
     eyes, halves = clip_or_fault(clip), [autoencoders.load(name, device) for name in coders]
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
@@ -168,6 +176,7 @@ def inspect(
         texts,
         *seen_by_clip(photos, eyes, texts),
         *seen_by_autoencoders(squares, halves),
+        displacements(halves, photos),
         seen_by_denoiser(squares, workspace, victim, dtype, texts[0], seed),
         _along_training(subjects, watched, chain, seed, workspace) if watched else {},
         [],
