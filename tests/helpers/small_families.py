@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from diffusers import (
     AutoencoderKL,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    FluxPipeline,
+    FluxTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
@@ -153,7 +156,40 @@ def sd3() -> Any:
     )
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {"sdxl": sdxl, "sd3": sd3}
+def flux(*, told: bool = True) -> Any:
+    """FLUX.1 dev; or schnell, which is not told a guidance and shifts nothing."""
+    transformer = FluxTransformer2DModel(
+        in_channels=4 * 8,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=48,
+        pooled_projection_dim=16,
+        guidance_embeds=told,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return FluxPipeline(
+        vae=vae(
+            latent_channels=8,
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=clip(CLIPTextModel, 16),
+        text_encoder_2=t5(),
+        tokenizer=words(),
+        tokenizer_2=letters(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=told, shift=3.0 if told else 1.0
+        ),
+    )
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {"sdxl": sdxl, "sd3": sd3, "flux": flux}
+KINDS = {**FAMILIES, "schnell": partial(flux, told=False)}
 
 
 def save(name: str, folder: Path) -> Path:
@@ -165,7 +201,7 @@ def save(name: str, folder: Path) -> Path:
         return folder
     with torch.random.fork_rng():
         torch.manual_seed(0)  # noqa: TID251 (layers draw their weights from torch's own generator)
-        pipe = FAMILIES[name]()
+        pipe = KINDS[name]()
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
     pipe.save_pretrained(unfinished)
     try:

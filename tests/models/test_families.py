@@ -58,6 +58,27 @@ def far(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
+def is_flux(pipe: Any) -> bool:
+    return "Flux" in type(pipe).__name__
+
+
+def packed(pipe: Any, z: Tensor) -> Tensor:
+    """Latents as a pipeline wants to be given them."""
+    return pipe._pack_latents(z, *z.shape) if is_flux(pipe) else z
+
+
+def square(pipe: Any) -> dict[str, int]:
+    """What a pipeline has to be told of the size: FLUX's knows 1024 px alone."""
+    return {"height": small_families.SIDE, "width": small_families.SIDE} if is_flux(pipe) else {}
+
+
+def guided(pipe: Any, scale: float, negative: str) -> dict[str, float]:
+    """What a pipeline calls the guidance scale of a model in its first passes, and in two."""
+    if is_flux(pipe) and negative:
+        return {"guidance_scale": 3.5, "true_cfg_scale": scale}
+    return {"guidance_scale": scale}
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -70,10 +91,11 @@ def test_pictures_are_the_pipelines(model: LDM, pipe: Any, negative: str) -> Non
     theirs = pipe(
         PROMPTS,
         negative_prompt=[negative, negative] if negative else None,
-        latents=noise,
+        latents=packed(pipe, noise),
         num_inference_steps=3,
-        guidance_scale=4.0,
         output_type="pt",
+        **square(pipe),
+        **guided(pipe, 4.0, negative),
     ).images
     how: dict[str, Any] = {"steps": 3, "guidance": 4.0, "scheduler": "euler"}
     ours = model.sample(PROMPTS, 1, generator(5), negative=negative, **how)
@@ -123,7 +145,26 @@ def error_of_sd3(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return F.mse_loss(out * -sigma + z_t, z)
 
 
+def error_of_flux(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """As in train_dreambooth_lora_flux.py."""
+    c, pooled, words = pipe.encode_prompt(PROMPTS, None)
+    sigma = (t / 1000)[:, None, None, None]
+    n, _, height, width = z.shape
+    out = pipe.transformer(
+        packed(pipe, (1 - sigma) * z + sigma * noise),
+        timestep=t / 1000,
+        guidance=torch.full((n,), 3.5),
+        pooled_projections=pooled,
+        encoder_hidden_states=c,
+        txt_ids=words,
+        img_ids=pipe._prepare_latent_image_ids(n, height // 2, width // 2, "cpu", z.dtype),
+        return_dict=False,
+    )[0]
+    return F.mse_loss(pipe._unpack_latents(out, 8 * height, 8 * width, 8), noise - z)
+
+
 ERRORS = {
+    "FluxPipeline": error_of_flux,
     "StableDiffusionXLPipeline": error_of_sdxl,
     "StableDiffusion3Pipeline": error_of_sd3,
 }
@@ -169,7 +210,12 @@ def embedded(pipe: Any, words: str) -> list[Tensor]:
 def drawn(pipe: Any, words: str) -> Tensor:
     pipe.set_progress_bar_config(disable=True)
     return pipe(
-        words, num_inference_steps=2, guidance_scale=3.0, generator=generator(1), output_type="pt"
+        words,
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        generator=generator(1),
+        output_type="pt",
+        **square(pipe),
     ).images
 
 
@@ -200,6 +246,7 @@ def test_edits_are_the_pipelines(model: LDM, pipe: Any, x: Images) -> None:
         guidance_scale=4.0,
         generator=generator(2),
         output_type="pt",
+        **square(pipe),
     ).images
     assert far(ours, theirs) < 1e-4
 
@@ -287,3 +334,18 @@ def test_stable_diffusion_3_without_its_t5(flowing: LDM, tmp_path: Path) -> None
     )
     (ours,), theirs = model.embed(PROMPTS[:1]).hidden, embedded(pipe, PROMPTS[0])[0][0]
     assert far(ours, theirs) < 1e-5 and not torch.equal(ours, flowing.embed(PROMPTS[:1]).hidden[0])
+
+
+def test_schnell_takes_no_guidance(tmp_path: Path) -> None:
+    folder = small_families.save("schnell", tmp_path / "schnell")
+    model, pipe = (
+        loading.load(str(folder), "cpu"),
+        diffusers.DiffusionPipeline.from_pretrained(folder),
+    )
+    pipe.set_progress_bar_config(disable=True)
+    noise = torch.randn(2, 8, 8, 8, generator=generator(5))
+    how: dict[str, Any] = {"num_inference_steps": 3, "output_type": "pt", **square(pipe)}
+    theirs = pipe(PROMPTS, latents=packed(pipe, noise), **how).images
+    for guidance in (1, 7.5):
+        ours = model.sample(PROMPTS, 1, generator(5), steps=3, guidance=guidance)
+        assert far(ours, theirs) < 1e-4

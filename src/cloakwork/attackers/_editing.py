@@ -30,8 +30,8 @@ class Edits:
     """for schedulers that draw noise on their way"""
     c: Text
     """of each row"""
-    free: Text
-    """the negative prompt"""
+    free: Text | None
+    """what guidance leads away from"""
 
     def pick(self, which: list[int]) -> Edits:
         """Return the rows of these numbers."""

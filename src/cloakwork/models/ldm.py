@@ -1,7 +1,7 @@
 """One interface to every latent diffusion model: encode, decode, embed, loss, sample, copy.
 
-Surrogates and victims alike are `LDM`s. eps-, v-prediction and flow matching are told apart in
-`LDM.loss` and nowhere else.
+Surrogates and victims alike are `LDM`s. What differs between families is in `models/families/`;
+eps-, v-prediction and flow matching are told apart in `models/predictions.py` and nowhere else.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
-from cloakwork.models import latents, schedulers
+from cloakwork.models import latents, predictions, schedulers
 from cloakwork.models.counting import alike
 from cloakwork.models.device import DTYPES
-from cloakwork.models.families import stable_diffusion
+from cloakwork.models.families import flow, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Pass, Replayed
 from cloakwork.models.text import Text
@@ -176,18 +176,18 @@ class LDM:
         prompts = [self.spell(p) for p in prompts]
         encoders = self.learning_encoders.values()
         if any(p.requires_grad for encoder in encoders for p in encoder.parameters()):
-            return self._embed(prompts)
+            with self.autocast():
+                return self.family.embed(self, prompts)
         new = [p for p in dict.fromkeys(prompts) if p not in self._embedded]
         if new:
-            with torch.no_grad():
-                text = self._embed(new)
+            with torch.no_grad(), self.autocast():
+                text = self.family.embed(self, new)
             self._embedded.update({p: text[i : i + 1] for i, p in enumerate(new)})
         return Text.cat([self._embedded[p] for p in prompts])
 
-    def unconditional(self, negative: str = "") -> Text:
+    def unconditional(self, negative: str = "") -> Text | None:
         """Return what guidance leads away from: the negative prompt, or none."""
-        text = self.embed([negative])
-        return text.zeros() if self.zero_negative and not negative else text
+        return self.family.unconditional(self, negative)
 
     def spell(self, prompt: str) -> str:
         """Return the prompt in this tokenizer's words.
@@ -201,10 +201,6 @@ class LDM:
     def forget_text(self) -> None:
         """Drop the cached text embeddings, for when the text encoder's weights have changed."""
         self._embedded.clear()
-
-    def _embed(self, prompts: Sequence[str]) -> Text:
-        with self.autocast():
-            return self.family.embed(self, prompts)
 
     def noise(self, shape: Sequence[int], rng: torch.Generator | None) -> Tensor:
         """Draw standard normal noise on the CPU, and move it to the model's device."""
@@ -256,13 +252,7 @@ class LDM:
 
     def diffuse(self, z: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Noise latents to timesteps t (n); return them and what the model is to predict."""
-        kind = schedulers.predicted(self.scheduler)
-        if kind == "flow":
-            sigma = (t.float() / self.scheduler.config.num_train_timesteps)[:, None, None, None]
-            return (1 - sigma) * z + sigma * noise, noise - z
-        a = self.alphas_cumprod[t][:, None, None, None]
-        z_t = a.sqrt() * z + (1 - a).sqrt() * noise
-        return z_t, noise if kind == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * z
+        return predictions.diffuse(*self._share(t), z, noise)
 
     def predict_noise(self, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
         """Predict the noise in z_t, whatever the model was trained to predict."""
@@ -270,14 +260,13 @@ class LDM:
 
     def as_noise(self, out: Tensor, z_t: Tensor, t: Tensor) -> Tensor:
         """Convert the denoiser's output for z_t to the noise that it implies."""
+        return predictions.as_noise(*self._share(t), out, z_t)
+
+    def _share(self, t: Tensor) -> tuple[str, Tensor]:
+        """Return what is predicted, and how noisy latents are at timesteps t."""
         kind = schedulers.predicted(self.scheduler)
-        if kind == "epsilon":
-            return out
-        if kind == "flow":
-            sigma = t.float() / self.scheduler.config.num_train_timesteps
-            return z_t + (1 - sigma)[:, None, None, None] * out
-        a = self.alphas_cumprod[t][:, None, None, None]
-        return a.sqrt() * out + (1 - a).sqrt() * z_t
+        share = flow.sigma(self.scheduler, t) if kind == "flow" else self.alphas_cumprod[t]
+        return kind, share.view(-1, 1, 1, 1)
 
     def predict(self, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
         """Compute the denoiser's output; a single text conditioning is shared by all latents.
@@ -353,7 +342,7 @@ class LDM:
         self,
         z: Tensor,
         held: Text,
-        free: Text,
+        free: Text | None,
         scheduler: Any,
         timesteps: Tensor,
         *,
@@ -367,8 +356,8 @@ class LDM:
         Args:
             z: latents at timesteps[0], n x c x h x w.
             held: what the pictures are to show, n.
-            free: what guidance leads away from, 1; guidance 1 is the text alone, and half the
-                work.
+            free: what guidance leads away from, by `unconditional`; guidance 1 is the text alone,
+                and half the work.
             scheduler: one of `plan`, not used before.
             timesteps: those that it goes through.
             guidance: classifier-free guidance scale.
@@ -376,14 +365,18 @@ class LDM:
             extra: n x k x h x w, further input channels of an inpainting model.
             after: step number, latents -> latents; called after every step.
         """
-        both, device = Text.cat([free.expand(len(held)), held]), self.device
+        both, device = held, self.device
+        if free is not None:
+            both = Text.cat([free.expand(len(held)), held])
+        elif held.guidance is not None:
+            held = replace(held, guidance=torch.full_like(held.guidance, guidance))
         rngs = [torch.Generator().manual_seed(seed) for seed in seeds or []]
         # with a graph it may be recomputed in a backward, which comes when this loop is over
         counted = timesteps if torch.is_grad_enabled() else alike(timesteps)
         for i, t in enumerate(counted):
             x = schedulers.scaled(scheduler, z, t)
             x = x if extra is None else torch.cat([x, extra], 1)
-            if guidance == 1:
+            if guidance == 1 or free is None:
                 e = self.predict(x, send(t, device), held)
             else:
                 e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), send(t, device), both).chunk(2)

@@ -10,11 +10,11 @@ from typing import Any
 from cloakwork.errors import UserError
 from cloakwork.files import SHORT_DIGEST, hash_files, parse_json, read_json
 from cloakwork.models import hub
-from cloakwork.models.families import sd3, sdxl, stable_diffusion
+from cloakwork.models.families import flux, sd3, sdxl, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.registry import EMBEDDED
 
-FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl, sd3)
+FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl, sd3, flux)
 # folders of what has weights, and of what reads prompts, in any family
 NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")

@@ -69,6 +69,12 @@ class Family(Protocol):
         """Embed prompts."""
         ...
 
+    def unconditional(self, ldm: LDM, negative: str, /) -> Text | None:
+        """Embed what guidance leads away from; None: it takes no pass of its own, and the denoiser
+        is told its scale, if any.
+        """
+        ...
+
     def denoise(self, ldm: LDM, z_t: Tensor, t: Tensor, c: Text, /) -> Tensor:
         """Predict what the denoiser was trained to, from n latents under n texts."""
         ...

@@ -1,16 +1,25 @@
-"""What families that match flows share: their timesteps, in training and in sampling.
+"""What families share that match flows by a transformer: timesteps, layers, sizes.
 
 A timestep is 1000 times the share of noise in a latent, sigma, and need not be whole.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+T = TypeVar("T")
+
 PREDICTS = ("flow",)
+# ends of the names of a transformer's layers, for picture and text
+ATTENTION = [
+    *(f"attn.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")),
+    *(f"attn.{layer}" for layer in ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")),
+]
+FEED_FORWARD = [f"{part}.net.{layer}" for part in ("ff", "ff_context") for layer in ("0.proj", "2")]
 
 
 def at(scheduler: Any, u: Tensor) -> Tensor:
@@ -31,7 +40,7 @@ def at(scheduler: Any, u: Tensor) -> Tensor:
 
 def sigma(scheduler: Any, t: Tensor) -> Tensor:
     """Return the share of noise at timesteps t (n), n x 1 x 1 x 1."""
-    return (t.float() / scheduler.config.num_train_timesteps)[:, None, None, None]
+    return (t.float() / scheduler.config.num_train_timesteps).view(-1, 1, 1, 1)
 
 
 def shift(config: Any, tokens: int) -> float:
@@ -50,3 +59,17 @@ def shift(config: Any, tokens: int) -> float:
 def logit_normal(n: int, rng: torch.Generator | None) -> Tensor:
     """Draw n shares in (0, 1) around a half: the sigmoid of normal numbers."""
     return torch.randn(n, generator=rng).sigmoid()
+
+
+def last_quarter(layers: Sequence[T]) -> Sequence[T]:
+    """Return the last quarter of layers, one at least: where a UNet's last up-block stands.
+
+    >>> last_quarter(range(9)), last_quarter(range(2))
+    (range(7, 9), range(1, 2))
+    """
+    return layers[-max(1, len(layers) // 4) :]
+
+
+def saved(blocks: int, width: int, tokens: int) -> int:
+    """Estimate the numbers that transformer blocks save for their backward."""
+    return 40 * blocks * width * tokens

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloakwork.models.families import flow
+from cloakwork.models.families import flow, stable_diffusion
 from cloakwork.models.families.family import token_ids
 from cloakwork.models.text import Text
 
@@ -35,13 +35,11 @@ DENOISER = "transformer"
 LEARNERS = ("text_encoder", "text_encoder_2")
 PREDICTS = flow.PREDICTS
 OPTIONS = {"image_encoder": None, "feature_extractor": None}
-ATTENTION = [
-    *(f"attn.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.0")),
-    *(f"attn.{layer}" for layer in ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")),
-]
-OTHERS = [f"{ff}.net.{layer}" for ff in ("ff", "ff_context") for layer in ("0.proj", "2")]
-T5_TOKENS = 256
-FINE = 4  # features are those of the last of so many parts of the blocks
+ATTENTION = flow.ATTENTION
+OTHERS = flow.FEED_FORWARD
+CLIP_TOKENS, T5_TOKENS = 77, 256
+
+unconditional = stable_diffusion.unconditional
 
 
 def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
@@ -107,16 +105,12 @@ def multiple(transformer: Any) -> int:
 
 
 def features(transformer: Any) -> Sequence[nn.Module]:
-    """Return the feed-forward layers of the picture's tokens in the last quarter of the blocks.
-
-    That is where a UNet's last up-block stands, and the branch that its residual blocks compute.
-    """
-    blocks = transformer.transformer_blocks
-    return [block.ff for block in blocks[-max(1, len(blocks) // FINE) :]]
+    """Return the feed-forward layers of the picture's tokens in the last quarter of the blocks."""
+    return flow.last_quarter([block.ff for block in transformer.transformer_blocks])
 
 
 def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     config = transformer.config
-    tokens = places // config.patch_size**2 + 77 + T5_TOKENS
-    return 40 * tokens * config.num_layers * transformer.inner_dim
+    tokens = places // config.patch_size**2 + CLIP_TOKENS + T5_TOKENS
+    return flow.saved(config.num_layers, transformer.inner_dim, tokens)

@@ -59,6 +59,12 @@ def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
     return Text(hidden.float(), two.text_embeds.float())
 
 
+def unconditional(ldm: LDM, negative: str) -> Text:
+    """Embed the negative prompt; without one it is zeros, unless the pipeline says otherwise."""
+    text = ldm.embed([negative])
+    return text.zeros() if ldm.zero_negative and not negative else text
+
+
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the UNet, for pictures that were never cut."""
     height, width = (places * ldm.scale for places in z_t.shape[-2:])

@@ -44,6 +44,11 @@ def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
     return Text(ldm.text_encoder(token_ids(ldm, ldm.tokenizer, prompts))[0].float())
 
 
+def unconditional(ldm: LDM, negative: str) -> Text:
+    """Embed the negative prompt; "" is one too."""
+    return ldm.embed([negative])
+
+
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the UNet."""
     return ldm.denoiser(z_t, t, encoder_hidden_states=c.hidden).sample
