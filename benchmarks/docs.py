@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import campaign_table
+import displacement_table
 import faithful_table
 import finding_tables
 import flops_table
@@ -300,6 +301,7 @@ def place(
         yield root / RED_TEAM, "firmest", firmest(single)
     for doc, made in (
         (FINDINGS, finding_tables.TABLES),
+        (FINDINGS, displacement_table.TABLES),
         (RED_TEAM, screen_tables.TABLES),
         (RELIABILITY, campaign_table.TABLES),
         (FAITHFUL, faithful_table.TABLES),

@@ -174,9 +174,10 @@ def needs(module: ModuleType, config: Any) -> str:
     Returns:
         "encoder" where an encoder alone will do, "model" where a whole model is asked for.
     """
-    kind, _, condition = getattr(module, "NEEDS", "model").partition(" if ")
+    kind, _, condition = str(getattr(module, "NEEDS", "model")).partition(" if ")
     field, _, value = condition.partition("=")
-    return kind if not condition or str(getattr(config, field)) == value else "model"
+    met = not condition or str(getattr(config, field, None)) == value
+    return "encoder" if kind == "encoder" and met else "model"
 
 
 def encoder_protections() -> list[str]:

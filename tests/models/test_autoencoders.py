@@ -9,7 +9,7 @@ import torch
 from helpers import small_autoencoders
 from helpers.small_autoencoders import KINDS
 
-from cloakwork.models import autoencoders, latents
+from cloakwork.models import autoencoders, hub, latents
 from cloakwork.models.autoencoders import view_sizes
 
 
@@ -58,3 +58,21 @@ def test_no_view_shows_more_than_the_photo_has_and_one_is_a_resize(side: int) ->
 def test_an_embedded_model_and_a_pipeline_are_no_encoders_alone(small_name: str) -> None:
     assert not autoencoders.is_alone("tiny") and not autoencoders.is_alone(small_name)
     assert autoencoders.is_alone(f"{small_name}/vae")
+
+
+def test_a_hub_id_is_looked_at_before_weights_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_autoencoders.save("flux2", tmp_path / "coder")
+    (tmp_path / "pipe").mkdir()
+    (tmp_path / "pipe" / "model_index.json").write_text("{}")
+    wanted = []
+
+    def fetch(name: str, patterns: list[str], **_: object) -> Path:
+        wanted.append(patterns)
+        return tmp_path / name.partition("/")[2]
+
+    monkeypatch.setattr(hub, "fetch", fetch)
+    assert autoencoders.is_alone("owner/coder") and not autoencoders.is_alone("owner/pipe")
+    assert wanted == 2 * [["model_index.json", "config.json"]]
+    assert autoencoders.load("owner/coder", "cpu").scale == 4

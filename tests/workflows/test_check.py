@@ -122,6 +122,8 @@ IN_THE_MODULE = [
     ("protections", "VERSION = 1", "SHIFT = 0.9\nVERSION = 1", "SHIFT is 0.9;"),
     ("protections", "VERSION = 1", "USES_SURROGATES = 1\nVERSION = 1", "USES_SURROGATES is 1;"),
     ("protections", "VERSION = 1", "SINGLY = 1\nVERSION = 1", "SINGLY is 1; allowed"),
+    ("protections", "VERSION = 1", "NEEDS = 'vae'\nVERSION = 1", "NEEDS is 'vae'; allowed are"),
+    ("protections", "VERSION = 1", "NEEDS = 'encoder if x=1'\nVERSION = 1", "NEEDS is 'encoder if"),
     ("purifiers", "VERSION = 1", "USES_MODEL = 'x'\nVERSION = 1", "USES_MODEL is 'x'; allowed"),
     ("attackers", "VERSION = 1", "TRAINS = 'yes'\nVERSION = 1", "TRAINS is 'yes'; allowed"),
     ("attackers", "VERSION = 1", "SAMPLES = True\nVERSION = 1", "SAMPLES is True and the Config"),

@@ -16,6 +16,7 @@ from cloakwork.files import read_json
 from cloakwork.models import hub, latent_spaces
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float, from_pil
+from cloakwork.workflows import check_module
 from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 
@@ -91,6 +92,11 @@ def test_a_lossy_file_says_what_is_left(
     how = {"steps": 1, "suffix": ".jpg", "quality": 90}
     (record,) = protected("pid", [encoders["sana"]], sample_files[2], tmp_path, **how)
     assert any("of the latents' shift" in note for note in record.notes)
+
+
+@pytest.mark.parametrize("name", [name for name, _ in registry.listing("protections")])
+def test_what_is_said_of_a_protections_needs_means_something(name: str) -> None:
+    assert not list(check_module.surrogates(registry.load("protections", name), "protections"))
 
 
 @pytest.fixture

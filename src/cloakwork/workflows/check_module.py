@@ -69,6 +69,18 @@ def constants(module: ModuleType, kind: str) -> Iterator[str]:
         )
 
 
+def surrogates(module: ModuleType, kind: str) -> Iterator[str]:
+    """Find a NEEDS that says nothing."""
+    needs = getattr(module, "NEEDS", "model")
+    names = [re.escape(field.name) for field in _fields(module)]
+    allowed = rf"model|encoder( if ({'|'.join(names)})=\S+)?"
+    if not isinstance(needs, str) or not re.fullmatch(allowed, needs):
+        yield (
+            f"NEEDS is {needs!r}; allowed are 'model', 'encoder' and 'encoder if FIELD=VALUE' with "
+            "a field of Config."
+        )
+
+
 def shift(module: ModuleType, kind: str) -> Iterator[str]:
     """Find a SHIFT that asks for less than random noise does."""
     least = getattr(module, "SHIFT", SHIFT)
@@ -175,7 +187,7 @@ OF_ALL: dict[str, Find] = {
     "the function's arguments": arguments,
 }
 OF_ONE_KIND: dict[str, dict[str, Find]] = {
-    "protections": {"threshold of the latents' shift": shift},
+    "protections": {"threshold of the latents' shift": shift, "what it needs": surrogates},
     "metrics": {"meaning of the numbers": meaning},
 }
 
