@@ -49,7 +49,10 @@ RELEASED = (
 # half the class pictures of the laptop presets, in fewer steps: a fifth of their CPU seconds
 FEWER_CLASS = "class_images=8,class_sampling_steps=10"
 OURS = "cloakwork"
+FOLLOWING = ("faint", "normal", "strong")
 BEST = (OURS, "pid", "simac", "fsmg")
+# looks against effect: budgets of every pixel, and budgets that follow the photo
+LOUD = (*(f"budget={b}" for b in (4, 8, 11, 16)), *(f"budget=16,strength={s}" for s in FOLLOWING))
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
 ATTACKED = ("fsmg", "aspl", "aspl@tiny+tiny-b", "metacloak", "advdm", "photoguard", "glaze", OURS)
 # the red team's photos are as large as the model's own pictures, as in the papers, whose purifiers
@@ -186,6 +189,17 @@ def _protections(data: Path) -> tuple[Table, ...]:
                 rival=name,
             )
             for name in ("aspl", "metacloak")
+        ),
+        *(
+            Table(
+                f"strengths of {name}",
+                tuple(f"{name}:tiny:{loud}" for loud in LOUD),
+                threats,
+                everybody,
+                budget=None,
+                dtype="bfloat16",
+            )
+            for name in ("pid", "simac", OURS, "dct_shield")
         ),
         *(
             Table(f"radius {r}", ("metacloak",), (TRANSFORMED,), few, budget=r, dtype="bfloat16")
