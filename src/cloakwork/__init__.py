@@ -2,8 +2,8 @@
 protection.
 
 Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `check`,
-`undo`, and for pictures in memory `protect_images`, `purify_images`, `score_images`) are imported
-on first use: `import cloakwork` imports no torch.
+`undo`, `train_purifier`, and for pictures in memory `protect_images`, `purify_images`,
+`score_images`) are imported on first use: `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.protect import protect
     from cloakwork.workflows.purify import purify
     from cloakwork.workflows.score import score
+    from cloakwork.workflows.train_purifier import train_purifier
     from cloakwork.workflows.undo import undo
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "purify_images",
     "score",
     "score_images",
+    "train_purifier",
     "undo",
 ]
 
@@ -58,6 +60,7 @@ _HOME = {
     "purify_images": "cloakwork.workflows.images",
     "score": "cloakwork.workflows.score",
     "score_images": "cloakwork.workflows.images",
+    "train_purifier": "cloakwork.workflows.train_purifier",
     "undo": "cloakwork.workflows.undo",
 }
 

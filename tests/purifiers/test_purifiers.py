@@ -61,6 +61,7 @@ HARM = {
     "gridpure": 0.06,
     "post": 0.03,
     "jpeg_and_resize": 0.03,
+    "learned": 0.03,
 }
 
 

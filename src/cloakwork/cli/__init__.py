@@ -20,6 +20,7 @@ from cloakwork.cli.protect import demo_command, protect_command
 from cloakwork.cli.purify import purify_command
 from cloakwork.cli.score import score_command
 from cloakwork.cli.terminal import refuse_dashes, say
+from cloakwork.cli.train_purifier import train_purifier_command
 from cloakwork.cli.undo import undo_command
 from cloakwork.errors import UserError
 
@@ -40,6 +41,7 @@ commands:
   undo      where the originals of protected photos are:  cloakwork undo safe/
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
   check     whether a method of your own keeps the contract:  cloakwork check my_lab.mine
+  train-purifier  a network that undoes a protection:  cloakwork train-purifier photos/ -o net/
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
 
@@ -107,6 +109,7 @@ def _run(words: list[str]) -> int:
         "undo": undo_command,
         "list": list_command,
         "check": check_command,
+        "train-purifier": train_purifier_command,
     }
     match words:
         case []:
