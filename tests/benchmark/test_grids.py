@@ -25,7 +25,7 @@ from cloakwork.benchmark.grids import Grid, Table, lines, targets, threat_model
 from cloakwork.benchmark.recipes.quick import quick
 from cloakwork.benchmark.results import Results
 from cloakwork.cli import main
-from cloakwork.cli.bench import _sum
+from cloakwork.cli.expected import in_words
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.design import Subject, ThreatModel
@@ -502,7 +502,7 @@ def test_steps_are_made_anew_with_all_that_rests_on_them(run: Run) -> None:
     ],
 )
 def test_an_estimate_says_how_sure_it_is(rows: list[Expected], says: str) -> None:
-    assert _sum(rows) == says
+    assert in_words(rows) == says
 
 
 def test_changed_code_gives_new_numbers(

@@ -13,10 +13,18 @@ import pytest
 import torch
 from PIL import Image
 
-from cloakwork import registry
+from cloakwork import cli, registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
-from cloakwork.evaluation.design import CLEAN, PROTECTED, Subject, ThreatModel, arms, attack_step
+from cloakwork.evaluation.design import (
+    CLEAN,
+    PROTECTED,
+    STEALTH,
+    Subject,
+    ThreatModel,
+    arms,
+    attack_step,
+)
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.steps import Mix, Step, Workspace
 from cloakwork.metrics._measure import Measurement
@@ -179,6 +187,28 @@ def test_the_same_audit_again_computes_nothing_and_says_the_same(
         metrics=["auditlab.audit_brightness"],
     )
     assert len(runs) == 6 and elsewhere == first
+
+
+def test_a_dry_run_says_what_is_left(
+    folders: tuple[Path, Path], modules: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = registry.load("attackers", "auditlab.audit_copycat").runs
+    runs.clear()
+    words = ["audit", str(folders[0]), "-o", str(tmp_path / "out"), "--clean", str(folders[1])]
+    words += ["--attacker", "auditlab.audit_copycat", "--metrics", "auditlab.audit_brightness"]
+    assert cli.main([*words, "--dry-run"]) == 0 and not runs
+    said = " ".join(capsys.readouterr().out.split())
+    # three arms, of which noise is made, their scores, and how visible the protection is
+    steps_of_all = 3 + 1 + 3 + len(STEALTH)
+    assert f"audit: {steps_of_all} steps, 0 cached" in said
+    assert f"{steps_of_all} steps have never been run" in said
+    assert cli.main(words) == 0
+    made = len(runs)
+    capsys.readouterr()
+    assert cli.main([*words, "--dry-run"]) == 0 and len(runs) == made
+    said = capsys.readouterr().out
+    assert f"{steps_of_all} cached" in said and "Nothing is left to do." in said
+    assert cli.main([*words[:-1], "brigthness", "--dry-run"]) == 2
 
 
 def test_a_quick_audit_says_how_long_it_takes_before_it_trains(

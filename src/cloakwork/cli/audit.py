@@ -15,9 +15,11 @@ from cloakwork import registry
 from cloakwork.cli.common import (
     FROM_RECORDS,
     SPEC,
+    ThreatFlags,
     parse_flags,
     read_prompts,
 )
+from cloakwork.cli.expected import show_expected
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
@@ -56,6 +58,8 @@ class AuditFlags:
     surely"""
     metrics: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=MEASURED)] = ""
     """what the pictures are scored by"""
+    dry_run: bool = False
+    """say what would be computed, what is there already and what the rest may take"""
     low_memory: bool = False
     """compute in less memory and up to 1.3 times the time; changes no byte"""
     seeds: int = 1
@@ -80,6 +84,8 @@ def audit_command(words: list[str]) -> None:
         words,
     )
 
+    if flags.dry_run:
+        return _dry_run(flags, threat)
     # after the parser, so that --help does not load torch
     from cloakwork.workflows.audit import audit
 
@@ -105,6 +111,33 @@ def audit_command(words: list[str]) -> None:
             say=partial(print, flush=True),
         )
     _report(results, flags.out)
+
+
+def _dry_run(flags: AuditFlags, threat: ThreatFlags) -> None:
+    """Print what an audit would compute."""
+    from cloakwork.workflows.audit import attackers, expect
+
+    threat_models = attackers(
+        _attacker(flags, threat.victim),
+        victim=threat.victim,
+        prompts=read_prompts(threat),
+        purifiers=threat.purifier,
+        denoiser=threat.denoiser,
+        clean_share=flags.clean_share,
+        dtype=threat.dtype,
+    )
+    expected = expect(
+        flags.protected,
+        flags.out,
+        threat_models,
+        clean=flags.clean,
+        reference=flags.reference,
+        metrics=flags.metrics or AUDIT_METRICS,
+        seeds=flags.seeds,
+        device=threat.device,
+        store=flags.store,
+    )
+    show_expected("audit", expected)
 
 
 def _attacker(flags: AuditFlags, victim: str) -> str | tuple[str, ...]:

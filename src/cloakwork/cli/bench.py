@@ -14,13 +14,13 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from cloakwork import registry
 from cloakwork.cli.common import parse
+from cloakwork.cli.expected import show_expected
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
-    from cloakwork.benchmark.execution.serial import Expected, StepProgress
-    from cloakwork.benchmark.grids import Grid
+    from cloakwork.benchmark.execution.serial import StepProgress
     from cloakwork.benchmark.results import Results
     from cloakwork.state import Progress
     from cloakwork.workflows.bench import Engine
@@ -97,7 +97,7 @@ def bench_command(words: list[str]) -> None:
 
     from cloakwork.benchmark import recipes
     from cloakwork.benchmark.report import blind_answers
-    from cloakwork.workflows.bench import bench, forget, only
+    from cloakwork.workflows.bench import bench, expect, forget, only
 
     flags = parse(BenchFlags, "bench", "Protections against attackers, as a grid.", words)
     if flags.answers:
@@ -120,7 +120,7 @@ def bench_command(words: list[str]) -> None:
     engine, failed = _engine(flags), 0
     for name, grid in grids.items():
         if flags.dry_run:
-            _expectation(grid, store, flags.device)
+            show_expected(grid.name, expect(grid, store, flags.device))
             continue
         command = shlex.join(["cloakwork", "bench", *words])
         log = partial(_log, flags.out / "bench.log", name)
@@ -186,59 +186,6 @@ def _engine(flags: BenchFlags) -> Engine:
             "Add --engine ray, or leave them out."
         )
     return serial.serial
-
-
-def _expectation(grid: Grid, store: Path | str, device: str) -> None:
-    """Print a table of the steps that are left."""
-    from rich.table import Table
-
-    from cloakwork.workflows.bench import expect
-
-    rows = sorted(expect(grid, store, device), key=lambda e: (e.kind, e.name))
-    total, cached = sum(e.steps for e in rows), sum(e.cached for e in rows)
-    table = Table(title=f"{grid.name}: {total} steps, {cached} cached", title_justify="left")
-    for name in ("step", "method", "steps", "cached", "seconds each", "left"):
-        table.add_column(name, justify="left" if name in ("step", "method") else "right")
-    for e in rows:
-        each = "unknown" if e.seconds is None else f"{e.seconds:.1f}"
-        table.add_row(e.kind, e.name, str(e.steps), str(e.cached), each, _time(e.left))
-    console = plain_console(soft_wrap=False)
-    console.print(table)
-    console.print(_sum(rows))
-
-
-def _sum(rows: list[Expected]) -> str:
-    """Return how long the rest takes, how sure that is, and for how many steps nobody knows."""
-    left = [e for e in rows if e.todo]
-    known, unknown = [e for e in left if e.timed], sum(e.todo for e in left if not e.timed)
-    never = (
-        f"{unknown} steps have never been run with this store, so nothing is known of their time."
-    )
-    if not known:
-        return never if unknown else "Nothing is left to do."
-    fastest, slowest = (_time(sum(e.todo * e.timed[i] for e in known)) for i in (0, -1))
-    runs, once = sum(len(e.timed) for e in known), any(len(e.timed) == 1 for e in known)
-    sentences = [
-        f"What is left takes one process about {_time(sum(e.left or 0 for e in known))}: "
-        f"{fastest} to {slowest} as the {runs} earlier {'run' if runs == 1 else 'runs'} "
-        f"of such steps {'has' if runs == 1 else 'have'} it."
-    ]
-    if once:
-        sentences.append("Some were run once only; they may take several times as long.")
-    return " ".join([*sentences, *([never] if unknown else [])])
-
-
-def _time(seconds: float | None) -> str:
-    """Return a time as text, in seconds, minutes or hours."""
-    if seconds is None:
-        return "unknown"
-    return (
-        f"{seconds:.0f} s"
-        if seconds < 100
-        else f"{seconds / 60:.0f} min"
-        if seconds < 6000
-        else f"{seconds / 3600:.1f} h"
-    )
 
 
 def _summary(found: Results, out: Path) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cloakwork import specs
+from cloakwork.benchmark.execution import serial
+from cloakwork.benchmark.execution.serial import Expected
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.design import Subject, ThreatModel
@@ -22,7 +24,7 @@ from cloakwork.files import expand_home, write_json
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.state import Progress
-from cloakwork.workflows.audit_results import Audit, compare_all
+from cloakwork.workflows.audit_results import Audit, compare_all, needed
 from cloakwork.workflows.audit_sheet import sheet
 from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
 from cloakwork.workflows.shown import paper_note
@@ -104,7 +106,7 @@ def audit(
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     workspace = Workspace(store or out / ".cloakwork", device, progress, low_memory=low_memory)
-    named = [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
+    named = _named(metrics)
     results = compare_all(subjects, threat_models, named, seeds, workspace, say)
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
     notes += left_out_of(protected, clean, reference)
@@ -120,6 +122,39 @@ def audit(
     write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
     workspace.results.tidy()
     return results
+
+
+def expect(
+    protected: Path | str,
+    out: Path | str,
+    threat_models: Sequence[ThreatModel],
+    *,
+    clean: Path | str | None = None,
+    reference: Path | str | None = None,
+    metrics: specs.Given | Sequence[specs.Given] = AUDIT_METRICS,
+    seeds: int = 1,
+    device: str = "auto",
+    store: Path | str | None = None,
+) -> list[Expected]:
+    """Return an audit's steps, how many are cached and what the rest may take; compute nothing.
+
+    Args:
+        threat_models: attackers, what they know and have.
+        protected, out, clean, reference, metrics, seeds, device, store: as in `audit`.
+
+    Raises:
+        UserError: as `audit` does, before it trains.
+    """
+    out = expand_home(out)
+    refuse_report_among_photos(out, protected, clean, reference)
+    subjects = find_subjects(protected, clean, reference)
+    attacks, rest = needed(subjects, threat_models, _named(metrics), seeds)
+    return serial.expect([*attacks, *rest], Workspace(store or out / ".cloakwork", device))
+
+
+def _named(metrics: specs.Given | Sequence[specs.Given]) -> list[str]:
+    """Return metrics as they are written on the command line."""
+    return [m if isinstance(m, str) else specs.word(m) for m in specs.one_by_one(metrics)]
 
 
 def attackers(

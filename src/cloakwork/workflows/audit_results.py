@@ -122,21 +122,11 @@ def compare_all(
     Raises:
         UserError: no subject, threat model or seed.
     """
-    if not subjects or not threat_models or seeds < 1:
-        raise UserError(
-            "An audit needs photos, an attacker and at least one seed. Name what is missing."
-        )
-    for metric in metrics:
-        parse_metric(metric)  # a mistyped one is told before the first training
-    attacks = [
-        attack_step(arms(subject, seed)[arm], subject, threat, seed)
-        for threat, subject, seed, arm in product(threat_models, subjects, range(seeds), ARMS)
-    ]
+    attacks, rest = needed(subjects, threat_models, metrics, seeds)
     if say:
         for sentence in expectation(threat_models, attacks, workspace):
             say(sentence)
     if workspace.progress:
-        rest = _scoring(subjects, threat_models, metrics, seeds)
         follow(workspace, [*attacks, *rest], workspace.progress)
     for done, step in enumerate(attacks):
         if workspace.progress:
@@ -151,6 +141,30 @@ def compare_all(
     ]
     results = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
     return replace(results, sentences=list(conclusions(results)), verdicts=list(_verdicts(results)))
+
+
+def needed(
+    subjects: Sequence[Subject],
+    threat_models: Sequence[ThreatModel],
+    metrics: Sequence[str],
+    seeds: int,
+) -> tuple[list[Step], list[Step]]:
+    """Return an audit's attackers, one a photo set, seed and arm, and the scores that it asks for.
+
+    Raises:
+        UserError: no subject, threat model or seed, or an unknown metric.
+    """
+    if not subjects or not threat_models or seeds < 1:
+        raise UserError(
+            "An audit needs photos, an attacker and at least one seed. Name what is missing."
+        )
+    for metric in metrics:
+        parse_metric(metric)  # a mistyped one is told before the first training
+    attacks = [
+        attack_step(arms(subject, seed)[arm], subject, threat, seed)
+        for threat, subject, seed, arm in product(threat_models, subjects, range(seeds), ARMS)
+    ]
+    return attacks, list(_scoring(subjects, threat_models, metrics, seeds))
 
 
 def _scoring(
