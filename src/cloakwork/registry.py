@@ -39,6 +39,8 @@ QUICK_PROTECTION = "pid"
 # of a Config's field that came after results had been kept under the others: where it is at its
 # default they stay valid
 OMIT_FROM_KEY_AT_DEFAULT = {"late": True}
+# of a field that has been renamed, in its metadata: the name by which keys know it
+IN_KEY = "in key"
 # what a foreign module's spec carries: its source, and its digest, as they were first seen
 SEEN_SOURCE, SEEN_DIGEST = "cloakwork_source", "cloakwork_digest"
 # of a Config's field with a text that names what photos show, as in "a photo of a person"
@@ -209,7 +211,8 @@ def surrogates_in_words(protection: str) -> str:
 def settings(config: Any) -> dict[str, Any]:
     """Return a Config as plain data for a key.
 
-    Fields marked by `OMIT_FROM_KEY_AT_DEFAULT` are left out where they are at their default.
+    Fields marked by `OMIT_FROM_KEY_AT_DEFAULT` are left out where they are at their default, and
+    those that have been renamed since results were kept go by the name that `IN_KEY` says.
 
     >>> from dataclasses import field
     >>> @dataclass(frozen=True)
@@ -229,7 +232,8 @@ def settings(config: Any) -> dict[str, Any]:
         for f in fields(config)
         if is_dataclass(value := getattr(config, f.name))
     }
-    return {name: value for name, value in (asdict(config) | inner).items() if name not in later}
+    named = {f.name: f.metadata.get(IN_KEY, f.name) for f in fields(config)}
+    return {named[k]: value for k, value in (asdict(config) | inner).items() if k not in later}
 
 
 def unknown(what: str, name: str, known: list[str], *advice: str) -> UserError:

@@ -39,7 +39,7 @@ from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.photos.tensors import send
-from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
+from cloakwork.registry import IN_KEY, OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
@@ -53,7 +53,9 @@ class Config:
 
     budget: float = 7.65
     """largest change of a pixel, 1/255"""
-    strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    strength: Strength = field(
+        default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT | {IN_KEY: "visible strength"}
+    )
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
     steps: int = 1000
     """PGD steps"""
@@ -69,7 +71,7 @@ class Config:
     """what is drawn to the target: the latent, or a picture sampled from it"""
     ddim_steps: int = 4
     """diffusion attack: denoising steps"""
-    edit_strength: float = 0.7
+    edit_strength: float = field(default=0.7, metadata={IN_KEY: "strength"})
     """diffusion attack: share of the noise schedule that they go through"""
     guidance: float = 7.5
     """diffusion attack: classifier-free guidance scale"""
