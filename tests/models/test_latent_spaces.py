@@ -10,7 +10,7 @@ import torch
 from helpers import small_autoencoders
 
 from cloakwork.errors import UserError
-from cloakwork.models import autoencoders, hub, latent_spaces
+from cloakwork.models import autoencoders, hub, latent_spaces, loading
 from cloakwork.models.latent_spaces import SPACES, spelled
 
 
@@ -23,6 +23,7 @@ def copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
         raise UserError(f"No network for {name}.")
 
     monkeypatch.setattr(latent_spaces, "STUDENTS", tmp_path / "students")
+    monkeypatch.setattr(latent_spaces, "BORROWED", {})
     monkeypatch.setattr(hub, "cached", lambda name, wanted: kept.get(name))
     monkeypatch.setattr(hub, "fetch", no_network)
     return kept
@@ -85,6 +86,14 @@ def test_what_is_not_at_hand_is_one_sentence(students: Path, name: str, says: st
     with pytest.raises(UserError, match=says) as caught:
         spelled([name], "cpu")
     assert len(caught.value.sentences) == 1
+
+
+def test_tinys_autoencoder_stands_for_the_space_it_learned() -> None:
+    found = autoencoders.load("sd:tiny", "cpu")
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    own = loading.load("tiny", "cpu")
+    assert torch.equal(found.encode(x), own.encode(x)) and found.sizes == (512,)
+    assert latent_spaces.offers("sd:tiny") == "comes with the package"
 
 
 def test_nothing_at_hand(copies: dict[str, Path]) -> None:

@@ -18,6 +18,7 @@ from cloakwork.models import hub
 VERSIONS = ("tiny", "full")
 ALL = "all"  # stands for every family that is at hand
 STUDENTS = ASSETS / "encoders"  # small versions that come with the package, a folder for each
+BORROWED = {"sd": ASSETS / "tiny" / "vae"}  # learned from that family's TAESD, as the others did
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
@@ -121,8 +122,8 @@ def at_hand(name: str) -> Path | None:
         name: such as `sd3:tiny`.
     """
     family, _, version = name.partition(":")
-    if version == "tiny" and _holds_encoder(STUDENTS / family):
-        return STUDENTS / family
+    if version == "tiny" and (student := _student(family)):
+        return student
     source = _source(family, version)
     copy = source and hub.cached(source.id, _patterns(source))
     folder = copy and copy / source.subfolder if source else None
@@ -131,7 +132,8 @@ def at_hand(name: str) -> Path | None:
 
 def embedded(name: str) -> bool:
     """Return whether a family's version comes with the package."""
-    return at_hand(name) == STUDENTS / name.partition(":")[0]
+    family, _, version = name.partition(":")
+    return version == "tiny" and _student(family) is not None
 
 
 def folder(name: str) -> Path:
@@ -217,10 +219,16 @@ def offers(name: str) -> str:
     >>> offers("qwen:tiny")
     ''
     """
-    if found := at_hand(name):
-        return "comes with the package" if found.parent == STUDENTS else "on this machine"
+    if at_hand(name):
+        return "comes with the package" if embedded(name) else "on this machine"
     source = _source(*name.split(":"))
     return f"--fetch fetches {source.id}, about {source.megabytes} MB" if source else ""
+
+
+def _student(family: str) -> Path | None:
+    """Return the folder of the small version that comes with the package."""
+    places = [STUDENTS / family, BORROWED.get(family)]
+    return next((place for place in places if place and _holds_encoder(place)), None)
 
 
 def _source(family: str, version: str) -> OnHub | None:
@@ -250,7 +258,7 @@ def _checked(family: str, version: str) -> str:
     Raises:
         UserError: there is none such.
     """
-    has_tiny = SPACES[family].tiny is not None or _holds_encoder(STUDENTS / family)
+    has_tiny = SPACES[family].tiny is not None or _student(family) is not None
     known = [v for v in VERSIONS if v == "full" or has_tiny]
     if version in known:
         return version
