@@ -13,14 +13,13 @@ Run: python training/dit.py --photos PHOTOS --model src/cloakwork/assets --work 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from data import captions, photo_files, row_of, sampling_weights, to_unit, views
+from data import DEGRADATIONS, captions, photo_files, row_of, sampling_weights, to_unit, views
 from diffusers import AutoencoderTiny, SD3Transformer2DModel
 from diffusers.models.attention_processor import Attention
 from loop import Run
@@ -29,7 +28,7 @@ from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 T5_TOKENS = 256  # the pipeline's own number
-CHUNK = 256  # photos encoded between two marks
+KINDS = ("clean", "close", *DEGRADATIONS)
 
 
 def build() -> SD3Transformer2DModel:
@@ -122,24 +121,29 @@ class Prompts:
         return torch.stack([t for t, _ in found]).float(), torch.stack([p for _, p in found])
 
 
-def cached_latents(photos: Path, model: Path, work: Path) -> tuple[np.ndarray, list[dict]]:
-    """N x 4 x 16 x 16 x 16 float16 of the four views of `data.py`, and their index; made once, an
-    interrupted call is gone on with."""
-    files = photo_files(photos)
-    path, mark = work / "latents-sd3.npy", work / "index-sd3.json"
-    index = json.loads(mark.read_text()) if mark.exists() else []
-    latents = open_memmap(path, "r+" if index else "w+", np.float16, (len(files), 4, 16, 16, 16))
-    vae = AutoencoderTiny.from_pretrained(model / "encoders" / "sd3").eval()
-    while len(index) < len(files):
-        for i in range(len(index), min(len(index) + CHUNK, len(files))):
-            pixels, kinds = views(files[i])
-            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                latents[i] = vae.encode(to_unit(pixels) * 2 - 1).latents.half().numpy()
-            index.append(row_of(i, files[i], kinds))
-        latents.flush()
-        mark.write_text(json.dumps(index))
-        print(f"latents of {len(index)} of {len(files)} photos", flush=True)
-    return latents, index
+class Latents:
+    """The latents of the four views of `data.py` of every photo, float16, and their caption kinds;
+    made when a photo is first drawn, and kept in WORK."""
+
+    def __init__(self, files: list[Path], model: Path, work: Path) -> None:
+        self.files = files
+        path, kinds = work / "latents-sd3.npy", work / "kinds-sd3.npy"
+        mode = "r+" if kinds.exists() else "w+"
+        self.latents = open_memmap(path, mode, np.float16, (len(files), 4, 16, 16, 16))
+        self.kinds = open_memmap(kinds, mode, np.int8, (len(files), 4))  # 0: not made yet
+        self.vae = AutoencoderTiny.from_pretrained(model / "encoders" / "sd3").eval()
+
+    @torch.no_grad()
+    def __call__(self, rows: np.ndarray, picked: np.ndarray) -> tuple[Tensor, list[str]]:
+        """Latents n x 16 x 16 x 16 and caption kinds of one view of each photo."""
+        for row in {int(r) for r in rows if not self.kinds[r].any()}:
+            pixels, kinds = views(self.files[row])
+            with torch.autocast("cpu", torch.bfloat16):
+                z = self.vae.encode(to_unit(pixels) * 2 - 1).latents
+            self.latents[row] = z.half().numpy()
+            self.kinds[row] = [1 + KINDS.index(kind) for kind in kinds]
+        kinds = [KINDS[k - 1] for k in self.kinds[rows, picked]]
+        return torch.from_numpy(self.latents[rows, picked]).float(), kinds
 
 
 def flow_loss(
@@ -169,8 +173,10 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)
-    latents, index = cached_latents(args.photos, args.model, args.work)
-    weights, prompts = sampling_weights(index), Prompts(args.model)
+    files = photo_files(args.photos)
+    latents, prompts = Latents(files, args.model, args.work), Prompts(args.model)
+    folders = [file.parent.name for file in files]
+    weights = sampling_weights([row_of(i, file, []) for i, file in enumerate(files)])
     torch.manual_seed(2)
     net = build()
     net.set_attn_processor(OneForMany(T5_TOKENS))
@@ -185,15 +191,14 @@ def main() -> None:
     )
     for step in run:
         draw = np.random.default_rng([2, step])
-        rows = draw.choice(len(index), args.batch, p=weights)
+        rows = draw.choice(len(files), args.batch, p=weights)
         # one in five is degraded, and says so
         picked = np.where(draw.random(args.batch) < 0.2, 3, draw.integers(0, 3, args.batch))
+        z, kinds = latents(rows, picked)
         texts = [
-            str(draw.choice(captions(index[r]["folder"], index[r]["kinds"][v])))
-            for r, v in zip(rows, picked, strict=True)
+            "" if draw.random() < 0.1 else str(draw.choice(captions(folders[row], kind)))
+            for row, kind in zip(rows, kinds, strict=True)
         ]
-        texts = ["" if draw.random() < 0.1 else t for t in texts]
-        z = torch.from_numpy(latents[rows, picked]).float()
         run.descend(flow_loss(net, z, prompts(texts), torch.Generator().manual_seed(step)))
 
 

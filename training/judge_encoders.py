@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderTiny
 from encoders import TEACHERS
 from judging import stack, summary, unseen
 from PIL import Image, ImageOps
 from teacher import Teacher
 from torch import Tensor
 
+from cloakwork.models import autoencoders
+from cloakwork.models.autoencoders import Autoencoder
+
 # photos of one set (person or subject) at a size; only the subjects' photos have 512 pixels
-PER_SET = {128: 4, 256: 4, 512: 1}
+PER_SET = {128: 4, 256: 2, 512: 1}
 GOAL = 0.1
 
 
@@ -35,11 +37,11 @@ def photos(shared: Path, side: int) -> tuple[list[str], list[Tensor]]:
 
 
 @torch.no_grad()
-def errors(student: AutoencoderTiny, teacher: Teacher, x: list[Tensor]) -> dict[str, np.ndarray]:
+def errors(student: Autoencoder, teacher: Teacher, x: list[Tensor]) -> dict[str, np.ndarray]:
     """For each photo the squared error of its latents, over the energy of the teacher's latents
     (`plain`) and over their energy about each channel's mean in all photos (`error`)."""
     targets = torch.cat([teacher.encode(p) for p in x])
-    answers = torch.cat([student.encode(2 * p - 1).latents for p in x])
+    answers = torch.cat([student.encode(p) for p in x])
     missed = (answers - targets).square().sum((1, 2, 3))
     spread = targets - targets.mean((0, 2, 3), keepdim=True)
     return {
@@ -53,9 +55,11 @@ def measure(model: Path, shared: Path) -> dict:
     result: dict[str, dict] = {}
     for name, teacher_name in TEACHERS.items():
         folder = model / "encoders" / name
+        if name == "sd" and not folder.exists():
+            folder = model / "tiny" / "vae"  # which stands for this family then
         if not folder.exists():
             continue
-        student = AutoencoderTiny.from_pretrained(folder).eval()
+        student = autoencoders.read_folder(folder, name)
         teacher = Teacher(shared / "weights" / teacher_name)
         result[name] = {"goal": GOAL}
         for side in PER_SET:

@@ -44,6 +44,9 @@ class Run:
     """Iterate over it for step numbers; call `descend(loss)` once a step. Stops after `minutes` or
     at `steps`.
 
+    With `hurried` the schedule also ends with the minutes, however few steps they were: for
+    machines whose load nobody knows.
+
     With `muon` the matrices and convolutions are trained by Muon, whose steps are brought to the
     length of AdamW's, so that one rate serves both; biases and the like stay with AdamW.
 
@@ -64,6 +67,7 @@ class Run:
         ema: float = 0.0,
         warmup: int = 200,
         muon: bool = False,
+        hurried: bool = False,
     ) -> None:
         self.folder, self.model, self.lr, self.steps, self.minutes, self.warmup = (
             folder,
@@ -98,6 +102,7 @@ class Run:
         self.ema_rate = ema
         self.ema = {k: p.detach().clone() for k, p in self.params.items()} if ema else {}
         self.step, self.curve, self.cpu_seconds = 0, [], 0.0
+        self.hurried, self.begun = hurried, time.monotonic()
         self._resume()
 
     def _resume(self) -> None:
@@ -149,7 +154,7 @@ class Run:
         os.replace(self.folder / "record.tmp", self.folder / "record.json")
 
     def __iter__(self) -> Iterator[int]:
-        begun = saved = shown = time.monotonic()
+        begun = saved = shown = self.begun = time.monotonic()
         cpu = time.process_time()
         self.recent: list[float] = []
         first = self.step
@@ -176,11 +181,17 @@ class Run:
         self.cpu_seconds += time.process_time() - cpu
         self.save()
 
+    @property
+    def share(self) -> float:
+        """How much of the schedule is behind, 0 to 1."""
+        spent = (time.monotonic() - self.begun) / (60 * self.minutes) if self.hurried else 0.0
+        return min(1.0, max(self.step / self.steps, spent))
+
     def descend(self, loss: Tensor) -> None:
         """One clipped step at the scheduled rate, then the EMA."""
         rate = min(
             (self.step + 1) / self.warmup,
-            0.5 * (1 + math.cos(math.pi * self.step / self.steps)) + 0.01,
+            0.5 * (1 + math.cos(math.pi * self.share)) + 0.01,
         )
         for group in (g for o in self.optimizers for g in o.param_groups):
             group["lr"] = self.lr * rate
