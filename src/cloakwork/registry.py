@@ -15,7 +15,7 @@ import inspect
 import sys
 import sysconfig
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -191,6 +191,20 @@ def encoder_protections() -> list[str]:
     found = ((file.stem, _constant(file, "NEEDS")) for file in _files("protections"))
     words = [f"{name}{need.removeprefix('encoder')}" for name, need in found if need]
     return [word.replace(" if ", " with ") for word in words]
+
+
+def encoder_refused(protection: str, encoders: Sequence[str]) -> UserError:
+    """Return the error for encoders alone given to a protection that needs a whole model.
+
+    >>> str(encoder_refused("aspl", ["sd:tiny"]))[:66]
+    "'aspl' needs a whole model here, and sd:tiny is an encoder alone; "
+    """
+    fit = encoder_protections()
+    are = "is an encoder" if len(encoders) == 1 else "are encoders"
+    return UserError(
+        f"'{protection}' needs a whole model here, and {' and '.join(encoders)} {are} alone; name "
+        f"a model such as tiny, or take {', '.join(fit[:-1])} or {fit[-1]}."
+    )
 
 
 def surrogates_in_words(protection: str) -> str:

@@ -74,6 +74,11 @@ class Method:
         return registry.model_kind(self.name) if self.kind == "purifiers" else ""
 
     @property
+    def needs(self) -> str:
+        """What a protection needs of a surrogate: "model", or "encoder" alone."""
+        return registry.needs(self.module, self.config)
+
+    @property
     def trains(self) -> bool:
         """Whether an attacker fine-tunes a model, as its module says by TRAINS."""
         return getattr(self.module, "TRAINS", False)

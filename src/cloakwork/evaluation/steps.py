@@ -24,7 +24,8 @@ from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.store import Store, open_store
 from cloakwork.files import hash_of
 from cloakwork.metrics._measure import metric_instrument
-from cloakwork.models import loading, pipelines, pixel_ddpm
+from cloakwork.models import autoencoders, loading, pipelines, pixel_ddpm
+from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
@@ -108,6 +109,13 @@ class Step:
         return isinstance(self.method, Method) and self.method.model_kind == "pixels"
 
 
+def encoders_of(step: Step) -> list[str]:
+    """Return those of a protection's surrogates that are encoders alone."""
+    if step.kind != "protect":
+        return []
+    return [name for name in step.models if autoencoders.is_alone(name)]
+
+
 def purify_steps(
     photos: Source | Step,
     purifiers: Iterable[Method],
@@ -143,6 +151,7 @@ class Workspace:
     low_memory: bool = False
     _keys: dict[int, tuple[Step | Source, str]] = field(default_factory=dict, repr=False)
     _models: dict[tuple[str, str], LDM] = field(default_factory=dict, repr=False)
+    _encoders: dict[tuple[str, str], Autoencoder] = field(default_factory=dict, repr=False)
     _denoisers: dict[tuple[str, str], PixelDDPM] = field(default_factory=dict, repr=False)
 
     def model(self, name: str, dtype: str = "float32") -> LDM:
@@ -153,6 +162,12 @@ class Workspace:
             )
         return self._models[name, dtype]
 
+    def encoder(self, name: str, dtype: str = "float32") -> Autoencoder:
+        """Return an encoder alone by name, loaded once."""
+        if (name, dtype) not in self._encoders:
+            self._encoders[name, dtype] = autoencoders.load(name, self.device, dtype)
+        return self._encoders[name, dtype]
+
     def denoiser(self, name: str, dtype: str = "float32") -> PixelDDPM:
         """Return a denoiser of pixels by name, loaded once."""
         if (name, dtype) not in self._denoisers:
@@ -160,14 +175,30 @@ class Workspace:
         return self._denoisers[name, dtype]
 
     def models_of(self, step: Step) -> list[Any]:
-        """Return the models that a step asks, of the kind that it needs (LDM or PixelDDPM)."""
+        """Return the models that a step asks, of the kind that it needs (LDM or PixelDDPM).
+
+        Surrogates may be encoders alone.
+
+        Raises:
+            UserError: a protection needs a whole model, and is given an encoder.
+        """
         load = self.denoiser if step.uses_pixel_ddpm else self.model
-        return [load(name, step.dtype) for name in step.models]
+        alone, method = encoders_of(step), step.method
+        if alone and isinstance(method, Method) and method.needs == "model":
+            raise registry.encoder_refused(method.name, alone)
+        return [(self.encoder if name in alone else load)(name, step.dtype) for name in step.models]
 
     def weight_hashes(self, step: Step) -> list[tuple[str, str]]:
-        """Return the hash of the weights and the dtype of each model of a step; none is loaded."""
+        """Return the hash of the weights and the dtype of each model of a step.
+
+        None is loaded but encoders alone, whose sizes count too.
+        """
         weights_hash = pixel_ddpm.weights if step.uses_pixel_ddpm else pipelines.weights
-        return [(weights_hash(name), str(DTYPES[step.dtype])) for name in step.models]
+        dtype, alone = str(DTYPES[step.dtype]), encoders_of(step)
+        return [
+            ((autoencoders.identity if name in alone else weights_hash)(name), dtype)
+            for name in step.models
+        ]
 
     @cached_property
     def results(self) -> Store:

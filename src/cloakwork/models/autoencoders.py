@@ -193,6 +193,12 @@ def is_alone(name: str) -> bool:
     return bool(taesd.find_files(folder)) or "_class_name" in read_json(folder / HEADS[1])
 
 
+def identity(name: str) -> str:
+    """Return what tells an encoder from others in a key: its weights, and the sizes it looks at."""
+    alone = _load_cpu(name)
+    return f"{alone.weights} {' '.join(map(str, alone.sizes))}"
+
+
 @lru_cache(maxsize=8)
 def _load_cpu(name: str) -> Autoencoder:
     if latent_spaces.knows(name):

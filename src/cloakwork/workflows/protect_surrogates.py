@@ -34,13 +34,8 @@ def load_surrogates(
     if dtype in DTYPES:
         refuse_float16(DTYPES[dtype])
     alone = [name for name in names if autoencoders.is_alone(name)]
-    if alone and registry.needs(method.module, method.config) == "model":
-        fit = registry.encoder_protections()
-        raise UserError(
-            f"'{method.name}' needs a whole model here, and {' and '.join(alone)} "
-            f"{'is an encoder' if len(alone) == 1 else 'are encoders'} alone; name a model such as "
-            f"tiny, or take {', '.join(fit[:-1])} or {fit[-1]}."
-        )
+    if alone and method.needs == "model":
+        raise registry.encoder_refused(method.name, alone)
     weights = parse_weights(getattr(method.config, "surrogate_weights", ""))
     if weights and len(weights) != len(names):
         raise UserError(
