@@ -258,21 +258,25 @@ def test_inpainting_keeps_what_is_known(model: LDM, x: Images) -> None:
     assert changed[:, 16:48, 16:48].any() and not changed[:, :8].any()
 
 
-@pytest.mark.parametrize("name", ["advdm", "sds", "simac", "ace"])
-def test_photos_are_protected(name: str, model: LDM, photos: Photos) -> None:
+def protect(name: str, photo: Tensor, model: LDM, state: RunState) -> Tensor:
     module = registry.load("protections", name)
     short = {k: v for k, v in SHORT.items() if hasattr(module.Config(), k)}
+    config = replace(module.PRESETS["tiny"], **short, budget=8)
+    (got,) = module.protect([photo], [model], config, clean=None, rng=generator(0), state=state)
+    return got
+
+
+@pytest.mark.parametrize("name", ["advdm", "sds", "simac", "ace"])
+def test_photos_are_protected(name: str, model: LDM, photos: Photos) -> None:
     state = RunState()
-    got = module.protect(
-        photos[:1],
-        [model],
-        replace(module.PRESETS["tiny"], **short, budget=8),
-        clean=None,
-        rng=generator(0),
-        state=state,
-    )
-    change = (got[0] - photos[0]).abs().max() * 255
+    change = (protect(name, photos[0], model, state) - photos[0]).abs().max() * 255
     assert 0.5 < change < 8.01 and state.dead_steps == 0
+
+
+def test_a_cross_attention_is_asked_for_in_a_sentence(flowing: LDM, photos: Photos) -> None:
+    """This transformer's `attn2` is a second self-attention."""
+    with pytest.raises(UserError, match=r"caat learns keys and values .* which '.*' has not"):
+        protect("caat", photos[0], flowing, RunState())
 
 
 def test_what_guidance_leads_away_from_is_part_of_the_weights(

@@ -150,7 +150,7 @@ def detach_first_token(ldm: LDM) -> None:
     computes what it did before.
     """
     for name, module in ldm.denoiser.named_modules():
-        if is_custom(f"unet.{name}.weight"):
+        if is_custom(f"{ldm.family.DENOISER}.{name}.weight"):
             module.register_forward_hook(_without_first)
 
 

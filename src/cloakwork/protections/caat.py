@@ -31,6 +31,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from cloakwork.errors import UserError
 from cloakwork.finetuning import adapters
 from cloakwork.finetuning.training import Training, adamw
 from cloakwork.finetuning.weights import restore_training, training_tensors
@@ -75,6 +76,9 @@ def protect(
 ) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]) that a model denoises badly whose cross-attention
     has learned them meanwhile.
+
+    Raises:
+        UserError: a surrogate without a cross-attention.
     """
     pairs = [_learner(ldm.copy(), len(photos), cfg, rng) for ldm in surrogates]
     return pgd.ascend(
@@ -98,8 +102,16 @@ def _learner(
     adapters.detach_first_token(theta)
     c = theta.embed([cfg.prompt])
     theta_kv: dict[str, nn.Parameter] = {
-        k: p for k, p in theta.denoiser.named_parameters() if adapters.is_custom(f"unet.{k}")
+        k: p
+        for k, p in theta.denoiser.named_parameters()
+        if adapters.is_custom(f"{theta.family.DENOISER}.{k}")
     }
+    if not theta_kv:
+        raise UserError(
+            f"caat learns keys and values of a cross-attention, which '{theta.name}' has not: in "
+            f"{theta.family.NAME} text and picture attend to each other together. Take advdm or "
+            "aspl, or a surrogate with a UNet."
+        )
     for p in theta_kv.values():
         p.requires_grad_(True)
     optimizer = adamw(list(theta_kv.values()), Training(lr=cfg.lr))

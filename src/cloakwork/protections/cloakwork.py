@@ -9,7 +9,7 @@ ASPL (Van Le et al., arXiv 2303.15433):
     unit(LPIPS(D(E(x')), x))
 
 S is SimAC's loss (Wang et al., arXiv 2312.07865): the denoising error under "a photo of sks person"
-and the distance of the UNet's last features from those of x, at timesteps that were searched
+and the distance of the denoiser's last features from those of x, at timesteps that were searched
 beforehand for each photo because its gradient is large there. LPIPS is the perceptual distance
 (Zhang et al., arXiv 1801.03924). unit() brings a term's gradient by a photo's latent to length 1,
 so that neither drowns the other. The schedule is ASPL's: `outer` turns of surrogate steps on clean

@@ -12,7 +12,8 @@ against the surrogate as it was given:
 
 Then ASPL (see there) on the photo, with L at timesteps drawn from its T plus || f(x'_t) - f(x_t)
 ||^2, f the features of the UNet's last up-block (its residual blocks before they are added; 9 to 11
-in Stable Diffusion), both under the same noise.
+in Stable Diffusion), both under the same noise. Of a transformer, which the paper does not treat, f
+are the last layers inside the last quarter of its blocks.
 
 Checked against somuchtome/SimAC at 2de1aa8 (50 x (3 + 6 + 3), at most 50 rounds of search, learning
 rate and class pictures as ASPL; budget 16/255 on [-1, 1] = 8/255, step .005 on [-1, 1] = .64/255).
