@@ -32,7 +32,8 @@ from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.metrics import match
 from cloakwork.models import pipelines
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.perturbation.surrogates import make_snapshots
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.protections.metacloak import pool_steps

@@ -7,7 +7,7 @@ from operator import attrgetter
 from releases import trainers
 
 from cloakwork.attackers import custom_diffusion, dreambooth, lora
-from cloakwork.models.ldm import Sampling
+from cloakwork.models.sampling import Sampling
 from cloakwork.photos.preprocessing import Preprocessing
 from compared.sides import CLASSES, LR, PHOTOS, STEPS, Case, short, stated
 

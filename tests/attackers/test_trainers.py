@@ -31,7 +31,8 @@ from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.finetuning.training import Training, weighted_error
 from cloakwork.finetuning.weights import weights_of
 from cloakwork.models import loading
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.photos.sheets import write_grid
 from cloakwork.state import RunState

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from cloakwork import registry
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
 from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
+from cloakwork.finetuning import adapters
 from cloakwork.models import device as devices
 from cloakwork.models import ldm, loading, pipelines, pixel_ddpm, schedulers
 from cloakwork.models.device import free_memory, pick_device
@@ -136,6 +138,41 @@ def test_copy_is_another_model(small: ldm.LDM) -> None:
         next(model.denoiser.parameters()).add_(1)
     assert not torch.equal(next(model.denoiser.parameters()), next(small.denoiser.parameters()))
     assert model.vae is small.vae
+
+
+def test_a_copy_can_share_its_weights(small: ldm.LDM) -> None:
+    """Layers that are put on it are its own: the model itself has none of them."""
+    model = small.copy(share_weights=True)
+    adapters.add_lora(model, 2, "attention", torch.Generator(), text_encoder=True)
+    names = [name for name, _ in small.denoiser.named_parameters()]
+    assert not any(adapters.is_lora(name) for name in names)
+    own = dict(small.denoiser.named_parameters())
+    for name, p in model.denoiser.named_parameters():
+        if not adapters.is_lora(name):
+            assert p is own[name.replace(".base_layer", "")]
+
+
+def test_text_encoders_wait_elsewhere_while_nobody_reads(
+    small: ldm.LDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stood for by a model whose denoiser says that it is on another device."""
+    moves: list[str] = []
+    there = torch.device("meta")
+    monkeypatch.setattr(ldm.LDM, "device", property(lambda self: there))
+    monkeypatch.setattr(ldm.LDM, "autocast", lambda self: nullcontext())
+    monkeypatch.setattr(
+        torch.nn.Module, "to", lambda self, device: moves.append(torch.device(device).type)
+    )
+    model = small.copy()
+    monkeypatch.setattr(model.family, "embed", lambda *_: moves.append("read") or text)
+    text = Text(torch.zeros(1, 2, 3))
+    model.embed(["a cat"])
+    model.embed(["a cat"])
+    assert moves == ["meta", "read", "cpu"]
+    with model.trainable():
+        model.embed(["a cat"])
+        model.embed(["a cat"])
+    assert moves[3:] == ["meta", "read", "read", "cpu"]  # while they learn they stay
 
 
 def test_sks_is_one_token(small: ldm.LDM) -> None:

@@ -49,7 +49,7 @@ ATTACKER = '''"""Copy the photos as the victim sees them, and add a little noise
 from dataclasses import dataclass, field
 import torch
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.models.ldm import Sampling
+from cloakwork.models.sampling import Sampling
 VERSION = 1
 runs = []
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from cloakwork.evaluation.steps import Workspace
 from cloakwork.finetuning.cdl import CDL
 from cloakwork.models import autoencoders, loading
 from cloakwork.models.clip import load_clip
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.purifiers import jpeg
 from cloakwork.specs import Method

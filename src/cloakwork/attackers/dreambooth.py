@@ -33,7 +33,8 @@ from cloakwork.finetuning.prompts import with_token
 from cloakwork.finetuning.sampling import draw_seed
 from cloakwork.finetuning.training import Training
 from cloakwork.finetuning.validation import check_trainer
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cloakwork.models.ldm import Sampling
+from cloakwork.models.sampling import Sampling
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 
 

@@ -16,7 +16,8 @@ from cloakwork.finetuning.latent_dataset import LatentDataset
 from cloakwork.finetuning.prior import prior_dataset
 from cloakwork.finetuning.sampling import sampler
 from cloakwork.finetuning.training import Training, finetune
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.photos.preprocessing import Preprocessing
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos

@@ -9,7 +9,8 @@ import torch
 from cloakwork.finetuning.cdl import CDL, NO_CDL
 from cloakwork.finetuning.prompts import SUBJECT, with_token
 from cloakwork.finetuning.training import SampleFn
-from cloakwork.models.ldm import LDM, Sampling
+from cloakwork.models.ldm import LDM
+from cloakwork.models.sampling import Sampling
 from cloakwork.types import Images
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import torch
+from torch import nn
 
 from cloakwork.errors import UserError
 
@@ -44,6 +47,21 @@ def pick_device(device: str = "auto") -> torch.device:
         # else backward passes add up in any order, and the same seed gives other bytes
         torch.backends.cudnn.deterministic = True
     return place
+
+
+@contextmanager
+def lent(networks: Iterable[nn.Module], device: torch.device) -> Iterator[None]:
+    """Have networks on a device inside, and where they were afterwards."""
+    homes = [(network, next(network.parameters()).device) for network in networks]
+    try:
+        for network, home in homes:
+            if home != device:
+                network.to(device)
+        yield
+    finally:
+        for network, home in homes:
+            if home != device:
+                network.to(home)
 
 
 def refuse_float16(dtype: torch.dtype) -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cloakwork.errors import UserError
 from cloakwork.models import latents, predictions, schedulers
 from cloakwork.models.counting import alike
-from cloakwork.models.device import DTYPES
+from cloakwork.models.device import DTYPES, lent
 from cloakwork.models.families import flow, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Pass, Replayed
@@ -28,22 +28,6 @@ from cloakwork.photos.tensors import send
 from cloakwork.types import Images
 
 SAMPLING_MICRO_BATCH = 8  # pictures sampled at a time
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """Settings with which pictures are drawn from a model."""
-
-    n: int = 16
-    """pictures for each prompt"""
-    steps: int = 25
-    """denoising steps"""
-    guidance: float = 7.5
-    """classifier-free guidance scale (1: none)"""
-    negative: str = ""
-    """negative prompt"""
-    scheduler: str = "ddim"
-    """sampler"""
 
 
 @dataclass
@@ -62,7 +46,8 @@ class LDM:
         size: side of the square picture the model was made for, in pixels.
         sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training)
             instead of its mean.
-        low_memory: whoever has the choice takes less memory and more time, for the same bytes.
+        low_memory: whoever has the choice takes less memory and more time, for the same bytes; text
+            encoders wait in the CPU's memory while nobody reads prompts.
         graphs: replay the denoiser's passes as CUDA graphs while its weights stay as they are.
         zero_negative: guidance without a negative prompt leads away from zeros, not from the empty
             prompt.
@@ -116,7 +101,12 @@ class LDM:
     @property
     def networks(self) -> dict[str, nn.Module]:
         """All parts with weights, by the names of their fields."""
-        names = ("vae", "denoiser", "text_encoder", "text_encoder_2", "text_encoder_3")
+        return {"vae": self.vae, "denoiser": self.denoiser} | self.text_encoders
+
+    @property
+    def text_encoders(self) -> dict[str, nn.Module]:
+        """All that prompts are read with, by the names of their fields."""
+        names = ("text_encoder", "text_encoder_2", "text_encoder_3")
         return {name: part for name in names if (part := getattr(self, name)) is not None}
 
     @property
@@ -180,7 +170,8 @@ class LDM:
                 return self.family.embed(self, prompts)
         new = [p for p in dict.fromkeys(prompts) if p not in self._embedded]
         if new:
-            with torch.no_grad(), self.autocast():
+            readers = self.text_encoders.values()
+            with torch.no_grad(), self.autocast(), lent(readers, self.device):
                 text = self.family.embed(self, new)
             self._embedded.update({p: text[i : i + 1] for i, p in enumerate(new)})
         return Text.cat([self._embedded[p] for p in prompts])
@@ -395,14 +386,20 @@ class LDM:
         """
         return replace(self, dtype=DTYPES[dtype], _embedded={}) if dtype else self
 
-    def copy(self) -> LDM:
+    def copy(self, *, share_weights: bool = False) -> LDM:
         """Copy the model, so that a method may train it.
 
         The denoiser and the text encoders that may learn are its own, still frozen; the rest is
         shared.
+
+        Args:
+            share_weights: for whoever trains what is added to the model alone: its layers are its
+                own, but not their weights.
         """
         own = {"denoiser": self.denoiser} | self.learning_encoders
-        return replace(self, **{name: deepcopy(p) for name, p in own.items()}, _embedded={})
+        kept = [p for part in own.values() for p in part.parameters()] if share_weights else []
+        copies = {name: deepcopy(p, {id(k): k for k in kept}) for name, p in own.items()}
+        return replace(self, **copies, _embedded={})
 
     @contextmanager
     def trainable(
@@ -426,7 +423,8 @@ class LDM:
             p.requires_grad_(True)
         self.forget_text()
         try:
-            yield named
+            with lent(self.text_encoders.values() if text_encoder else (), self.device):
+                yield named
         finally:
             for p in named.values():
                 p.requires_grad_(False)

@@ -62,7 +62,9 @@ def load(
         )
     base = _load_cpu(str(name))
     if base.device != target:
-        base = replace(base, **{k: _copied_to(target, part) for k, part in base.networks.items()})
+        waiting = base.text_encoders if low_memory else {}
+        moved = {name: part for name, part in base.networks.items() if name not in waiting}
+        base = replace(base, **{name: _copied_to(target, part) for name, part in moved.items()})
     if graphs:
         _replay(base.vae)
     if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:

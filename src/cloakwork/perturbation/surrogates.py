@@ -77,7 +77,8 @@ def _crowded(surrogates: Sequence[LDM]) -> bool:
 def _move(ldm: LDM, device: torch.device) -> None:
     if ldm.device != device:
         ldm.forget_text()
-    for part in ldm.networks.values():
+    waiting = ldm.text_encoders if ldm.low_memory else {}
+    for part in [part for name, part in ldm.networks.items() if name not in waiting]:
         if next(part.parameters()).device != device:
             part.to(device)
 

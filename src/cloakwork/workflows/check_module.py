@@ -65,7 +65,7 @@ def constants(module: ModuleType, kind: str) -> Iterator[str]:
     if getattr(module, "SAMPLES", False) is True and not sampling:
         yield (
             "SAMPLES is True and the Config has no field sampling. "
-            "Add one (cloakwork.models.ldm.Sampling), or leave SAMPLES out."
+            "Add one (cloakwork.models.sampling.Sampling), or leave SAMPLES out."
         )
 
 

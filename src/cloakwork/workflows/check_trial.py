@@ -21,7 +21,7 @@ from cloakwork.evaluation.returned import check_photos, title
 from cloakwork.evaluation.run import run_attacker, run_protection
 from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.metrics._measure import measure
-from cloakwork.models.ldm import Sampling
+from cloakwork.models.sampling import Sampling
 from cloakwork.photos.tensors import from_pil
 from cloakwork.specs import Method
 from cloakwork.state import RunState
