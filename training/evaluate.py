@@ -5,6 +5,7 @@ the model card.
     samples  whether a classifier trained on real photos sees in a sample what the prompt asked for
     clip     zero-shot: clean against degraded, people against everything else
     ddpm     PSNR of noisy patches denoised, against the best blur
+    dit      samples, for the folder of tiny-dit; "all" leaves it out
     encoders  latents of the small encoders of whole families, beside their teachers'
 
 Each part replaces its own entry in results.json. Sheets of pictures go to a folder outside the
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import json
 from pathlib import Path
 
@@ -32,6 +34,7 @@ TOUCHED = {
     "clip": ("clip",),
     "ddpm": ("ddpm",),
     "encoders": tuple(f"encoder-{name}" for name in FAMILIES),
+    "dit": (),  # its steps stand in its own folder
 }  # trainings that a part measures, by the beginning of their names
 
 
@@ -215,49 +218,20 @@ def card(model: Path, path: Path) -> None:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Run the parts that were asked for; imports wait until here so that --card needs no torch."""
-    if args.part in ("vae", "all"):
-        import judge_vae
-
-        merge(
-            "vae",
-            judge_vae.measure(args.model, args.shared, args.dlib, args.sheets),
-            args.model,
-            args.results,
-        )
-    if args.part in ("clip", "all"):
-        import judge_clip
-
-        merge(
-            "clip", judge_clip.measure(args.work, args.model, args.shared), args.model, args.results
-        )
-    if args.part in ("ddpm", "all"):
-        import judge_ddpm
-
-        merge(
-            "ddpm",
-            judge_ddpm.measure(args.model, args.shared, args.sheets),
-            args.model,
-            args.results,
-        )
-    if args.part in ("encoders", "all"):
-        import judge_encoders
-
-        merge(
-            "encoders",
-            judge_encoders.measure(args.model, args.shared),
-            args.model,
-            args.results,
-        )
-    if args.part in ("samples", "all"):
-        import judge_samples
-
-        merge(
-            "samples",
-            judge_samples.measure(args.work, args.model, args.sheets, args.minutes),
-            args.model,
-            args.results,
-        )
+    """Run the parts that were asked for; each judge is imported when its turn comes, so that
+    --card needs no torch."""
+    given = {
+        "vae": (args.model, args.shared, args.dlib, args.sheets),
+        "clip": (args.work, args.model, args.shared),
+        "ddpm": (args.model, args.shared, args.sheets),
+        "encoders": (args.model, args.shared),
+        "samples": (args.work, args.model, args.sheets, args.minutes),
+        "dit": (args.work, args.dit, args.sheets, args.minutes),
+    }
+    for part, values in given.items():
+        if part == args.part or (args.part == "all" and part != "dit"):
+            judge = importlib.import_module(f"judge_{part}")
+            merge(part, judge.measure(*values), args.model, args.results)
 
 
 def main() -> None:
@@ -269,6 +243,7 @@ def main() -> None:
     parser.add_argument(
         "--shared", type=Path, help="folder with data/identities, data/subjects and weights/"
     )
+    parser.add_argument("--dit", type=Path, help="folder written by dit_assemble.py")
     parser.add_argument("--part", choices=(*TOUCHED, "all"))
     parser.add_argument(
         "--sheets", type=Path, help="folder outside the repository for sheets of pictures"
@@ -289,8 +264,10 @@ def main() -> None:
     args = parser.parse_args()
     if args.part and not args.shared:
         parser.error("--part needs --shared")
-    if args.part in ("clip", "samples", "all") and not args.work:
+    if args.part in ("clip", "samples", "dit", "all") and not args.work:
         parser.error(f"--part {args.part} needs --work")
+    if args.part == "dit" and not args.dit:
+        parser.error("--part dit needs --dit")
     if not (args.part or args.card):
         parser.error("give --part, --card or both")
     if args.part:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from clip import jitter
 from data import captions, load_index, name_of, to_unit
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline
 from judge_vae import kl_coder, round_trip, small_coder
 from judging import outside, save_sheet, summary
 from loop import Run
@@ -101,13 +101,13 @@ def held_out(work: Path) -> tuple[Tensor, list[int]]:
     ]
 
 
-def sample(pipe: StableDiffusionPipeline, guidance: float) -> Tensor:
+def sample(pipe: DiffusionPipeline, guidance: float) -> Tensor:
     """Eight pictures a class; the starting noise of picture k of a class is the same at every
     guidance."""
     pictures = []
     for c, prompt in enumerate(PROMPTS):
         rngs = [torch.Generator().manual_seed(1000 * c + k) for k in range(PER_CLASS)]
-        out = pipe(
+        out = pipe(  # pyright: ignore[reportCallIssue]
             [prompt] * PER_CLASS,
             guidance_scale=guidance,
             num_inference_steps=STEPS,
@@ -139,7 +139,10 @@ def judge_one(
     groups = [CLASSES[c] for c in labels]
     seen = right(net, round_trip(coder, real[0])[1], real[1])
     result: dict = {"real_after_vae": summary(seen, [CLASSES[c] for c in real[1]]), "guidance": {}}
-    pipe = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    index = json.loads((folder / "model_index.json").read_text())
+    # diffusers takes Stable Diffusion 3's T5 as absent only where it is told so
+    absent = {k: None for k, v in index.items() if v == [None, None]}
+    pipe = DiffusionPipeline.from_pretrained(folder, **absent)
     pipe.set_progress_bar_config(disable=True)
     for guidance in GUIDANCE:
         pictures = sample(pipe, guidance)
@@ -152,23 +155,30 @@ def judge_one(
     return result
 
 
-def measure(work: Path, model: Path, sheets: Path | None, minutes: float) -> dict:
-    """Agreement of samples with prompts for each complete pipeline under `model`, beside the score
-    of real photos."""
-    folder = outside(sheets) if sheets else None
+def judge(work: Path, minutes: float) -> tuple[nn.Module, tuple[Tensor, list[int]], dict]:
+    """The classifier, held-out real photos with their labels, and its score on them; ends the
+    program where that is too low."""
     net, real = train(work, minutes), held_out(work)
     hits = right(net, *real)
-    result: dict = {
-        "judge": summary(hits, [CLASSES[c] for c in real[1]]),
-        "chance": round(1 / len(CLASSES), 4),
-    }
-    result["prompts"] = PROMPTS
     print(f"judge on held-out real photos: {hits.mean():.3f} of {len(hits)}", flush=True)
     if hits.mean() < ENOUGH:
         raise SystemExit(
             f"The classifier is right on {hits.mean():.0%} of held-out photos, not {ENOUGH:.0%}: "
             "train it longer."
         )
+    result: dict = {
+        "judge": summary(hits, [CLASSES[c] for c in real[1]]),
+        "chance": round(1 / len(CLASSES), 4),
+        "prompts": PROMPTS,
+    }
+    return net, real, result
+
+
+def measure(work: Path, model: Path, sheets: Path | None, minutes: float) -> dict:
+    """Agreement of samples with prompts for each complete pipeline under `model`, beside the score
+    of real photos."""
+    folder = outside(sheets) if sheets else None
+    net, real, result = judge(work, minutes)
     for place, name in (("tiny", "tiny"), ("tiny-b", "tiny-b")):
         if (model / place / "model_index.json").exists():
             result[name] = judge_one(net, model / place, name, real, folder)
