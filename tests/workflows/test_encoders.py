@@ -16,7 +16,7 @@ from cloakwork.files import read_json
 from cloakwork.models import hub, latent_spaces
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float, from_pil
-from cloakwork.workflows import check_module
+from cloakwork.workflows import check_module, estimate
 from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 
@@ -154,3 +154,24 @@ def test_weights_are_for_each_surrogate(
         for name in ("1 1", "1 0")
     )
     assert alike.sha256 != uneven.sha256
+
+
+def test_how_long_it_will_take_is_said_before(
+    encoders: dict[str, str], sample_files: list[Path], tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(estimate, "WORTH_SAYING", 0)
+    said: list[str] = []
+    both = [encoders["flux2"], encoders["qwen"]]
+    protected("pid", both, sample_files[2], tmp_path, steps=1, say=said.append)
+    assert said == ["This takes less than a minute for 1 photo."]
+
+
+def test_what_a_family_is_stands_in_the_list(
+    families: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["list", "models"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    told = {line[0]: " ".join(line[1:]) for line in lines if line}
+    assert told["sd3:tiny"] == "comes with the package. Stable Diffusion 3 and 3.5"
+    assert told["qwen:full"].startswith("--fetch fetches Qwen/Qwen-Image, about 254 MB.")
+    assert told["tiny"] == "comes with the package" and "sana:tiny" not in told

@@ -56,7 +56,9 @@ def _list_models() -> None:
     """Print the models that go by a name of their own, and where each is."""
     from cloakwork.models import latent_spaces
 
-    _columns("whole models", [(name, "comes with the package") for name in registry.EMBEDDED])
+    whole = [(name, "comes with the package") for name in registry.EMBEDDED]
+    whole.append(("FOLDER or owner/name", "a diffusers pipeline; one of the hub's is then fetched"))
+    _columns("whole models", whole)
     rows = [
         (name, f"{says}. {space.models}")
         for space in latent_spaces.SPACES.values()

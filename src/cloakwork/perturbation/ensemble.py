@@ -56,6 +56,7 @@ def ascend_mean(
     Raises:
         NotFinite: the gradient of a photo is not finite.
     """
+    # of the largest photo: smaller ones are enlarged, as a loader does
     side = max(min(p.shape[-2:]) for p in photos)
     by_surrogate = [
         at_any_size([photo_by_photo(gradient(view), view) for view in model.views(side)], rng)
