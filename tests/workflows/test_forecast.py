@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from cloakwork.attackers import dreambooth
 from cloakwork.protections import aspl
+from cloakwork.specs import Method
 from cloakwork.workflows import forecast
 from cloakwork.workflows.forecast import TIME, Forecast, Part, telling
 from cloakwork.workflows.protect import protect
+from cloakwork.workflows.workload import Workloads
 
 Said = tuple[float, float]  # share of the run that was over, seconds left as foretold over real
 
@@ -105,6 +108,31 @@ def test_steps_of_a_store_are_told_from_those_that_are_like_them(clock: Clock) -
         return 4.0 if kind == "scores" else 2.0
 
     assert off_after_a_tenth(played(parts, 10, machine, clock)) < 0.25
+
+
+def test_a_slow_second_step_is_not_taken_for_all(clock: Clock) -> None:
+    """Where something alike is over, a loop's first steps are held against what it took."""
+    parts = [Part(step, "own", {"training_steps": 100.0}, "turns") for step in ("a", "b")]
+    foretold = Forecast(parts)
+    for step in range(1, 101):
+        clock.now += 0.5
+        foretold.heard("own", step, 100)
+    for step in (1, 2):
+        clock.now += 1.0
+        foretold.heard("own", step, 100)
+    assert foretold.left() == pytest.approx(98 * 0.5, rel=0.25)
+
+
+def test_class_pictures_are_drawn_once() -> None:
+    """Attackers on one victim learn the same ones; they are kept. Another victim draws its own."""
+    config = replace(dreambooth.PRESETS["tiny"], steps=2, class_images=8)
+    method, workloads = Method("attackers", "dreambooth", config), Workloads()
+    drawn = {
+        step: workloads.attack(method, photos=1, prompts=1, step=step, models=victim)[0]
+        for step, victim in (("a", "tiny"), ("b", "tiny"), ("c", "tiny-b"))
+    }
+    assert {part.loop for part in drawn.values()} == {"class pictures"}
+    assert [part.usual > 0 for part in drawn.values()] == [True, False, True]
 
 
 def test_what_an_earlier_run_did_is_not_counted(clock: Clock) -> None:

@@ -28,9 +28,10 @@ SECONDS = {
     "training_steps": 0.18,
     "photos written": 0.3,
     "photos purified": 0.1,
-    "scores": 1.0,
+    "scores": 0.2,
 }
 AT_ONCE = 8  # steps of a loop that one report may be about
+TRUST = 3  # steps of a loop that weigh as much as what was expected of it
 Ratios = Mapping[Hashable, float]
 # label under which seconds are reported: those that have passed, and those of the whole run
 TIME = "time"
@@ -97,13 +98,16 @@ class Forecast:
 
     def left(self) -> float | None:
         """Return the seconds left; None while nothing has been learned yet."""
-        known = [p for p in self.parts[: self.at + 1] if p.share and p.usual]
-        if not known:
+        if not (known := self._known(self.at + 1)):
             return None
         likes, kinds = _ratios(known)
         return self._left_here(likes, kinds) + sum(
             _expected(part, likes, kinds) for part in self.parts[self.at + 1 :]
         )
+
+    def _known(self, end: int) -> list[Part]:
+        """Return the parts before a place of which something was learned."""
+        return [part for part in self.parts[:end] if part.share and part.usual]
 
     def _find(self, loop: str, done: int) -> int | None:
         """Return the place of the part that a loop's report is about."""
@@ -126,7 +130,11 @@ class Forecast:
         part, now = self.parts[self.at], clock()
         if self.first and self.last and self.last[1] > self.first[1]:
             (t_0, n_0), (t_1, n_1, total) = self.first, self.last
-            pace = (t_1 - t_0) / (n_1 - n_0)  # the first step also got everything ready
+            taken, steps = t_1 - t_0, n_1 - n_0  # the first step also got everything ready
+            if part.usual and (before := self._known(self.at)):  # its first steps vary
+                taken += TRUST * _expected(part, *_ratios(before)) / max(1, total)
+                steps += TRUST
+            pace = taken / steps
             return max(0.0, (total - n_1) * pace - (now - t_1))
         share_left = 1 - self.last[1] / max(1, self.last[2]) if self.last else 1.0
         since = self.last[0] if self.last else self.since

@@ -5,7 +5,7 @@ and their passes are counted loop by loop, as they report them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -22,6 +22,7 @@ from cloakwork.workflows.forecast import Forecast, Part, telling
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 
 LAST = "what is left"  # of what a method does after its last loop
+CLASS_PICTURES = "class pictures"  # how drawing them is reported
 Run = Callable[[Photos, list[LDM], RunState], object]
 # the loops that a method reports, in order, and the work of each
 Loops = Sequence[tuple[str, Mapping[str, float]]]
@@ -32,9 +33,18 @@ class Workloads:
 
     def __init__(self) -> None:
         self._known: dict[tuple[object, ...], tuple[Loops, Counts | None]] = {}
+        self._drawn: dict[tuple[object, ...], str] = {}
 
     def protection(
-        self, method: Method, *, photos: int, surrogates: int, clean: int, step: str, loop: str
+        self,
+        method: Method,
+        *,
+        photos: int,
+        surrogates: int,
+        clean: int,
+        step: str,
+        loop: str,
+        models: Hashable = None,
     ) -> list[Part]:
         """Return the parts of one protection.
 
@@ -43,9 +53,10 @@ class Workloads:
             photos, surrogates, clean: how many it gets.
             step: what it is called in the forecast.
             loop: what its own loop reports itself as.
+            models: what tells the surrogates from those of other protections here.
         """
         loops, _ = self._protection(method, photos, surrogates, clean)
-        return _parts(loops, method, step, loop)
+        return _parts(self._first(loops, method, step, models), method, step, loop)
 
     def passes(self, method: Method, *, photos: int, surrogates: int, clean: int) -> Counts | None:
         """Return all passes of one protection, as `dry_run.count` does; None where the hollow model
@@ -71,8 +82,12 @@ class Workloads:
         how = photos, surrogates, clean
         return self._work(method, run, how, photos + clean, surrogates)
 
-    def attack(self, method: Method, *, photos: int, prompts: int, step: str) -> list[Part]:
-        """Return the parts of one attack, which asks for so many prompts."""
+    def attack(
+        self, method: Method, *, photos: int, prompts: int, step: str, models: Hashable = None
+    ) -> list[Part]:
+        """Return the parts of one attack, which asks for so many prompts; `models` as in
+        `protection`.
+        """
 
         def run(images: Photos, models: list[LDM], state: RunState) -> None:
             method.module.attack(
@@ -86,7 +101,7 @@ class Workloads:
             )
 
         loops, _ = self._work(method, run, (photos, prompts), photos, 1)
-        return _parts(loops, method, step, method.name)
+        return _parts(self._first(loops, method, step, models), method, step, method.name)
 
     def steps(self, found: Mapping[str, Step]) -> list[Part]:
         """Return the parts of a store's steps, by their names there."""
@@ -97,12 +112,32 @@ class Workloads:
         if not isinstance(method, Method) or step.kind in ("score", "purify"):
             work = {"scores": 1.0} if step.kind == "score" else {"photos purified": float(n)}
             return [Part(name, "", work, (step.kind, step.name))]
+        who: Hashable = (step.models, step.dtype)
         if step.kind == "attack":
-            return self.attack(method, photos=n, prompts=len(step.prompts), step=name)
+            prompts = len(step.prompts)
+            return self.attack(method, photos=n, prompts=prompts, step=name, models=who)
         clean = sum(_photos(i) for i in step.inputs[1:])
         return self.protection(
-            method, photos=n, surrogates=len(step.models), clean=clean, step=name, loop=step.name
+            method,
+            photos=n,
+            surrogates=len(step.models),
+            clean=clean,
+            step=name,
+            loop=step.name,
+            models=who,
         )
+
+    def _first(self, loops: Loops, method: Method, step: str, models: Hashable) -> Loops:
+        """Return a step's loops without the work of class pictures that an earlier step draws: they
+        are kept.
+        """
+        what = getattr(method.config, "class_prompt", repr(method.config))
+        found: list[tuple[str, Mapping[str, float]]] = []
+        for place, (loop, work) in enumerate(loops):
+            which = (models, what, place, *sorted(work.items()))
+            drawn = loop == CLASS_PICTURES and self._drawn.setdefault(which, step) != step
+            found.append((loop, {} if drawn else work))
+        return found
 
     def _work(
         self, method: Method, run: Run, how: tuple[int, ...], photos: int, models: int
