@@ -21,6 +21,7 @@ from pathlib import Path
 import campaign_table
 import displacement_table
 import faithful_table
+import families_table
 import finding_tables
 import flops_table
 import screen_tables
@@ -306,6 +307,7 @@ def place(
         (RELIABILITY, campaign_table.TABLES),
         (FAITHFUL, faithful_table.TABLES),
         ("docs/protections.md", flops_table.TABLES),
+        ("docs/models.md", families_table.TABLES),
     ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):

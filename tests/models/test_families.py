@@ -25,7 +25,6 @@ from cloakwork.finetuning import export
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.models import loading, pipelines
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -259,10 +258,10 @@ def test_inpainting_keeps_what_is_known(model: LDM, x: Images) -> None:
     assert changed[:, 16:48, 16:48].any() and not changed[:, :8].any()
 
 
-def protect(name: str, photo: Tensor, model: LDM, state: RunState) -> Tensor:
+def protect(name: str, photo: Tensor, model: LDM, state: RunState, **more: Any) -> Tensor:
     module = registry.load("protections", name)
     short = {k: v for k, v in SHORT.items() if hasattr(module.Config(), k)}
-    config = replace(module.PRESETS["tiny"], **short, budget=8)
+    config = replace(module.PRESETS["tiny"], **short, **more, budget=8)
     (got,) = module.protect([photo], [model], config, clean=None, rng=generator(0), state=state)
     return got
 
@@ -314,8 +313,15 @@ def test_a_schedule_of_noise_is_not_for_models_that_match_flows(flowing: LDM) ->
     assert torch.equal(*same)
     with pytest.raises(UserError, match="scheduler 'dpm\\+\\+' is for models that predict noise"):
         flowing.sample(PROMPTS[:1], 1, generator(0), steps=2, scheduler="dpm++")
+
+
+@pytest.mark.parametrize("name", ["aspl", "fsmg"])
+def test_a_target_is_refused_before_anything_is_learned(
+    name: str, flowing: LDM, photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LDM, "sample", None)  # no class pictures
     with pytest.raises(UserError, match="Leave the target out"):
-        losses.targeted(flowing, flowing.embed(PROMPTS[:1]), generator(0), torch.zeros(1))
+        protect(name, photos[0], flowing, RunState(), target="pattern")
 
 
 def test_flows_are_learned_at_logit_normal_timesteps_under_the_shift(flowing: LDM) -> None:

@@ -10,7 +10,7 @@ not their sum).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -134,11 +134,7 @@ def targeted(ldm: LDM, c: Text, rng: torch.Generator, z_target: Tensor | None) -
     """
     if z_target is None:
         return denoising(ldm, c, rng)
-    if schedulers.predicted(ldm.scheduler) == "flow":
-        raise UserError(
-            f"A target is reached by steps of DDPM, which '{ldm.name}' does not take: it matches "
-            "flows. Leave the target out."
-        )
+    check_takes_target([ldm])
 
     def loss(z: Tensor) -> Tensor:
         t = ldm.timesteps(len(z), rng)
@@ -159,6 +155,22 @@ def targeted(ldm: LDM, c: Text, rng: torch.Generator, z_target: Tensor | None) -
         return (out - goal).square().mean() - (z_s - wanted).square().mean()
 
     return from_scalar(loss)
+
+
+def check_takes_target(surrogates: Sequence[LDM]) -> None:
+    """Refuse models that cannot be drawn to a target by `targeted`.
+
+    Raises:
+        UserError: one that matches flows.
+    """
+    faults = [
+        f"A target is reached by steps of DDPM, which '{ldm.name}' does not take: it matches "
+        "flows. Leave the target out."
+        for ldm in surrogates
+        if schedulers.predicted(ldm.scheduler) == "flow"
+    ]
+    if faults:
+        raise UserError(*faults)
 
 
 def distillation(ldm: LDM, c: Text, rng: torch.Generator, t: Tensor | None = None) -> LatentLoss:

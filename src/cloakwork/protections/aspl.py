@@ -137,6 +137,8 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) from which a model that learns them cannot learn the
     subject.
     """
+    if cfg.target:
+        losses.check_takes_target(surrogates)
     training = Training(
         lr=cfg.lr, prior_weight=cfg.prior_weight, text_encoder=cfg.text_encoder, weights=cfg.weights
     )

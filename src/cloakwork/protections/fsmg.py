@@ -119,6 +119,8 @@ def protect(
     """Return photos (each 3 x H x W in [0, 1]) that a model which knows the subject already cannot
     denoise.
     """
+    if cfg.target:
+        losses.check_takes_target(surrogates)
     plan, place, seed = schedule(cfg, len(surrogates)), photos[0].device, draw_seed(rng)
     with trainable_copies(surrogates) as thetas:
         goals = []

@@ -1,0 +1,237 @@
+"""What whole models of every family take at their real sizes: weights, FLOPs, memory.
+
+Run: python benchmarks/families.py [--file results/families.json]
+
+Everything is counted on meta tensors, which have shapes and no numbers. `python benchmarks/docs.py`
+makes a table of it in docs/models.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from flops import META, Tokenizer, count, on_meta
+from torch import Tensor, nn
+
+from cloakwork.files import write_json
+from cloakwork.models.families import flux, sd3, sdxl, stable_diffusion
+from cloakwork.models.ldm import LDM
+from cloakwork.models.text import Text
+from cloakwork.perturbation import losses
+from cloakwork.photos.preprocessing import Preprocessing
+
+SIZES = (512, 1024)
+LEVELS = {
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": 4 * ("DownEncoderBlock2D",),
+    "up_block_types": 4 * ("UpDecoderBlock2D",),
+    "layers_per_block": 2,
+}
+PLAIN = {"latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
+# as the pipelines' own configs have them
+UNET_XL = {
+    "sample_size": 128,
+    "block_out_channels": (320, 640, 1280),
+    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    "transformer_layers_per_block": (1, 2, 10),
+    "attention_head_dim": (5, 10, 20),
+    "cross_attention_dim": 2048,
+    "use_linear_projection": True,
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 256,
+    "projection_class_embeddings_input_dim": 2816,
+}
+MEDIUM = {
+    "num_layers": 24,
+    "num_attention_heads": 24,
+    "caption_projection_dim": 1536,
+    "pos_embed_max_size": 384,
+    "qk_norm": "rms_norm",
+    "dual_attention_layers": tuple(range(13)),
+}
+LARGE = {
+    "num_layers": 38,
+    "num_attention_heads": 38,
+    "caption_projection_dim": 2432,
+    "pos_embed_max_size": 192,
+    "qk_norm": "rms_norm",
+}
+CLIP_L = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "projection_dim": 768,
+}
+CLIP_G = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+}
+T5 = {
+    "vocab_size": 32128,
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+    "is_encoder_decoder": False,
+}
+
+
+def clip(settings: dict[str, Any], *, projected: bool = False) -> nn.Module:
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    kind: Any = CLIPTextModelWithProjection if projected else CLIPTextModel
+    return kind(CLIPTextConfig(vocab_size=49408, **settings))
+
+
+def build(name: str, size: int) -> LDM:
+    """A model of a family's real shapes and classes, in no memory, on squares of so many pixels."""
+    with META:
+        family, vae, denoiser, scheduler, readers = MODELS[name]()
+    for part in (vae, denoiser, *readers):
+        part.eval().requires_grad_(False)
+    first, second, third = (*readers, None, None)[:3]
+    return LDM(
+        name,
+        vae,
+        denoiser,
+        first,
+        Tokenizer(),
+        scheduler,
+        "",
+        size,
+        family=family,
+        text_encoder_2=second,
+        text_encoder_3=third,
+        tokenizer_2=Tokenizer(),
+        tokenizer_3=Tokenizer(),
+    )
+
+
+def stable_diffusion_1() -> tuple[Any, ...]:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+    unet: Any = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    return stable_diffusion, AutoencoderKL(**LEVELS), unet, DDPMScheduler(), [clip(CLIP_L)]
+
+
+def stable_diffusion_xl() -> tuple[Any, ...]:
+    from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
+
+    unet: Any = UNet2DConditionModel(**UNET_XL)
+    readers = [clip(CLIP_L), clip(CLIP_G, projected=True)]
+    return sdxl, AutoencoderKL(**LEVELS), unet, DDPMScheduler(), readers
+
+
+def stable_diffusion_3(shapes: dict[str, Any]) -> tuple[Any, ...]:
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
+    from transformers import T5Config, T5EncoderModel
+
+    readers = [clip(CLIP_L, projected=True), clip(CLIP_G, projected=True)]
+    return (
+        sd3,
+        AutoencoderKL(**LEVELS, **PLAIN),
+        SD3Transformer2DModel(joint_attention_dim=4096, pooled_projection_dim=2048, **shapes),
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        [*readers, T5EncoderModel(T5Config(**T5))],
+    )
+
+
+def flux_1() -> tuple[Any, ...]:
+    from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+    from transformers import T5Config, T5EncoderModel
+
+    return (
+        flux,
+        AutoencoderKL(**LEVELS, **PLAIN),
+        FluxTransformer2DModel(guidance_embeds=True),
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        [clip(CLIP_L), T5EncoderModel(T5Config(**T5))],
+    )
+
+
+MODELS: dict[str, Callable[[], tuple[Any, ...]]] = {
+    "Stable Diffusion 1.5": stable_diffusion_1,
+    "Stable Diffusion XL": stable_diffusion_xl,
+    "Stable Diffusion 3.5 medium": lambda: stable_diffusion_3(MEDIUM),
+    "Stable Diffusion 3.5 large": lambda: stable_diffusion_3(LARGE),
+    "FLUX.1 dev": flux_1,
+}
+
+
+def parameters(*parts: nn.Module) -> int:
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def told(ldm: LDM) -> Text:
+    """A prompt's text, of the shape that the family's own embedding gives."""
+    with on_meta(), torch.no_grad():
+        return ldm.family.embed(ldm, ["a photo"])
+
+
+def kept(network: nn.Module, compute: Callable[[], Tensor]) -> int:
+    """Bytes that a network keeps for its backward, beside its weights; fused attention's."""
+    weights, seen = {id(p) for p in network.parameters()}, {}
+
+    def pack(t: Tensor) -> Tensor:
+        if id(t) not in weights:
+            seen[t.untyped_storage()._cdata] = t.untyped_storage()
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        out = compute()
+    assert out.grad_fn is not None
+    return sum(storage.nbytes() for storage in seen.values())
+
+
+def measure(name: str, size: int) -> dict[str, float]:
+    """What one photo takes of a model at one size."""
+    ldm = build(name, size)
+    c, rng = told(ldm), torch.Generator().manual_seed(0)
+    photo = torch.rand(3, size, size, device=META)
+    x = photo[None].clone().requires_grad_(True)
+    side = size // ldm.scale
+    z = torch.rand(1, ldm.vae.config.latent_channels, side, side, device=META, requires_grad=True)
+    t = torch.full((1,), 500.0, device=META)
+    with on_meta():
+        step = losses.gradient(ldm, losses.denoising(ldm, c, rng), rng, loader=Preprocessing())
+        return {
+            "step_flops": count(lambda: step([photo], [0])),
+            "picture_flops": count(lambda: ldm.predict(z.detach(), t, c)),
+            "encoder_bytes": kept(ldm.vae, lambda: ldm.encode(x)),
+            "denoiser_bytes": kept(ldm.denoiser, lambda: ldm.predict(z, t, c)),
+            "denoiser_reckoned": 4 * ldm.family.saved(ldm.denoiser, side * side),
+        }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--file", type=Path, default=Path("results/families.json"))
+    parser.add_argument("--only", nargs="*", default=list(MODELS))
+    args = parser.parse_args()
+    found: dict[str, Any] = {}
+    for name in args.only:
+        ldm = build(name, SIZES[0])
+        found[name] = {
+            "denoiser": parameters(ldm.denoiser),
+            "text_encoders": parameters(*ldm.text_encoders.values()),
+            "autoencoder": parameters(ldm.vae),
+        } | {str(size): measure(name, size) for size in SIZES}
+        print(name, found[name], flush=True)
+    write_json(args.file, found)
+
+
+if __name__ == "__main__":
+    main()
