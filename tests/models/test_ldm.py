@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from safetensors.torch import load_file, save_file
 
 from cloakwork import registry
 from cloakwork.errors import UserError
@@ -374,12 +375,29 @@ def test_wrong_folders_are_refused_in_a_sentence(
     weights = next((pickled / "unet").glob("*.safetensors"))
     weights.rename(weights.with_suffix(".bin"))
     assert "weights in unet/. Pickle files are never loaded" in refusal(str(pickled))
-    single = tmp_path / "v1-5.safetensors"
-    for file, says in ((single, "single file, where"), (single.with_suffix(".ckpt"), "run code")):
-        file.write_bytes(b"weights")
-        said = refusal(str(file))
-        assert "is a checkpoint in a single file" in said and says in said
-        assert f"from_single_file('{file}').save_pretrained('FOLDER')" in said
+
+
+def test_a_folder_of_halves_loads_in_full_precision(tmp_path: Path, small_name: str) -> None:
+    """As people keep them; where both are there, the full ones are read and counted."""
+    folder = tmp_path / "half"
+    shutil.copytree(small_name, folder)
+    full = loading.load(small_name, "cpu")
+    for file in sorted(folder.glob("*/*.safetensors")):
+        halves = {k: t.half() for k, t in load_file(file).items()}
+        save_file(halves, file.with_suffix(".fp16.safetensors"))
+        save_file(halves, file.with_suffix(".non_ema.safetensors"))
+    both = loading.load(str(folder), "cpu")
+    assert both.weights == full.weights
+    assert torch.equal(both.denoiser.conv_in.weight, full.denoiser.conv_in.weight)
+    (only := tmp_path / "only").symlink_to(folder)  # the same folder is not read again
+    (folder / "unet/diffusion_pytorch_model.safetensors").unlink()
+    (folder / "text_encoder/model.safetensors").unlink()
+    half = loading.load(str(only), "cpu")
+    assert half.weights != full.weights
+    weight = half.denoiser.conv_in.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, full.denoiser.conv_in.weight.half().float())
+    assert torch.equal(half.vae.quant_conv.weight, full.vae.quant_conv.weight)
 
 
 @pytest.mark.parametrize("index", ["[" * 200_000, "[]", "{", "\xff", '{"vae": [{}, {}]}'])
@@ -408,10 +426,6 @@ def test_a_folder_that_is_not_whole_is_one_sentence(tmp_path: Path, small_name: 
         shutil.copytree(small_name, tmp_path / part)
         shutil.rmtree(tmp_path / part / part)
         assert says in refusal(str(tmp_path / part))
-    shutil.copytree(small_name, tmp_path / "half")
-    for file in (tmp_path / "half").glob("*/*.safetensors"):
-        file.rename(file.with_suffix(".fp16.safetensors"))
-    assert "in vae/ as the variant fp16 only" in refusal(str(tmp_path / "half"))
     shutil.copytree(small_name, tmp_path / "folders")
     for file in (tmp_path / "folders").glob("tokenizer/*"):
         file.unlink()

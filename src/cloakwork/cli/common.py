@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,12 +15,17 @@ from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg
 
 from cloakwork.cli.terminal import plain, say
 from cloakwork.errors import UserError
+from cloakwork.models.names import with_parts
 from cloakwork.workflows.defaults import PROMPT
 
 T = TypeVar("T")
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...]"
 QUALITY = "(default: 95 for JPEG, lossless WebP)"
+PARTS = (
+    "folder of what a model in a single file lacks: tokenizer/, text_encoder_3/ and so on, as in a "
+    "diffusers pipeline of its kind; configs that lie there go before those that are known"
+)
 FROM_RECORDS = "(default: those that the records beside the photos name)"
 
 
@@ -29,8 +34,9 @@ class ThreatFlags:
     """Who attacks, and with what."""
 
     victim: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """model the attacker uses: tiny, tiny-b, a diffusers folder or a hub id (which is then
-    fetched)"""
+    """model the attacker uses: tiny, tiny-b, a diffusers folder, a hub id (which is then fetched)
+    or a safetensors file; +FILE behind it adds a LoRA"""
+    parts: Annotated[Path | None, arg(metavar="FOLDER", help=PARTS)] = None
     prompt: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(metavar="TEXT", help_behavior_hint=f"(repeatable, default: {PROMPT})"),
@@ -94,7 +100,8 @@ def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tupl
     """
     parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", ThreatFlags)]
     parsed = parse(make_dataclass("Flags", parts, frozen=True), command, about, words, pairs=True)
-    return parsed.files, parsed.how
+    (victim,) = with_parts([parsed.how.victim], parsed.how.parts)
+    return parsed.files, replace(parsed.how, victim=victim)
 
 
 def ending(format: str) -> str:

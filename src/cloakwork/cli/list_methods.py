@@ -57,7 +57,11 @@ def _list_models() -> None:
     from cloakwork.models import latent_spaces
 
     whole = [(name, "comes with the package") for name in registry.EMBEDDED]
-    whole.append(("FOLDER or owner/name", "a diffusers pipeline; one of the hub's is then fetched"))
+    whole += [
+        ("FOLDER or owner/name", "a diffusers pipeline; one of the hub's is then fetched"),
+        ("FILE.safetensors", "a pipeline in one file; what it lacks comes from --parts FOLDER"),
+        ("MODEL+FILE.safetensors", "any of them with a LoRA added to its weights"),
+    ]
     _columns("whole models", whole)
     rows = [
         (name, f"{says}. {space.models}")

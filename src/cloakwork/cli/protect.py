@@ -19,11 +19,12 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
 from cloakwork import registry, specs
 from cloakwork.cli import presets
-from cloakwork.cli.common import QUALITY, ending, file_size, parse
+from cloakwork.cli.common import PARTS, QUALITY, ending, file_size, parse
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
 from cloakwork.files import SAMPLE_PHOTOS, expand_home
+from cloakwork.models.names import with_parts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,10 +100,11 @@ class How:
     surrogate: Annotated[
         UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)
     ] = ()
-    """model to protect against: tiny, tiny-b, a diffusers folder or a hub id (which is then
-    fetched); for protections that need no denoiser also an encoder alone: a family (sd, sdxl, sd3,
-    flux, flux2, qwen, sana; NAME:tiny or NAME:full), all that are at hand, an autoencoder's folder
-    or hub id"""
+    """model to protect against: tiny, tiny-b, a diffusers folder, a hub id (which is then fetched)
+    or a safetensors file, with a LoRA as in FILE+LORA; for protections that need no denoiser also
+    an encoder alone: a family (sd, sdxl, sd3, flux, flux2, qwen, sana; NAME:tiny or NAME:full), all
+    that are at hand, an autoencoder's folder or hub id"""
+    parts: Annotated[Path | None, arg(metavar="FOLDER", help=PARTS)] = None
     fetch: bool = False
     """fetch encoders of families from the hub that are not on this machine; `cloakwork list models`
     says how large they are"""
@@ -202,7 +204,8 @@ def _parse(
     summary = f"{name}: {registry.summary(module.__doc__)}"
     about = f"{what}\n\n{summary} Presets: {known or 'none'}."
     parsed = parse(make_dataclass("Flags", parts, frozen=True), command, about, words, pairs=True)
-    how = replace(parsed.how, protection=name, surrogate=tuple(chosen.surrogate))
+    surrogate = with_parts(chosen.surrogate, parsed.how.parts)
+    how = replace(parsed.how, protection=name, surrogate=tuple(surrogate))
     return parsed.files, how, parsed.config
 
 

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from cloakwork.cli.common import FROM_RECORDS, QUALITY, ending, parse
+from cloakwork.cli.common import FROM_RECORDS, PARTS, QUALITY, ending, parse
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
+from cloakwork.models.names import with_parts
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
 
@@ -28,8 +29,9 @@ class PurifyFlags:
     clean: Annotated[Path | None, arg(metavar="FOLDER", help_behavior_hint=FROM_RECORDS)] = None
     """folder of the originals, by the same names, to say how near to them the photos come"""
     model: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """what purifiers that work in latents use: tiny, tiny-b, a diffusers folder or a hub id (which
-    is then fetched)"""
+    """what purifiers that work in latents use: tiny, tiny-b, a diffusers folder, a hub id (which is
+    then fetched) or a safetensors file"""
+    parts: Annotated[Path | None, arg(metavar="FOLDER", help=PARTS)] = None
     denoiser: Annotated[str, arg(metavar="MODEL")] = "tiny"
     """what purifiers that diffuse pixels use: tiny, a diffusers folder (DDPMPipeline) or a hub
     id"""
@@ -57,13 +59,14 @@ def purify_command(words: list[str]) -> None:
     from cloakwork.workflows.purify import purify, verdict
 
     flags = parse(PurifyFlags, "purify", "Try to remove a protection from photos.", words)
+    (model,) = with_parts([flags.model], flags.parts)
     with progress_bars() as progress:
         rows = purify(
             flags.photos,
             flags.out,
             purifiers=flags.purifier,
             clean=flags.clean,
-            model=flags.model,
+            model=model,
             denoiser=flags.denoiser,
             seed=flags.seed,
             device=flags.device,

@@ -14,7 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
-from cloakwork.models.pipelines import ZEROS
+from cloakwork.models.pipeline_files import ZEROS
 from cloakwork.parts import new_part, remove_parts
 
 # diffusers' own file names

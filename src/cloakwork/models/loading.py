@@ -1,4 +1,5 @@
-"""Load latent diffusion models by name: an embedded one, a diffusers pipeline folder, a hub id.
+"""Load latent diffusion models by name: an embedded one, a diffusers pipeline folder, a hub id, a
+single file, each with adapters.
 
 safetensors only, and no code from the hub.
 """
@@ -19,7 +20,7 @@ from cloakwork.models.device import DTYPES, pick_device
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Replayed
 from cloakwork.models.ldm import LDM
-from cloakwork.models.pretrained_parts import read_part
+from cloakwork.models.pipeline_files import ZEROS
 
 Network = TypeVar("Network", bound=nn.Module)
 # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
@@ -41,7 +42,8 @@ def load(
     victim, not a trainer's.
 
     Args:
-        name: "tiny", "tiny-b", a diffusers pipeline folder or a hub id.
+        name: "tiny", "tiny-b", a diffusers pipeline folder, a hub id or a safetensors file; behind
+            it, each after a +, the folder of what a file lacks and LoRA files (`names.parse`).
         device: where it runs; see `device.pick_device`.
         dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
         sample_posterior: encode to a sample of the autoencoder's posterior instead of its mean.
@@ -94,17 +96,7 @@ def _replay(vae: Any) -> None:
 
 @lru_cache(maxsize=4)
 def _load_cpu(name: str) -> LDM:
-    folder, family = pipelines.locate(name)
-    pipe = read_part(
-        f"diffusers.{family.PIPELINE}",
-        folder,
-        f"The model in '{name}'",
-        **family.OPTIONS,
-        **pipelines.left_out(folder, family),
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-    )
+    pipe, family = pipelines.read(name)
     denoiser = getattr(pipe, family.DENOISER)
     _check_parts(family, pipe, denoiser, name)
     scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
@@ -118,7 +110,7 @@ def _load_cpu(name: str) -> LDM:
         weights=pipelines.weights(name),
         size=family.side(pipe.vae, denoiser) * scale,
         family=family,
-        zero_negative=pipe.config.get(pipelines.ZEROS, False),
+        zero_negative=pipe.config.get(ZEROS, False),
         tokenizer_2=getattr(pipe, "tokenizer_2", None),
         text_encoder_2=getattr(pipe, "text_encoder_2", None),
         tokenizer_3=getattr(pipe, "tokenizer_3", None),

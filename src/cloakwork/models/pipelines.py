@@ -1,36 +1,78 @@
-"""Folders of diffusers pipelines: where they are, of which family, whether they are whole."""
+"""Models by name: where their pipeline is, of which family, whether it is whole, how it is read.
+
+A pipeline lies in a folder as diffusers writes it, or in a single file; adapters may be added.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from cloakwork.errors import UserError
 from cloakwork.files import SHORT_DIGEST, hash_files, parse_json, read_json
-from cloakwork.models import hub
+from cloakwork.models import adapters, hub, names, single_file
 from cloakwork.models.families import flux, sd3, sdxl, stable_diffusion
 from cloakwork.models.families.family import Family
+from cloakwork.models.pipeline_files import (
+    NETWORKS,
+    OF_SCHEDULER,
+    OF_TOKENIZER,
+    PARTS,
+    TOKENIZERS,
+    ZEROS,
+    is_whole,
+    read_files,
+    variant,
+)
+from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
 
 FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl, sd3, flux)
-# folders of what has weights, and of what reads prompts, in any family
-NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
-TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-PARTS = (*NETWORKS, *TOKENIZERS, "scheduler")
 PIPELINE_PATTERNS = [
     "model_index.json",
     *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors")),
 ]
-# what guidance leads away from without a negative prompt: zeros (true, the default), or ""
-ZEROS = "force_zeros_for_empty_prompt"
-PIPELINE_LEFT_OUT = ["*.fp16.*", "*non_ema*"]
-# endings of Stable Diffusion in a single file
-CHECKPOINTS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-# files, any of these choices, without which a folder is not whole
-OF_TOKENIZER = (("vocab.json", "merges.txt"), ("tokenizer.json",))
-OF_SCHEDULER = (("scheduler_config.json",),)
+PIPELINE_LEFT_OUT = ["*.fp16*", "*non_ema*"]
+
+
+def read(name: str) -> tuple[Any, Family]:
+    """Read a model by name: a pipeline of diffusers in fp32, and its family.
+
+    Raises:
+        UserError: as of `locate`, or files that cannot be read.
+    """
+    named = names.parse(name)
+    if named.file:
+        pipe, family = single_file.read(named)
+    else:
+        folder, family = locate(named.model)
+        pipe = _read_folder(folder, family, f"The model in '{named.model}'")
+    adapters.add(pipe, named)
+    return pipe, family
+
+
+def _read_folder(folder: Path, family: Family, what: str) -> Any:
+    """Read a pipeline's folder; parts of which only halves are there come of those."""
+    index, halves = read_json(folder / "model_index.json"), {}
+    how = {"dtype": torch.float32, "use_safetensors": True, "local_files_only": True}
+    for part, kind in _networks(index).items():
+        if of := variant(folder / part):
+            library = index[part][0]
+            halves[part] = read_part(f"{library}.{kind}", folder / part, what, variant=of, **how)
+    return read_part(
+        f"diffusers.{family.PIPELINE}",
+        folder,
+        what,
+        **family.OPTIONS,
+        **_left_out(index, family),
+        **halves,
+        **how,
+    )
 
 
 def locate(name: str) -> tuple[Path, Family]:
@@ -42,16 +84,7 @@ def locate(name: str) -> tuple[Path, Family]:
     Raises:
         UserError: no such model, another family, pickle files, parts that are missing.
     """
-    _refuse_single_file(name)
-    folder = hub.locate(
-        name,
-        PIPELINE_PATTERNS,
-        what="model",
-        kind="pipeline",
-        advice=f"one of {', '.join(EMBEDDED)}, a diffusers pipeline folder",
-        embedded=EMBEDDED,
-        unwanted=PIPELINE_LEFT_OUT,
-    )
+    folder = _folder(name, PIPELINE_LEFT_OUT)
     path = folder / "model_index.json"
     if not path.is_file():
         raise UserError(
@@ -63,28 +96,44 @@ def locate(name: str) -> tuple[Path, Family]:
     except (OSError, ValueError):
         raise UserError(f"{path} is not readable JSON; fetch or save the model again.") from None
     family = family_of(index, name)
+    if hub.is_on_hub(name, EMBEDDED) and not _has_weights(folder, index):
+        folder = _folder(name, [])  # halves may be all that there is
     _check_files(folder, index, name)
     return folder, family
 
 
+def _folder(name: str, left_out: list[str]) -> Path:
+    return hub.locate(
+        name,
+        PIPELINE_PATTERNS,
+        what="model",
+        kind="pipeline",
+        advice=(
+            f"one of {', '.join(EMBEDDED)}, a diffusers pipeline folder, a model's safetensors file"
+        ),
+        embedded=EMBEDDED,
+        unwanted=left_out,
+    )
+
+
 def without_network(name: str) -> str | None:
-    """Return what `locate` takes for a model without asking the hub, nor fetching anything from it.
+    """Return what a model may be called without asking the hub, nor fetching anything from it.
 
     Returns:
         The name; of a hub id, the folder of its copy on this machine, None where that is not whole.
     """
-    if not hub.is_on_hub(name, EMBEDDED):
+    named = names.parse(name)
+    if named.file or not hub.is_on_hub(named.model, EMBEDDED):
         return name
-    folder = hub.cached(name, PIPELINE_PATTERNS, PIPELINE_LEFT_OUT)
+    folder = hub.cached(named.model, PIPELINE_PATTERNS, PIPELINE_LEFT_OUT)
     if folder is None or not (folder / "model_index.json").is_file():
         return None
     try:
         index = parse_json((folder / "model_index.json").read_bytes())
-        family_of(index, name)
+        family_of(index, named.model)
     except ValueError:
         return None
-    whole = all(list((folder / part).glob("*.safetensors")) for part in _networks(index))
-    return str(folder) if whole else None
+    return str(replace(named, model=str(folder))) if _has_weights(folder, index) else None
 
 
 @lru_cache
@@ -94,19 +143,30 @@ def weights(name: str) -> str:
     Raises:
         UserError: no such model, another family, pickle files.
     """
-    folder = locate(name)[0]
-    digest, index = hash_weights(folder), read_json(folder / "model_index.json")
+    named = names.parse(name)
+    if named.file:
+        digest, settings = single_file.weights(named), named.parts
+    else:
+        settings = locate(named.model)[0]
+        digest = hash_weights(settings)
     # the one setting beside the parts that decides pictures
-    if index.get(ZEROS, True):
-        return digest
-    return hashlib.sha256(f"{digest} {ZEROS} false".encode()).hexdigest()[:SHORT_DIGEST]
+    if settings and not read_json(settings / "model_index.json").get(ZEROS, True):
+        digest = _short(f"{digest} {ZEROS} false")
+    if named.adapters:
+        digest = _short(" ".join([digest, *(hash_files([file]) for file in named.adapters)]))
+    return digest
+
+
+def _short(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:SHORT_DIGEST]
 
 
 def hash_weights(folder: Path) -> str:
-    """Compute the digest of a pipeline folder's weights, configs and vocabulary, 12 hex digits."""
-    files = (file for part in PARTS for file in (folder / part).glob("*"))
-    counted = [file for file in files if file.suffix in (".safetensors", ".json", ".txt")]
-    return hash_files(counted, inside=folder)
+    """Compute the digest of a pipeline folder's weights, configs and vocabulary, 12 hex digits.
+
+    Of weights in two variants, those count that are read.
+    """
+    return hash_files((f for part in PARTS for f in read_files(folder / part)), inside=folder)
 
 
 def family_of(index: Any, name: str) -> Family:
@@ -138,55 +198,27 @@ def _networks(index: Any) -> dict[str, Any]:
     }
 
 
-def left_out(folder: Path, family: Family) -> dict[str, Any]:
+def _left_out(index: Any, family: Family) -> dict[str, Any]:
     """Return the parts that a family's pipelines may lack and this one does, as diffusers wants to
     be told of them.
     """
-    has = _networks(read_json(folder / "model_index.json"))
+    has = _networks(index)
     lacks = [part for part, kinds in family.PARTS.items() if None in kinds and part not in has]
     return dict.fromkeys([*lacks, *(part.replace("text_encoder", "tokenizer") for part in lacks)])
+
+
+def _has_weights(folder: Path, index: Any) -> bool:
+    return all(list((folder / part).glob("*.safetensors")) for part in _networks(index))
 
 
 def _check_files(folder: Path, index: Any, name: str) -> None:
     """Refuse a folder without safetensors, or that lacks what is read beside them."""
     for part in _networks(index):
-        _check_weights(folder, part, name)
+        variant(folder / part)
     needed = {part: OF_TOKENIZER for part in TOKENIZERS if (index.get(part) or [None])[-1]}
     for part, choices in {**needed, "scheduler": OF_SCHEDULER}.items():
-        if not any(all((folder / part / file).is_file() for file in files) for files in choices):
+        if not is_whole(folder / part, choices):
             wanted = ", or ".join(" and ".join(files) for files in choices)
             raise UserError(
                 f"The folder '{name}' has no {wanted} in {part}/; fetch or save the model again."
             )
-
-
-def _check_weights(folder: Path, part: str, name: str) -> None:
-    """Refuse a part without weights that are loaded: safetensors, and in full precision."""
-    found = [file for file in (folder / part).glob("*.safetensors") if file.is_file()]
-    if not found:
-        raise UserError(
-            f"The folder '{name}' has no safetensors weights in {part}/. "
-            "Pickle files are never loaded; convert them first "
-            "(diffusers: save_pretrained(..., safe_serialization=True))."
-        )
-    if all(".fp16." in file.name for file in found):
-        raise UserError(
-            f"The folder '{name}' has the weights in {part}/ as the variant fp16 only. Fetch those "
-            "without a variant, or make them once: load the folder with variant='fp16' in "
-            "diffusers, and save it without."
-        )
-
-
-def _refuse_single_file(name: str) -> None:
-    """Refuse a checkpoint in a single file, and say how a folder is made of it."""
-    file = Path(name).expanduser()
-    if not file.is_file():
-        return
-    if file.suffix.lower() not in CHECKPOINTS:
-        raise UserError(f"'{name}' is a file where a diffusers pipeline folder is needed.")
-    pickle = "" if file.suffix.lower() == ".safetensors" else ", and of a kind that can run code"
-    raise UserError(
-        f"'{name}' is a checkpoint in a single file{pickle}, where a diffusers pipeline folder is "
-        "needed. Make one once with StableDiffusionPipeline.from_single_file"
-        f"({str(file)!r}).save_pretrained('FOLDER') of diffusers, and name that folder."
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -24,10 +26,23 @@ def read_part(
     Raises:
         failure: the files are damaged, or hold something else.
     """
-    quiet()
     library, _, name = kind.rpartition(".")
-    try:
+    with reading(what, failure):
         return getattr(import_module(library), name).from_pretrained(folder, **options)
+
+
+@contextmanager
+def reading(what: str, failure: type[Exception] = UserError) -> Iterator[None]:
+    """Read something through the libraries, quietly, and say in one sentence that it cannot be.
+
+    Args:
+        what, failure: as of `read_part`.
+    """
+    quiet()
+    try:
+        yield
+    except (UserError, failure):
+        raise
     except Exception as error:  # damaged files make the libraries raise nearly anything
         reason, *_ = str(error).splitlines() or [""]
         reason = reason.rstrip(" .")

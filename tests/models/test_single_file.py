@@ -1,0 +1,260 @@
+"""Models in one file, read as the pipeline's folder that they were made of."""
+
+from __future__ import annotations
+
+import json
+import pickle  # noqa: TID251 - to write what is never read
+import shutil
+import socket
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+import transformers
+from conftest import of_all_workers
+from helpers import single_files, small_families, small_model
+from torch import Tensor
+
+from cloakwork.errors import UserError
+from cloakwork.models import loading, pipelines
+from cloakwork.models.file_layouts import CONFIGS
+from cloakwork.models.ldm import LDM
+
+PROMPTS = ["a photo of a cat", "a red car"]
+# kind -> the pipeline that it is made of
+KINDS = {"sd1": "small", "sd2": "small", "sdxl": "small-sdxl"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    base = of_all_workers(tmp_path_factory)
+    saved = {
+        f"small-{name}": small_families.save(name, base / f"small-{name}") for name in ["sdxl"]
+    }
+    return saved | {"small": small_model.save(base / "small")}
+
+
+@pytest.fixture(scope="module")
+def tensors(folders: dict[str, Path]) -> dict[str, dict[str, Tensor]]:
+    pipes = {name: diffusers.DiffusionPipeline.from_pretrained(f) for name, f in folders.items()}
+    return {kind: single_files.LAYOUTS[kind](pipes[name]) for kind, name in KINDS.items()}
+
+
+@pytest.fixture
+def parts(folders: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """Configs and tokenizers of every pipeline."""
+    return {
+        name: single_files.without_weights(folder, tmp_path / f"parts-{name}")
+        for name, folder in folders.items()
+    }
+
+
+def far(a: Tensor, b: Tensor) -> float:
+    """Return the relative error of a against b."""
+    return ((a - b).norm() / b.norm()).item()
+
+
+def seen(model: LDM) -> list[Tensor]:
+    """Return what a model makes of prompts, of pictures, and of both."""
+    rng = torch.Generator().manual_seed(1)
+    x = torch.rand(2, 3, model.size, model.size, generator=rng)
+    c = model.embed(PROMPTS)
+    t = torch.tensor([7, 700])
+    with torch.no_grad():
+        error = model.loss(x, c, rng, t)
+    return [*c.tensors, error, model.sample(PROMPTS[:1], 1, rng, steps=2)]
+
+
+def refusal(name: str) -> str:
+    with pytest.raises(UserError) as error:
+        loading.load(name, "cpu")
+    assert len(error.value.sentences) == 1
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_is_the_folder_that_it_was_made_of(
+    kind: str,
+    folders: dict[str, Path],
+    tensors: dict[str, dict[str, Tensor]],
+    parts: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(socket.socket, "connect", lambda *_: pytest.fail("asked the network"))
+    folder, beside = folders[KINDS[kind]], parts[KINDS[kind]]
+    file = single_files.write(tensors[kind], tmp_path / "a+b.safetensors")
+    model = loading.load(f"{file}+{beside}", "cpu")
+    whole = loading.load(str(folder), "cpu")
+    assert model.family is whole.family and model.size == whole.size
+    assert model.zero_negative == whole.zero_negative
+    for ours, theirs in zip(seen(model), seen(whole), strict=True):
+        assert far(ours, theirs) < 1e-5
+    assert {p.dtype for part in model.networks.values() for p in part.parameters()} == {
+        torch.float32
+    }
+    assert model.weights == pipelines.weights(f"{file}+{beside}") != whole.weights
+
+
+def test_the_digest_is_of_all_that_is_read_wherever_it_lies(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    def digest(file: Path, beside: Path) -> str:
+        pipelines.weights.cache_clear()
+        return pipelines.weights(f"{file}+{beside}")
+
+    beside = parts["small"]
+    file = single_files.write(tensors["sd1"], tmp_path / "a.safetensors")
+    first = digest(file, beside)
+    moved = shutil.copytree(beside, tmp_path / "elsewhere")
+    renamed = single_files.write(tensors["sd1"], tmp_path / "b.safetensors")
+    assert digest(renamed, moved) == first
+    config = moved / "vae/config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scaling_factor": 0.2}))
+    assert digest(file, moved) != first
+    changed = tensors["sd1"] | {"first_stage_model.quant_conv.bias": torch.ones(8)}
+    assert digest(single_files.write(changed, tmp_path / "c.safetensors"), beside) != first
+
+
+def test_parts_that_are_not_in_the_file_come_from_beside_it(
+    folders: dict[str, Path],
+    tensors: dict[str, dict[str, Tensor]],
+    parts: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    of_denoiser = {k: t for k, t in tensors["sd1"].items() if k.startswith("model.")}
+    file = single_files.write(of_denoiser, tmp_path / "unet.safetensors")
+    said = refusal(str(file))
+    assert "(Stable Diffusion 1.x) has no vae and no text_encoder and no tokenizer; give" in said
+    assert f"--parts FOLDER (or write {file}+FOLDER)" in said
+    assert f"no vae and no text_encoder, nor has '{parts['small']}'" in refusal(
+        f"{file}+{parts['small']}"
+    )
+    halves = parts["small"]
+    for part, name in (("vae", "diffusion_pytorch_model"), ("text_encoder", "model")):
+        source = folders["small"] / part / f"{name}.safetensors"
+        shutil.copy(source, halves / part / f"{name}.fp16.safetensors")
+    model = loading.load(f"{file}+{halves}", "cpu")
+    for ours, theirs in zip(seen(model), seen(loading.load(str(folders["small"]))), strict=True):
+        assert far(ours, theirs) < 1e-5
+
+
+def test_what_the_file_says_it_predicts_counts(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    def predicts(kind: str, name: str, *marks: str, **metadata: str) -> Any:
+        more = {mark: torch.zeros(0) for mark in marks}
+        file = single_files.write(
+            tensors[kind] | more, tmp_path / f"{name}.safetensors", **metadata
+        )
+        return loading.load(f"{file}+{parts[KINDS[kind]]}", "cpu").scheduler.config
+
+    marked = predicts("sdxl", "v", "v_pred", "ztsnr")
+    assert marked.prediction_type == "v_prediction" and marked.rescale_betas_zero_snr
+    assert predicts("sdxl", "plain").prediction_type == "epsilon"
+    said = {"modelspec.prediction_type": "v"}
+    assert predicts("sd2", "spec", **said).prediction_type == "v_prediction"
+    with pytest.raises(UserError, match="EDM's scaling"):
+        predicts("sdxl", "edm", "edm_mean")
+    shutil.rmtree(parts["small"] / "scheduler")
+    with pytest.raises(UserError, match=r"does not say whether .* has the scheduler/ of its"):
+        predicts("sd2", "unsaid")
+    assert predicts("sd1", "unsaid").prediction_type == "epsilon"
+    assert predicts("sd2", "said", **said).prediction_type == "v_prediction"
+
+
+def test_halves_are_read_in_full(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    halves = {k: t.half() if t.is_floating_point() else t for k, t in tensors["sd1"].items()}
+    file = single_files.write(halves, tmp_path / "half.safetensors")
+    model = loading.load(f"{file}+{parts['small']}", "cpu")
+    weight = model.denoiser.conv_in.weight
+    assert weight.dtype == torch.float32
+    assert torch.equal(weight, halves[f"{single_files.DENOISER}input_blocks.0.0.weight"].float())
+
+
+def test_wrong_files_are_one_sentence(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    whole = single_files.write(tensors["sd1"], tmp_path / "whole.safetensors")
+    beside = parts["small"]
+
+    def said(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        return refusal(f"{tmp_path / name}+{beside}")
+
+    assert "cut short" in said("cut.safetensors", whole.read_bytes()[:-1000])
+    assert "cut short" in said("cut.safetensors", whole.read_bytes()[:500])
+    assert "could not be read as safetensors" in said("p.safetensors", pickle.dumps({"a": 1}))
+    for ending in (".ckpt", ".pt", ".bin"):
+        assert "is a pickle, a kind of file that can run code" in said(f"m{ending}", b"x")
+    assert "is a file of another kind" in said("photo.png", b"x")
+    with zipfile.ZipFile(tmp_path / "zip.safetensors", "w") as archive:
+        archive.writestr("data.pkl", pickle.dumps({}))
+    assert "could not be read as safetensors" in refusal(str(tmp_path / "zip.safetensors"))
+    assert "There is no file 'gone.safetensors'" in refusal("gone.safetensors")
+    assert "There is no file 'models/gone.safetensors'" in refusal("models/gone.safetensors")
+    assert "behind + in a model's name" in refusal(f"{whole}+gone")
+    assert "'tiny' is none" in refusal(f"tiny+{beside}")
+
+
+STRANGERS = {
+    "lora_unet_mid_block.lora_down.weight": "is an adapter, which changes a model and is none",
+    "control_model.time_embed.0.weight": "is a ControlNet",
+    "down_blocks.0.resnets.0.conv1.weight": "is a single part in diffusers' own layout",
+    "encoder.conv_in.weight": "is an autoencoder without a denoiser",
+    "text_model.final_layer_norm.weight": "is a text encoder",
+    "0.weight": "is no model of a kind that is known in a single file; known are Stable Diffusion",
+}
+
+
+@pytest.mark.parametrize("key", STRANGERS)
+def test_other_kinds_of_files_are_named(key: str, tmp_path: Path) -> None:
+    file = single_files.write({key: torch.zeros(1)}, tmp_path / "x.safetensors")
+    assert STRANGERS[key] in refusal(str(file))
+
+
+def test_weights_that_do_not_fit_are_one_sentence(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    lost = f"{single_files.DENOISER}out.2.weight"
+    holed = {k: t for k, t in tensors["sd1"].items() if k != lost}
+    file = single_files.write(holed, tmp_path / "holed.safetensors")
+    assert "lacks some of its weights" in refusal(f"{file}+{parts['small']}")
+    lost = "cond_stage_model.transformer.text_model.final_layer_norm.bias"
+    holed = {k: t for k, t in tensors["sd1"].items() if k != lost}
+    file = single_files.write(holed, tmp_path / "holed2.safetensors")
+    assert "The text_encoder in" in refusal(f"{file}+{parts['small']}")
+    whole = single_files.write(tensors["sd1"], tmp_path / "whole.safetensors")
+    (parts["small"] / "unet/config.json").unlink()  # the known config is a much larger model's
+    said = refusal(f"{whole}+{parts['small']}")
+    assert "The unet in" in said and "sd1/unet/config.json, could not be read" in said
+
+
+# parameters of the published models' parts
+PUBLISHED = {
+    "sd1/unet": 859_520_964,
+    "sd1/vae": 83_653_863,
+    "sd1/text_encoder": 123_060_480,
+    "sd2/unet": 865_910_724,
+    "sd2/text_encoder": 340_387_840,
+    "sdxl/unet": 2_567_463_684,
+    "sdxl/vae": 83_653_863,
+    "sdxl/text_encoder_2": 694_659_840,
+}
+
+
+@pytest.mark.parametrize("part", PUBLISHED)
+def test_known_configs_are_those_of_the_published_models(part: str) -> None:
+    config = json.loads((CONFIGS / part / "config.json").read_text())
+    with torch.device("meta"):
+        if "_class_name" in config:
+            made = getattr(diffusers, config["_class_name"]).from_config(config)
+        else:
+            kind = getattr(transformers, config["architectures"][0])
+            made = kind(transformers.CLIPTextConfig.from_dict(config))
+    assert sum(p.numel() for p in made.parameters()) == PUBLISHED[part]
