@@ -141,7 +141,135 @@ def sdxl(pipe: Any) -> dict[str, Tensor]:
     return unet(pipe.unet) | vae(pipe.vae) | one | two
 
 
-LAYOUTS = {"sd1": sd1, "sd2": sd2, "sdxl": sdxl}
+def t5(model: Any) -> dict[str, Tensor]:
+    state = {k: t for k, t in model.state_dict().items() if k != "encoder.embed_tokens.weight"}
+    return {f"text_encoders.t5xxl.transformer.{name}": tensor for name, tensor in state.items()}
+
+
+def fused(state: dict[str, Tensor], names: Names) -> dict[str, Tensor]:
+    """Join layers one above the other; names: their first, with the ends of all, -> the new one."""
+    for ends, new in names:
+        inside, *layers = ends.split(" ")
+        first = re.compile(rf"(.*){re.escape(inside + layers[0])}\.(weight|bias)$")
+        for match in [m for name in state if (m := first.match(name))]:
+            start, end = match.groups()
+            parts = [state.pop(f"{start}{inside}{layer}.{end}") for layer in layers]
+            state[f"{start}{new}.{end}"] = torch.cat(parts)
+    return state
+
+
+def swapped(tensor: Tensor) -> Tensor:
+    """diffusers has the scale before the shift."""
+    scale, shift = tensor.chunk(2)
+    return torch.cat([shift, scale])
+
+
+SD3_JOINED: Names = [
+    ("attn2. to_q to_k to_v", "x_block.attn2.qkv"),
+    ("attn. to_q to_k to_v", "x_block.attn.qkv"),
+    ("attn. add_q_proj add_k_proj add_v_proj", "context_block.attn.qkv"),
+]
+SD3: Names = [
+    (r"^pos_embed\.pos_embed", "pos_embed"),
+    (r"^pos_embed\.proj", "x_embedder.proj"),
+    (r"^time_text_embed\.timestep_embedder\.linear_1", "t_embedder.mlp.0"),
+    (r"^time_text_embed\.timestep_embedder\.linear_2", "t_embedder.mlp.2"),
+    (r"^time_text_embed\.text_embedder\.linear_1", "y_embedder.mlp.0"),
+    (r"^time_text_embed\.text_embedder\.linear_2", "y_embedder.mlp.2"),
+    (r"^proj_out", "final_layer.linear"),
+    (r"^norm_out\.linear", "final_layer.adaLN_modulation.1"),
+    (r"^transformer_blocks", "joint_blocks"),
+    (r"\.(attn2?)\.norm_([qk])", r".x_block.\1.ln_\2"),
+    (r"\.attn\.norm_added_([qk])", r".context_block.attn.ln_\1"),
+    (r"\.(attn2?)\.to_out\.0", r".x_block.\1.proj"),
+    (r"\.attn\.to_add_out", ".context_block.attn.proj"),
+    (r"\.norm1\.linear", ".x_block.adaLN_modulation.1"),
+    (r"\.norm1_context\.linear", ".context_block.adaLN_modulation.1"),
+    (r"\.ff\.net\.0\.proj", ".x_block.mlp.fc1"),
+    (r"\.ff\.net\.2", ".x_block.mlp.fc2"),
+    (r"\.ff_context\.net\.0\.proj", ".context_block.mlp.fc1"),
+    (r"\.ff_context\.net\.2", ".context_block.mlp.fc2"),
+]
+FLUX_JOINED: Names = [
+    ("attn. to_q to_k to_v", "img_attn.qkv"),
+    ("attn. add_q_proj add_k_proj add_v_proj", "txt_attn.qkv"),
+]
+FLUX: Names = [
+    (r"^time_text_embed\.timestep_embedder", "time_in"),
+    (r"^time_text_embed\.text_embedder", "vector_in"),
+    (r"^time_text_embed\.guidance_embedder", "guidance_in"),
+    (r"_in\.linear_1", "_in.in_layer"),
+    (r"_in\.linear_2", "_in.out_layer"),
+    (r"^context_embedder", "txt_in"),
+    (r"^x_embedder", "img_in"),
+    (r"^proj_out", "final_layer.linear"),
+    (r"^norm_out\.linear", "final_layer.adaLN_modulation.1"),
+    (r"^(single_blocks\.\d+)\.norm\.linear", r"\1.modulation.lin"),
+    (r"^(single_blocks\.\d+)\.attn\.norm_q\.weight", r"\1.norm.query_norm.scale"),
+    (r"^(single_blocks\.\d+)\.attn\.norm_k\.weight", r"\1.norm.key_norm.scale"),
+    (r"^(single_blocks\.\d+)\.proj_out", r"\1.linear2"),
+    (r"^transformer_blocks", "double_blocks"),
+    (r"\.norm1\.linear", ".img_mod.lin"),
+    (r"\.norm1_context\.linear", ".txt_mod.lin"),
+    (r"\.attn\.norm_q\.weight", ".img_attn.norm.query_norm.scale"),
+    (r"\.attn\.norm_k\.weight", ".img_attn.norm.key_norm.scale"),
+    (r"\.attn\.norm_added_q\.weight", ".txt_attn.norm.query_norm.scale"),
+    (r"\.attn\.norm_added_k\.weight", ".txt_attn.norm.key_norm.scale"),
+    (r"\.attn\.to_out\.0", ".img_attn.proj"),
+    (r"\.attn\.to_add_out", ".txt_attn.proj"),
+    (r"\.ff\.net\.0\.proj", ".img_mlp.0"),
+    (r"\.ff\.net\.2", ".img_mlp.2"),
+    (r"\.ff_context\.net\.0\.proj", ".txt_mlp.0"),
+    (r"\.ff_context\.net\.2", ".txt_mlp.2"),
+]
+
+
+def sd3(pipe: Any) -> dict[str, Tensor]:
+    last = f"transformer_blocks.{pipe.transformer.config.num_layers - 1}.norm1_context.linear"
+    turned = {
+        k: swapped(t) if k.startswith((last, "norm_out.linear")) else t
+        for k, t in pipe.transformer.state_dict().items()
+    }
+    of = {renamed(k, SD3): t for k, t in fused(turned, SD3_JOINED).items()}
+    clips = clip(pipe.text_encoder, "text_encoders.clip_l.transformer.")
+    clips |= clip(pipe.text_encoder_2, "text_encoders.clip_g.transformer.")
+    denoiser = {DENOISER + name: tensor for name, tensor in of.items()}
+    return denoiser | vae(pipe.vae) | clips | t5(pipe.text_encoder_3)
+
+
+def flux(pipe: Any) -> dict[str, Tensor]:
+    """The transformer alone, as it was published."""
+    state = {
+        re.sub(r"^single_transformer_blocks(\.\d+)", r"single_blocks\1", name): tensor
+        for name, tensor in pipe.transformer.state_dict().items()
+    }
+    single = {
+        re.sub(r"\.attn\.(?=to_)", ".", name): state.pop(name)
+        for name in [*state]
+        if name.startswith("single_blocks.")
+    }
+    joined = fused(single, [(" to_q to_k to_v proj_mlp", "linear1")])
+    joined |= fused(state, FLUX_JOINED)
+    turned = {k: swapped(t) if k.startswith("norm_out.linear") else t for k, t in joined.items()}
+    return {renamed(name, FLUX): tensor for name, tensor in turned.items()}
+
+
+def flux_whole(pipe: Any) -> dict[str, Tensor]:
+    """All parts in one, as web UIs keep it."""
+    of = {DENOISER + name: tensor for name, tensor in flux(pipe).items()}
+    of |= {k.replace("first_stage_model.", "vae."): t for k, t in vae(pipe.vae).items()}
+    of |= clip(pipe.text_encoder, "text_encoders.clip_l.transformer.")
+    return of | t5(pipe.text_encoder_2)
+
+
+LAYOUTS = {
+    "sd1": sd1,
+    "sd2": sd2,
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux_whole,
+    "schnell": flux_whole,
+}
 
 
 def write(tensors: dict[str, Tensor], file: Path, **metadata: str) -> Path:

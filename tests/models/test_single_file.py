@@ -19,21 +19,23 @@ from helpers import single_files, small_families, small_model
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.models import loading, pipelines
+from cloakwork.models import loading, pipelines, single_file
 from cloakwork.models.file_layouts import CONFIGS
+from cloakwork.models.file_parts import sizes_of_sd3
 from cloakwork.models.ldm import LDM
+from cloakwork.models.names import Named
 
 PROMPTS = ["a photo of a cat", "a red car"]
 # kind -> the pipeline that it is made of
 KINDS = {"sd1": "small", "sd2": "small", "sdxl": "small-sdxl"}
+KINDS |= {kind: f"small-{kind}" for kind in ("sd3", "flux", "schnell")}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     base = of_all_workers(tmp_path_factory)
-    saved = {
-        f"small-{name}": small_families.save(name, base / f"small-{name}") for name in ["sdxl"]
-    }
+    kinds = ("sdxl", "sd3", "flux", "schnell")
+    saved = {f"small-{kind}": small_families.save(kind, base / f"small-{kind}") for kind in kinds}
     return saved | {"small": small_model.save(base / "small")}
 
 
@@ -62,9 +64,8 @@ def seen(model: LDM) -> list[Tensor]:
     rng = torch.Generator().manual_seed(1)
     x = torch.rand(2, 3, model.size, model.size, generator=rng)
     c = model.embed(PROMPTS)
-    t = torch.tensor([7, 700])
     with torch.no_grad():
-        error = model.loss(x, c, rng, t)
+        error = model.loss(x, c, rng)
     return [*c.tensors, error, model.sample(PROMPTS[:1], 1, rng, steps=2)]
 
 
@@ -208,6 +209,7 @@ STRANGERS = {
     "down_blocks.0.resnets.0.conv1.weight": "is a single part in diffusers' own layout",
     "encoder.conv_in.weight": "is an autoencoder without a denoiser",
     "text_model.final_layer_norm.weight": "is a text encoder",
+    "double_blocks.0.img_attn.qkv.scale_weight": "is quantised, which cannot be read",
     "0.weight": "is no model of a kind that is known in a single file; known are Stable Diffusion",
 }
 
@@ -235,6 +237,48 @@ def test_weights_that_do_not_fit_are_one_sentence(
     assert "The unet in" in said and "sd1/unet/config.json, could not be read" in said
 
 
+def test_shapes_say_which_stable_diffusion_3_it_is(
+    folders: dict[str, Path],
+    tensors: dict[str, dict[str, Tensor]],
+    tmp_path: Path,
+) -> None:
+    """Three were published; the known config is that of one."""
+    file = single_files.write(tensors["sd3"], tmp_path / "sd3.safetensors")
+    said = sizes_of_sd3(single_file.open_file(Named(str(file), folders["small-sd3"])))
+    heads = said.pop("num_attention_heads")
+    config = json.loads((folders["small-sd3"] / "transformer/config.json").read_text())
+    assert {name: config[name] for name in said} == said | {"dual_attention_layers": [0]}
+    assert heads == config["num_attention_heads"] * config["attention_head_dim"] // 64
+
+
+def test_the_transformer_alone_and_all_that_it_lacks(
+    folders: dict[str, Path], tensors: dict[str, dict[str, Tensor]], tmp_path: Path
+) -> None:
+    """As FLUX.1 was published: no prefix, no other part."""
+    of = {k.removeprefix(single_files.DENOISER): t for k, t in tensors["flux"].items()}
+    alone = {k: t for k, t in of.items() if not k.startswith(("vae.", "text_encoders."))}
+    file = single_files.write(alone, tmp_path / "flux1-dev.safetensors")
+    said = refusal(str(file))
+    assert "(FLUX.1) has no vae and no text_encoder and no text_encoder_2 and no tokenizer" in said
+    model = loading.load(f"{file}+{folders['small-flux']}", "cpu")
+    whole = loading.load(str(folders["small-flux"]), "cpu")
+    for ours, theirs in zip(seen(model), seen(whole), strict=True):
+        assert far(ours, theirs) < 1e-5
+
+
+def test_a_t5_is_left_out_where_the_index_says_so(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    lean = {k: t for k, t in tensors["sd3"].items() if "t5xxl" not in k}
+    file, beside = single_files.write(lean, tmp_path / "lean.safetensors"), parts["small-sd3"]
+    assert "has no text_encoder_3, nor has" in (said := refusal(f"{file}+{beside}"))
+    assert "is left out where FOLDER/model_index.json has it as [null, null]" in said
+    index = beside / "model_index.json"
+    left = {"text_encoder_3": [None, None], "tokenizer_3": [None, None]}
+    index.write_text(json.dumps(json.loads(index.read_text()) | left))
+    assert loading.load(f"{file}+{beside}", "cpu").text_encoder_3 is None
+
+
 # parameters of the published models' parts
 PUBLISHED = {
     "sd1/unet": 859_520_964,
@@ -245,6 +289,12 @@ PUBLISHED = {
     "sdxl/unet": 2_567_463_684,
     "sdxl/vae": 83_653_863,
     "sdxl/text_encoder_2": 694_659_840,
+    "sd3/transformer": 2_084_951_104,
+    "sd3/vae": 83_819_683,
+    "sd3/text_encoder": 123_650_304,
+    "sd3/text_encoder_3": 4_762_310_656,
+    "flux/transformer": 11_901_408_320,
+    "flux/vae": 83_819_683,
 }
 
 
@@ -256,5 +306,5 @@ def test_known_configs_are_those_of_the_published_models(part: str) -> None:
             made = getattr(diffusers, config["_class_name"]).from_config(config)
         else:
             kind = getattr(transformers, config["architectures"][0])
-            made = kind(transformers.CLIPTextConfig.from_dict(config))
+            made = kind(kind.config_class.from_dict(config))
     assert sum(p.numel() for p in made.parameters()) == PUBLISHED[part]

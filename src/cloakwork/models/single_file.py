@@ -9,19 +9,18 @@ folder too. Nothing is ever fetched.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.files import SHORT_DIGEST, read_json, sha256
 from cloakwork.models import names
 from cloakwork.models.families.family import Family
-from cloakwork.models.file_layouts import CONFIGS, FIRST, SD2, Content
+from cloakwork.models.file_layouts import FLUX, SD2, Content
+from cloakwork.models.file_parts import read_inside
 from cloakwork.models.names import Named
 from cloakwork.models.pipeline_files import (
     OF_TOKENIZER,
@@ -32,9 +31,12 @@ from cloakwork.models.pipeline_files import (
     read_files,
     variant,
 )
-from cloakwork.models.pretrained_parts import read_part, reading
+from cloakwork.models.pretrained_parts import read_part
 
-V_SIDE = 96  # latents, the side of what Stable Diffusion 2 sees where it predicts v
+_HOW_TO_LEAVE_OUT = (
+    "; what its pipelines may go without is left out where FOLDER/model_index.json has it as "
+    "[null, null]."
+)
 
 
 def read(named: Named) -> tuple[Any, Family]:
@@ -48,9 +50,10 @@ def read(named: Named) -> tuple[Any, Family]:
     content = open_file(named)
     family = content.layout.family
     parts: dict[str, Any] = {
-        part: _of_file(content, part) if part in content.inside else _of_folder(content, part)
-        for part in content.layout.prefixes
+        part: read_inside(content, part) if part in content.inside else _of_folder(content, part)
+        for part in content.wanted
     }
+    parts |= dict.fromkeys(content.left_out)
     for part, kind in content.tokenizers.items():
         folder = content.folder(part)
         parts[part] = read_part(f"transformers.{kind}", folder, f"The {part} in '{named.parts}'")
@@ -70,10 +73,10 @@ def weights(named: Named) -> str:
     """
     content = open_file(named)
     files = {"": Path(named.model).expanduser()}
-    for part in content.layout.prefixes:
+    for part in content.wanted:
         files[f"{part}/config.json"] = content.config(part)
     files["scheduler/scheduler_config.json"] = content.config("scheduler")
-    outside = [part for part in content.layout.prefixes if part not in content.inside]
+    outside = [part for part in content.wanted if part not in content.inside]
     for part in (*outside, *content.tokenizers):
         found = read_files(content.folder(part))
         files |= {f"{part}/{file.name}": file for file in found}
@@ -114,7 +117,7 @@ def _check_parts(content: Content) -> None:
     """Refuse a model of which parts are neither in the file nor beside it."""
     lacking = [
         part
-        for part in content.layout.prefixes
+        for part in content.wanted
         if part not in content.inside and not _has_weights(content.folder(part))
     ] + [part for part in content.tokenizers if not is_whole(content.folder(part), OF_TOKENIZER)]
     if lacking:
@@ -123,7 +126,8 @@ def _check_parts(content: Content) -> None:
         raise UserError(
             f"'{name}' ({content.layout.name}) has no {' and no '.join(lacking)}{where}; give "
             f"--parts FOLDER (or write {name}+FOLDER), where FOLDER has "
-            f"{', '.join(f'{part}/' for part in lacking)} as a diffusers pipeline of its kind does."
+            f"{', '.join(f'{part}/' for part in lacking)} as a diffusers pipeline of its kind does"
+            + ("." if set(content.optional).isdisjoint(lacking) else _HOW_TO_LEAVE_OUT)
         )
 
 
@@ -140,59 +144,6 @@ def _of_folder(content: Content, part: str) -> Any:
     return read_part(f"{library}.{kind}", folder, what, dtype=torch.float32, **how)
 
 
-def _of_file(content: Content, part: str) -> Any:
-    """Convert a part of the file.
-
-    Raises:
-        UserError: weights are missing, or have other shapes than the config says.
-    """
-    config = content.config(part)
-    root, tensors = str(config.parent.parent), _tensors(content, part)
-    with reading(f"{content.what(part)}, read by {config},"):
-        try:
-            made: nn.Module = _maker(content, part)(tensors, config=root, subfolder=part)
-            whole = not any(p.is_meta for p in made.parameters())
-        except NotImplementedError:  # weights without values cannot be moved
-            whole = False
-        if not whole:
-            raise UserError(
-                f"{content.what(part)} lacks some of its weights, of those that {config} asks for; "
-                "fetch or save the file again, or give its own config with --parts FOLDER."
-            )
-    return made
-
-
-def _tensors(content: Content, part: str) -> dict[str, Tensor]:
-    """Read the weights of a part, in fp32, under their names in the file."""
-    prefix = content.layout.prefixes[part]
-    with safe_open(Path(content.named.model).expanduser(), "pt") as opened:
-        return {
-            key: opened.get_tensor(key).float() for key in content.shapes if key.startswith(prefix)
-        }
-
-
-def _maker(content: Content, part: str) -> Callable[..., Any]:
-    """Return what makes a part of its weights: diffusers' own converter."""
-    import diffusers
-    import transformers
-    from diffusers.loaders import single_file_utils
-
-    kind = content.layout.family.PARTS[part][0]
-    if part.startswith("text_encoder"):
-        return lambda tensors, **how: single_file_utils.create_diffusers_clip_model_from_ldm(
-            getattr(transformers, kind), tensors, local_files_only=True, **how
-        )
-    settings: dict[str, Any] = {"local_files_only": True}
-    if part == "unet":
-        settings["in_channels"] = content.shapes[FIRST][1]  # an inpainting model has more
-        known = content.config(part).is_relative_to(CONFIGS)
-        if known and content.layout is SD2 and content.predicts == "v_prediction":
-            settings["sample_size"] = V_SIDE
-    return lambda tensors, **how: getattr(diffusers, kind).from_single_file(
-        tensors, **settings, **how
-    )
-
-
 def _scheduler(content: Content) -> Any:
     """Return the scheduler, for what the file says that its denoiser predicts.
 
@@ -200,13 +151,16 @@ def _scheduler(content: Content) -> Any:
         UserError: neither the file nor a config beside it says.
     """
     config, predicts = content.config("scheduler"), content.predicts
-    if content.layout is SD2 and predicts is None and config.is_relative_to(CONFIGS):
+    known = content.knows("scheduler")
+    if content.layout is SD2 and predicts is None and known:
         name = content.named.model
         raise UserError(
             f"'{name}' does not say whether it predicts noise or v, and {content.layout.name} may "
             "do either; give --parts FOLDER, where FOLDER has the scheduler/ of its pipeline."
         )
-    settings = {"prediction_type": predicts} if predicts else {}
+    settings: dict[str, Any] = {"prediction_type": predicts} if predicts else {}
+    if content.layout is FLUX and known and not content.is_told_guidance:  # schnell
+        settings = {"shift": 1.0, "use_dynamic_shifting": False}
     kind = read_json(config).get("_class_name")
     if "ztsnr" in content.shapes:  # no signal is left at the last timestep
         kind, settings["rescale_betas_zero_snr"] = "DDIMScheduler", True
