@@ -17,7 +17,7 @@ from cloakwork.models import autoencoders
 from cloakwork.models.autoencoders import Autoencoder
 
 # photos of one set (person or subject) at a size; only the subjects' photos have 512 pixels
-PER_SET = {128: 4, 256: 2, 512: 1}
+PER_SET = {128: 2, 256: 1, 512: 1}
 GOAL = 0.1
 
 
