@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,11 @@ from cloakwork.models.ldm import LDM
 RANK, ALPHA = 4, 2.0
 # part -> some of its layers; diffusers knows a file by the last layer of an encoder's attention
 LAYERS = {
-    "denoiser": ("mid_block.attentions.0.transformer_blocks.0.attn1.to_q",),
+    "denoiser": (
+        "mid_block.attentions.0.transformer_blocks.0.attn1.to_q",
+        "transformer_blocks.0.attn.to_k",
+        "transformer_blocks.0.attn.to_out.0",
+    ),
     "text_encoder": ("encoder.layers.0.self_attn.q_proj", "encoder.layers.0.self_attn.out_proj"),
     "text_encoder_2": ("encoder.layers.1.self_attn.out_proj", "encoder.layers.1.mlp.fc1"),
 }
@@ -29,26 +34,40 @@ def matrices(model: LDM) -> dict[tuple[str, str], tuple[Tensor, Tensor]]:
     rng, found = torch.Generator().manual_seed(3), {}
     for part in [part for part in LAYERS if part in model.networks]:
         for layer in LAYERS[part]:
-            out, into = weight(model, part, layer).shape
-            down, up = (torch.randn(*s, generator=rng) for s in ((RANK, into), (out, RANK)))
-            found[part, layer] = down, up
+            if is_there(model, part, layer):
+                out, into = weight(model, part, layer).shape
+                down, up = (torch.randn(*s, generator=rng) for s in ((RANK, into), (out, RANK)))
+                found[part, layer] = down, up
     return found
 
 
+def is_there(model: LDM, part: str, layer: str) -> bool:
+    """A T5 is not trained, and has other layers."""
+    return f"{layer}.weight" in dict(inside(model, part).named_parameters())
+
+
 def weight(model: LDM, part: str, layer: str) -> Tensor:
-    """Return a layer's weight; some encoders have a text_model around their layers."""
-    network = model.networks[part]
-    return getattr(network, "text_model", network).get_parameter(f"{layer}.weight")
+    return inside(model, part).get_parameter(f"{layer}.weight")
+
+
+def inside(model: LDM, part: str) -> Any:
+    """Some encoders have a text_model around their layers."""
+    return getattr(model.networks[part], "text_model", model.networks[part])
 
 
 def kohya(model: LDM, file: Path) -> Path:
-    """Write it as web UIs keep it: blocks of SDXL are numbered as in its first release."""
+    """Write it as web UIs keep it: layers are those of a model's first release."""
     xl = "text_encoder_2" in model.networks
     starts = {"denoiser": "unet", "text_encoder": "te1" if xl else "te", "text_encoder_2": "te2"}
     tensors = {}
     for (part, layer), (down, up) in matrices(model).items():
         if part != "denoiser":
             layer = f"text_model.{layer}"
+        elif layer.endswith("to_out.0"):
+            layer = "double_blocks.0.img_attn.proj"
+        elif layer.endswith("attn.to_k"):  # a third of one layer
+            layer, none = "double_blocks.0.img_attn.qkv", torch.zeros_like(up)
+            up = torch.cat([none, up, none])
         elif xl:
             layer = layer.replace("mid_block.attentions.0", "middle_block.1")
         name = f"lora_{starts[part]}_{layer.replace('.', '_')}"
@@ -61,19 +80,24 @@ def diffusers(model: LDM, file: Path) -> Path:
     """Write it as diffusers and PEFT do, in which the alpha is the rank."""
     tensors = {}
     for (part, layer), (down, up) in matrices(model).items():
-        name = f"unet.{layer}" if part == "denoiser" else f"{part}.text_model.{layer}"
+        denoiser = f"{model.family.DENOISER}.{layer}"
+        name = denoiser if part == "denoiser" else f"{part}.text_model.{layer}"
         tensors |= {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}
     return write(tensors, file)
 
 
 @pytest.fixture(scope="module")
 def folders(small_name: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    xl = small_families.save("sdxl", of_all_workers(tmp_path_factory) / "small-sdxl")
-    return {"sd": small_name, "sdxl": str(xl)}
+    base = of_all_workers(tmp_path_factory)
+    others = {k: small_families.save(k, base / f"small-{k}") for k in ("sdxl", "sd3", "flux")}
+    return {"sd": small_name, **{kind: str(folder) for kind, folder in others.items()}}
 
 
-@pytest.mark.parametrize("family", ["sd", "sdxl"])
-@pytest.mark.parametrize("layout", [kohya, diffusers])
+@pytest.mark.parametrize(
+    ("family", "layout"),
+    [(f, kohya) for f in ("sd", "sdxl", "flux")]
+    + [(f, diffusers) for f in ("sd", "sdxl", "sd3", "flux")],
+)
 def test_the_weights_are_the_sum(
     family: str, layout: object, folders: dict[str, str], tmp_path: Path
 ) -> None:

@@ -63,7 +63,10 @@ def _tensors(content: Content, part: str) -> dict[str, Tensor]:
     """Read the weights of a part, in fp32, under their names in the file."""
     prefix = content.layout.prefixes[part]
     with safe_open(Path(content.named.model).expanduser(), "pt") as opened:
-        return {k: opened.get_tensor(k).float() for k in content.shapes if k.startswith(prefix)}
+        found = {k: opened.get_tensor(k).float() for k in content.shapes if k.startswith(prefix)}
+    # early files of Stable Diffusion 1 have no text_model around the layers
+    early = re.compile(r"^(cond_stage_model\.transformer)\.(?=embeddings|encoder|final_layer_norm)")
+    return {early.sub(r"\1.text_model.", name): tensor for name, tensor in found.items()}
 
 
 def _settings(content: Content, part: str) -> dict[str, Any]:

@@ -98,7 +98,8 @@ def protect(
         config: the method's Config; None takes the preset.
         preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and
             "paper" on others. Goes without `config`.
-        surrogates: models the protection is computed against: "tiny", "tiny-b", folders or hub ids;
+        surrogates: models the protection is computed against: "tiny", "tiny-b", folders, hub ids or
+            single files (`names.parse`);
             or, for protections that need no denoiser, encoders alone: families by name ("sd3",
             "flux2:full"), "all" that are at hand, folders or hub ids of autoencoders.
         seed: with the photos' contents and the config it decides every byte.

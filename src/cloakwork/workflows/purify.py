@@ -61,7 +61,8 @@ def purify(
             model. A name may be a module's, such as "my_lab.mine".
         clean: folder of the originals, by the same names; None: those that the records beside the
             photos name.
-        model: what purifiers that work in latents use: "tiny", "tiny-b", a folder or a hub id.
+        model: what purifiers that work in latents use: "tiny", "tiny-b", a folder, a hub id or
+            a single file (`names.parse`).
         denoiser: what purifiers that diffuse pixels use: "tiny", a folder (diffusers' DDPMPipeline)
             or a hub id.
         seed: with the photos of a set it decides everything random, as in an audit: photos take
