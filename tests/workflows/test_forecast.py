@@ -110,17 +110,29 @@ def test_steps_of_a_store_are_told_from_those_that_are_like_them(clock: Clock) -
     assert off_after_a_tenth(played(parts, 10, machine, clock)) < 0.25
 
 
-def test_a_slow_second_step_is_not_taken_for_all(clock: Clock) -> None:
+def test_slow_first_steps_are_not_taken_for_all(clock: Clock) -> None:
     """Where something alike is over, a loop's first steps are held against what it took."""
-    parts = [Part(step, "own", {"training_steps": 100.0}, "turns") for step in ("a", "b")]
+    parts = [Part(step, "own", {"training_steps": 100.0}, "turns") for step in ("a", "b", "c")]
     foretold = Forecast(parts)
     for step in range(1, 101):
         clock.now += 0.5
         foretold.heard("own", step, 100)
-    for step in (1, 2):
-        clock.now += 1.0
+    for step, seconds in ((1, 5.0), (2, 1.0)):
+        clock.now += seconds
         foretold.heard("own", step, 100)
-    assert foretold.left() == pytest.approx(98 * 0.5, rel=0.25)
+        assert foretold.left() == pytest.approx((200 - step) * 0.5, rel=0.25)
+
+
+def test_the_first_of_many_steps_tells_nothing(clock: Clock) -> None:
+    """It also gets everything ready; of few steps it is a large share."""
+    for total, tells in ((100, False), (4, True)):
+        foretold = Forecast(protection("a"))
+        clock.now += 3
+        foretold.heard("class pictures", 1, total)
+        assert (foretold.left() is not None) == tells
+        clock.now += 1
+        foretold.heard("class pictures", 2, total)
+        assert foretold.left() is not None
 
 
 def test_class_pictures_are_drawn_once() -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # the command line shows its help without torch
@@ -31,6 +31,7 @@ SECONDS = {
     "scores": 0.2,
 }
 AT_ONCE = 8  # steps of a loop that one report may be about
+MANY = 20  # steps of which the second comes soon enough
 TRUST = 3  # steps of a loop that weigh as much as what was expected of it
 Ratios = Mapping[Hashable, float]
 # label under which seconds are reported: those that have passed, and those of the whole run
@@ -98,16 +99,38 @@ class Forecast:
 
     def left(self) -> float | None:
         """Return the seconds left; None while nothing has been learned yet."""
-        if not (known := self._known(self.at + 1)):
+        before = self._before()
+        known = self._with_here(before)
+        if not known or (not before and self._begins()):
             return None
         likes, kinds = _ratios(known)
         return self._left_here(likes, kinds) + sum(
             _expected(part, likes, kinds) for part in self.parts[self.at + 1 :]
         )
 
-    def _known(self, end: int) -> list[Part]:
-        """Return the parts before a place of which something was learned."""
-        return [part for part in self.parts[:end] if part.share and part.usual]
+    def _before(self) -> list[Part]:
+        """Return the parts before the one that is running, of which something was learned."""
+        return [part for part in self.parts[: self.at] if part.share and part.usual]
+
+    def _begins(self) -> bool:
+        """Return whether only the first of many steps is known, which also gets things ready."""
+        if self.first is None or self.last is None:
+            return False
+        return self.first[1] == self.last[1] and self.last[2] >= MANY
+
+    def _with_here(self, before: list[Part]) -> list[Part]:
+        """Return the parts before and the one that is running, whose first steps vary: they weigh
+        little against what was expected of them.
+        """
+        here = self.parts[self.at : self.at + 1]
+        if not here or not here[0].share or not here[0].usual:
+            return before
+        part, total = here[0], max(1, self.last[2]) if self.last else 1
+        if not before or not self.last:
+            return [*before, part]
+        more = TRUST / total
+        expected = more * _expected(part, *_ratios(before))
+        return [*before, replace(part, seconds=part.seconds + expected, share=part.share + more)]
 
     def _find(self, loop: str, done: int) -> int | None:
         """Return the place of the part that a loop's report is about."""
@@ -131,7 +154,7 @@ class Forecast:
         if self.first and self.last and self.last[1] > self.first[1]:
             (t_0, n_0), (t_1, n_1, total) = self.first, self.last
             taken, steps = t_1 - t_0, n_1 - n_0  # the first step also got everything ready
-            if part.usual and (before := self._known(self.at)):  # its first steps vary
+            if part.usual and (before := self._before()):  # its first steps vary
                 taken += TRUST * _expected(part, *_ratios(before)) / max(1, total)
                 steps += TRUST
             pace = taken / steps
