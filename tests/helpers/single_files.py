@@ -109,7 +109,7 @@ def clip(model: Any, prefix: str) -> dict[str, Tensor]:
     for name, tensor in model.state_dict().items():
         own = name.startswith(("text_model.", "text_projection."))
         tensors[f"{prefix}{name if own else f'text_model.{name}'}"] = tensor
-    return tensors
+    return tensors | {f"{prefix}text_model.embeddings.position_ids": torch.arange(77)[None]}
 
 
 def open_clip(model: Any, prefix: str) -> dict[str, Tensor]:
@@ -122,12 +122,14 @@ def open_clip(model: Any, prefix: str) -> dict[str, Tensor]:
     width = model.config.hidden_size
     projection = state.pop("text_projection.weight", torch.zeros(width, width))
     tensors |= {"text_projection": projection.T.contiguous(), **state}
+    tensors["logit_scale"] = torch.zeros(())
     return {prefix + renamed(name, IN_OPEN_CLIP): t for name, t in tensors.items()}
 
 
 def sd1(pipe: Any) -> dict[str, Tensor]:
     text = clip(pipe.text_encoder, "cond_stage_model.transformer.")
-    return unet(pipe.unet) | vae(pipe.vae) | text
+    more = {"alphas_cumprod": torch.zeros(1000), "model_ema.decay": torch.zeros(())}
+    return unet(pipe.unet) | vae(pipe.vae) | text | more
 
 
 def sd2(pipe: Any) -> dict[str, Tensor]:
@@ -143,7 +145,8 @@ def sdxl(pipe: Any) -> dict[str, Tensor]:
 
 def t5(model: Any) -> dict[str, Tensor]:
     state = {k: t for k, t in model.state_dict().items() if k != "encoder.embed_tokens.weight"}
-    return {f"text_encoders.t5xxl.transformer.{name}": tensor for name, tensor in state.items()}
+    tensors = {f"text_encoders.t5xxl.transformer.{name}": t for name, t in state.items()}
+    return tensors | {"text_encoders.t5xxl.logit_scale": torch.zeros(())}
 
 
 def fused(state: dict[str, Tensor], names: Names) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DConditionModel
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from cloakwork import registry
@@ -398,6 +399,36 @@ def test_a_folder_of_halves_loads_in_full_precision(tmp_path: Path, small_name: 
     assert weight.dtype == torch.float32
     assert torch.equal(weight, full.denoiser.conv_in.weight.half().float())
     assert torch.equal(half.vae.quant_conv.weight, full.vae.quant_conv.weight)
+
+
+def test_halves_are_fetched_from_the_hub_where_there_is_nothing_else(
+    tmp_path: Path, small_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched, copy = [], tmp_path / "copy"
+
+    def snapshot(
+        name: str,
+        allow_patterns: list[str],
+        ignore_patterns: list[str],
+        local_files_only: bool = False,
+    ) -> str:
+        files = [f.relative_to(small_name).as_posix() for f in Path(small_name).rglob("*.*")]
+        files = [f"{f[:-12]}.fp16.safetensors" if f.endswith(".safetensors") else f for f in files]
+        kept = filter_repo_objects(
+            files, allow_patterns=allow_patterns, ignore_patterns=ignore_patterns
+        )
+        for file in () if local_files_only else kept:
+            (copy / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(Path(small_name) / file.replace(".fp16", ""), copy / file)
+            fetched.append(file)
+        return str(copy)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot)
+    assert loading.load("owner/halves", "cpu").weights == pipelines.weights("owner/halves")
+    assert "unet/diffusion_pytorch_model.fp16.safetensors" in fetched
+    assert pipelines.without_network("owner/halves") == str(copy)
+    (style := tmp_path / "style.safetensors").touch()
+    assert pipelines.without_network(f"owner/halves+{style}") == f"{copy}+{style}"
 
 
 @pytest.mark.parametrize("index", ["[" * 200_000, "[]", "{", "\xff", '{"vae": [{}, {}]}'])

@@ -37,7 +37,8 @@ PIPELINE_PATTERNS = [
     "model_index.json",
     *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors")),
 ]
-PIPELINE_LEFT_OUT = ["*.fp16*", "*non_ema*"]
+ALWAYS_LEFT_OUT = ["*non_ema*"]
+PIPELINE_LEFT_OUT = ["*.fp16*", *ALWAYS_LEFT_OUT]
 
 
 def read(name: str) -> tuple[Any, Family]:
@@ -97,7 +98,7 @@ def locate(name: str) -> tuple[Path, Family]:
         raise UserError(f"{path} is not readable JSON; fetch or save the model again.") from None
     family = family_of(index, name)
     if hub.is_on_hub(name, EMBEDDED) and not _has_weights(folder, index):
-        folder = _folder(name, [])  # halves may be all that there is
+        folder = _folder(name, ALWAYS_LEFT_OUT)  # halves may be all that there is
     _check_files(folder, index, name)
     return folder, family
 
