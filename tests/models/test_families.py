@@ -24,6 +24,7 @@ from cloakwork.errors import UserError
 from cloakwork.finetuning import export
 from cloakwork.finetuning.sampling import draw_seed, sampler
 from cloakwork.models import loading, pipelines
+from cloakwork.models.device import copied_to
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import RunState
@@ -360,3 +361,25 @@ def test_schnell_takes_no_guidance(tmp_path: Path) -> None:
     for guidance in (1, 7.5):
         ours = model.sample(PROMPTS, 1, generator(5), steps=3, guidance=guidance)
         assert far(ours, theirs) < 1e-4
+
+
+def test_a_denoiser_with_fewer_digits_computes_the_same(folder: Path, photos: Photos) -> None:
+    """Under autocast, which would cast its weights at every call; what learns has all digits."""
+    model = loading.load(str(folder), "cpu", "bfloat16")
+    device = torch.device("cpu")
+    narrow = replace(
+        model,
+        denoiser=copied_to(device, model.denoiser, torch.bfloat16),
+        whole=model.denoiser,
+        _embedded={},
+    )
+    sizes = [sum(p.nbytes for p in m.denoiser.parameters()) for m in (narrow, model)]
+    assert sizes[0] < 0.6 * sizes[1]
+    x = preprocess(photos[:2], model.size)
+    assert torch.equal(*(m.loss(x, m.embed(PROMPTS), generator(3)) for m in (narrow, model)))
+    assert torch.equal(*(m.sample(PROMPTS, 1, generator(3), steps=2) for m in (narrow, model)))
+    for name in ("lora", "dreambooth"):
+        how: dict[str, Any] = {"prior_weight": 0, "lr": 1e-2}
+        assert torch.equal(*(run(name, photos, m, **how) for m in (narrow, model)))
+    whole = zip(narrow.copy().denoiser.parameters(), model.denoiser.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in whole)

@@ -46,6 +46,8 @@ def add_lora(
             )
         for name, p in part.named_parameters():
             p.requires_grad_(False)
+            if is_lora(name):
+                p.data = p.data.float()  # peft takes the dtype of the layer beneath
             if ".lora_A." in name:
                 p.copy_(torch.randn(p.shape, generator=rng) / rank)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
+from typing import Any, TypeVar
 
 import psutil
 import torch
@@ -13,6 +15,7 @@ from torch import nn
 
 from cloakwork.errors import UserError
 
+Network = TypeVar("Network", bound=nn.Module)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 TYPES = ("cpu", "cuda", "mps")
 # where Linux keeps limits of memory, and says which of them hold for this process
@@ -47,6 +50,29 @@ def pick_device(device: str = "auto") -> torch.device:
         # else backward passes add up in any order, and the same seed gives other bytes
         torch.backends.cudnn.deterministic = True
     return place
+
+
+def copied_to(device: torch.device, network: Network, dtype: torch.dtype | None = None) -> Network:
+    """Return a copy of a frozen network on a device, its weights copied straight to there.
+
+    Args:
+        device: where the copy is.
+        network: what is copied.
+        dtype: what layers keep their weights in that autocast to it casts anyway, at every call;
+            the copy computes the same. None: what they are in.
+    """
+    cast = {
+        id(p)
+        for layer in network.modules()
+        if dtype is not None and isinstance(layer, (nn.Linear, nn.Conv2d))
+        for p in layer.parameters(recurse=False)
+    }
+    held: dict[int, Any] = {id(b): b.to(device, copy=True) for b in network.buffers()}
+    for p in network.parameters():
+        held[id(p)] = nn.Parameter(
+            p.to(device, dtype if id(p) in cast else None, copy=True), requires_grad=False
+        )
+    return deepcopy(network, held)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from cloakwork.errors import UserError
 from cloakwork.models import latents, predictions, schedulers
 from cloakwork.models.counting import alike
-from cloakwork.models.device import DTYPES, lent
+from cloakwork.models.device import DTYPES, copied_to, lent
 from cloakwork.models.families import flow, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Pass, Replayed
@@ -47,8 +47,11 @@ class LDM:
         sample_posterior: encode to a sample of the VAE's posterior (Stable Diffusion's training)
             instead of its mean.
         low_memory: whoever has the choice takes less memory and more time, for the same bytes; text
-            encoders wait in the CPU's memory while nobody reads prompts.
+            encoders wait in the CPU's memory while nobody reads prompts, and under bfloat16 layers
+            of the denoiser keep no more digits than that.
         graphs: replay the denoiser's passes as CUDA graphs while its weights stay as they are.
+        whole: the denoiser with all digits of its weights, in the CPU's memory, where `denoiser`
+            has fewer; copies that learn are made of it.
         zero_negative: guidance without a negative prompt leads away from zeros, not from the empty
             prompt.
     """
@@ -71,6 +74,7 @@ class LDM:
     tokenizer_3: Any = None
     text_encoder_3: Any = None
     zero_negative: bool = False
+    whole: Any = None
     _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
     _denoiser: Pass = field(init=False, repr=False)
@@ -397,9 +401,11 @@ class LDM:
                 own, but not their weights.
         """
         own = {"denoiser": self.denoiser} | self.learning_encoders
-        kept = [p for part in own.values() for p in part.parameters()] if share_weights else []
-        copies = {name: deepcopy(p, {id(k): k for k in kept}) for name, p in own.items()}
-        return replace(self, **copies, _embedded={})
+        kept = {id(p): p for part in own.values() for p in part.parameters()}
+        copies = {k: deepcopy(part, {**kept} if share_weights else {}) for k, part in own.items()}
+        if self.whole is not None and not share_weights:
+            copies["denoiser"] = copied_to(self.device, self.whole)
+        return replace(self, **copies, whole=None, _embedded={})
 
     @contextmanager
     def trainable(

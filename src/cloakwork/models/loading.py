@@ -6,23 +6,20 @@ safetensors only, and no code from the hub.
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import nn
 
 from cloakwork.errors import UserError
 from cloakwork.models import pipelines, schedulers
-from cloakwork.models.device import DTYPES, pick_device
+from cloakwork.models.device import DTYPES, copied_to, pick_device
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Replayed
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pipeline_files import ZEROS
 
-Network = TypeVar("Network", bound=nn.Module)
 # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
 PLAIN_ATTENTION_UP_TO = 128
 
@@ -64,9 +61,7 @@ def load(
         )
     base = _load_cpu(str(name))
     if base.device != target:
-        waiting = base.text_encoders if low_memory else {}
-        moved = {name: part for name, part in base.networks.items() if name not in waiting}
-        base = replace(base, **{name: _copied_to(target, part) for name, part in moved.items()})
+        base = _moved(base, target, DTYPES[dtype], low_memory)
     if graphs:
         _replay(base.vae)
     if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:
@@ -81,11 +76,20 @@ def load(
     )
 
 
-def _copied_to(device: torch.device, network: Network) -> Network:
-    """Return a copy of a frozen network on a device, never holding a second one where it is."""
-    held: dict[int, Any] = {id(b): b.to(device) for b in network.buffers()}
-    held |= {id(p): nn.Parameter(p.to(device), False) for p in network.parameters()}
-    return deepcopy(network, held)
+def _moved(base: LDM, device: torch.device, dtype: torch.dtype, low_memory: bool) -> LDM:
+    """Return a copy of a model on a device, in less memory if wanted: without the text encoders,
+    which are fetched when prompts are read, and with a denoiser that has no more digits than the
+    arithmetic.
+    """
+    if not low_memory:
+        return replace(base, **{k: copied_to(device, part) for k, part in base.networks.items()})
+    fewer = dtype == torch.bfloat16
+    return replace(
+        base,
+        vae=copied_to(device, base.vae),
+        denoiser=copied_to(device, base.denoiser, dtype if fewer else None),
+        whole=base.denoiser if fewer else None,
+    )
 
 
 def _replay(vae: Any) -> None:

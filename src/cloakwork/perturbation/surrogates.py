@@ -66,9 +66,8 @@ def _crowded(surrogates: Sequence[LDM]) -> bool:
     """
     if len(surrogates) < 2 or surrogates[0].device.type != "cuda":
         return False
-    sizes = [
-        sum(p.numel() * p.element_size() for p in learnable(ldm).values()) for ldm in surrogates
-    ]
+    # copies have all digits, whatever the surrogates have
+    sizes = [sum(4 * p.numel() for p in learnable(ldm).values()) for ldm in surrogates]
     free, _ = torch.cuda.mem_get_info(surrogates[0].device)
     training = 4 * max(sizes)  # the weights again, gradients, two moments
     return sum(sizes) + training > free / 2  # the other half is left to activations
