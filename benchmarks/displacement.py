@@ -53,7 +53,7 @@ def surrogates(teachers: dict[str, Path]) -> dict[str, list[str]]:
     return (
         {f"{name}: teacher": [str(folder)] for name, folder in teachers.items()}
         | {f"{name}: small version": [word] for name, word in small.items()}
-        | ({ALL: list(small.values())} if small else {})
+        | ({ALL: list(small.values())} if len(small) > 1 else {})
     )
 
 

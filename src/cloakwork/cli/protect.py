@@ -122,7 +122,7 @@ class How:
     changes no byte"""
     graphs: bool = False
     """on cuda: replay passes through networks that do not learn as CUDA graphs, which launches a
-    pass as a whole; changes no byte, and has not been timed"""
+    pass as a whole; changes no byte, has not been timed, and is not done for encoders alone"""
 
 
 def protect_command(words: list[str]) -> None:
