@@ -6,6 +6,7 @@ from pathlib import Path
 
 import diffusers
 import pytest
+import torch
 from helpers import single_files
 from PIL import Image
 
@@ -37,6 +38,27 @@ def test_a_photo_is_protected_against_a_single_file(
     assert f"Computed against {file}+{parts} (weights {digest})" in " ".join(
         capsys.readouterr().out.replace("\n", "").split()
     )
+
+
+def test_a_thief_uses_a_single_file_with_a_lora(
+    small_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pipe = diffusers.DiffusionPipeline.from_pretrained(small_name)
+    file = single_files.write(single_files.sd1(pipe), tmp_path / "sd.safetensors")
+    parts = single_files.without_weights(Path(small_name), tmp_path / "parts")
+    layer = "unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_q.lora"
+    matrices = {f"{layer}_A.weight": torch.ones(4, 32), f"{layer}_B.weight": torch.ones(32, 4)}
+    style = single_files.write(matrices, tmp_path / "style.safetensors")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (128, 128), "teal").save(tmp_path / "photos/a.png")
+    found = []
+    for victim in (file, f"{file}+{style}"):
+        out = tmp_path / f"out-{len(found)}"
+        job = [tmp_path / "photos", "-o", out, "--attacker", "sdedit:strengths=0.5,steps=2"]
+        job += ["--victim", victim, "--parts", parts, "--no-clean", "--device", "cpu"]
+        assert run("attack", *job) == 0, capsys.readouterr().err
+        found.append(b"".join(f.read_bytes() for f in sorted(out.glob("*.png"))))
+    assert found[0] and found[0] != found[1]
 
 
 @pytest.mark.parametrize("command", ["protect", "attack", "purify"])

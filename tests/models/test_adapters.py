@@ -10,6 +10,7 @@ import torch
 from conftest import of_all_workers
 from helpers import small_families
 from helpers.single_files import write
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.errors import UserError
@@ -136,12 +137,13 @@ def test_one_after_the_other_and_behind_a_single_file(
 
 
 def test_what_is_no_lora_of_this_model_is_one_sentence(
-    folders: dict[str, str], tmp_path: Path
+    folders: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refusal(file: Path) -> str:
         with pytest.raises(UserError) as error:
             loading.load(f"{folders['sd']}+{file}", "cpu")
         assert len(error.value.sentences) == 1
+        assert "".join(capsys.readouterr()) == "", "diffusers says the same in its log"
         return str(error.value)
 
     def of(name: str, **shapes: int) -> str:
@@ -151,6 +153,10 @@ def test_what_is_no_lora_of_this_model_is_one_sentence(
     for layout in (kohya, diffusers):
         said = refusal(layout(xl, tmp_path / f"xl-{layout.__name__}.safetensors"))
         assert "The adapter" in said
+    partly = load_file(diffusers(loading.load(folders["sd"], "cpu"), tmp_path / "d.safetensors"))
+    strange = {k.replace("to_q", "to_w"): t.clone() for k, t in partly.items() if "to_q" in k}
+    said = refusal(write(partly | strange, tmp_path / "e.safetensors"))
+    assert "has 4 layers, of which 3 fit" in said and "a LoRA of another model" in said
     assert "is no LoRA: none of its 1 weights" in of("a.safetensors", weight=2)
     down = "lora_unet_mid_block_attentions_0_proj_in.lora_down.weight"
     assert "is of a kind that cannot be used" in of(

@@ -5,6 +5,7 @@ diffusers reads the layouts: its own, PEFT's, and kohya's, which web UIs use.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,9 +31,13 @@ def add(pipe: Any, named: Named) -> None:
     Raises:
         UserError: a file is no LoRA, is damaged, or is one of another model.
     """
+    from diffusers.utils import logging as diffusers_logging
+
     for file in named.adapters:
         what = f"The adapter '{file}'"
         with reading(what):
+            # it would log what is raised
+            diffusers_logging.set_verbosity(logging.CRITICAL)
             _refuse_others(file, what)
             _add(pipe, file, what, named.model)
 
