@@ -54,6 +54,8 @@ def dry_run(plan: ProtectPlan, surrogates: int) -> None:
         plan: of a job that nothing forbids.
         surrogates: number of models to protect against.
     """
+    from cloakwork.models.ldm import LDM
+    from cloakwork.workflows import needs
     from cloakwork.workflows.dry_run import count
 
     method, clean = plan.job.method, len(plan.job.clean.files) if plan.job.clean else 0
@@ -68,6 +70,9 @@ def dry_run(plan: ProtectPlan, surrogates: int) -> None:
     print(f"If {' and '.join(plan.unfetched)} can be used, {head}" if plan.unfetched else head)
     for name in asdict(counted[0]):
         print(f"  {name.replace('_', ' '):<22}{sum(getattr(c, name) for c in counted):>12,}")
+    for model in plan.job.surrogates:
+        if isinstance(model, LDM):
+            say(needs.sentence(model))
     for note in plan.notes:
         say(note)
     for name in plan.unfetched:
