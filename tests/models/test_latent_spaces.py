@@ -10,7 +10,7 @@ import torch
 from helpers import small_autoencoders
 
 from cloakwork.errors import UserError
-from cloakwork.models import autoencoders, hub, latent_spaces, loading
+from cloakwork.models import autoencoders, hub, latent_spaces, latents, loading
 from cloakwork.models.latent_spaces import SPACES, spelled
 
 
@@ -139,3 +139,15 @@ def test_a_list_says_where_each_is(students: Path, copies: dict[str, Path], tmp_
         "--fetch fetches madebyollin/taef1, about 10 MB",
         "",
     ]
+
+
+def test_without_network_all_is_what_comes_with_the_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hub, "cached", lambda *_: None)
+    found = spelled(["all"], "cpu")
+    assert {"sd:tiny", "sd3:tiny"} <= set(found) and all(map(latent_spaces.embedded, found))
+    for name in found:
+        coder = autoencoders.load(name, "cpu")
+        channels = {"sd": 4, "sd3": 16, "flux2": 32}[name.removesuffix(":tiny")]
+        assert (coder.scale, latents.channels(coder.vae)) == (8, channels)
