@@ -20,8 +20,8 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.models import loading, pipelines, single_file
-from cloakwork.models.file_layouts import CONFIGS
-from cloakwork.models.file_parts import sizes_of_sd3
+from cloakwork.models.file_layouts import CONFIGS, Content
+from cloakwork.models.file_parts import settings_of, sizes_of_sd3
 from cloakwork.models.ldm import LDM
 from cloakwork.models.names import Named
 
@@ -254,6 +254,39 @@ def test_shapes_say_which_stable_diffusion_3_it_is(
     config = json.loads((folders["small-sd3"] / "transformer/config.json").read_text())
     assert {name: config[name] for name in said} == said | {"dual_attention_layers": [0]}
     assert heads == config["num_attention_heads"] * config["attention_head_dim"] // 64
+
+
+def test_an_inpainting_model_has_the_channels_of_its_weights(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    first = f"{single_files.DENOISER}input_blocks.0.0.weight"
+    wide = torch.nn.functional.pad(tensors["sd1"][first], (0, 0, 0, 0, 0, 5))
+    file = single_files.write(tensors["sd1"] | {first: wide}, tmp_path / "inpainting.safetensors")
+    assert loading.load(f"{file}+{parts['small']}", "cpu").inpaints
+
+
+def test_what_differs_among_models_of_one_known_config(
+    tensors: dict[str, dict[str, Tensor]], parts: dict[str, Path], tmp_path: Path
+) -> None:
+    def content(kind: str, **metadata: str) -> Content:
+        beside = tmp_path / f"words-{kind}"
+        if not beside.is_dir():
+            shutil.copytree(parts[KINDS[kind]], beside)
+            for part in ("unet", "transformer", "scheduler"):
+                shutil.rmtree(beside / part, ignore_errors=True)
+        file = single_files.write(tensors[kind], tmp_path / f"{kind}.safetensors", **metadata)
+        return single_file.open_file(Named(str(file), beside))
+
+    of_v = content("sd2", **{"modelspec.prediction_type": "v"})
+    assert settings_of(of_v, "unet") == {"in_channels": 4, "sample_size": 96}
+    of_noise = content("sd2", **{"modelspec.prediction_type": "epsilon"})
+    assert settings_of(of_noise, "unet") == {"in_channels": 4}
+    for kind, told, shift in (("flux", True, 3.0), ("schnell", False, 1.0)):
+        of = content(kind)
+        assert settings_of(of, "transformer") == {"in_channels": 32, "guidance_embeds": told}
+        config = single_file.scheduler(of).config
+        assert (config.use_dynamic_shifting, config.shift) == (told, shift)
+    assert single_file.scheduler(content("sd3")).config.shift == 3.0
 
 
 def test_the_transformer_alone_and_all_that_it_lacks(

@@ -22,8 +22,8 @@ class CheckFlags:
     kind: Literal["protections", "attackers", "purifiers", "metrics", "recipes"] | None = None
     """what it is, where its name does not tell"""
     surrogate: Annotated[str, arg(metavar="MODEL")] = "tiny"
-    """model that it is run with: tiny, tiny-b, a diffusers folder or a hub id (which is then
-    fetched); for purifiers of pixels a denoiser"""
+    """model that it is run with: tiny, tiny-b, a diffusers folder, a hub id (which is then fetched)
+    or a single file as in FILE+FOLDER; for purifiers of pixels a denoiser"""
     data: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """folder of photo sets, for a recipe that asks for one"""
     device: str = "cpu"

@@ -56,7 +56,7 @@ def _made(content: Content, part: str, configs: str) -> nn.Module:
     if content.layout is FLUX and part == "transformer":
         tensors = _flux(tensors)
     of = getattr(diffusers, str(kind))
-    return of.from_single_file(tensors, **where, **_settings(content, part))
+    return of.from_single_file(tensors, **where, **settings_of(content, part))
 
 
 def _tensors(content: Content, part: str) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ def _tensors(content: Content, part: str) -> dict[str, Tensor]:
     return {early.sub(r"\1.text_model.", name): tensor for name, tensor in found.items()}
 
 
-def _settings(content: Content, part: str) -> dict[str, Any]:
+def settings_of(content: Content, part: str) -> dict[str, Any]:
     """Return what the shapes in the file say of a part, beside its config.
 
     Models of one kind that were published with several sizes have one known config.

@@ -57,7 +57,7 @@ def read(named: Named) -> tuple[Any, Family]:
     for part, kind in content.tokenizers.items():
         folder = content.folder(part)
         parts[part] = read_part(f"transformers.{kind}", folder, f"The {part} in '{named.parts}'")
-    parts["scheduler"] = _scheduler(content)
+    parts["scheduler"] = scheduler(content)
     pipe = getattr(diffusers, family.PIPELINE)(**parts, **family.OPTIONS)
     if ZEROS in pipe.config and named.parts:
         zeros = read_json(named.parts / "model_index.json").get(ZEROS, True)
@@ -144,7 +144,7 @@ def _of_folder(content: Content, part: str) -> Any:
     return read_part(f"{library}.{kind}", folder, what, dtype=torch.float32, **how)
 
 
-def _scheduler(content: Content) -> Any:
+def scheduler(content: Content) -> Any:
     """Return the scheduler, for what the file says that its denoiser predicts.
 
     Raises:
