@@ -232,6 +232,12 @@ def test_weights_that_do_not_fit_are_one_sentence(
     holed = {k: t for k, t in tensors["sd1"].items() if k != lost}
     file = single_files.write(holed, tmp_path / "holed.safetensors")
     assert "lacks some of its weights" in refusal(f"{file}+{parts['small']}")
+    whole_numbers = tensors["sd1"] | {lost: torch.zeros(4, 16, 3, 3, dtype=torch.int8)}
+    file = single_files.write(whole_numbers, tmp_path / "int8.safetensors")
+    assert "is quantised, which cannot be read" in refusal(f"{file}+{parts['small']}")
+    odd = {f"{single_files.DENOISER}input_blocks.0.0.weight": torch.zeros(1)}
+    file = single_files.write(tensors["sd2"] | odd, tmp_path / "odd.safetensors")
+    assert "The unet in" in refusal(f"{file}+{parts['small']}")
     lost = "cond_stage_model.transformer.text_model.final_layer_norm.bias"
     holed = {k: t for k, t in tensors["sd1"].items() if k != lost}
     file = single_files.write(holed, tmp_path / "holed2.safetensors")

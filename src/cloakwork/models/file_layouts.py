@@ -72,9 +72,10 @@ UNKNOWN = r"distilled_guidance_layer|double_stream_modulation|single_stream_modu
 QUANTISED = (
     r"scaled_fp8|\.scale_(weight|input)$|\.weight_scale|\.absmax$|\.quant_(state|map)|\.comfy_"
 )
+IS_QUANTISED = "quantised, which cannot be read; name the same model in fp32, fp16 or bf16"
 # names of weights -> what such a file is, for those that are no whole model
 STRANGERS = {
-    QUANTISED: "quantised, which cannot be read; name the same model in fp32, fp16 or bf16",
+    QUANTISED: IS_QUANTISED,
     r"lora|hada_|lokr_|\.oft_": (
         "an adapter, which changes a model and is none; name it behind one, as in MODEL+{file}"
     ),
@@ -199,7 +200,7 @@ class Content:
         said = self.metadata.get("modelspec.prediction_type", "")
         if "v_pred" in self.shapes or said.startswith("v"):
             return "v_prediction"
-        inpaints = self.layout is SD2 and self.shapes[FIRST][1] == INPAINTING
+        inpaints = self.layout is SD2 and self.shapes[FIRST][1:2] == (INPAINTING,)
         return "epsilon" if inpaints or said == "epsilon" else None
 
     def folder(self, part: str) -> Path:

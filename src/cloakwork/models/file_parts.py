@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.files import read_json
-from cloakwork.models.file_layouts import DENOISER, FIRST, FLUX, SD2, SD3, T5, Content
+from cloakwork.models.file_layouts import (
+    DENOISER,
+    FIRST,
+    FLUX,
+    IS_QUANTISED,
+    SD2,
+    SD3,
+    T5,
+    Content,
+)
 from cloakwork.models.pretrained_parts import reading
 
 V_SIDE = 96  # latents, the side of what Stable Diffusion 2 sees where it predicts v
@@ -63,7 +72,11 @@ def _tensors(content: Content, part: str) -> dict[str, Tensor]:
     """Read the weights of a part, in fp32, under their names in the file."""
     prefix = content.layout.prefixes[part]
     with safe_open(Path(content.named.model).expanduser(), "pt") as opened:
-        found = {k: opened.get_tensor(k).float() for k in content.shapes if k.startswith(prefix)}
+        given = {k: opened.get_tensor(k) for k in content.shapes if k.startswith(prefix)}
+    whole = [k for k, t in given.items() if not t.is_floating_point() and not k.endswith("_ids")]
+    if whole:
+        raise UserError(f"'{content.named.model}' is {IS_QUANTISED} ('{whole[0]}').")
+    found = {name: given.pop(name).float() for name in [*given]}
     # early files of Stable Diffusion 1 have no text_model around the layers
     early = re.compile(r"^(cond_stage_model\.transformer)\.(?=embeddings|encoder|final_layer_norm)")
     return {early.sub(r"\1.text_model.", name): tensor for name, tensor in found.items()}
