@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cloakwork import registry
 from cloakwork.errors import UserError
@@ -54,3 +55,13 @@ def run(name: str, photos: Photos, seed: int = 3, **fields: Any) -> Photos:
         if str(error) == upscalers.GET_REALESRGAN:
             pytest.skip(str(error))
         raise
+
+
+def beside(made: Photos, photos: Photos) -> Photos:
+    """Return the originals of purified photos at their sizes, which may be smaller."""
+    return [
+        b
+        if a.shape == b.shape
+        else F.interpolate(b[None], a.shape[-2:], mode="bicubic", antialias=True)[0].clamp(0, 1)
+        for a, b in zip(made, photos, strict=True)
+    ]
