@@ -157,7 +157,8 @@ def encoder_rows(encoders: dict) -> list[list[str]]:
         ]
         for name, found in encoders.items()
         if name in FAMILIES
-        for side in ("128", "256", "512")
+        for side in found
+        if side.isdigit()
     ]
 
 
