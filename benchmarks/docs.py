@@ -24,6 +24,7 @@ import faithful_table
 import families_table
 import finding_tables
 import flops_table
+import looks_table
 import screen_tables
 import tables
 from finding_tables import head, line
@@ -307,6 +308,7 @@ def place(
         (RELIABILITY, campaign_table.TABLES),
         (FAITHFUL, faithful_table.TABLES),
         ("docs/protections.md", flops_table.TABLES),
+        ("docs/protections.md", looks_table.TABLES),
         ("docs/models.md", families_table.TABLES),
     ):
         for name, (needed, make) in made.items():
