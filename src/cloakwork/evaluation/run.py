@@ -17,10 +17,10 @@ from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import hash_of
 from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, is_grey, neutral, to_bytes
-from cloakwork.photos.visibility import limits
+from cloakwork.photos.visibility import follows, limits
 from cloakwork.specs import Method
 from cloakwork.state import RunState
-from cloakwork.types import Images, Photos
+from cloakwork.types import Images, Limit, Photos
 
 # part of the keys of what `protect` and `purify` have written: raised whenever these generators
 # change
@@ -91,8 +91,7 @@ def run_protection(
     Raises:
         UserError: what it returned are no photos of the same sizes, or they exceed the budget.
     """
-    within = limits(photos, method.config, masks)
-    state.limits = within if any(isinstance(limit, Tensor) for limit in within) else ()
+    state.limits = limits(photos, method.config, masks) if masks or follows(method.config) else ()
     protected = method.module.protect(
         photos, list(models), method.config, clean=clean, rng=rng, state=state
     )
@@ -117,7 +116,9 @@ def add_within(method: Method, photo: Tensor, delta: Tensor, mask: Tensor | None
     Returns:
         3 x H x W, uint8.
     """
-    (limit,) = limits([as_loaded(photo)], method.config)
+    limit: Limit = method.config.budget
+    if follows(method.config):  # else a copy of a large photo would be made for nothing
+        (limit,) = limits([as_loaded(photo)], method.config)
     changed = apply_perturbation(photo, delta, limit)
     return changed if mask is None else torch.where(mask.bool(), changed, photo)
 

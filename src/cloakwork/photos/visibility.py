@@ -40,6 +40,11 @@ SMOOTH = 5  # levels; a gradient below it has no direction
 SAME_DIRECTION = 12  # degrees
 
 
+def follows(config: Any) -> bool:
+    """Return whether a protection's budget differs from pixel to pixel, by its Config."""
+    return bool(config.budget) and getattr(config, "strength", "uniform") != "uniform"
+
+
 def limits(
     photos: Photos, config: Any, masks: Sequence[Tensor | None] | None = None
 ) -> Sequence[Limit]:
@@ -60,10 +65,11 @@ def limits(
     >>> round(faint[0].max().item(), 2)
     2.1
     """
-    budget, strength = config.budget, getattr(config, "strength", "uniform")
+    budget = config.budget
     found: list[Limit] = [budget for _ in photos]
-    if strength != "uniform" and budget:
-        found = [(SHARES[strength] * noticeable(p)).clamp(max=budget) for p in photos]
+    if follows(config):
+        share = SHARES[config.strength]
+        found = [(share * noticeable(p)).clamp(max=budget) for p in photos]
     if masks is None:
         return found
     return [
