@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,6 +19,7 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
+from helpers.small_model import save_once
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -202,11 +202,4 @@ def save(name: str, folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # noqa: TID251 (layers draw their weights from torch's own generator)
         pipe = KINDS[name]()
-    unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
-    pipe.save_pretrained(unfinished)
-    try:
-        unfinished.rename(folder)
-    except OSError:  # another worker was first
-        if not folder.is_dir():
-            raise
-    return folder
+    return save_once(pipe, folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -63,6 +64,11 @@ def save(folder: Path) -> Path:
         feature_extractor=None,
         requires_safety_checker=False,
     )
+    return save_once(pipe, folder)
+
+
+def save_once(pipe: Any, folder: Path) -> Path:
+    """Save a pipeline; of several workers that do so at once, the first to finish is kept."""
     unfinished = folder.with_name(f"{folder.name}.{os.getpid()}")
     pipe.save_pretrained(unfinished)
     try:

@@ -98,6 +98,18 @@ def from_pil(picture: Image.Image) -> Tensor:
     return as_float(pixels_of_pil(picture))
 
 
+def lanczos(x: Tensor, height: int, width: int) -> Tensor:
+    """Resize a photo (3 x H x W in [0, 1]) by Pillow's Lanczos, at 8 bits, as everybody's scripts
+    do; one of that size stays as it is.
+
+    >>> lanczos(torch.ones(3, 4, 6), 2, 3).shape
+    torch.Size([3, 2, 3])
+    """
+    if x.shape[-2:] == (height, width):
+        return x
+    return from_pil(to_pil(x).resize((width, height), Image.Resampling.LANCZOS)).to(x)
+
+
 def pixels_of_pil(picture: Image.Image) -> Tensor:
     """Turn a Pillow image into uint8 RGB, 3 x H x W."""
     return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)

@@ -27,14 +27,13 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from cloakwork.errors import Unscored, UserError, check_ranges
 from cloakwork.models import codeformer, hub, upscalers
 from cloakwork.models.faces import load_faces
 from cloakwork.models.ldm import LDM
-from cloakwork.photos.tensors import from_pil, to_pil
+from cloakwork.photos.tensors import lanczos
 from cloakwork.purifiers import resize
 from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.types import Photos
@@ -92,8 +91,8 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
             noise = torch.randn(photo.shape, generator=rng).to(photo)
             photo = (photo + cfg.noise * noise).clamp(0, 1)
         height, width = photo.shape[-2:]
-        small = _resized(photo, max(1, round(height * cfg.scale)), max(1, round(width * cfg.scale)))
-        return _resized(enlarge(small, rng), height, width)
+        small = lanczos(photo, max(1, round(height * cfg.scale)), max(1, round(width * cfg.scale)))
+        return lanczos(enlarge(small, rng), height, width)
 
     return [pure(p) for p in photos]
 
@@ -108,13 +107,6 @@ def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
             (p + cfg.noise * torch.randn(p.shape, generator=rng).to(p)).clamp(0, 1) for p in photos
         ]
     return resize.smooth(photos, ldm, resize.Config(scale=cfg.scale), rng=rng)
-
-
-def _resized(x: Tensor, height: int, width: int) -> Tensor:
-    """Resize a photo by Pillow's Lanczos, as everybody's scripts do."""
-    if x.shape[-2:] == (height, width):
-        return x
-    return from_pil(to_pil(x).resize((width, height), Image.Resampling.LANCZOS)).to(x)
 
 
 def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:

@@ -10,12 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cloakwork.errors import check_ranges
 from cloakwork.models.ldm import LDM
-from cloakwork.photos.tensors import from_pil, to_pil
+from cloakwork.photos.tensors import lanczos
 from cloakwork.purifiers import jpeg
 from cloakwork.types import Photos
 
@@ -44,4 +43,4 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 def _scaled(photo: Tensor, scale: float) -> Tensor:
     height, width = (max(1, round(side * scale)) for side in photo.shape[-2:])
-    return from_pil(to_pil(photo).resize((width, height), Image.Resampling.LANCZOS)).to(photo)
+    return lanczos(photo, height, width)

@@ -11,12 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from cloakwork.errors import check_ranges
 from cloakwork.models.ldm import LDM
-from cloakwork.photos.tensors import from_pil, to_pil
+from cloakwork.photos.tensors import lanczos
 from cloakwork.purifiers import jpeg
 from cloakwork.types import Photos
 
@@ -55,5 +54,4 @@ def _narrow(photo: Tensor, width: int) -> Tensor:
     high, wide = photo.shape[-2:]
     if wide <= width:
         return photo
-    size = (width, max(1, round(high * width / wide)))
-    return from_pil(to_pil(photo).resize(size, Image.Resampling.LANCZOS)).to(photo)
+    return lanczos(photo, max(1, round(high * width / wide)), width)
