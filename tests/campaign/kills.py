@@ -144,7 +144,7 @@ class Bench:
             "protect": (self.photos, "--protection", "photoguard:steps=3", *surrogate),
             "purify": (self.safe, "--purifier", "noise+jpeg"),
             "attack": (self.safe / "cup", "--purifier", "jpeg", *trained),
-            "audit": (self.safe, *edited),
+            "audit": (self.safe, "--purifier", "none", *edited),
             "bench": ("--recipe", "campaign.kills.recipe"),
             "score": (self.safe, "--metric", "linf", "--metric", "psnr"),
             "inspect": (self.safe, "--autoencoder", "tiny-b", "--metrics", "clip_iqac", *trained),

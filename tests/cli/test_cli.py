@@ -724,14 +724,14 @@ def test_an_audit_in_a_hurry_is_one_attacker(
     module = importlib.import_module("cloakwork.workflows.audit")
     asked: list[Any] = []
 
-    def audit(*_: Any, attacker: Any, **__: Any) -> Audit:
-        asked.append(attacker)
+    def audit(*_: Any, attacker: Any, purifiers: Any, **__: Any) -> Audit:
+        asked.append((attacker, purifiers))
         return Audit([], {}, ["Said last."], [], 1, ["Said first."])
 
     monkeypatch.setattr(module, "audit", audit)
     words = ["audit", str(tmp_path), "-o", str(tmp_path / "report")]
     assert cli.main([*words, "--quick"]) == 0 and cli.main(words) == 0
-    assert asked == ["dreambooth:steps=100,sampling.n=8", "dreambooth"]
+    assert asked == [("dreambooth:steps=100,sampling.n=8", "none"), ("dreambooth", None)]
     said = capsys.readouterr().out
     assert said.index("Said first.") < said.index("The protected photos") < said.index("Said last.")
     assert cli.main([*words, "--quick", "--attacker", "lora"]) == 2

@@ -17,6 +17,7 @@ from cloakwork import cli, registry
 from cloakwork.errors import UserError
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import (
+    ARMS,
     CLEAN,
     PROTECTED,
     STEALTH,
@@ -26,6 +27,7 @@ from cloakwork.evaluation.design import (
     attack_step,
 )
 from cloakwork.evaluation.photo_pairs import find_subjects
+from cloakwork.evaluation.statistics import Estimate
 from cloakwork.evaluation.steps import Mix, Step, Workspace
 from cloakwork.metrics._measure import Measurement
 from cloakwork.photos.photo import load_photo
@@ -33,12 +35,14 @@ from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import RunState
-from cloakwork.workflows import audit, audit_sheet, audit_time
+from cloakwork.workflows import audit, audit_purifiers, audit_sheet, audit_time
 from cloakwork.workflows.audit_results import (
     Audit,
+    AuditRow,
     _row,
     _sentence,
     _verdicts,
+    _worst,
     compare_all,
     conclusions,
 )
@@ -195,7 +199,14 @@ def test_a_dry_run_says_what_is_left(
     runs = registry.load("attackers", "auditlab.audit_copycat").runs
     runs.clear()
     words = ["audit", str(folders[0]), "-o", str(tmp_path / "out"), "--clean", str(folders[1])]
-    words += ["--attacker", "auditlab.audit_copycat", "--metrics", "auditlab.audit_brightness"]
+    words += [
+        "--attacker",
+        "auditlab.audit_copycat",
+        "--purifier",
+        "none",
+        "--metrics",
+        "auditlab.audit_brightness",
+    ]
     assert cli.main([*words, "--dry-run"]) == 0 and not runs
     said = " ".join(capsys.readouterr().out.split())
     # three arms, of which noise is made, their scores, and how visible the protection is
@@ -221,7 +232,8 @@ def test_a_quick_audit_says_how_long_it_takes_before_it_trains(
 
     def said(attacker: str | list[str], **more: object) -> list[str]:
         sentences: list[str] = []
-        how = {"clean": folders[1], "attacker": attacker, "say": sentences.append, **more}
+        how = {"clean": folders[1], "attacker": attacker, "say": sentences.append}
+        how = {**how, "purifiers": "none", **more}
         with pytest.raises(KeyboardInterrupt):
             audit.audit(folders[0], tmp_path / "report", **how)
         return sentences
@@ -416,6 +428,59 @@ def test_the_verdict_counts_pictures() -> None:
     )
     two = replace(match_rates(1, 1, 0), verdicts=["One.", "Two."])
     assert two.summary.notes[:2] == ["One.", "Two."]
+
+
+def rates(name: str, clean: float, protected: float) -> AuditRow:
+    arms = {
+        arm: Estimate(rate, 0, 1, 1, 1, 8)
+        for arm, rate in zip(ARMS, (clean, clean, protected), strict=True)
+    }
+    change = Estimate(protected - clean, -1, 1, 1, 1, 8)
+    return AuditRow(name, "tiny", "match", "higher", "", arms, change, change, change)
+
+
+def test_the_worst_case_stands_first() -> None:
+    rows = [rates("lean", 1, 0), rates("after a", 1, 0.5), rates("after b", 0.75, 0.5)]
+    unknown = rates("after c", 1, math.nan)
+    assert _worst([*rows, unknown]) == "after b"  # as much as after a, of less
+    assert _worst(rows[:1]) == _worst([unknown]) == ""
+    told = list(_verdicts(Audit(rows, {}, [], ["a set"], 1, worst="after b")))
+    assert told[0].startswith("Worst case of 3, after b: Of 8 pictures that the attacker drew")
+    assert [t.partition(":")[0] for t in told[1:]] == ["lean", "after a"]
+
+
+def test_an_audit_tries_the_usual_purifiers() -> None:
+    threats = audit.attackers(["dreambooth", "lora"])
+    assert [t.name for t in threats] == [
+        f"{attacker}{after}"
+        for after in ("", " after jpeg_and_resize", " after gridpure", " after codesr")
+        for attacker in ("dreambooth", "lora")
+    ]
+    assert not threats[0].purifiers  # none is no purifier, and no step of its own
+    assert [t.name for t in audit.attackers("lora", purifiers="none blur+resize")] == [
+        "lora",
+        "lora after blur+resize",
+    ]
+    (one,) = audit.attackers("lora", purifiers="")
+    assert not one.purifiers
+
+
+def test_purifiers_that_cannot_be_run_are_left_out(
+    folders: tuple[Path, Path], tmp_path: Path
+) -> None:
+    threats = audit.attackers("lora", purifiers="none gridpure jpeg codesr:upscaler=nowhere")
+    bench, subject = Workspace(tmp_path / "store"), one(folders)
+    left, notes = audit_purifiers.left_out(threats, [subject], bench)
+    assert [t.name for t in left] == ["lora", "lora after gridpure", "lora after jpeg"]
+    assert len(notes) == 1 and notes[0].startswith("The purifier codesr was not tried: ")
+    file = tmp_path / "small.png"
+    Image.new("RGB", (300, 40)).save(file)
+    few = replace(subject, clean=replace(subject.clean, files=(*subject.clean.files, file)))
+    _, notes = audit_purifiers.left_out(threats, [few], bench)
+    assert notes[0] == (
+        "The purifier gridpure was not tried: it works in squares of 64 px, and the smallest "
+        "photo is only 40 px high or wide."
+    )
 
 
 def test_every_picture_on_the_sheet_has_its_mark(

@@ -23,13 +23,14 @@ from cloakwork.cli.expected import show_expected
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
-from cloakwork.workflows.defaults import AUDIT_METRICS, QUICK_ATTACKER
+from cloakwork.workflows.defaults import AUDIT_METRICS, AUDIT_PURIFIERS, QUICK_ATTACKER
 
 if TYPE_CHECKING:
     from cloakwork.evaluation.statistics import Estimate
     from cloakwork.workflows.audit_results import Audit
 
 MEASURED = f"(default: {', '.join(AUDIT_METRICS)})"
+TRIED = f"(default: '{AUDIT_PURIFIERS}', with --quick none)"
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,15 @@ class AuditFlags:
     """finished steps, to share between audits"""
 
 
+@dataclass(frozen=True)
+class AuditThreatFlags(ThreatFlags):
+    """Who attacks, and with what."""
+
+    purifier: Annotated[str, arg(metavar="SPEC+...", help_behavior_hint=TRIED)] = ""
+    """what attackers run the photos through first, in order; several such chains, parted by blanks,
+    are tried one after the other, and the worst case is named"""
+
+
 def audit_command(words: list[str]) -> None:
     """Run `cloakwork audit`."""
     flags, threat = parse_flags(
@@ -82,6 +92,7 @@ def audit_command(words: list[str]) -> None:
         "Train attackers on clean, noisy and protected photos alike, and compare.",
         AuditFlags,
         words,
+        how=AuditThreatFlags,
     )
 
     if flags.dry_run:
@@ -98,7 +109,7 @@ def audit_command(words: list[str]) -> None:
             attacker=_attacker(flags, threat.victim),
             victim=threat.victim,
             prompts=read_prompts(threat),
-            purifiers=threat.purifier,
+            purifiers=_purifiers(flags, threat),
             denoiser=threat.denoiser,
             clean_share=flags.clean_share,
             dtype=threat.dtype,
@@ -121,7 +132,7 @@ def _dry_run(flags: AuditFlags, threat: ThreatFlags) -> None:
         _attacker(flags, threat.victim),
         victim=threat.victim,
         prompts=read_prompts(threat),
-        purifiers=threat.purifier,
+        purifiers=_purifiers(flags, threat),
         denoiser=threat.denoiser,
         clean_share=flags.clean_share,
         dtype=threat.dtype,
@@ -136,6 +147,7 @@ def _dry_run(flags: AuditFlags, threat: ThreatFlags) -> None:
         seeds=flags.seeds,
         device=threat.device,
         store=flags.store,
+        leave_out=_purifiers(flags, threat) is None,
     )
     show_expected("audit", expected)
 
@@ -152,6 +164,11 @@ def _attacker(flags: AuditFlags, victim: str) -> str | tuple[str, ...]:
             "victim tiny."
         )
     return QUICK_ATTACKER if flags.quick else flags.attacker or "dreambooth"
+
+
+def _purifiers(flags: AuditFlags, threat: ThreatFlags) -> str | None:
+    """Return the purifiers as they were named; None for the audit's own."""
+    return threat.purifier or ("none" if flags.quick else None)
 
 
 def _report(found: Audit, out: Path) -> None:

@@ -89,7 +89,14 @@ def parse(
         raise
 
 
-def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tuple[Any, ThreatFlags]:
+def parse_flags(
+    command: str,
+    about: str,
+    flags: type,
+    words: list[str],
+    *,
+    how: type[ThreatFlags] = ThreatFlags,
+) -> tuple[Any, ThreatFlags]:
     """Parse a command's own flags, and who attacks.
 
     Args:
@@ -97,8 +104,9 @@ def parse_flags(command: str, about: str, flags: type, words: list[str]) -> tupl
         about: its help.
         flags: dataclass of its own flags.
         words: the command line after its name.
+        how: dataclass of who attacks, where a command has flags of its own for that.
     """
-    parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", ThreatFlags)]
+    parts = [("files", Annotated[flags, FlagCreatePairsOff]), ("how", how)]
     parsed = parse(make_dataclass("Flags", parts, frozen=True), command, about, words, pairs=True)
     (victim,) = with_parts([parsed.how.victim], parsed.how.parts)
     return parsed.files, replace(parsed.how, victim=victim)

@@ -24,6 +24,7 @@ from cloakwork.files import expand_home, write_json
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.state import Progress
+from cloakwork.workflows.audit_purifiers import left_out, read_chains
 from cloakwork.workflows.audit_results import Audit, compare_all, needed
 from cloakwork.workflows.audit_sheet import sheet
 from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
@@ -40,7 +41,7 @@ def audit(
     attacker: specs.Given | Sequence[specs.Given] = "dreambooth",
     victim: str = "tiny",
     prompts: Sequence[str] | str = PROMPT,
-    purifiers: specs.Chain = (),
+    purifiers: specs.Chain | None = None,
     denoiser: str = "tiny",
     clean_share: float = 0.0,
     dtype: str = "float32",
@@ -65,7 +66,10 @@ def audit(
         threat_models: attackers, what they know and have; none takes what follows.
         attacker: one or several, each a name, a text as on the command line
             ("dreambooth:transformed", "lora:steps=30") or a `specs.Method`.
-        victim, prompts, purifiers, denoiser, dtype: as `attack` takes them; of every attacker.
+        victim, prompts, denoiser, dtype: as `attack` takes them; of every attacker.
+        purifiers: one chain, as `attack` takes it; or a text of several, parted by blanks, each of
+            which every attacker tries ("none jpeg blur+resize"). None tries AUDIT_PURIFIERS, less
+            what cannot be done to these photos on this machine.
         clean_share: share of the photos that it has unprotected, 0 to 1.
         metrics: what pictures are scored by, as `score` takes them.
         seeds: how many of 0, 1, 2 ...; each trains every attacker anew.
@@ -88,7 +92,7 @@ def audit(
             f"Threat models were given, and {', '.join(settings)} as well. "
             "Set that in the threat models' attackers."
         )
-    with_config = threat_models
+    with_config, usual = threat_models, purifiers is None and not threat_models
     if not threat_models:
         threat_models = attackers(
             attacker,
@@ -101,15 +105,18 @@ def audit(
             clean_share=clean_share,
             dtype=dtype,
         )
-        pairs = zip(specs.one_by_one(attacker), threat_models, strict=True)
+        pairs = zip(specs.one_by_one(attacker), threat_models, strict=False)  # of the first chain
         with_config = [threat for given, threat in pairs if isinstance(given, specs.Method)]
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
     workspace = Workspace(store or out / ".cloakwork", device, progress, low_memory=low_memory)
+    untried: list[str] = []
+    if usual:
+        threat_models, untried = left_out(threat_models, subjects, workspace)
     named = _named(metrics)
     results = compare_all(subjects, threat_models, named, seeds, workspace, say)
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
-    notes += left_out_of(protected, clean, reference)
+    notes += [*untried, *left_out_of(protected, clean, reference)]
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
     for threat, subject in product(threat_models, subjects):
         sheet(
@@ -135,12 +142,15 @@ def expect(
     seeds: int = 1,
     device: str = "auto",
     store: Path | str | None = None,
+    leave_out: bool = False,
 ) -> list[Expected]:
     """Return an audit's steps, how many are cached and what the rest may take; compute nothing.
 
     Args:
         threat_models: attackers, what they know and have.
         protected, out, clean, reference, metrics, seeds, device, store: as in `audit`.
+        leave_out: leave out the threat models whose purifiers cannot be run on these photos here,
+            as `audit` does with its own.
 
     Raises:
         UserError: as `audit` does, before it trains.
@@ -148,8 +158,11 @@ def expect(
     out = expand_home(out)
     refuse_report_among_photos(out, protected, clean, reference)
     subjects = find_subjects(protected, clean, reference)
+    workspace = Workspace(store or out / ".cloakwork", device)
+    if leave_out:
+        threat_models, _ = left_out(threat_models, subjects, workspace)
     attacks, rest = needed(subjects, threat_models, _named(metrics), seeds)
-    return serial.expect([*attacks, *rest], Workspace(store or out / ".cloakwork", device))
+    return serial.expect([*attacks, *rest], workspace)
 
 
 def _named(metrics: specs.Given | Sequence[specs.Given]) -> list[str]:
@@ -164,12 +177,12 @@ def attackers(
     *,
     victim: str = "tiny",
     prompts: Sequence[str] | str = PROMPT,
-    purifiers: specs.Chain = (),
+    purifiers: specs.Chain | None = None,
     denoiser: str = "tiny",
     clean_share: float = 0.0,
     dtype: str = "float32",
 ) -> tuple[ThreatModel, ...]:
-    """Return a threat model for each attacker; see `audit`.
+    """Return a threat model for each chain of purifiers and each attacker; see `audit`.
 
     Raises:
         UserError: unknown methods, a share out of range, no prompt, settings of several attackers.
@@ -179,12 +192,14 @@ def attackers(
     asked = (prompts,) if isinstance(prompts, str) else tuple(prompts)
     if not asked:
         raise UserError(f"No prompt was given. Name what attackers ask for, such as {PROMPT}.")
-    chain = specs.purifiers(purifiers, victim, denoiser)
     named = specs.methods("attackers", given, [victim], settings=settings, arguments=arguments)
-    labels = _labels(specs.one_by_one(given), settings or {}, purifiers, chain)
     return tuple(
         ThreatModel(method, victim, asked, clean_share, chain, denoiser, dtype, label)
-        for method, label in zip(named, labels, strict=True)
+        for written in read_chains(purifiers)
+        for chain in [specs.purifiers(written, victim, denoiser)]
+        for method, label in zip(
+            named, _labels(specs.one_by_one(given), settings or {}, written, chain), strict=True
+        )
     )
 
 

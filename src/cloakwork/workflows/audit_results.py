@@ -66,7 +66,10 @@ class Audit:
     subjects: list[str]
     seeds: int
     verdicts: list[str] = field(default_factory=list)
-    """one an attacker, in counts of pictures"""
+    """one an attacker, in counts of pictures; where there are several, the worst case first"""
+    worst: str = ""
+    """the attacker who gets most from the protected photos; "" where there is but one, or none was
+    scored"""
 
     @property
     def summary(self) -> Summary:
@@ -139,7 +142,8 @@ def compare_all(
         for threat in threat_models
         for metric in metrics
     ]
-    results = Audit(rows, _stealth(subjects, workspace), [], [s.name for s in subjects], seeds)
+    names = [s.name for s in subjects]
+    results = Audit(rows, _stealth(subjects, workspace), [], names, seeds, worst=_worst(rows))
     return replace(results, sentences=list(conclusions(results)), verdicts=list(_verdicts(results)))
 
 
@@ -252,11 +256,30 @@ def conclusions(found: Audit) -> Iterator[str]:
 
 
 def _verdicts(found: Audit) -> Iterator[str]:
-    """Yield what each attacker got in counts of pictures, where faces could be looked for."""
-    rows = [row for row in found.rows if row.metric.partition(":")[0] == "match"]
+    """Yield what each attacker got in counts of pictures, where faces could be looked for; the
+    worst case comes first.
+    """
+    rows = sorted(_matches(found.rows), key=lambda row: row.thief != found.worst)
     for row in rows:
         if told := verdicts.match_counts(row.arms):
-            yield f"{row.thief}: {told}" if len(rows) > 1 else told
+            worst = f"Worst case of {len(rows)}, " if row.thief == found.worst else ""
+            yield f"{worst}{row.thief}: {told}" if len(rows) > 1 else told
+
+
+def _worst(rows: Sequence[AuditRow]) -> str:
+    """Return the attacker whose pictures of protected photos match most often.
+
+    Of those who get as much, the one that gets least from clean photos that went the same way.
+    """
+    scored = [row for row in _matches(rows) if not any(math.isnan(row.arms[a].mean) for a in ARMS)]
+    if len(scored) < 2:
+        return ""
+    return max(scored, key=lambda row: (row.arms[PROTECTED].mean, -row.arms[CLEAN].mean)).thief
+
+
+def _matches(rows: Sequence[AuditRow]) -> list[AuditRow]:
+    """Return the rows of match rates."""
+    return [row for row in rows if row.metric.partition(":")[0] == "match"]
 
 
 def _sentence(row: AuditRow) -> str:

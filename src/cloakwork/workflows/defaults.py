@@ -7,6 +7,10 @@ PROMPT = "a photo of sks person"
 # prompt was followed
 AUDIT_METRICS = ("match", "identity", "face_missing", "clip_i", "clip_t")
 
+# what attackers run the photos through first, each in turn: nothing, what platforms do, the firmest
+# of the purifiers by diffusion, and the firmest of all (docs/red-team.md)
+AUDIT_PURIFIERS = "none jpeg_and_resize gridpure codesr"
+
 # what an audit in a hurry trains: a third of the steps, half of the pictures
 QUICK_ATTACKER = "dreambooth:steps=100,sampling.n=8"
 
