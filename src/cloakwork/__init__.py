@@ -2,8 +2,8 @@
 protection.
 
 Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `check`,
-`undo`, `train_purifier`, and for pictures in memory `protect_images`, `purify_images`,
-`score_images`) are imported on first use: `import cloakwork` imports no torch.
+`undo`, `train_purifier`, `try_photos`, and for pictures in memory `protect_images`,
+`purify_images`, `score_images`) are imported on first use: `import cloakwork` imports no torch.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.purify import purify
     from cloakwork.workflows.score import score
     from cloakwork.workflows.train_purifier import train_purifier
+    from cloakwork.workflows.try_photos import try_photos
     from cloakwork.workflows.undo import undo
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "score",
     "score_images",
     "train_purifier",
+    "try_photos",
     "undo",
 ]
 
@@ -61,6 +63,7 @@ _HOME = {
     "score": "cloakwork.workflows.score",
     "score_images": "cloakwork.workflows.images",
     "train_purifier": "cloakwork.workflows.train_purifier",
+    "try_photos": "cloakwork.workflows.try_photos",
     "undo": "cloakwork.workflows.undo",
 }
 

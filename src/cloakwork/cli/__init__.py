@@ -21,6 +21,7 @@ from cloakwork.cli.purify import purify_command
 from cloakwork.cli.score import score_command
 from cloakwork.cli.terminal import refuse_dashes, say
 from cloakwork.cli.train_purifier import train_purifier_command
+from cloakwork.cli.try_photos import try_command
 from cloakwork.cli.undo import undo_command
 from cloakwork.errors import UserError
 
@@ -32,6 +33,7 @@ Protects photos from being learned or edited by text-to-image diffusion models w
 commands:
   protect   protect photos:  cloakwork protect photos/ -o safe/
   demo      protect the sample photos that come with cloakwork
+  try       what is left of a protection, in seconds:  cloakwork try safe/
   audit     how well a protection holds:  cloakwork audit safe/ -o report/
   purify    try to remove a protection:  cloakwork purify safe/ -o pure/ --purifier jpeg+resize
   inspect   see it from inside:  cloakwork inspect safe/ -o inside/
@@ -100,6 +102,7 @@ def _run(words: list[str]) -> int:
     commands = {
         "protect": protect_command,
         "demo": demo_command,
+        "try": try_command,
         "audit": audit_command,
         "purify": purify_command,
         "inspect": inspect_command,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 # label of a loop over whole things -> what one of them is called; any other loop is one of steps
-THINGS = {"photo sets": "photo set", "attackers": "attacker", "purified": "photo"}
+THINGS = {"photo sets": "photo set", "attackers": "attacker", "purified": "photo", "tried": "photo"}
 # loops that come before the one that a method consists of
 PREPARING = ("class pictures", "timesteps", "surrogate")
 

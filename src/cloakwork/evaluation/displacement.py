@@ -38,6 +38,23 @@ def displacement(
     return {name: shift.latents for name, shift in shifts.items()}
 
 
+def least_size(sizes: Sequence[int], side: int) -> int:
+    """Return the size at which photos are looked at where there is time for one look alone.
+
+    It is the smallest at which an encoder's models are used, and three quarters of a photo's side
+    or less, so that stripes of a pixel's width do not count.
+
+    Args:
+        sizes: of the models' pictures, pixels.
+        side: the photo's short side, pixels.
+
+    >>> least_size((512, 1024), 3000), least_size((512, 1024), 600), least_size((512,), 128)
+    (512, 384, 96)
+    """
+    views = view_sizes((min(sizes),), side)
+    return max((size for size in views if 4 * size <= 3 * side), default=views[0])
+
+
 def displacements(
     coders: Sequence[Autoencoder], photos: Mapping[str, Mapping[str, Photos]]
 ) -> dict[str, dict[int, dict[str, Estimate]]]:

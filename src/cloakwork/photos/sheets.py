@@ -47,17 +47,23 @@ def write_grid(path: Path, pictures: Tensor, columns: int) -> None:
 
 
 def contact_sheet(
-    names: Sequence[str], columns: Mapping[str, Photos], gain: float, path: Path
+    names: Sequence[str],
+    columns: Mapping[str, Photos],
+    gain: float,
+    path: Path,
+    *,
+    compared: tuple[str, str] | None = None,
 ) -> None:
     """Write a PNG with a row for each photo: the columns, then the amplified difference.
 
-    The difference is what the last column has and the first has not, around mid-grey.
+    The difference is what one column has and another has not, around mid-grey.
 
     Args:
         names: of the photos.
         columns: title -> photos, each 3 x H x W in [0, 1], already thumbnails (see `thumbnail`).
         gain: how far the difference is amplified; 127.5 / budget fills the range.
         path: of the PNG.
+        compared: titles of these two; None: the last and the first.
     """
     cell, head, pad = THUMBNAIL + 12, 34, 12
     rows = list(zip(names, *columns.values(), strict=True))[:ROWS]
@@ -66,11 +72,14 @@ def contact_sheet(
     )
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
     titles = list(columns)
-    for column, title in enumerate((*titles, f"{titles[-1]} - {titles[0]}, x {gain:.0f}")):
+    after, before = map(titles.index, compared or (titles[-1], titles[0]))
+    difference = f"{titles[after]} - {titles[before]}, x {gain:.0f}"
+    for column, title in enumerate((*titles, difference)):
         draw.text((pad + column * cell, 10), title, "black", font)
     for row, (name, *pictures) in enumerate(rows):
         top = head + row * (cell + 18)
-        for column, picture in enumerate((*pictures, amplified(pictures[-1], pictures[0], gain))):
+        change = amplified(pictures[after], pictures[before], gain)
+        for column, picture in enumerate((*pictures, change)):
             sheet.paste(to_pil(picture), (pad + column * cell, top))
         draw.text((pad, top + pictures[0].shape[-2] + 1), name, "black", font)
     with atomic_write(path) as part:

@@ -24,3 +24,5 @@ TEXTS = ("a photo of a person", "a noisy photo of a person")
 """what a photo shows, and what it shows if it is taken for noise"""
 AUTOENCODERS = ("tiny", "tiny-b")
 """whose latents are inspected"""
+TRIED_PURIFIERS = ("post:1080", "jpeg_and_resize", "blur", "codesr")
+"""what photos may go through before an encoder sees them, when a protection is tried"""

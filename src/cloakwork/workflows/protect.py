@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -261,7 +262,11 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
     )
     write_json(
         task.folder / "timings.json",
-        {"seconds": result.seconds, "peak_memory_mb": peak_memory_mb()},
+        {
+            "seconds": result.seconds,
+            "peak_memory_mb": peak_memory_mb(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
     )
     write_json(
         result.record,

@@ -114,19 +114,29 @@ def read_result(folder: Path, key: str, contents: Mapping[Path, str]) -> SetReco
     """
     path = folder / "record.json"
     record = read_json(path)
-    if record.get("key") != key:
-        return None
-    places = {"sheet": str(folder / "sheet.png"), "record": str(path)}
-    photos = [_with_psnr(photo) for photo in _listed(record)]
-    known = from_json(
-        SetRecord, record | {"photos": photos, "seconds": 0.0, "fresh": False} | places
-    )
+    known = read_set(path, record) if record.get("key") == key else None
     if known is None or not _same(known.photos, contents):
         return None
     if not all(os.path.isfile(p.output) and sha256(p.output) == p.sha256 for p in known.photos):
         return None
     # older records have another order
     return replace(known, photos=sorted(known.photos, key=lambda photo: photo.output))
+
+
+def read_set(path: Path, record: Mapping[str, Any]) -> SetRecord | None:
+    """Return the photo set that a record is of, in the order of the record.
+
+    Args:
+        path: of the record, where it is now.
+        record: what it holds.
+
+    Returns:
+        None where it is damaged.
+    """
+    photos = [_with_psnr(photo) for photo in _listed(record)]
+    places = {"sheet": str(path.with_name("sheet.png")), "record": str(path)}
+    told = {"photos": photos, "seconds": 0.0, "fresh": False}
+    return from_json(SetRecord, {**record, **told, **places})
 
 
 def _listed(record: Mapping[str, Any]) -> list[Any]:
