@@ -11,14 +11,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
-from flops import META, Tokenizer, count, on_meta
+from flops import META, count, on_meta
 from torch import Tensor, nn
 
 from cloakwork.files import write_json
-from cloakwork.models.families import flux, sd3, sdxl, stable_diffusion
+from cloakwork.models import latents
+from cloakwork.models.families import flux, flux2, qwen_image, sd3, sdxl, stable_diffusion, z_image
 from cloakwork.models.ldm import LDM
 from cloakwork.models.text import Text
 from cloakwork.perturbation import losses
@@ -85,6 +87,67 @@ T5 = {
     "feed_forward_proj": "gated-gelu",
     "is_encoder_decoder": False,
 }
+
+
+QWEN_3_4B = {
+    "vocab_size": 151936,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "tie_word_embeddings": True,
+}
+QWEN_3_8B = QWEN_3_4B | {
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "tie_word_embeddings": False,
+}
+QWEN_2_5_VL_7B = {
+    "vocab_size": 152064,
+    "hidden_size": 3584,
+    "intermediate_size": 18944,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 28,
+    "num_key_value_heads": 4,
+    "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+}
+SEEN = {"hidden_size": 1280, "intermediate_size": 3420, "out_hidden_size": 3584}
+KLEIN = {"attention_head_dim": 128, "guidance_embeds": False}
+KLEIN_4B = KLEIN | {
+    "num_layers": 5,
+    "num_single_layers": 20,
+    "num_attention_heads": 24,
+    "joint_attention_dim": 7680,
+}
+KLEIN_9B = KLEIN | {
+    "num_layers": 8,
+    "num_single_layers": 24,
+    "num_attention_heads": 32,
+    "joint_attention_dim": 12288,
+}
+WORDS = 30  # of a prompt with its chat, tokens, where a family does not fill it up
+
+
+class Tokenizer:
+    """Makes as many tokens of a prompt as it is filled up to, else what few words take."""
+
+    model_max_length = 77
+
+    def get_added_vocab(self) -> dict[str, int]:
+        return {}
+
+    def apply_chat_template(self, *_: Any, **__: Any) -> str:
+        return ""
+
+    def __call__(
+        self, prompts: list[str], padding: str = "", max_length: int = 0, **_: Any
+    ) -> SimpleNamespace:
+        before = qwen_image.BEFORE if max_length > flux2.TOKENS else 0
+        length = max_length if padding == "max_length" else before + WORDS
+        ids = torch.ones(len(prompts), length, dtype=torch.long)
+        return SimpleNamespace(input_ids=ids, attention_mask=ids)
 
 
 def clip(settings: dict[str, Any], *, projected: bool = False) -> nn.Module:
@@ -160,12 +223,68 @@ def flux_1() -> tuple[Any, ...]:
     )
 
 
+def flux_2(shapes: dict[str, Any], spoken: dict[str, Any]) -> tuple[Any, ...]:
+    from diffusers import (
+        AutoencoderKLFlux2,
+        FlowMatchEulerDiscreteScheduler,
+        Flux2Transformer2DModel,
+    )
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    return (
+        flux2,
+        AutoencoderKLFlux2(),
+        Flux2Transformer2DModel(**shapes),
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
+        [Qwen3ForCausalLM(Qwen3Config(**spoken))],
+    )
+
+
+def qwen() -> tuple[Any, ...]:
+    from diffusers import (
+        AutoencoderKLQwenImage,
+        FlowMatchEulerDiscreteScheduler,
+        QwenImageTransformer2DModel,
+    )
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    spoken = Qwen2_5_VLConfig(text_config=QWEN_2_5_VL_7B, vision_config=SEEN)
+    return (
+        qwen_image,
+        AutoencoderKLQwenImage(),
+        QwenImageTransformer2DModel(),
+        FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        [Qwen2_5_VLForConditionalGeneration(spoken)],
+    )
+
+
+def z_image_turbo() -> tuple[Any, ...]:
+    from diffusers import (
+        AutoencoderKL,
+        FlowMatchEulerDiscreteScheduler,
+        ZImageTransformer2DModel,
+    )
+    from transformers import Qwen3Config, Qwen3Model
+
+    return (
+        z_image,
+        AutoencoderKL(**LEVELS, **PLAIN),
+        ZImageTransformer2DModel(),
+        FlowMatchEulerDiscreteScheduler(shift=3.0),
+        [Qwen3Model(Qwen3Config(**QWEN_3_4B))],
+    )
+
+
 MODELS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "Stable Diffusion 1.5": stable_diffusion_1,
     "Stable Diffusion XL": stable_diffusion_xl,
     "Stable Diffusion 3.5 medium": lambda: stable_diffusion_3(MEDIUM),
     "Stable Diffusion 3.5 large": lambda: stable_diffusion_3(LARGE),
     "FLUX.1 dev": flux_1,
+    "FLUX.2 klein 4B": lambda: flux_2(KLEIN_4B, QWEN_3_4B),
+    "FLUX.2 klein 9B": lambda: flux_2(KLEIN_9B, QWEN_3_8B),
+    "Qwen-Image": qwen,
+    "Z-Image": z_image_turbo,
 }
 
 
@@ -201,7 +320,8 @@ def measure(name: str, size: int) -> dict[str, float]:
     photo = torch.rand(3, size, size, device=META)
     x = photo[None].clone().requires_grad_(True)
     side = size // ldm.scale
-    z = torch.rand(1, ldm.vae.config.latent_channels, side, side, device=META, requires_grad=True)
+    channels = latents.channels(ldm.vae)
+    z = torch.rand(1, channels, side, side, device=META, requires_grad=True)
     t = torch.full((1,), 500.0, device=META)
     with on_meta():
         step = losses.gradient(ldm, losses.denoising(ldm, c, rng), rng, loader=Preprocessing())

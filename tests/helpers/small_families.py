@@ -10,14 +10,22 @@ from typing import Any
 import torch
 from diffusers import (
     AutoencoderKL,
+    AutoencoderKLFlux2,
+    AutoencoderKLQwenImage,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    Flux2KleinPipeline,
+    Flux2Transformer2DModel,
     FluxPipeline,
     FluxTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from helpers.small_model import save_once
 from transformers import (
@@ -25,18 +33,25 @@ from transformers import (
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from cloakwork.files import ASSETS
 
 SIDE = 64  # pixels, 8 latents
 
 
-def vae(**settings: Any) -> AutoencoderKL:
-    return AutoencoderKL(
+def vae(kind: Any = AutoencoderKL, **settings: Any) -> Any:
+    return kind(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
@@ -188,8 +203,152 @@ def flux(*, told: bool = True) -> Any:
     )
 
 
-FAMILIES: dict[str, Callable[[], Any]] = {"sdxl": sdxl, "sd3": sd3, "flux": flux}
-KINDS = {**FAMILIES, "schnell": partial(flux, told=False)}
+SPOKEN = {  # of a language model
+    "vocab_size": 300,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+}
+CHAT = """{% for message in messages -%}
+<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% if not enable_thinking %}<think>
+
+</think>
+
+{% endif %}{% endif %}"""
+
+
+def spelling() -> Qwen2Tokenizer:
+    """A Qwen's tokenizer that knows bytes, and puts one word together."""
+    vocabulary = {c: i for i, c in enumerate(sorted(bytes_to_unicode().values()))}
+    known = vocabulary | {"re": 256, "<|endoftext|>": 257}
+    tokenizer = Qwen2Tokenizer(vocab=known, merges=[("r", "e")])
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def qwen3(kind: Any, layers: int) -> Any:
+    return kind(Qwen3Config(**SPOKEN, head_dim=8, num_hidden_layers=layers))
+
+
+def flux2(*, distilled: bool = False) -> Any:
+    """FLUX.2 klein; its prompts are the layers 9, 18 and 27."""
+    autoencoder = vae(AutoencoderKLFlux2, latent_channels=4)
+    autoencoder.bn.running_mean.normal_()  # fresh statistics would change nothing
+    autoencoder.bn.running_var.uniform_(0.5, 2)
+    transformer = Flux2Transformer2DModel(
+        in_channels=4 * 4,
+        num_layers=1,
+        num_single_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=3 * 16,
+        axes_dims_rope=(4, 4, 4, 4),
+        guidance_embeds=False,
+    )
+    return Flux2KleinPipeline(
+        vae=autoencoder,
+        text_encoder=qwen3(Qwen3ForCausalLM, 28),
+        tokenizer=spelling(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
+        is_distilled=distilled,
+    )
+
+
+def qwen2_5_vl() -> Qwen2_5_VLForConditionalGeneration:
+    return Qwen2_5_VLForConditionalGeneration(
+        Qwen2_5_VLConfig(
+            text_config={
+                **SPOKEN,
+                "num_hidden_layers": 2,
+                "rope_scaling": {"type": "mrope", "mrope_section": [2, 1, 1]},
+            },
+            vision_config={
+                "depth": 1,
+                "hidden_size": 16,
+                "intermediate_size": 32,
+                "num_heads": 2,
+                "out_hidden_size": 16,
+                "fullatt_block_indexes": [0],
+            },
+        )
+    )
+
+
+def qwen() -> Any:
+    autoencoder: Any = AutoencoderKLQwenImage(
+        base_dim=8,
+        z_dim=4,
+        num_res_blocks=1,
+        latents_mean=[-0.75, 0.5, 0.25, 1.0],
+        latents_std=[2.5, 1.25, 0.5, 2.0],
+    )
+    autoencoder.register_to_config(sample_size=SIDE)
+    transformer = QwenImageTransformer2DModel(
+        in_channels=4 * 4,
+        out_channels=4,
+        num_layers=2,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        axes_dims_rope=(4, 6, 6),
+    )
+    return QwenImagePipeline(
+        vae=autoencoder,
+        text_encoder=qwen2_5_vl(),
+        tokenizer=spelling(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02
+        ),
+    )
+
+
+def z_image() -> Any:
+    transformer = ZImageTransformer2DModel(
+        in_channels=8,
+        dim=32,
+        n_layers=2,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[600, 32, 32],
+    )
+    return ZImagePipeline(
+        vae=vae(
+            latent_channels=8,
+            scaling_factor=0.3611,
+            shift_factor=0.1159,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+        ),
+        text_encoder=qwen3(Qwen3Model, 3),
+        tokenizer=spelling(),
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=6.0),
+    )
+
+
+FAMILIES: dict[str, Callable[[], Any]] = {
+    "sdxl": sdxl,
+    "sd3": sd3,
+    "flux": flux,
+    "flux2": flux2,
+    "qwen": qwen,
+    "z_image": z_image,
+}
+KINDS = {
+    **FAMILIES,
+    "schnell": partial(flux, told=False),
+    "klein": partial(flux2, distilled=True),
+}
 
 
 def save(name: str, folder: Path) -> Path:

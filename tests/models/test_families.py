@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from conftest import of_all_workers
+from diffusers.pipelines.flux2 import pipeline_flux2_klein
 from helpers import small_families
 from helpers.attacks import LEAN, run
 from helpers.attacks import PROMPTS as ATTACKED
@@ -23,9 +24,10 @@ from cloakwork.attackers import inpaint, sdedit
 from cloakwork.errors import UserError
 from cloakwork.finetuning import export
 from cloakwork.finetuning.sampling import draw_seed, sampler
-from cloakwork.models import loading, pipelines
+from cloakwork.models import latents, loading
 from cloakwork.models.device import copied_to
 from cloakwork.models.ldm import LDM
+from cloakwork.models.pipeline_files import DISTILLED, ZEROS
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
@@ -58,25 +60,38 @@ def far(a: Tensor, b: Tensor) -> float:
     return ((a - b).norm() / b.norm()).item()
 
 
-def is_flux(pipe: Any) -> bool:
-    return "Flux" in type(pipe).__name__
+def is_of(pipe: Any, *kinds: str) -> bool:
+    return type(pipe).__name__.startswith(kinds)
 
 
 def packed(pipe: Any, z: Tensor) -> Tensor:
     """Latents as a pipeline wants to be given them."""
-    return pipe._pack_latents(z, *z.shape) if is_flux(pipe) else z
+    return pipe._pack_latents(z, *z.shape) if is_of(pipe, "FluxP", "Qwen") else z
 
 
 def square(pipe: Any) -> dict[str, int]:
-    """What a pipeline has to be told of the size: FLUX's knows 1024 px alone."""
-    return {"height": small_families.SIDE, "width": small_families.SIDE} if is_flux(pipe) else {}
+    """What a pipeline has to be told of the size: some know 1024 px alone."""
+    side = {"height": small_families.SIDE, "width": small_families.SIDE}
+    return side if is_of(pipe, "Flux", "Qwen", "ZImage") else {}
 
 
-def guided(pipe: Any, scale: float, negative: str) -> dict[str, float]:
-    """What a pipeline calls the guidance scale of a model in its first passes, and in two."""
-    if is_flux(pipe) and negative:
-        return {"guidance_scale": 3.5, "true_cfg_scale": scale}
-    return {"guidance_scale": scale}
+def guided(pipe: Any, scale: float, negative: str, n: int) -> dict[str, Any]:
+    """What a pipeline is told of the guidance of n pictures, and of what it leads away from."""
+    words: dict[str, Any] = {"negative_prompt": [negative] * n}
+    if is_of(pipe, "Flux2"):
+        return {
+            "guidance_scale": scale,
+            "negative_prompt_embeds": pipe.encode_prompt([negative] * n)[0],
+        }
+    if is_of(pipe, "Qwen"):
+        return {"true_cfg_scale": scale, **words}
+    if is_of(pipe, "ZImage"):
+        return {"guidance_scale": scale - 1, **words}
+    if not negative:
+        return {"guidance_scale": scale}
+    if is_of(pipe, "Flux"):
+        return {"guidance_scale": 3.5, "true_cfg_scale": scale, **words}
+    return {"guidance_scale": scale, **words}
 
 
 def generator(seed: int) -> torch.Generator:
@@ -86,16 +101,15 @@ def generator(seed: int) -> torch.Generator:
 @pytest.mark.parametrize("negative", ["", "blurry"])
 def test_pictures_are_the_pipelines(model: LDM, pipe: Any, negative: str) -> None:
     side = model.size // model.scale
-    channels = model.vae.config.latent_channels
+    channels = latents.channels(model.vae)
     noise = torch.randn(2, channels, side, side, generator=generator(5))
     theirs = pipe(
-        PROMPTS,
-        negative_prompt=[negative, negative] if negative else None,
+        prompt=list(PROMPTS),  # some pipelines write to it
         latents=packed(pipe, noise),
         num_inference_steps=3,
         output_type="pt",
         **square(pipe),
-        **guided(pipe, 4.0, negative),
+        **guided(pipe, 4.0, negative, 2),
     ).images
     how: dict[str, Any] = {"steps": 3, "guidance": 4.0, "scheduler": "euler"}
     ours = model.sample(PROMPTS, 1, generator(5), negative=negative, **how)
@@ -115,11 +129,25 @@ def test_the_denoising_error_is_the_trainers(model: LDM, pipe: Any, x: Images) -
     g = generator(3)
     t = model.timesteps(len(x), g)
     with torch.no_grad():
-        z = pipe.vae.encode(2 * x - 1).latent_dist.mean
-        z = (z - (pipe.vae.config.shift_factor or 0)) * pipe.vae.config.scaling_factor
+        z = latents_of(pipe, 2 * x - 1)
         noise = torch.randn(z.shape, generator=g)
         theirs = ERRORS[type(pipe).__name__](pipe, z, noise, t)
     assert far(ours, theirs) < 1e-4
+
+
+def latents_of(pipe: Any, x: Tensor) -> Tensor:
+    """Return latents of pictures in [-1, 1] as the trainers scale them."""
+    if is_of(pipe, "Flux2"):
+        return pipe._encode_vae_image(x, None)
+    if is_of(pipe, "Qwen"):
+        z = pipe.vae.encode(x[:, :, None]).latent_dist.mean
+        mean, std = (
+            torch.tensor(pipe.vae.config[name]).view(1, -1, 1, 1, 1)
+            for name in ("latents_mean", "latents_std")
+        )
+        return ((z - mean) * (1 / std))[:, :, 0]
+    z = pipe.vae.encode(x).latent_dist.mean
+    return (z - (pipe.vae.config.shift_factor or 0)) * pipe.vae.config.scaling_factor
 
 
 def error_of_sdxl(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -163,7 +191,52 @@ def error_of_flux(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return F.mse_loss(pipe._unpack_latents(out, 8 * height, 8 * width, 8), noise - z)
 
 
+def error_of_flux2(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """As in train_dreambooth_lora_flux2_klein.py."""
+    c, words = pipe.encode_prompt(PROMPTS)
+    sigma = (t / 1000)[:, None, None, None]
+    places = pipe._prepare_latent_ids(z)
+    out = pipe.transformer(
+        pipe._pack_latents((1 - sigma) * z + sigma * noise),
+        timestep=t / 1000,
+        guidance=None,
+        encoder_hidden_states=c,
+        txt_ids=words,
+        img_ids=places,
+        return_dict=False,
+    )[0]
+    return F.mse_loss(pipe._unpack_latents_with_ids(out, places), noise - z)
+
+
+def error_of_qwen(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """As in train_dreambooth_lora_qwen_image.py."""
+    c, own = pipe.encode_prompt(PROMPTS)
+    sigma = (t / 1000)[:, None, None, None]
+    n, _, height, width = z.shape
+    out = pipe.transformer(
+        packed(pipe, (1 - sigma) * z + sigma * noise),
+        c,
+        own,
+        t / 1000,
+        [[(1, height // 2, width // 2)]] * n,
+        return_dict=False,
+    )[0]
+    return F.mse_loss(pipe._unpack_latents(out, 8 * height, 8 * width, 8)[:, :, 0], noise - z)
+
+
+def error_of_z_image(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """As in train_dreambooth_lora_z_image.py."""
+    c, _ = pipe.encode_prompt(list(PROMPTS), do_classifier_free_guidance=False)
+    sigma = (t / 1000)[:, None, None, None]
+    z_t = ((1 - sigma) * z + sigma * noise)[:, :, None]
+    out = pipe.transformer(list(z_t.unbind()), (1000 - t) / 1000, c, return_dict=False)[0]
+    return F.mse_loss(-torch.stack(out)[:, :, 0], noise - z)
+
+
 ERRORS = {
+    "Flux2KleinPipeline": error_of_flux2,
+    "QwenImagePipeline": error_of_qwen,
+    "ZImagePipeline": error_of_z_image,
     "FluxPipeline": error_of_flux,
     "StableDiffusionXLPipeline": error_of_sdxl,
     "StableDiffusion3Pipeline": error_of_sd3,
@@ -203,14 +276,15 @@ def embedded(pipe: Any, words: str) -> list[Tensor]:
     """Return all that a pipeline makes of words."""
     with torch.no_grad():
         others = ["prompt_2", "prompt_3"][: len([n for n in pipe.components if "tokenizer_" in n])]
-        c = pipe.encode_prompt(words, **dict.fromkeys(others, words))
-    return [t for t in c if t is not None and t.norm() > 0]
+        said = pipe.encode_prompt(words, **dict.fromkeys(others, words))
+    parts = [t for part in said for t in (part if isinstance(part, list) else [part])]
+    return [t.float() for t in parts if t is not None and t.float().norm() > 0]
 
 
 def drawn(pipe: Any, words: str) -> Tensor:
     pipe.set_progress_bar_config(disable=True)
     return pipe(
-        words,
+        prompt=words,
         num_inference_steps=2,
         guidance_scale=3.0,
         generator=generator(1),
@@ -233,23 +307,29 @@ def test_a_kept_dreambooth_model_is_a_model_of_its_family(
 
 def test_edits_are_the_pipelines(model: LDM, pipe: Any, x: Images) -> None:
     """The same latents, the same noise, the last half of the steps."""
-    image_to_image = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
-    image_to_image.set_progress_bar_config(disable=True)
     cfg = sdedit.Config(strengths=(0.5,), steps=4, guidance=4.0, scheduler="euler")
     ours = sdedit.attack(list(x), model, cfg, PROMPTS[:1], rng=generator(2), state=RunState())
     with torch.no_grad():
         z = model.encode(x)
-    theirs = image_to_image(
-        [PROMPTS[0]] * 2,
-        image=z,
-        strength=0.5,
-        num_inference_steps=4,
-        guidance_scale=4.0,
-        generator=generator(2),
-        output_type="pt",
-        **square(pipe),
-    ).images
+    how: dict[str, Any] = {"num_inference_steps": 4, "output_type": "pt", **square(pipe)}
+    how |= {"prompt": [PROMPTS[0]] * 2, **guided(pipe, 4.0, "", 2)}
+    if is_of(pipe, "Flux2", "ZImage"):
+        theirs = pipe(**how, **half_way(pipe, z)).images
+    else:
+        image_to_image = diffusers.AutoPipelineForImage2Image.from_pipe(pipe)
+        image_to_image.set_progress_bar_config(disable=True)
+        theirs = image_to_image(image=z, strength=0.5, generator=generator(2), **how).images
     assert far(ours, theirs) < 1e-4
+
+
+def half_way(pipe: Any, z: Tensor) -> dict[str, Any]:
+    """How a pipeline begins in the middle of four steps that has no image to image of latents."""
+    noise, sigmas = torch.randn(z.shape, generator=generator(2)), [0.5, 0.25]
+    places = z[0, 0].numel()
+    mu = pipeline_flux2_klein.compute_empirical_mu(places, 4) if is_of(pipe, "Flux2") else None
+    pipe.scheduler.set_timesteps(sigmas=sigmas, mu=mu)
+    sigma = pipe.scheduler.sigmas[0]
+    return {"latents": (1 - sigma) * z + sigma * noise, "sigmas": sigmas}
 
 
 def test_inpainting_keeps_what_is_known(model: LDM, x: Images) -> None:
@@ -284,18 +364,18 @@ def test_what_guidance_leads_away_from_is_part_of_the_weights(
     model: LDM, folder: Path, tmp_path: Path
 ) -> None:
     index = json.loads((folder / "model_index.json").read_text())
-    if pipelines.ZEROS not in index:
+    if ZEROS not in index:
         return
     assert model.zero_negative and not model.unconditional("").hidden.any()
     shutil.copytree(folder, tmp_path / "words")
-    (tmp_path / "words/model_index.json").write_text(json.dumps({**index, pipelines.ZEROS: False}))
+    (tmp_path / "words/model_index.json").write_text(json.dumps({**index, ZEROS: False}))
     words = loading.load(str(tmp_path / "words"), "cpu")
     assert words.weights != model.weights and words.unconditional("").hidden.any()
 
 
-def test_new_words_are_for_models_with_one_text_encoder(model: LDM, photos: Photos) -> None:
+def test_new_words_are_for_models_with_one_clip(model: LDM, photos: Photos) -> None:
     for name in ("textual_inversion", "custom_diffusion"):
-        with pytest.raises(UserError, match=r"is .*, which has \d. Take lora or dreambooth"):
+        with pytest.raises(UserError, match=r"is .*, which .*\. Take lora or dreambooth"):
             run(name, photos, model)
 
 
@@ -348,19 +428,47 @@ def test_stable_diffusion_3_without_its_t5(flowing: LDM, tmp_path: Path) -> None
     assert far(ours, theirs) < 1e-5 and not torch.equal(ours, flowing.embed(PROMPTS[:1]).hidden[0])
 
 
-def test_schnell_takes_no_guidance(tmp_path: Path) -> None:
-    folder = small_families.save("schnell", tmp_path / "schnell")
+@pytest.mark.parametrize("name", ["schnell", "klein"])
+def test_a_distilled_model_takes_no_guidance(name: str, tmp_path: Path) -> None:
+    folder = small_families.save(name, tmp_path / name)
     model, pipe = (
         loading.load(str(folder), "cpu"),
         diffusers.DiffusionPipeline.from_pretrained(folder),
     )
     pipe.set_progress_bar_config(disable=True)
-    noise = torch.randn(2, 8, 8, 8, generator=generator(5))
+    side = model.size // model.scale
+    noise = torch.randn(2, latents.channels(model.vae), side, side, generator=generator(5))
     how: dict[str, Any] = {"num_inference_steps": 3, "output_type": "pt", **square(pipe)}
-    theirs = pipe(PROMPTS, latents=packed(pipe, noise), **how).images
+    theirs = pipe(prompt=PROMPTS, latents=packed(pipe, noise), **how).images
     for guidance in (1, 7.5):
         ours = model.sample(PROMPTS, 1, generator(5), steps=3, guidance=guidance)
         assert far(ours, theirs) < 1e-4
+
+
+def test_klein_says_that_it_is_distilled(tmp_path: Path) -> None:
+    """The same parts, another setting of the pipeline; a kept model says it too."""
+    base, distilled = (
+        loading.load(str(small_families.save(name, tmp_path / name)), "cpu")
+        for name in ("flux2", "klein")
+    )
+    assert base.weights != distilled.weights
+    assert base.unconditional("") is not None and distilled.unconditional("blurry") is None
+    assert (
+        export.pipeline(distilled).config[DISTILLED] and not export.pipeline(base).config[DISTILLED]
+    )
+
+
+def test_a_prompt_is_embedded_as_if_alone(model: LDM) -> None:
+    """However long others are; padding of the shorter one is nothing that a denoiser sees."""
+    words = ["cat", "a photo of a cat on a red sofa"]
+    both, alone = model.embed(words), replace(model, _embedded={}).embed(words[:1])
+    assert far(both[:1].hidden, alone.hidden) < 1e-6
+    side = model.size // model.scale
+    z = torch.randn(2, latents.channels(model.vae), side, side, generator=generator(1))
+    t = torch.tensor([500.0, 200.0])
+    with torch.no_grad():
+        together, single = model.predict(z, t, both), model.predict(z[:1], t[:1], alone)
+    assert far(together[:1], single) < 1e-5
 
 
 def test_a_denoiser_with_fewer_digits_computes_the_same(folder: Path, photos: Photos) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import UserError
-from cloakwork.models import schedulers
+from cloakwork.models import latents, schedulers
 from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
 from cloakwork.models.text import Text
 from cloakwork.state import RunState
@@ -60,7 +60,7 @@ def draw(
             "to show."
         )
     n, side = len(prompts) * photos, victim.size // victim.scale
-    noise = victim.noise((n, victim.vae.config.latent_channels, side, side), rng)
+    noise = victim.noise((n, latents.channels(victim.vae), side, side), rng)
     c = victim.embed([p for p in prompts for _ in range(photos)])
     return Edits(
         list(range(photos)) * len(prompts),

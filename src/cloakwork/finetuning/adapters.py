@@ -82,13 +82,18 @@ def add_words(ldm: LDM, token: str, n: int, initial: str) -> tuple[LDM, str]:
 
     Raises:
         UserError: the token is known already, the initial word is not one token, or the model reads
-            prompts with several text encoders.
+            prompts with several text encoders or with a language model.
     """
     readers = [part for part in ldm.family.PARTS if part.startswith("text_encoder")]
     if len(readers) > 1:
         raise UserError(
             f"New words are learned for one text encoder; '{ldm.name}' is {ldm.family.NAME}, which "
             f"has {len(readers)}. Take lora or dreambooth."
+        )
+    if not ldm.family.LEARNERS:
+        raise UserError(
+            f"New words are learned for a CLIP; '{ldm.name}' is {ldm.family.NAME}, which reads "
+            "prompts with a language model. Take lora or dreambooth."
         )
     tokens = [token] + [f"{token}_{i}" for i in range(1, n)]
 

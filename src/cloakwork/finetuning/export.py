@@ -14,7 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
-from cloakwork.models.pipeline_files import ZEROS
+from cloakwork.models.pipeline_files import DISTILLED, ZEROS
 from cloakwork.parts import new_part, remove_parts
 
 # diffusers' own file names
@@ -110,8 +110,8 @@ def pipeline(ldm: LDM) -> Any:
             parts |= {name: getattr(ldm, name), tokenizer: getattr(ldm, tokenizer)}
     parts[family.DENOISER] = ldm.denoiser
     pipe = getattr(diffusers, family.PIPELINE)(**parts, **family.OPTIONS)
-    if ZEROS in pipe.config:
-        pipe.register_to_config(**{ZEROS: ldm.zero_negative})
+    own = {ZEROS: ldm.zero_negative, DISTILLED: ldm.distilled}
+    pipe.register_to_config(**{name: value for name, value in own.items() if name in pipe.config})
     return pipe
 
 

@@ -96,6 +96,11 @@ def channels(vae: Any) -> int:
     return _own_channels(vae) * (PATCH**2 if _packed(vae) else 1)
 
 
+def width(vae: Any) -> int:
+    """Return how many channels the first level of an autoencoder has."""
+    return vae.config.base_dim if _of_videos(vae) else vae.config.block_out_channels[0]
+
+
 def _own_channels(vae: Any) -> int:
     return vae.config.z_dim if "z_dim" in vae.config else vae.config.latent_channels
 

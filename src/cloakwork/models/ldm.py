@@ -54,6 +54,7 @@ class LDM:
             has fewer; copies that learn are made of it.
         zero_negative: guidance without a negative prompt leads away from zeros, not from the empty
             prompt.
+        distilled: pictures take no guidance, and a few steps.
     """
 
     name: str
@@ -74,6 +75,7 @@ class LDM:
     tokenizer_3: Any = None
     text_encoder_3: Any = None
     zero_negative: bool = False
+    distilled: bool = False
     whole: Any = None
     _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
@@ -129,7 +131,7 @@ class LDM:
 
         Stable Diffusion's inpainting models do, with 9 input channels.
         """
-        return self.family.channels(self.denoiser) == 2 * self.vae.config.latent_channels + 1
+        return self.family.channels(self.denoiser) == 2 * latents.channels(self.vae) + 1
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(
@@ -274,11 +276,17 @@ class LDM:
                 f"'{self.name}' is an inpainting model, which can only inpaint; "
                 "give a text-to-image model, such as the one that it was made from."
             )
-        return self._denoiser(z_t, t, *c.expand(len(z_t)).tensors)
+        c = c.expand(len(z_t))
+        if c.lengths:  # a graph would be of these lengths alone
+            return self._told(z_t, t, c)
+        return self._denoiser(z_t, t, *c.tensors)
 
     def _denoise_once(self, z_t: Tensor, t: Tensor, *c: Tensor) -> Tensor:
+        return self._told(z_t, t, Text(*c))
+
+    def _told(self, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
         with self.autocast():
-            return self.family.denoise(self, z_t, t, Text(*c)).float()
+            return self.family.denoise(self, z_t, t, c).float()
 
     @torch.no_grad()
     def sample(
@@ -315,7 +323,7 @@ class LDM:
         c = self.embed([p for p in prompts for _ in range(n)])
         free = self.unconditional(negative)
         side = self.size // self.scale
-        noise = self.noise((len(c), self.vae.config.latent_channels, side, side), rng)
+        noise = self.noise((len(c), latents.channels(self.vae), side, side), rng)
         seeds = schedulers.seeds(scheduler, len(c), rng)
         pictures = []
         for first in range(0, len(c), SAMPLING_MICRO_BATCH):
@@ -375,7 +383,7 @@ class LDM:
                 e = self.predict(x, send(t, device), held)
             else:
                 e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), send(t, device), both).chunk(2)
-                e = e_free + guidance * (e_held - e_free)
+                e = self.family.guide(e_held, e_free, guidance)
             step = scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
             z = after(i, step.prev_sample) if after else step.prev_sample
         return z
@@ -427,12 +435,16 @@ class LDM:
             named = {name: p for name, p in named.items() if only(name)}
         for p in named.values():
             p.requires_grad_(True)
-        self.forget_text()
+        # where no text encoder may learn, prompts stay what they were, and nobody reads them anew
+        readers = self.text_encoders.values() if text_encoder and self.learning_encoders else ()
+        if self.learning_encoders:
+            self.forget_text()
         try:
-            with lent(self.text_encoders.values() if text_encoder else (), self.device):
+            with lent(readers, self.device):
                 yield named
         finally:
             for p in named.values():
                 p.requires_grad_(False)
                 p.grad = None
-            self.forget_text()
+            if self.learning_encoders:
+                self.forget_text()

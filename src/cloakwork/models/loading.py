@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from cloakwork.errors import UserError
-from cloakwork.models import pipelines, schedulers
+from cloakwork.models import latents, pipelines, schedulers
 from cloakwork.models.device import DTYPES, copied_to, pick_device
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Replayed
 from cloakwork.models.ldm import LDM
-from cloakwork.models.pipeline_files import ZEROS
+from cloakwork.models.pipeline_files import DISTILLED, ZEROS
 
 # pixels; up to here a CPU is faster with plain attention, beyond it the maps would fill the memory
 PLAIN_ATTENTION_UP_TO = 128
@@ -103,7 +103,6 @@ def _load_cpu(name: str) -> LDM:
     pipe, family = pipelines.read(name)
     denoiser = getattr(pipe, family.DENOISER)
     _check_parts(family, pipe, denoiser, name)
-    scale = 2 ** (len(pipe.vae.config.block_out_channels) - 1)
     ldm = LDM(
         name=name,
         vae=pipe.vae,
@@ -112,9 +111,10 @@ def _load_cpu(name: str) -> LDM:
         tokenizer=pipe.tokenizer,
         scheduler=pipe.scheduler,
         weights=pipelines.weights(name),
-        size=family.side(pipe.vae, denoiser) * scale,
+        size=family.side(pipe.vae, denoiser) * latents.scale(pipe.vae),
         family=family,
         zero_negative=pipe.config.get(ZEROS, False),
+        distilled=pipe.config.get(DISTILLED, False),
         tokenizer_2=getattr(pipe, "tokenizer_2", None),
         text_encoder_2=getattr(pipe, "text_encoder_2", None),
         tokenizer_3=getattr(pipe, "tokenizer_3", None),
@@ -133,7 +133,7 @@ def _check_parts(family: Family, pipe: Any, denoiser: Any, name: str) -> None:
     kind, schedule = schedulers.predicted(pipe.scheduler), type(pipe.scheduler).__name__
     # schedules of EDM's kind scale what the denoiser sees in a way of their own
     known = kind in family.PREDICTS and not schedule.startswith("EDM")
-    given, channels = family.channels(denoiser), pipe.vae.config.latent_channels
+    given, channels = family.channels(denoiser), latents.channels(pipe.vae)
     allowed = (channels, 2 * channels + 1)
     if given not in allowed or not known:
         raise UserError(

@@ -12,6 +12,9 @@ TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 PARTS = (*NETWORKS, *TOKENIZERS, "scheduler")
 # what guidance leads away from without a negative prompt: zeros (true, the default), or ""
 ZEROS = "force_zeros_for_empty_prompt"
+DISTILLED = "is_distilled"  # whether pictures take no guidance (the default: they do)
+# settings beside the parts that decide pictures, and their defaults
+SETTINGS = {ZEROS: True, DISTILLED: False}
 # files, any of these choices, without which a folder is not whole
 OF_TOKENIZER = (("vocab.json", "merges.txt"), ("tokenizer.json",))
 OF_SCHEDULER = (("scheduler_config.json",),)
@@ -54,7 +57,8 @@ def variant(folder: Path) -> str | None:
 def read_files(folder: Path) -> list[Path]:
     """Return the files of a part that are read: configs, vocabulary, and weights of one variant."""
     left_out = (HALF, UNREAD) if full_weights(folder) else (UNREAD,)
-    return [f for f in _files(folder, ".safetensors", ".json", ".txt") if not _is_of(f, *left_out)]
+    files = _files(folder, ".safetensors", ".json", ".txt", ".jinja")
+    return [f for f in files if not _is_of(f, *left_out)]
 
 
 def _files(folder: Path, *endings: str) -> list[Path]:

@@ -16,15 +16,15 @@ import torch
 from cloakwork.errors import UserError
 from cloakwork.files import SHORT_DIGEST, hash_files, parse_json, read_json
 from cloakwork.models import adapters, hub, names, single_file
-from cloakwork.models.families import flux, sd3, sdxl, stable_diffusion
+from cloakwork.models.families import flux, flux2, qwen_image, sd3, sdxl, stable_diffusion, z_image
 from cloakwork.models.families.family import Family
 from cloakwork.models.pipeline_files import (
     NETWORKS,
     OF_SCHEDULER,
     OF_TOKENIZER,
     PARTS,
+    SETTINGS,
     TOKENIZERS,
-    ZEROS,
     is_whole,
     read_files,
     variant,
@@ -32,10 +32,10 @@ from cloakwork.models.pipeline_files import (
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.registry import EMBEDDED
 
-FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl, sd3, flux)
+FAMILIES: tuple[Family, ...] = (stable_diffusion, sdxl, sd3, flux, flux2, qwen_image, z_image)
 PIPELINE_PATTERNS = [
     "model_index.json",
-    *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "safetensors")),
+    *(f"{part}/*.{end}" for part in PARTS for end in ("json", "txt", "jinja", "safetensors")),
 ]
 ALWAYS_LEFT_OUT = ["*non_ema*"]
 PIPELINE_LEFT_OUT = ["*.fp16*", *ALWAYS_LEFT_OUT]
@@ -150,9 +150,10 @@ def weights(name: str) -> str:
     else:
         settings = locate(named.model)[0]
         digest = hash_weights(settings)
-    # the one setting beside the parts that decides pictures
-    if settings and not read_json(settings / "model_index.json").get(ZEROS, True):
-        digest = _short(f"{digest} {ZEROS} false")
+    index = read_json(settings / "model_index.json") if settings else {}
+    for setting, usual in SETTINGS.items():
+        if (value := index.get(setting, usual)) != usual:
+            digest = _short(f"{digest} {setting} {str(value).lower()}")
     if named.adapters:
         digest = _short(" ".join([digest, *(hash_files([file]) for file in named.adapters)]))
     return digest

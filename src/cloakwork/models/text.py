@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -24,31 +25,67 @@ class Text:
     """each prompt as a whole, n x p; None where the denoiser does not take it"""
     guidance: Tensor | None = None
     """the guidance scale that a denoiser is told, n; None where it is told none"""
+    lengths: tuple[int, ...] = field(default=(), kw_only=True)
+    """how many of the L are a prompt's own, n; (): all of them"""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What there is, in the fields' order: `Text(*text.tensors)` is the same text."""
+        """What tensors there are, in the fields' order: `Text(*text.tensors)` is the same text,
+        where no prompt is shorter than others.
+        """
         return tuple(t for t in (self.hidden, self.pooled, self.guidance) if t is not None)
 
     def __len__(self) -> int:
         return len(self.hidden)
 
     def __getitem__(self, rows: slice | list[int]) -> Text:
-        return self._each(lambda t: t[rows])
+        text = self._each(lambda t: t[rows])
+        if not self.lengths:
+            return text
+        which = range(len(self))[rows] if isinstance(rows, slice) else rows
+        lengths = tuple(self.lengths[i] for i in which)
+        return replace(text, hidden=text.hidden[:, : max(lengths, default=0)], lengths=lengths)
 
     def expand(self, n: int) -> Text:
         """Return a single prompt n times; n prompts as they are."""
-        return self if len(self) == n else self._each(lambda t: t.expand(n, *t.shape[1:]))
+        if len(self) == n:
+            return self
+        text = self._each(lambda t: t.expand(n, *t.shape[1:]))
+        return replace(text, lengths=self.lengths * n)
 
     def zeros(self) -> Text:
         """Return as many prompts that say nothing."""
         return self._each(torch.zeros_like)
 
+    def to(self, device: torch.device) -> Text:
+        """Return the same on a device."""
+        return self._each(lambda t: t.to(device))
+
     @staticmethod
     def cat(texts: Sequence[Text]) -> Text:
-        """Join the rows of texts of one model."""
+        """Join the rows of texts of one model; shorter ones are filled up with zeros.
+
+        >>> short, long = (Text(torch.ones(1, n, 8), lengths=(n,)) for n in (3, 5))
+        >>> both = Text.cat([short, long])
+        >>> both.hidden.shape, both.lengths, both[:1].hidden.shape
+        (torch.Size([2, 5, 8]), (3, 5), torch.Size([1, 3, 8]))
+        """
+        if lengths := tuple(n for text in texts for n in text.lengths):
+            most = max(lengths)
+            texts = [text._filled(most) for text in texts]
         columns = zip(*(text.tensors for text in texts), strict=True)
-        return Text(*(torch.cat(column) for column in columns))
+        return Text(*(torch.cat(column) for column in columns), lengths=lengths)
+
+    def own(self) -> Tensor | None:
+        """Return which of the L are a prompt's own, n x L; None: all of them."""
+        length = self.hidden.shape[1]
+        if all(n == length for n in self.lengths):
+            return None
+        places = torch.arange(length, device=self.hidden.device)
+        return places < torch.tensor(self.lengths, device=self.hidden.device)[:, None]
+
+    def _filled(self, length: int) -> Text:
+        return replace(self, hidden=F.pad(self.hidden, (0, 0, 0, length - self.hidden.shape[1])))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Text:
-        return Text(*(change(t) for t in self.tensors))
+        return Text(*(change(t) for t in self.tensors), lengths=self.lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cloakwork.models import latents
 from cloakwork.models.device import free_memory
 from cloakwork.models.ldm import LDM
 
@@ -20,7 +21,7 @@ def saved_bytes(ldm: LDM, n: int) -> tuple[int, int]:
     The denoiser goes over all n photos at once, the decoder over one at a time.
     """
     pixels, places = ldm.size**2, (ldm.size // ldm.scale) ** 2
-    of_vae = BYTES * pixels * ldm.vae.config.block_out_channels[0]
+    of_vae = BYTES * pixels * latents.width(ldm.vae)
     of_denoiser = BYTES * ldm.family.saved(ldm.denoiser, places)
     return n * ENCODER * of_vae, max(n * of_denoiser, DECODER * of_vae)
 

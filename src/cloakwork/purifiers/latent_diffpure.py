@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cloakwork.errors import check_ranges
-from cloakwork.models import schedulers
+from cloakwork.models import latents, schedulers
 from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
 from cloakwork.photos import tiling
 from cloakwork.registry import SUBJECT_PROMPT
@@ -85,7 +85,7 @@ def purify(photos: Photos, ldm: LDM, cfg: Config, *, rng: torch.Generator) -> Ph
         height, width = photo.shape[-2:]
         at = tiling.places(height, width, ldm.size, ldm.size // 2)
         whole = torch.randn(
-            ldm.vae.config.latent_channels, -(-height // f), -(-width // f), generator=rng
+            latents.channels(ldm.vae), -(-height // f), -(-width // f), generator=rng
         )
         noise = tiling.cut(whole, [(top // f, left // f) for top, left in at], side).to(photo)
         seeds = schedulers.seeds(cfg.scheduler, len(at), rng)

@@ -13,7 +13,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from cloakwork.models import latents
 from cloakwork.models.device import copied_to
 from cloakwork.models.ldm import LDM
-from cloakwork.models.text import Text
 from cloakwork.perturbation import graph_memory
 
 META = torch.device("meta")
@@ -35,7 +34,7 @@ def gradient_flops(ldm: LDM) -> int:
     hollow = replace(
         ldm, vae=copied_to(META, ldm.vae), denoiser=copied_to(META, ldm.denoiser), _embedded={}
     )
-    c = Text(*(t.to(META) for t in ldm.embed([""]).tensors))
+    c = ldm.embed([""]).to(META)
     x = torch.empty(1, 3, ldm.size, ldm.size, device=META, requires_grad=True)
     with FlopCounterMode(display=False) as counter:
         z = latents.encode(hollow.vae, x)

@@ -75,6 +75,10 @@ class Family(Protocol):
         """
         ...
 
+    def guide(self, held: Tensor, free: Tensor, scale: float, /) -> Tensor:
+        """Return what is predicted under guidance, of predictions for a text and without it."""
+        ...
+
     def denoise(self, ldm: LDM, z_t: Tensor, t: Tensor, c: Text, /) -> Tensor:
         """Predict what the denoiser was trained to, from n latents under n texts."""
         ...

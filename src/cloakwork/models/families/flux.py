@@ -44,6 +44,7 @@ TRAINED_GUIDANCE = 3.5
 PATCH = 2  # side of a token, latents
 SIZE = 1024  # pixels, where the autoencoder does not say
 
+guide = stable_diffusion.guide
 weigh = stable_diffusion.weigh
 
 

@@ -40,6 +40,7 @@ OTHERS = flow.FEED_FORWARD
 CLIP_TOKENS, T5_TOKENS = 77, 256
 
 unconditional = stable_diffusion.unconditional
+guide = stable_diffusion.guide
 
 
 def embed(ldm: LDM, prompts: Sequence[str]) -> Text:

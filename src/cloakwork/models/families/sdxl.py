@@ -36,6 +36,7 @@ OPTIONS = {"image_encoder": None, "feature_extractor": None, "add_watermarker": 
 ATTENTION = stable_diffusion.ATTENTION
 OTHERS = stable_diffusion.OTHERS
 
+guide = stable_diffusion.guide
 timesteps = stable_diffusion.timesteps
 weigh = stable_diffusion.weigh
 schedule = stable_diffusion.schedule

@@ -49,6 +49,11 @@ def unconditional(ldm: LDM, negative: str) -> Text:
     return ldm.embed([negative])
 
 
+def guide(held: Tensor, free: Tensor, scale: float) -> Tensor:
+    """Return the text's prediction, led away from the other (Ho and Salimans, arXiv 2207.12598)."""
+    return free + scale * (held - free)
+
+
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the UNet."""
     return ldm.denoiser(z_t, t, encoder_hidden_states=c.hidden).sample
