@@ -88,8 +88,8 @@ def measured(name: str) -> dict[str, Any]:
     """
     import torch
 
-    from cloakwork.cli.progress import share_done
     from cloakwork.workflows import forecast
+    from cloakwork.workflows.how_far import share_done
 
     importlib.import_module(f"cloakwork.workflows.{name.partition('-')[0]}")
     torch.set_num_threads(1)

@@ -93,7 +93,7 @@ def test_without_locks_a_run_goes_on_and_says_so(
     def none(file: int) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(locks, "_try_lock", none)
+    monkeypatch.setattr(locks, "try_lock", none)
     (record,) = protect(sample_files[0], tmp_path, protection="none")
     assert any("cannot be locked (No locks available)" in note for note in record.notes)
     assert not (tmp_path / FOLDER / "lock").exists()

@@ -313,6 +313,8 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     """
     from rich.table import Table
 
+    from cloakwork.workflows.records import reach
+
     first = records[0]
     table = Table(title=first.name or None, title_justify="left")
     table.add_column("photo", overflow="fold")
@@ -335,15 +337,7 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     console.print(f"Size of the files: {before} before, {now} now.")
     for note in dict.fromkeys(note for record in records for note in record.notes):
         console.print(note)
-    if first.surrogates:
-        console.print(
-            f"Computed against {first.against or ', '.join(first.surrogates)}. "
-            "This says nothing about other models."
-        )
-    else:
-        console.print(
-            f"{first.protection} is computed against no model. This says nothing about any model."
-        )
+    console.print(reach(first))
     if len(records) == 1:
         console.print(f"Sheet: {first.sheet}\nRecord: {first.record}")
     else:

@@ -68,9 +68,12 @@ def html(results: Sequence[SetRecord], out: Path) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    script, style = (
-        (TEMPLATES / f"before_after.{kind}").read_text(encoding="utf-8") for kind in ("js", "css")
+    script, page, parts = (
+        (TEMPLATES / name).read_text(encoding="utf-8")
+        for name in ("compare.js", "before_after.css", "compare.css")
     )
+    # the script defines what the page of `cloakwork web` uses too
+    script += '\nfor (const figure of document.querySelectorAll("figure")) compare(figure);\n'
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
         "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
@@ -87,7 +90,7 @@ def html(results: Sequence[SetRecord], out: Path) -> str:
     return env.get_template("before_after.html.j2").render(
         mark=Markup(MARK),
         policy=Markup(policy),
-        style=Markup(style),
+        style=Markup(page + parts),
         script=Markup(script),
         head=readable(shown.head),
         notes=[readable(note) for note in shown.notes],

@@ -94,7 +94,7 @@ def expectation(
     Yields:
         Nothing where it is too short to be worth it, or cannot be told.
     """
-    seconds = _seconds(job, tasks, workloads) if tasks and job.surrogates else None
+    seconds = seconds_expected(job, tasks, workloads) if tasks and job.surrogates else None
     if seconds is None or seconds < WORTH_SAYING:
         return
     n = sum(len(task.source.files) for task in tasks)
@@ -104,7 +104,7 @@ def expectation(
     if job.method.name != registry.QUICK_PROTECTION:
         models = [model.name for model in job.surrogates]
         quick = specs.method("protections", registry.QUICK_PROTECTION, models)
-        less = _seconds(replace(job, method=quick), tasks, workloads)
+        less = seconds_expected(replace(job, method=quick), tasks, workloads)
         if less is not None and less < seconds / 2:
             told += f"; --protection {quick.name} takes {about(less)}"
     yield f"{told}."
@@ -124,7 +124,9 @@ def about(seconds: float) -> str:
     return f"about {minutes} minutes" if minutes < 100 else f"about {round(minutes / 60)} hours"
 
 
-def _seconds(job: ProtectJob, tasks: Sequence[PhotoSetTask], workloads: Workloads) -> float | None:
+def seconds_expected(
+    job: ProtectJob, tasks: Sequence[PhotoSetTask], workloads: Workloads
+) -> float | None:
     """Return how long photo sets will take; None where that cannot be told."""
     try:
         sizes = [len(task.source.files) for task in tasks]

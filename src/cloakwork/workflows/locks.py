@@ -120,7 +120,7 @@ def _take(path: Path, holder: Holder) -> tuple[int, list[str]]:
 def _lock(file: int, path: Path) -> list[str]:
     """Lock an open file, and return a note where that is not possible."""
     try:
-        _try_lock(file)
+        try_lock(file)
     except OSError as error:
         if error.errno in TAKEN:
             raise UserError(_taken(path)) from None
@@ -131,7 +131,7 @@ def _lock(file: int, path: Path) -> list[str]:
     return []
 
 
-def _try_lock(file: int) -> None:
+def try_lock(file: int) -> None:
     """Lock an open file without waiting; an OSError says that it cannot be done."""
     if sys.platform == "win32":
         import msvcrt

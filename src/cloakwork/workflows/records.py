@@ -65,6 +65,11 @@ class SetRecord:
     against: str = ""
     """the surrogates in words"""
 
+    @property
+    def models(self) -> str:
+        """The surrogates in words, or by name where a record of before has no words."""
+        return self.against or ", ".join(self.surrogates)
+
     def __repr__(self) -> str:
         count = f"{len(self.photos)} photo{'s' * (len(self.photos) != 1)}"
         name = f" {self.name}" if self.name else ""
@@ -73,16 +78,7 @@ class SetRecord:
 
 def summary(records: Sequence[SetRecord]) -> Summary:
     """Return what is shown of protected photo sets."""
-    photos = [photo for record in records for photo in record.photos]
-    first, count = records[0], f"{len(photos)} photo{'s' * (len(photos) != 1)}"
-    sets = f" in {len(records)} sets" if len(records) > 1 else ""
-    models = first.against or ", ".join(first.surrogates)
-    against = f"against {models}" if models else "against no model"
-    looks = (
-        f"largest change {max(p.budget_used for p in photos):g} of 255, "
-        f"PSNR {min(p.psnr for p in photos):.1f} dB or more"
-    )
-    head = f"{count}{sets} protected by {first.protection} {against}: {looks}. Folder: {first.out}"
+    head = f"{in_short(records)} Folder: {records[0].out}"
     columns = (
         *("width", "height", "budget_used", "psnr", "ssim", "visible"),
         *("output", "original"),
@@ -93,6 +89,26 @@ def summary(records: Sequence[SetRecord]) -> Summary:
         for photo in record.photos
     ]
     return Summary(head, rows, list(dict.fromkeys(n for r in records for n in r.notes)))
+
+
+def in_short(records: Sequence[SetRecord]) -> str:
+    """Return a sentence on what was done to photo sets, against what, and how much they changed."""
+    photos = [photo for record in records for photo in record.photos]
+    first, count = records[0], f"{len(photos)} photo{'s' * (len(photos) != 1)}"
+    sets = f" in {len(records)} sets" if len(records) > 1 else ""
+    against = f"against {first.models}" if first.models else "against no model"
+    looks = (
+        f"largest change {max(p.budget_used for p in photos):g} of 255, "
+        f"PSNR {min(p.psnr for p in photos):.1f} dB or more"
+    )
+    return f"{count}{sets} protected by {first.protection} {against}: {looks}."
+
+
+def reach(record: SetRecord) -> str:
+    """Return what a protection was computed against, and what that does not mean."""
+    if record.models:
+        return f"Computed against {record.models}. This says nothing about other models."
+    return f"{record.protection} is computed against no model. This says nothing about any model."
 
 
 def result_json(result: SetRecord) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 "use strict";
-for (const figure of document.querySelectorAll("figure")) {
+// a figure with a .pair of pictures, a slider and two loupes
+function compare(figure) {
   const pair = figure.querySelector(".pair");
-  if (!pair) continue;
+  if (!pair) return;
   const [before, after] = pair.querySelectorAll("img");
   const slider = figure.querySelector("input");
   const panel = figure.querySelector(".loupes");
