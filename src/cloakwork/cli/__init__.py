@@ -23,6 +23,7 @@ from cloakwork.cli.terminal import refuse_dashes, say
 from cloakwork.cli.train_purifier import train_purifier_command
 from cloakwork.cli.try_photos import try_command
 from cloakwork.cli.undo import undo_command
+from cloakwork.cli.web import web_command
 from cloakwork.errors import UserError
 
 USAGE = """\
@@ -44,6 +45,7 @@ commands:
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
   check     whether a method of your own keeps the contract:  cloakwork check my_lab.mine
   train-purifier  a network that undoes a protection:  cloakwork train-purifier photos/ -o net/
+  web       a page in the browser for protecting photos; nothing leaves this machine
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
 
@@ -113,6 +115,7 @@ def _run(words: list[str]) -> int:
         "list": list_command,
         "check": check_command,
         "train-purifier": train_purifier_command,
+        "web": web_command,
     }
     match words:
         case []:

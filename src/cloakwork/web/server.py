@@ -1,0 +1,85 @@
+"""The program behind the page: listens at one address of this machine until it is stopped."""
+
+from __future__ import annotations
+
+import socket
+import webbrowser
+from collections.abc import Callable
+
+from cloakwork.errors import UserError
+from cloakwork.web.hosts import Keys, check_host, hosts
+
+PORT = 8765
+
+
+def serve(
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    *,
+    browser: bool = True,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Show the page until the program is stopped; what was uploaded is deleted then.
+
+    Args:
+        host: an address of this machine that others cannot reach.
+        port: None: 8765, or any other one where that is taken.
+        browser: open a browser.
+        say: called with the page's address.
+
+    Raises:
+        UserError: others could reach the address, the port is taken, or the extra is not installed.
+    """
+    check_host(host)
+    try:
+        import uvicorn
+
+        from cloakwork.web.app import create_app
+        from cloakwork.web.pages import private_folder
+    except ImportError as error:
+        raise UserError(
+            f"The page needs the extra `web` ({error}); run: pip install 'cloakwork[web]'"
+        ) from None
+    with listening(host, port) as taken, private_folder() as root:
+        number, keys = taken.getsockname()[1], Keys()
+        name = f"[{host}]" if ":" in host else host
+        app = create_app(root, hosts(number), keys, cookie=f"cloakwork-{number}")
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            proxy_headers=False,
+            # pages hold connections open as long as they are looked at
+            timeout_graceful_shutdown=1,
+        )
+        address = f"http://{name}:{number}/?key="
+        say(
+            f"The page is at {address}{keys.lasting}\n"
+            "Only this machine reaches it, and only with this key. Ctrl-C ends it and deletes "
+            "what was uploaded."
+        )
+        if browser:
+            webbrowser.open(f"{address}{keys.ticket()}")
+        uvicorn.Server(config).run(sockets=[taken])
+
+
+def listening(host: str, port: int | None) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        UserError: the port is taken, or not allowed.
+    """
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    wanted = (PORT, 0) if port is None else (port,)
+    for number in wanted:
+        found = socket.socket(kind, socket.SOCK_STREAM)
+        try:
+            found.bind((host, number))
+            found.listen(128)
+            return found
+        except (OSError, OverflowError) as error:
+            found.close()
+            reason = getattr(error, "strerror", None) or error
+    raise UserError(f"The port {wanted[-1]} of {host} cannot be had ({reason}); choose another.")
