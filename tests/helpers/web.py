@@ -26,6 +26,8 @@ SHORT = Methods(
     strongest="pid:tiny:steps=2",
     preview="pid:tiny:steps=1",
     attacker="sdedit:photoguard:steps=2",
+    purifiers=("blur",),
+    coders=("tiny",),
 )
 """What is computed, in as few steps as there can be."""
 

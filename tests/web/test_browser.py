@@ -162,6 +162,8 @@ def test_edits_are_tried_by_keyboard_alone(protected: Browser) -> None:
     protected.see("#try-result .grid img")
     pictures = protected.driver.find_elements("css selector", "#try-result .grid img")
     assert len(pictures) == 4 and all(p.get_attribute("alt") for p in pictures)
+    protected.see("#left table")
+    assert len(protected.driver.find_elements("css selector", "#left tbody tr")) == 2
     protected.driver.find_element("id", "tab-try").send_keys("\ue012")
     assert protected.see("#results")
 

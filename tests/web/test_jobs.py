@@ -187,6 +187,17 @@ def test_edits_stand_side_by_side(page: Open, done: dict[str, Any]) -> None:
     assert Image.open(io.BytesIO(before)).size == 2 * (job["answer"]["side"],)
 
 
+def test_what_is_left_is_the_table_of_try(page: Open, done: dict[str, Any]) -> None:
+    page.begin(kind="left", number=1)
+    job = page.until("left", "done", "failed")
+    assert job["state"] == "done", job["faults"]
+    answer = job["answer"]
+    assert [line["after"] for line in answer["lines"]] == ["as it is", "blur"]
+    assert answer["lines"][0]["protected"] > answer["lines"][1]["protected"] > 0
+    assert answer["head"].startswith("1 photo: latents are moved")
+    assert any("cloakwork audit" in note for note in answer["notes"])
+
+
 def test_nothing_but_this_machine_is_spoken_to(page: Open, done: dict[str, Any]) -> None:
     """By the program, and by the process that computes, at any time of a job."""
     page.begin(kind="preview", strength="uniform")

@@ -14,6 +14,7 @@ from cloakwork.files import hash_of
 from cloakwork.web.jobs import Job
 from cloakwork.web.pages import Page
 from cloakwork.web.uploads import without_folder
+from cloakwork.workflows.defaults import TRIED_PURIFIERS
 
 STRENGTHS = ("faint", "normal", "strong", "uniform")  # types.Strength, whose module loads torch
 FORMATS = {"png": ".png", "same": "same"}
@@ -28,6 +29,8 @@ class Methods:
     strongest: str = registry.DEFAULT_PROTECTION
     preview: str = f"{registry.QUICK_PROTECTION}:tiny:steps=12"
     attacker: str = "sdedit:tiny"
+    purifiers: tuple[str, ...] = TRIED_PURIFIERS
+    coders: tuple[str, ...] = ("all",)
 
 
 def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
@@ -39,6 +42,14 @@ def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
     kind = question.get("kind")
     if kind == "try":
         asked = _edit(question, page, methods)
+    elif kind == "left":
+        number, photo = _protected(question, page)
+        asked = {
+            "file": photo["file"],
+            "purifiers": methods.purifiers,
+            "coders": methods.coders,
+            "number": number,
+        }
     elif kind in ("protect", "preview", "estimate"):
         asked = _protection(question, page, methods)
     else:
@@ -83,14 +94,9 @@ def _protection(question: Mapping[str, Any], page: Page, methods: Methods) -> di
 
 def _edit(question: Mapping[str, Any], page: Page, methods: Methods) -> dict[str, Any]:
     """Return what `work.edit` is asked."""
-    job = page.jobs.get("protect")
-    photos = job.answer["photos"] if job is not None and job.state == "done" else []
-    number, prompt = question.get("number"), question.get("prompt")
-    if not isinstance(number, int) or not 0 <= number < len(photos):
-        raise UserError("There is no such protected photo; protect some first.")
+    (number, photo), prompt = _protected(question, page), question.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip() or len(prompt) > LONGEST_PROMPT:
         raise UserError(f"Say in 1 to {LONGEST_PROMPT} letters what the picture is to show.")
-    photo = photos[number]
     return {
         "before": photo["before"],
         "after": photo["after"],
@@ -98,6 +104,16 @@ def _edit(question: Mapping[str, Any], page: Page, methods: Methods) -> dict[str
         "prompt": prompt.strip(),
         "number": number,
     }
+
+
+def _protected(question: Mapping[str, Any], page: Page) -> tuple[int, dict[str, Any]]:
+    """Return the number of the protected photo that is meant, and what is known of it."""
+    job = page.jobs.get("protect")
+    photos = job.answer["photos"] if job is not None and job.state == "done" else []
+    number = question.get("number")
+    if not isinstance(number, int) or not 0 <= number < len(photos):
+        raise UserError("There is no such protected photo; protect some first.")
+    return number, photos[number]
 
 
 def _one_of(question: Mapping[str, Any], name: str, allowed: tuple[str, ...]) -> str:
@@ -113,7 +129,7 @@ def _one_of(question: Mapping[str, Any], name: str, allowed: tuple[str, ...]) ->
 
 def pictures(job: Job) -> list[dict[str, Any]]:
     """Return the pairs of pictures that a job has made, with their files."""
-    if job.state != "done" or job.kind == "estimate":
+    if job.state != "done" or job.kind in ("estimate", "left"):
         return []
     return job.answer.get("photos") or job.answer.get("rows") or [job.answer]
 

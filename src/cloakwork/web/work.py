@@ -31,6 +31,7 @@ from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.protect_plan import plan_protection
 from cloakwork.workflows.records import SetRecord, in_short, reach
+from cloakwork.workflows.try_photos import try_photos
 from cloakwork.workflows.workload import Workloads
 
 Tell = Callable[[dict[str, Any]], None]
@@ -231,6 +232,33 @@ def edit(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
+def what_is_left(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Measure what is left of a protection, as the photo is and after purifiers, as `try` does.
+
+    Args:
+        asked: `file`, a protected photo beside its record; `purifiers` and `coders` as `try_photos`
+            takes them; the photo's `number`.
+        tell: as of `protect_photos`.
+
+    Returns:
+        What the command would print (`head`, `notes`), the `number`, and the `lines` of its table:
+        `after`, `encoder`, `protected`, `noise`, `times_noise` and `left`.
+    """
+    tried = try_photos(
+        asked["file"],
+        purifiers=asked["purifiers"],
+        coders=asked["coders"],
+        progress=_reporting(tell),
+    )
+    shown = tried.summary
+    return {
+        "head": shown.head,
+        "notes": list(shown.notes),
+        "lines": list(shown.rows),
+        "number": asked["number"],
+    }
+
+
 def _edited(picture: torch.Tensor, path: Path) -> str:
     """Write a picture, 3 x S x S in [0, 1]."""
     return str(_saved(to_pil(picture), path))
@@ -275,5 +303,6 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "preview": preview,
     "estimate": estimate_time,
     "try": edit,
+    "left": what_is_left,
 }
 """What can be asked for, by name."""

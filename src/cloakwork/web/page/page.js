@@ -197,8 +197,13 @@ find("#save").addEventListener("submit", async (event) => {
 find("#try-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const picked = find("[name=try-photo]:checked");
-  const answer = await begin({ kind: "try", number: Number(picked ? picked.value : 0), prompt: find("#try-prompt").value });
+  const photo = Number(picked ? picked.value : 0);
+  const answer = await begin({ kind: "try", number: photo, prompt: find("#try-prompt").value });
   refuse(find("#try-form .fault"), answer.faults);
+  const known = current("left");
+  if (!answer.faults.length && !(known && known.state === "done" && known.answer.number === photo)) {
+    await begin({ kind: "left", number: photo });
+  }
 });
 
 // ---- showing the state
@@ -299,7 +304,7 @@ function showWorking(job) {
 }
 
 function showTime() {
-  find("#time-left").textContent = until === null ? "" : say("left", { time: inWords((until - Date.now()) / 1000) });
+  find("#time-left").textContent = until === null ? "" : say("time_left", { time: inWords((until - Date.now()) / 1000) });
 }
 setInterval(showTime, 5000);
 
@@ -343,6 +348,7 @@ function comparison({ name, width, height, before, after, caption }) {
 
 function showTry(protectedJob) {
   const form = find("#try-form"), job = state.jobs.try;
+  showLeft(protectedJob && state.jobs.left);
   find("#try-empty").hidden = Boolean(protectedJob);
   form.hidden = !protectedJob;
   if (protectedJob && form.dataset.job !== protectedJob.id) {
@@ -373,6 +379,25 @@ function showTry(protectedJob) {
   const { before, after } = protectedJob.pairs[job.answer.number] || {};
   find(".grid", result).replaceChildren(group(texts.try_unedited, before, after),
     ...job.pairs.map((pair) => group(say("try_strength", { n: Math.round(100 * pair.strength) }), pair.before, pair.after)));
+}
+
+function showLeft(job) {
+  const panel = find("#left"), table = find(".wide", panel), bar = find("progress", panel);
+  panel.hidden = !job;
+  if (!job) return;
+  const busy = ["waiting", "running"].includes(job.state);
+  bar.hidden = !busy;
+  if (job.progress.share) bar.value = job.progress.share;
+  else bar.removeAttribute("value");
+  const { head, lines = [], notes = [] } = job.answer || {};
+  find("[role=status]", panel).textContent = busy ? texts.left_working : head || job.faults.join(" ");
+  table.hidden = !lines.length;
+  if (panel.dataset.shown === job.id + job.state) return;
+  panel.dataset.shown = job.id + job.state;
+  find(".notes", panel).replaceChildren(...notes.map((text) => make("p", { text })));
+  find("tbody", table).replaceChildren(...lines.map((line, i) => make("tr", {},
+    ...(i && lines[i - 1].after === line.after ? [] : [make("th", { scope: "rowgroup", rowspan: lines.filter(({ after }) => after === line.after).length, text: line.after })]),
+    ...[line.encoder, line.protected.toFixed(3), line.noise.toFixed(3), line.times_noise.toFixed(1), `${Math.round(100 * line.left)} %`].map((text) => make("td", { text })))));
 }
 
 // ---- tabs
