@@ -16,6 +16,7 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
+    FluxKontextPipeline,
     FluxPipeline,
     FluxTransformer2DModel,
     QwenImagePipeline,
@@ -171,8 +172,8 @@ def sd3() -> Any:
     )
 
 
-def flux(*, told: bool = True) -> Any:
-    """FLUX.1 dev; or schnell, which is not told a guidance and shifts nothing."""
+def flux(*, told: bool = True, kind: Any = FluxPipeline) -> Any:
+    """FLUX.1 dev; or schnell, which is not told a guidance and shifts nothing; or Kontext."""
     transformer = FluxTransformer2DModel(
         in_channels=4 * 8,
         num_layers=1,
@@ -184,7 +185,7 @@ def flux(*, told: bool = True) -> Any:
         guidance_embeds=told,
         axes_dims_rope=(4, 4, 8),
     )
-    return FluxPipeline(
+    return kind(
         vae=vae(
             latent_channels=8,
             scaling_factor=0.3611,
@@ -348,6 +349,7 @@ KINDS = {
     **FAMILIES,
     "schnell": partial(flux, told=False),
     "klein": partial(flux2, distilled=True),
+    "kontext": partial(flux, kind=FluxKontextPipeline),
 }
 
 

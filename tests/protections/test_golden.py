@@ -13,13 +13,14 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import attacks, purification
+from conftest import of_all_workers
+from helpers import attacks, purification, small_families
 from helpers.golden import GOLDEN, golden
 from torch import Tensor
 
 from cloakwork import registry
 from cloakwork.metrics._measure import measure
-from cloakwork.models import pixel_ddpm
+from cloakwork.models import loading, pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -27,6 +28,7 @@ from cloakwork.types import Photos
 EDITORS = {
     "sdedit": {"strengths": (0.4,), "steps": 5},
     "inpaint": {"strengths": (1.0,), "steps": 3},
+    "reference_edit": {"steps": 3},
 }
 
 
@@ -57,7 +59,12 @@ def test_purifier(name: str, photos: Photos, tiny: LDM) -> None:
 
 
 @pytest.mark.parametrize("name", named("attackers"))
-def test_attacker(name: str, photos: Photos, tiny: LDM) -> None:
+def test_attacker(
+    name: str, photos: Photos, tiny: LDM, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if name == "reference_edit":  # which `tiny` is no victim of
+        shared = of_all_workers(tmp_path_factory) / "small-kontext"
+        tiny = loading.load(str(small_families.save("kontext", shared)), "cpu")
     if name in EDITORS:
         module = registry.load("attackers", name)
         config = replace(module.PRESETS["tiny"], **EDITORS[name])

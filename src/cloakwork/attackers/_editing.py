@@ -31,13 +31,18 @@ class Edits:
     c: Text
     """of each row"""
     free: Text | None
-    """what guidance leads away from"""
+    """what guidance leads away from, of each row or one for all"""
 
     def pick(self, which: list[int]) -> Edits:
         """Return the rows of these numbers."""
         seeds = None if self.seeds is None else [self.seeds[r] for r in which]
+        free = self.free
         return Edits(
-            [self.photo[r] for r in which], self.noise[which], seeds, self.c[which], self.free
+            [self.photo[r] for r in which],
+            self.noise[which],
+            seeds,
+            self.c[which],
+            free if free is None or len(free) == 1 else free[which],
         )
 
 

@@ -109,7 +109,7 @@ def pipeline(ldm: LDM) -> Any:
             tokenizer = name.replace("text_encoder", "tokenizer")
             parts |= {name: getattr(ldm, name), tokenizer: getattr(ldm, tokenizer)}
     parts[family.DENOISER] = ldm.denoiser
-    pipe = getattr(diffusers, family.PIPELINE)(**parts, **family.OPTIONS)
+    pipe = getattr(diffusers, ldm.pipeline or family.PIPELINE)(**parts, **family.OPTIONS)
     own = {ZEROS: ldm.zero_negative, DISTILLED: ldm.distilled}
     pipe.register_to_config(**{name: value for name, value in own.items() if name in pipe.config})
     return pipe

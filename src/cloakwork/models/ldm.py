@@ -55,6 +55,8 @@ class LDM:
         zero_negative: guidance without a negative prompt leads away from zeros, not from the empty
             prompt.
         distilled: pictures take no guidance, and a few steps.
+        pipeline: the class of its pipeline in diffusers, where it is not its family's.
+        processor: makes what a text encoder sees of pictures, where it sees any.
     """
 
     name: str
@@ -76,6 +78,8 @@ class LDM:
     text_encoder_3: Any = None
     zero_negative: bool = False
     distilled: bool = False
+    pipeline: str = ""
+    processor: Any = None
     whole: Any = None
     _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
@@ -133,6 +137,11 @@ class LDM:
         """
         return self.family.channels(self.denoiser) == 2 * latents.channels(self.vae) + 1
 
+    @property
+    def edits(self) -> bool:
+        """Whether it was trained to change a picture that it is shown, as it is told."""
+        return (self.pipeline or self.family.PIPELINE) in self.family.EDITORS
+
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(
             self.device.type,
@@ -181,6 +190,16 @@ class LDM:
                 text = self.family.embed(self, new)
             self._embedded.update({p: text[i : i + 1] for i, p in enumerate(new)})
         return Text.cat([self._embedded[p] for p in prompts])
+
+    def instruct(self, prompts: Sequence[str], x: Images, z: Tensor) -> Text:
+        """Embed what pictures x (n x 3 x S x S in [0, 1], latents z) are to become, n prompts.
+
+        For models that edit alone (see `edits`).
+        """
+        embed = self.family.EDITORS[self.pipeline or self.family.PIPELINE]
+        readers = self.text_encoders.values()
+        with torch.no_grad(), self.autocast(), lent(readers, self.device):
+            return embed(self, prompts, x, z)
 
     def unconditional(self, negative: str = "") -> Text | None:
         """Return what guidance leads away from: the negative prompt, or none."""
@@ -277,7 +296,7 @@ class LDM:
                 "give a text-to-image model, such as the one that it was made from."
             )
         c = c.expand(len(z_t))
-        if c.lengths:  # a graph would be of these lengths alone
+        if not c.all_of_it:  # a graph would be of these lengths alone
             return self._told(z_t, t, c)
         return self._denoiser(z_t, t, *c.tensors)
 

@@ -65,8 +65,9 @@ def _read_folder(folder: Path, family: Family, what: str) -> Any:
         if of := variant(folder / part):
             library = index[part][0]
             halves[part] = read_part(f"{library}.{kind}", folder / part, what, variant=of, **how)
+    named = index.get("_class_name")
     return read_part(
-        f"diffusers.{family.PIPELINE}",
+        f"diffusers.{named if named in family.EDITORS else family.PIPELINE}",
         folder,
         what,
         **family.OPTIONS,

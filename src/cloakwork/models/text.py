@@ -25,15 +25,22 @@ class Text:
     """each prompt as a whole, n x p; None where the denoiser does not take it"""
     guidance: Tensor | None = None
     """the guidance scale that a denoiser is told, n; None where it is told none"""
+    reference: Tensor | None = field(default=None, kw_only=True)
+    """latents of a picture that the denoiser is shown beside its own, n x c x h x w"""
     lengths: tuple[int, ...] = field(default=(), kw_only=True)
     """how many of the L are a prompt's own, n; (): all of them"""
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """What tensors there are, in the fields' order: `Text(*text.tensors)` is the same text,
-        where no prompt is shorter than others.
+        where they are `all_of_it`.
         """
         return tuple(t for t in (self.hidden, self.pooled, self.guidance) if t is not None)
+
+    @property
+    def all_of_it(self) -> bool:
+        """Whether a denoiser is told nothing beside the `tensors`."""
+        return self.reference is None and not self.lengths
 
     def __len__(self) -> int:
         return len(self.hidden)
@@ -74,7 +81,12 @@ class Text:
             most = max(lengths)
             texts = [text._filled(most) for text in texts]
         columns = zip(*(text.tensors for text in texts), strict=True)
-        return Text(*(torch.cat(column) for column in columns), lengths=lengths)
+        shown = [text.reference for text in texts if text.reference is not None]
+        return Text(
+            *(torch.cat(column) for column in columns),
+            reference=torch.cat(shown) if shown else None,
+            lengths=lengths,
+        )
 
     def own(self) -> Tensor | None:
         """Return which of the L are a prompt's own, n x L; None: all of them."""
@@ -88,4 +100,5 @@ class Text:
         return replace(self, hidden=F.pad(self.hidden, (0, 0, 0, length - self.hidden.shape[1])))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Text:
-        return Text(*(change(t) for t in self.tensors), lengths=self.lengths)
+        shown = None if self.reference is None else change(self.reference)
+        return Text(*(change(t) for t in self.tensors), reference=shown, lengths=self.lengths)

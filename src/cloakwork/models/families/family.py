@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from cloakwork.models.text import Text
 from cloakwork.photos.tensors import send
+from cloakwork.types import Images
 
 if TYPE_CHECKING:
     from cloakwork.models.ldm import LDM
+
+
+# model, n prompts, n pictures that they are about (n x 3 x S x S in [0, 1]), their latents -> Text
+Instruct: TypeAlias = "Callable[[LDM, Sequence[str], Images, Tensor], Text]"
 
 
 class Family(Protocol):
@@ -26,6 +31,13 @@ class Family(Protocol):
     @property
     def PIPELINE(self) -> str:
         """The class of its pipelines in diffusers."""
+        ...
+
+    @property
+    def EDITORS(self) -> Mapping[str, Instruct]:
+        """The classes of pipelines that change a picture which they are shown as they are told, and
+        how prompts are embedded with it.
+        """
         ...
 
     @property

@@ -6,10 +6,17 @@ A timestep is 1000 times the share of noise in a latent, sigma, and need not be 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+
+from cloakwork.models.text import Text
+from cloakwork.types import Images
+
+if TYPE_CHECKING:
+    from cloakwork.models.ldm import LDM
 
 T = TypeVar("T")
 
@@ -20,6 +27,11 @@ ATTENTION = [
     *(f"attn.{layer}" for layer in ("add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")),
 ]
 FEED_FORWARD = [f"{part}.net.{layer}" for part in ("ff", "ff_context") for layer in ("0.proj", "2")]
+
+
+def shown(ldm: LDM, prompts: Sequence[str], x: Images, z: Tensor) -> Text:
+    """Embed prompts beside the latents of pictures, of which the text encoders see nothing."""
+    return replace(ldm.embed(prompts), reference=z)
 
 
 def at(scheduler: Any, u: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """FLUX.1: a transformer that matches flows, and reads a T5 and one CLIP's pooled prompt.
 
 Latents are packed, 2 x 2 places to a token. "dev" is distilled from guidance: it is told a scale,
-and a picture takes one pass a step. "schnell" is told none. Guidance in two passes, away from a
+and a picture takes one pass a step. "schnell" is told none. "Kontext" is a dev that may be shown a
+picture, whose tokens come behind those that are denoised. Guidance in two passes, away from a
 negative prompt, is only done where there is one, as in the pipeline (its true_cfg_scale). Trained
 as in diffusers' train_dreambooth_lora_flux.py (its defaults): timesteps are uniform, every one
 counts alike, and dev is told a scale of 3.5.
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 NAME = "FLUX.1"
 PIPELINE = "FluxPipeline"
+EDITORS = {"FluxKontextPipeline": flow.shown}
 PARTS = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "transformer": ("FluxTransformer2DModel",),
@@ -63,21 +65,28 @@ def unconditional(ldm: LDM, negative: str) -> Text | None:
 
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the transformer, on packed latents."""
-    packed = F.pixel_unshuffle(z_t, PATCH)
-    height, width = packed.shape[-2:]
-    rows, columns = (torch.arange(n, device=z_t.device) for n in (height, width))
-    places = z_t.new_zeros(height, width, 3)
-    places[..., 1], places[..., 2] = rows[:, None], columns[None]
+    pictures = [z_t] if c.reference is None else [z_t, c.reference]
+    packed = [F.pixel_unshuffle(z, PATCH) for z in pictures]
+    height, width = packed[0].shape[-2:]
     out = ldm.denoiser(
-        hidden_states=packed.flatten(2).transpose(1, 2),
+        hidden_states=torch.cat([z.flatten(2).transpose(1, 2) for z in packed], 1),
         timestep=t.expand(len(z_t)) / ldm.scheduler.config.num_train_timesteps,
         guidance=c.guidance,
         pooled_projections=c.pooled,
         encoder_hidden_states=c.hidden,
         txt_ids=z_t.new_zeros(c.hidden.shape[1], 3),
-        img_ids=places.flatten(0, 1),
-    ).sample
+        img_ids=torch.cat([places(z, i, axes=3) for i, z in enumerate(packed)]),
+    ).sample[:, : height * width]
     return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, (height, width)), PATCH)
+
+
+def places(tokens: Tensor, picture: int, axes: int) -> Tensor:
+    """Return where the tokens of a picture are (n x c x h x w): picture, row, column, and zeros."""
+    height, width = tokens.shape[-2:]
+    rows, columns = (torch.arange(n, device=tokens.device) for n in (height, width))
+    at = tokens.new_zeros(height, width, axes)
+    at[..., 0], at[..., 1], at[..., 2] = picture, rows[:, None], columns[None]
+    return at.flatten(0, 1)
 
 
 def timesteps(scheduler: Any, n: int, rng: torch.Generator | None) -> Tensor:

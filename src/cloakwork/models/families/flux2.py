@@ -2,9 +2,10 @@
 
 Latents are packed by the autoencoder's own norm, a token each. A prompt is 512 tokens of a Qwen3,
 whose padding counts too. The base models are guided in two passes, as in the pipeline (which knows
-no negative prompt but ""); a distilled one takes neither guidance nor a negative prompt. Trained as
-in diffusers' train_dreambooth_lora_flux2_klein.py (its defaults): timesteps are uniform, and every
-one counts alike.
+no negative prompt but ""); a distilled one takes neither guidance nor a negative prompt. Each may
+be shown a picture, whose tokens come behind those that are denoised. Trained as in diffusers'
+train_dreambooth_lora_flux2_klein.py (its defaults): timesteps are uniform, and every one counts
+alike.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "FLUX.2 klein"
 PIPELINE = "Flux2KleinPipeline"
+EDITORS = {PIPELINE: flow.shown}
 PARTS = {
     "vae": ("AutoencoderKLFlux2",),
     "transformer": ("Flux2Transformer2DModel",),
@@ -45,6 +47,7 @@ OTHERS = [f"{part}.linear_{end}" for part in ("ff", "ff_context") for end in ("i
 TOKENS = 512
 LAYERS = (9, 18, 27)  # whose hidden states a prompt is
 AXES = 4  # of a token's place: picture, row, column, word
+SHOWN = 10  # the number of a picture that is shown, beside 0 of that which is denoised
 
 guide = stable_diffusion.guide
 weigh = stable_diffusion.weigh
@@ -77,21 +80,18 @@ def unconditional(ldm: LDM, negative: str) -> Text | None:
 
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the transformer, a token to a latent."""
-    height, width = z_t.shape[-2:]
-    places = z_t.new_zeros(height, width, AXES)
-    rows, columns = (torch.arange(n, device=z_t.device) for n in (height, width))
-    places[..., 1], places[..., 2] = rows[:, None], columns[None]
+    pictures = {0: z_t} if c.reference is None else {0: z_t, SHOWN: c.reference}
     words = z_t.new_zeros(c.hidden.shape[1], AXES)
     words[:, -1] = torch.arange(len(words), device=z_t.device)
     out = ldm.denoiser(
-        hidden_states=z_t.flatten(2).transpose(1, 2),
+        hidden_states=torch.cat([z.flatten(2).transpose(1, 2) for z in pictures.values()], 1),
         timestep=t.expand(len(z_t)) / ldm.scheduler.config.num_train_timesteps,
         guidance=None,
         encoder_hidden_states=c.hidden,
         txt_ids=words,
-        img_ids=places.flatten(0, 1),
-    ).sample
-    return out.transpose(1, 2).unflatten(2, (height, width))
+        img_ids=torch.cat([flux.places(z, number, AXES) for number, z in pictures.items()]),
+    ).sample[:, : z_t[0, 0].numel()]
+    return out.transpose(1, 2).unflatten(2, z_t.shape[-2:])
 
 
 def schedule(scheduler: Any, steps: int, places: int) -> dict[str, Any]:

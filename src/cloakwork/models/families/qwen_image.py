@@ -10,13 +10,15 @@ posterior.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloakwork.models.families import flow, flux, language, stable_diffusion
+from cloakwork.models.families.family import Instruct
 from cloakwork.models.text import Text
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "Qwen-Image"
 PIPELINE = "QwenImagePipeline"
+EDITORS: Mapping[str, Instruct] = {}
 PARTS = {
     "vae": ("AutoencoderKLQwenImage",),
     "transformer": ("QwenImageTransformer2DModel",),
@@ -70,15 +73,16 @@ def guide(held: Tensor, free: Tensor, scale: float) -> Tensor:
 
 def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the transformer, on packed latents."""
-    packed = F.pixel_unshuffle(z_t, PATCH)
-    height, width = packed.shape[-2:]
+    pictures = [z_t] if c.reference is None else [z_t, c.reference]
+    packed = [F.pixel_unshuffle(z, PATCH) for z in pictures]
+    height, width = packed[0].shape[-2:]
     out = ldm.denoiser(
-        hidden_states=packed.flatten(2).transpose(1, 2),
+        hidden_states=torch.cat([z.flatten(2).transpose(1, 2) for z in packed], 1),
         timestep=t.expand(len(z_t)) / ldm.scheduler.config.num_train_timesteps,
         encoder_hidden_states=c.hidden,
         encoder_hidden_states_mask=c.own(),
-        img_shapes=[[(1, height, width)]] * len(z_t),
-    ).sample
+        img_shapes=[[(1, *z.shape[-2:]) for z in packed]] * len(z_t),
+    ).sample[:, : height * width]
     return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, (height, width)), PATCH)
 
 

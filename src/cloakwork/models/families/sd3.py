@@ -8,7 +8,7 @@ is read as the pipeline reads it: that part of a prompt is zeros.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloakwork.models.families import flow, stable_diffusion
-from cloakwork.models.families.family import token_ids
+from cloakwork.models.families.family import Instruct, token_ids
 from cloakwork.models.text import Text
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 NAME = "Stable Diffusion 3 and 3.5"
 PIPELINE = "StableDiffusion3Pipeline"
+EDITORS: Mapping[str, Instruct] = {}
 PARTS = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "transformer": ("SD3Transformer2DModel",),

@@ -8,14 +8,14 @@ both sizes are its own; diffusers' trainer tells the size of the file that a pic
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from cloakwork.models.families import stable_diffusion
-from cloakwork.models.families.family import token_ids
+from cloakwork.models.families.family import Instruct, token_ids
 from cloakwork.models.text import Text
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "Stable Diffusion XL"
 PIPELINE = "StableDiffusionXLPipeline"
+EDITORS: Mapping[str, Instruct] = {}
 PARTS = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "unet": ("UNet2DConditionModel",),

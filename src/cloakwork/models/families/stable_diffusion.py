@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from cloakwork.models.families.family import token_ids
+from cloakwork.models.families.family import Instruct, token_ids
 from cloakwork.models.text import Text
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NAME = "Stable Diffusion 1.x and 2.x"
 PIPELINE = "StableDiffusionPipeline"
+EDITORS: Mapping[str, Instruct] = {}
 PARTS = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "unet": ("UNet2DConditionModel",),

@@ -10,13 +10,14 @@ timesteps are uniform, and every one counts alike.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from cloakwork.models.families import flow, flux, language, stable_diffusion
+from cloakwork.models.families.family import Instruct
 from cloakwork.models.text import Text
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "Z-Image"
 PIPELINE = "ZImagePipeline"
+EDITORS: Mapping[str, Instruct] = {}
 PARTS = {
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
     "transformer": ("ZImageTransformer2DModel",),
