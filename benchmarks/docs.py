@@ -274,6 +274,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         "JPEG coefficients": board,
         "best": board,
         **{f"{name} in bfloat16": board for name in ("pid", "aspl", "cloakwork")},
+        "class pictures of aspl": board,
         "small budget": board,
         "mismatch": board,
         "other attackers": board,

@@ -19,8 +19,16 @@ from cloakwork.files import write_json
 from cloakwork.workflows.effect_notes import MEASURED
 
 # the likeness of things that runs offline shows neither that they are protected nor that they are
-# not; the others are of attackers with other habits, or of those who first remove what they can
-LEFT_OUT = ("things", "mismatch", "purifiers", "other purifiers", "switches")
+# not; the others are of attackers with other habits, of those who first remove what they can, and
+# of a setting that is no preset
+LEFT_OUT = (
+    "things",
+    "mismatch",
+    "purifiers",
+    "other purifiers",
+    "switches",
+    "class pictures of aspl",
+)
 # it learns no face from clean photos either, so there is nothing to protect from it
 NO_ATTACKER = ("textual inversion",)
 
