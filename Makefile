@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test slow campaign lint clean
+.PHONY: demo test slow campaign lint pictures clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -27,6 +27,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
+
+# those of the README: some minutes
+pictures: $(VENV)/.dev
+	$(BIN)/python benchmarks/pictures.py
 
 clean:
 	rm -rf $(VENV) demo-output campaign-output dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,124 @@
+"""The README's pictures, from the sample photos and from results/.
+
+    python benchmarks/pictures.py row        (docs/pictures/row.png: some minutes)
+    python benchmarks/pictures.py results    (docs/pictures/results.svg and .png: at once)
+
+`row` protects the cat and the cup by the default protection and edits them by `sdedit` on `tiny`:
+the original, the protected photo, and the protected photo after Real-ESRGAN. `results` draws what
+three attackers get, from results/tiny/best.json. `make pictures` makes both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from cloakwork import specs
+from cloakwork.benchmark.report import write
+from cloakwork.evaluation import figures
+from cloakwork.evaluation.statistics import Estimate
+from cloakwork.files import SAMPLE_PHOTOS, atomic_write
+from cloakwork.models.loading import load
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float, to_pil
+from cloakwork.state import RunState
+from cloakwork.types import Photos
+from cloakwork.workflows.images import protect_images, purify_images
+
+PICTURES = Path("docs/pictures")
+SHOWN = {"chelsea.png": "a photo of a cat", "coffee.png": "a photo of a cup"}
+PROTECTION = "cloakwork"
+EDIT = "sdedit:tiny:strengths=0.3"
+WASHER = "codesr"
+SIDE, GAP, HEAD = 224, 8, 34  # pixels
+BEST = ("none", "noise", "pid", "fsmg", "simac", "cloakwork")
+
+
+def row() -> None:
+    """Original, protected, and an edit of each, and of the protected one after the washer."""
+    photos = [as_float(load_photo(SAMPLE_PHOTOS / name).pixels) for name in SHOWN]
+    protected = [x for p in photos for x in protect_images([p], PROTECTION, device="cpu")]
+    washed = [x for p in protected for x in purify_images([p], WASHER, device="cpu")]
+    columns = {
+        "original": photos,
+        "protected": protected,
+        "edit of the original": edits(photos),
+        "edit of the protected": edits(protected),
+        "the same after Real-ESRGAN": edits(washed),
+    }
+    save(sheet(columns), PICTURES / "row.png")
+
+
+def edits(photos: Photos) -> Photos:
+    """Each photo edited under its own text."""
+    victim, method = load("tiny", "cpu"), specs.parse("attackers", EDIT)
+    return [
+        method.module.attack(
+            [photo],
+            victim,
+            method.config,
+            [prompt],
+            rng=torch.Generator().manual_seed(0),
+            state=RunState(),
+        )[0]
+        for photo, prompt in zip(photos, SHOWN.values(), strict=True)
+    ]
+
+
+def sheet(columns: Mapping[str, Photos]) -> Image.Image:
+    """A column a name and a line a photo, as a loader shows them."""
+    lines = len(next(iter(columns.values())))
+    size = (len(columns) * (SIDE + GAP) - GAP, HEAD + lines * (SIDE + GAP) - GAP)
+    canvas = Image.new("RGB", size, "white")
+    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(16)
+    for i, (name, photos) in enumerate(columns.items()):
+        draw.text((i * (SIDE + GAP) + 2, 7), name, "#333333", font)
+        for j, picture in enumerate(photos):
+            square = to_pil(preprocess([picture], min(picture.shape[-2:]))[0])
+            place = (i * (SIDE + GAP), HEAD + j * (SIDE + GAP))
+            canvas.paste(square.resize((SIDE, SIDE), Image.Resampling.LANCZOS), place)
+    return canvas
+
+
+def save(picture: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as part:
+        picture.save(part, "PNG", optimize=True)
+
+
+def results(folder: Path = PICTURES) -> None:
+    """What three attackers get of clean, noisy and protected photos."""
+    (table,) = write.read(Path("results/tiny/best.json")).tables
+    rows: dict[str, dict[str, Estimate]] = {
+        name: {
+            cell.thief: cell.mean
+            for cell in table.cells
+            if cell.protection == name and cell.metric == table.metrics[0] and cell.mean
+        }
+        for name in BEST
+    }
+    rows = {{"none": "clean photos", "noise": "random noise"}.get(n, n): r for n, r in rows.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    figures.dots(
+        folder / "results",
+        rows,
+        title="Share of an attacker's pictures that show the person: tiny, six people, two seeds",
+        axis="match rate, with 95 % intervals; less is better",
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("what", choices=("row", "results"), nargs="*", default=["row", "results"])
+    torch.set_num_threads(1)
+    for what in parser.parse_args().what:
+        {"row": row, "results": results}[what]()
+
+
+if __name__ == "__main__":
+    main()
