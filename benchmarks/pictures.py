@@ -22,6 +22,7 @@ from cloakwork.benchmark.report import write
 from cloakwork.evaluation import figures
 from cloakwork.evaluation.statistics import Estimate
 from cloakwork.files import SAMPLE_PHOTOS, atomic_write
+from cloakwork.models import upscalers
 from cloakwork.models.loading import load
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
@@ -41,6 +42,7 @@ BEST = ("none", "noise", "pid", "fsmg", "simac", "cloakwork")
 
 def row() -> None:
     """Original, protected, and an edit of each, and of the protected one after the washer."""
+    upscalers.load("realesrgan")  # what lacks is told before anything is computed
     photos = [as_float(load_photo(SAMPLE_PHOTOS / name).pixels) for name in SHOWN]
     protected = [x for p in photos for x in protect_images([p], PROTECTION, device="cpu")]
     washed = [x for p in protected for x in purify_images([p], WASHER, device="cpu")]
