@@ -104,7 +104,7 @@ def look(
         except UserError as error:  # most often an extra that is not installed
             looks.left_out[after] = str(error)
             continue
-        shifts += [_shift(coder, made, after, side) for coder in looks.coders]
+        shifts += _shifts(looks.coders, made, after, side)
         seen[after] = middle(made[PROTECTED], side)
     tell(1 + len(looks.jobs), 1 + len(looks.jobs))
     return shifts, seen
@@ -134,13 +134,23 @@ def _after(looks: Looks, after: str, photo: Photo) -> Tensor:
     return job.purify(photo, job.generators())
 
 
-def _shift(coder: Autoencoder, made: Mapping[str, Tensor], after: str, side: int) -> Shift:
-    """Measure one look.
+def _shifts(
+    coders: Sequence[Autoencoder], made: Mapping[str, Tensor], after: str, side: int
+) -> list[Shift]:
+    """Measure every encoder's look.
 
     Clean photos went through the purifiers too: what these do to any photo is no protection.
     """
-    size = least_size(coder.sizes, side)
-    floats = {arm: [as_float(pixels)] for arm, pixels in made.items()}
-    others = {arm: floats[arm] for arm in (PROTECTED, NOISE)}
-    moved = displacement(coder, floats[CLEAN], others, size)
-    return Shift(after, coder.name, size, moved[PROTECTED][0], moved[NOISE][0])
+    sizes = {coder.name: least_size(coder.sizes, side) for coder in coders}
+    # once for all encoders of a size: it is what takes longest of a large photo
+    views = {
+        size: {arm: list(preprocess([as_float(x)], size)) for arm, x in made.items()}
+        for size in set(sizes.values())
+    }
+    shifts = []
+    for coder in coders:
+        size = sizes[coder.name]
+        others = {arm: views[size][arm] for arm in (PROTECTED, NOISE)}
+        moved = displacement(coder, views[size][CLEAN], others, size)
+        shifts.append(Shift(after, coder.name, size, moved[PROTECTED][0], moved[NOISE][0]))
+    return shifts
