@@ -23,10 +23,12 @@ import displacement_table
 import faithful_table
 import families_table
 import finding_tables
+import fingerprints_table
 import flops_table
 import looks_table
 import screen_tables
 import tables
+import tries_table
 from finding_tables import head, line
 
 from cloakwork.benchmark.report import leaderboard, serialize, write
@@ -311,6 +313,8 @@ def place(
         ("docs/protections.md", flops_table.TABLES),
         ("docs/protections.md", looks_table.TABLES),
         ("docs/models.md", families_table.TABLES),
+        ("docs/try-and-mine.md", tries_table.TABLES),
+        ("docs/try-and-mine.md", fingerprints_table.TABLES),
     ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):

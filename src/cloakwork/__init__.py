@@ -2,7 +2,7 @@
 protection.
 
 Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `check`,
-`undo`, `train_purifier`, `try_photos`, and for pictures in memory `protect_images`,
+`undo`, `train_purifier`, `try_photos`, `mine`, and for pictures in memory `protect_images`,
 `purify_images`, `score_images`) are imported on first use: `import cloakwork` imports no torch.
 """
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.check import check
     from cloakwork.workflows.images import protect_images, purify_images, score_images
     from cloakwork.workflows.inspect import inspect
+    from cloakwork.workflows.mine import mine
     from cloakwork.workflows.protect import protect
     from cloakwork.workflows.purify import purify
     from cloakwork.workflows.score import score
@@ -38,6 +39,7 @@ __all__ = [
     "check",
     "inspect",
     "load",
+    "mine",
     "protect",
     "protect_images",
     "purify",
@@ -56,6 +58,7 @@ _HOME = {
     "check": "cloakwork.workflows.check",
     "inspect": "cloakwork.workflows.inspect",
     "load": "cloakwork.models.loading",
+    "mine": "cloakwork.workflows.mine",
     "protect": "cloakwork.workflows.protect",
     "protect_images": "cloakwork.workflows.images",
     "purify": "cloakwork.workflows.purify",

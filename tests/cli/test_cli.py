@@ -166,8 +166,8 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         (
             ["protct", "a.png"],
             "There is no command 'protct'; did you mean 'protect'? "
-            "Known: protect, demo, try, audit, purify, inspect, attack, score, bench, undo, list, "
-            "check, train-purifier, web.",
+            "Known: protect, demo, try, audit, purify, inspect, attack, score, bench, undo, mine, "
+            "list, check, train-purifier, web.",
         ),
         (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
         (["list", "metrics", "psnrr"], "did you mean 'psnr'"),

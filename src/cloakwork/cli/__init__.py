@@ -16,6 +16,7 @@ from cloakwork.cli.bench import bench_command
 from cloakwork.cli.check import check_command
 from cloakwork.cli.inspect import inspect_command
 from cloakwork.cli.list_methods import list_command
+from cloakwork.cli.mine import mine_command
 from cloakwork.cli.protect import demo_command, protect_command
 from cloakwork.cli.purify import purify_command
 from cloakwork.cli.score import score_command
@@ -42,6 +43,7 @@ commands:
   bench     protections against attackers, as a grid:  cloakwork bench quick
   score     measure pictures:  cloakwork score attacked/ --clean photos/
   undo      where the originals of protected photos are:  cloakwork undo safe/
+  mine      whether a photo that was found is one of yours:  cloakwork mine found.jpg --in safe/
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
   check     whether a method of your own keeps the contract:  cloakwork check my_lab.mine
   train-purifier  a network that undoes a protection:  cloakwork train-purifier photos/ -o net/
@@ -112,6 +114,7 @@ def _run(words: list[str]) -> int:
         "score": score_command,
         "bench": bench_command,
         "undo": undo_command,
+        "mine": mine_command,
         "list": list_command,
         "check": check_command,
         "train-purifier": train_purifier_command,

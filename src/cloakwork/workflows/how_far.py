@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 # label of a loop over whole things -> what one of them is called; any other loop is one of steps
-THINGS = {"photo sets": "photo set", "attackers": "attacker", "purified": "photo", "tried": "photo"}
+THINGS = {
+    "photo sets": "photo set",
+    "attackers": "attacker",
+    "purified": "photo",
+    "tried": "photo",
+    "compared": "photo",
+}
 # loops that come before the one that a method consists of
 PREPARING = ("class pictures", "timesteps", "surrogate")
 

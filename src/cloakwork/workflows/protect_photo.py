@@ -13,6 +13,7 @@ from cloakwork.evaluation.run import add_within
 from cloakwork.files import sha256
 from cloakwork.metrics import linf, noticed, psnr, ssim
 from cloakwork.models.encoder import Encoder
+from cloakwork.photos.fingerprint import fingerprint
 from cloakwork.photos.lost import lost_in
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.photo import (
@@ -139,4 +140,5 @@ def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> Ph
         psnr=round(noise, 3),
         ssim=round(likeness, 4),
         noticed=round(seen, 3),
+        fingerprint=fingerprint(saved),
     )

@@ -40,6 +40,8 @@ class PhotoRecord:
     noticed: float | None = None
     """how far the change goes beyond what the eye would notice (metric `noticed`); None in records
     of before"""
+    fingerprint: str = ""
+    """of the output file's picture (`photos.fingerprint`); "" in records of before"""
 
     @property
     def visible(self) -> str:
