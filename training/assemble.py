@@ -13,6 +13,8 @@ it is in OUT.
 Run: python training/assemble.py --work WORK --out src/cloakwork/assets
      python training/assemble.py --work WORK --resume-from src/cloakwork/assets     (bf16 weights ->
      checkpoints to go on from)
+     python training/assemble.py --work WORK --out src/cloakwork/assets --encoders   (the families'
+     encoders alone)
 """
 
 from __future__ import annotations
@@ -359,6 +361,9 @@ def main() -> None:
     parser.add_argument(
         "--resume-from", type=Path, help="a folder written by --out, to rebuild checkpoints from"
     )
+    parser.add_argument(
+        "--encoders", action="store_true", help="write the families' encoders alone"
+    )
     args = parser.parse_args()
     if (args.out is None) == (args.resume_from is None):
         parser.error("give one of --out and --resume-from")
@@ -366,8 +371,10 @@ def main() -> None:
         return resume(args.resume_from, args.work)
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out.parent) as folder:
-        missing = stage(args.work, Path(folder))
+        missing = [] if args.encoders else stage(args.work, Path(folder))
         install(Path(folder), args.out)
+    for name in TEACHERS if args.encoders else ():
+        write_encoder(args.work, name, args.out / "encoders" / name)
     total = write_manifest(args.work, args.out, missing)
     check(args.out)
     if missing:
