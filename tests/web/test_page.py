@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from helpers.web import addresses_in, visitor
 
+from cloakwork.metrics.noticed import WORDS
 from cloakwork.web.texts import LANGUAGES, PARTS, STATIC, texts
 
 # what a document may name without loading it
@@ -92,7 +93,12 @@ def test_every_text_is_used() -> None:
         for name in ("index.html.j2", "closed.html.j2", "page.js")
     )
     # named by parts: a strength, a count
-    counted = ("_one", "_many", "_about")
+    counted = ("_one", "_many", "_about", *(f"_{w.replace(' ', '_')}" for w in WORDS.values()))
     for key in json.loads((PARTS / "en.json").read_text(encoding="utf-8")):
         stem = next((key.removesuffix(end) for end in counted if key.endswith(end)), key)
         assert stem in used, key
+
+
+@pytest.mark.parametrize("word", WORDS.values())
+def test_how_visible_a_change_is_has_a_text(word: str) -> None:
+    assert f"word_{word.replace(' ', '_')}" in texts("en")

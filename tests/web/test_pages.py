@@ -92,19 +92,26 @@ def test_a_link_is_not_swept(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_leaves_nothing_behind(tmp_path: Path, stop: signal.Signals) -> None:
-    """Neither files nor a process, when it is ended politely."""
-    with started(tmp_path) as process:
+    """Neither files nor a process, when it is ended politely, though a page is open."""
+    with (
+        started(tmp_path) as (process, client, address),
+        client.stream("GET", f"{address}/events") as told,
+    ):
+        lines = told.iter_lines()
+        assert next(lines).startswith("data: ")
         children = psutil.Process(process.pid).children()
         process.send_signal(stop)
-        told, _ = process.communicate(timeout=30)
-    assert process.returncode == 0 and "what was uploaded is deleted" in told
+        assert "event: ended" in list(lines)
+        said, wrong = process.communicate(timeout=30)
+    assert process.returncode == 0 and "what was uploaded is deleted" in said
+    assert "Error" not in wrong and "ERROR" not in wrong
     assert list(tmp_path.glob(f"{PREFIX}*")) == []
     assert waited(lambda: not any(child.is_running() for child in children))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
 def test_the_process_that_computes_does_not_outlive_a_kill(tmp_path: Path) -> None:
-    with started(tmp_path) as process:
+    with started(tmp_path) as (process, _, _):
         children = psutil.Process(process.pid).children()
         assert len(children) == 1
         process.kill()
@@ -116,11 +123,12 @@ def test_the_process_that_computes_does_not_outlive_a_kill(tmp_path: Path) -> No
 
 
 @contextmanager
-def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Start `cloakwork web` with a folder for its files, and upload a photo."""
+def started(folder: Path) -> Iterator[tuple[subprocess.Popen[str], httpx2.Client, str]]:
+    """Start `cloakwork web` with a folder for its files, upload a photo, and yield its address."""
     process = subprocess.Popen(
         [sys.executable, "-m", "cloakwork", "web", "--port", "0", "--no-browser"],
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"TMPDIR": str(folder), "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -133,7 +141,7 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
             headers = {"x-name": "a.png"}
             answer = client.post(f"{address}/photos", content=PHOTO, headers=headers)
             assert answer.status_code == 201 and len(list(folder.rglob("a.png"))) == 1
-        yield process
+            yield process, client, address
     finally:
         process.kill()
         process.wait()

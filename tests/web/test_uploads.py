@@ -200,6 +200,15 @@ def test_photos_that_are_removed_are_deleted(page: Visitor) -> None:
     assert page.client.get(f"/photos/{id}").status_code == 404
 
 
+@pytest.mark.parametrize("name", ["a.html", "a.svg", "a.js", "a"])
+def test_a_photo_is_never_shown_as_anything_else(page: Visitor, name: str) -> None:
+    """Files can be photos and something else at the same time."""
+    id = page.upload(name, png()).json()["id"]
+    answer = page.client.get(f"/photos/{id}")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+
+
 @pytest.mark.parametrize(
     "address",
     [

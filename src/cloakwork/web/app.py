@@ -1,24 +1,18 @@
-"""The page's addresses, and what is behind each of them."""
+"""The application: the page itself, what it is told, and all other addresses."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import secrets
-import shutil
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import (
-    FileResponse,
     JSONResponse,
     RedirectResponse,
     Response,
@@ -28,53 +22,18 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from cloakwork.errors import UserError
-from cloakwork.web import saving
-from cloakwork.web.asked import Methods, folder_of, job_of, pictures, shown
+from cloakwork.web import job_addresses, photo_addresses, saving
+from cloakwork.web.asked import Methods, shown
 from cloakwork.web.guard import Guard
 from cloakwork.web.hosts import Keys
 from cloakwork.web.jobs import Queue
 from cloakwork.web.limits import Limits
 from cloakwork.web.pages import Page, Pages
+from cloakwork.web.site import Site, close, site_of, tidy
 from cloakwork.web.texts import STATIC, render
-from cloakwork.web.uploads import Upload, checked_name, free_name, receive, size_of
 
-NAME = "x-name"  # header of an upload: the photo's name, percent-encoded
 LOOK = 0.2  # seconds between two looks at whether a page changed
 BREATH = 15.0  # seconds after which a silent connection says that it is alive
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """Everything that the addresses share.
-
-    Attributes:
-        pages: those that are open.
-        queue: of their jobs.
-        keys: what lets a browser in.
-        limits: how much is taken.
-        methods: what is computed.
-        cookie: the name of the cookie by which a page is known; that of the key ends in "-key".
-        decoding: held while a photo is decoded: one at a time, for the sake of memory.
-    """
-
-    pages: Pages
-    queue: Queue
-    keys: Keys
-    limits: Limits
-    methods: Methods
-    cookie: str
-    decoding: asyncio.Lock
-
-    def page(self, request: Request) -> Page:
-        """Return the page that a request comes from.
-
-        Raises:
-            HTTPException: there is none.
-        """
-        page = self.pages.find(request.cookies.get(self.cookie))
-        if page is None:
-            raise HTTPException(403, "This page has ended. Load it anew.")
-        return page
 
 
 def create_app(
@@ -85,6 +44,7 @@ def create_app(
     limits: Limits | None = None,
     methods: Methods | None = None,
     cookie: str = "cloakwork",
+    ending: Callable[[], bool] = lambda: False,
 ) -> ASGIApp:
     """Return the application.
 
@@ -95,13 +55,16 @@ def create_app(
         limits: how much is taken; None: the usual.
         methods: what is computed; None: the usual.
         cookie: the name of the cookie by which a page is known.
+        ending: asked whether the program is about to end.
     """
     limits, methods = limits or Limits(), methods or Methods()
-    site = Site(Pages(root, limits), Queue(limits), keys, limits, methods, cookie, asyncio.Lock())
+    site = Site(
+        Pages(root, limits), Queue(limits), keys, limits, methods, cookie, asyncio.Lock(), ending
+    )
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(site.queue.run()), asyncio.create_task(_tidy(site))]
+        tasks = [asyncio.create_task(site.queue.run()), asyncio.create_task(tidy(site))]
         yield
         for task in tasks:
             task.cancel()
@@ -112,14 +75,8 @@ def create_app(
             Route("/", index),
             Route("/static/{name}", static),
             Route("/events", events),
-            Route("/photos", upload, methods=["POST"]),
-            Route("/photos/{id}", photo),
-            Route("/photos/{id}", remove_photo, methods=["DELETE"]),
-            Route("/jobs", start_job, methods=["POST"]),
-            Route("/jobs/{id}", stop_job, methods=["DELETE"]),
-            Route("/jobs/{id}/pictures/{number:int}/{which}", picture),
-            Route("/jobs/{id}/zip", download),
-            Route("/jobs/{id}/save", save, methods=["POST"]),
+            *photo_addresses.ROUTES,
+            *job_addresses.ROUTES,
             Route("/forget", forget, methods=["POST"]),
         ],
         exception_handlers={
@@ -135,32 +92,13 @@ def create_app(
     return Guard(app, hosts)
 
 
-def _site(request: Request) -> Site:
-    return request.app.state.site
-
-
 def _faults(sentences: Iterable[str], status: int) -> JSONResponse:
     return JSONResponse({"faults": list(sentences)}, status)
 
 
-async def _tidy(site: Site) -> None:
-    """Close the pages that nobody looks at any more, as long as the program runs."""
-    while True:
-        await asyncio.sleep(min(1.0, site.limits.idle_seconds / 4))
-        for page in site.pages.unwatched():
-            await _close(site, page)
-
-
-async def _close(site: Site, page: Page) -> None:
-    """Stop a page's jobs and delete its files."""
-    for job in page.jobs.values():
-        await site.queue.stop(job)
-    await run_in_threadpool(site.pages.close, page)
-
-
 async def index(request: Request) -> Response:
     """Show the page, to whoever has a key or was let in before."""
-    site, key = _site(request), f"{_site(request).cookie}-key"
+    site, key = site_of(request), f"{site_of(request).cookie}-key"
     language = request.headers.get("accept-language", "")
     if given := request.query_params.get("key"):
         if not site.keys.take(given):
@@ -194,14 +132,14 @@ async def static(request: Request) -> Response:
 
 async def events(request: Request) -> Response:
     """Tell a page what changes, as long as it is open."""
-    site = _site(request)
+    site = site_of(request)
     page = site.page(request)
 
     async def stream() -> AsyncIterator[str]:
         page.watchers += 1
         told, silent = -1, 0.0
         try:
-            while not page.closed:
+            while not page.closed and not site.ending():
                 if told != page.changes:
                     told, silent = page.changes, 0.0
                     yield f"data: {json.dumps(_state(site, page))}\n\n"
@@ -231,195 +169,8 @@ def _state(site: Site, page: Page) -> dict[str, Any]:
     return {"photos": photos, "jobs": jobs}
 
 
-async def upload(request: Request) -> Response:
-    """Take a photo, whose bytes are the request's body."""
-    site = _site(request)
-    page, limits = site.page(request), site.limits
-    if sum(p.receiving for p in site.pages) >= limits.at_once:
-        return JSONResponse(
-            {"faults": ["Too many photos at once; send it again in a moment."]},
-            429,
-            {"Retry-After": "1"},
-        )
-    if reason := limits.photos_refused(len(page.photos) + page.receiving):
-        raise HTTPException(413, reason)
-    if _busy(page):
-        raise HTTPException(409, "Photos are being protected; stop that first.")
-    name = free_name(
-        checked_name(unquote(request.headers.get(NAME, ""), errors="replace")), page.names
-    )
-    path = page.inbox / name
-
-    def refuse(size: int) -> str:
-        return "The page has ended." if page.closed else limits.bytes_refused(size, page.bytes)
-
-    page.receiving += 1
-    page.names.add(name.as_posix())
-    try:
-        with suppress(ValueError):
-            if reason := refuse(int(request.headers.get("content-length", "0"))):
-                raise UserError(reason)
-        size = await receive(request.stream(), path, refuse)
-        async with site.decoding:
-            width, height = await run_in_threadpool(size_of, path, page.inbox)
-        if page.closed:
-            raise UserError("The page has ended.")
-    except BaseException:
-        path.unlink(missing_ok=True)
-        page.names.discard(name.as_posix())
-        raise
-    finally:
-        page.receiving -= 1
-    photo = Upload(secrets.token_urlsafe(12), name.as_posix(), path, size, width, height)
-    page.photos[photo.id] = photo
-    await _outdated(site, page)
-    page.changed()
-    return JSONResponse({"id": photo.id, "name": photo.name}, 201)
-
-
-def _busy(page: Page) -> bool:
-    """Return whether a page's photos are being protected."""
-    job = page.jobs.get("protect")
-    return job is not None and not job.over
-
-
-async def _outdated(site: Site, page: Page, gently: tuple[str, ...] = ()) -> None:
-    """Stop what is found out for whoever still chooses: the photos have changed, or the choice is
-    made.
-
-    Args:
-        site: whose queue it is.
-        page: whose choice.
-        gently: kinds of jobs that take seconds, which are not worth ending a process for.
-    """
-    for kind in ("estimate", "preview"):
-        if job := page.jobs.get(kind):
-            if not (gently and job.over):
-                await site.queue.stop(job, gently=kind in gently)
-                del page.jobs[kind]
-
-
-async def photo(request: Request) -> Response:
-    """Give a photo back to its page."""
-    found = _site(request).page(request).photos.get(request.path_params["id"])
-    if found is None:
-        raise HTTPException(404, "There is no such photo.")
-    return FileResponse(found.path)
-
-
-async def remove_photo(request: Request) -> Response:
-    """Delete a photo."""
-    site = _site(request)
-    page = site.page(request)
-    if _busy(page):
-        raise HTTPException(409, "Photos are being protected; stop that first.")
-    if (found := page.photos.pop(request.path_params["id"], None)) is None:
-        raise HTTPException(404, "There is no such photo.")
-    found.path.unlink(missing_ok=True)
-    page.names.discard(found.name)
-    await _outdated(site, page)
-    page.changed()
-    return Response(status_code=204)
-
-
-async def start_job(request: Request) -> Response:
-    """Begin to compute something; what was computed of that kind before is forgotten."""
-    site = _site(request)
-    page = site.page(request)
-    if page.receiving:
-        raise HTTPException(409, "Photos are still on their way; wait a moment.")
-    job = job_of(await _question(request, site.limits), page, site.methods)
-    if job.kind == "protect":
-        await _outdated(site, page, gently=("preview",))
-    before = page.jobs.get(job.kind)
-    if before is not None:
-        await site.queue.stop(before, gently=job.kind == "preview")
-        if folder_of(before) != folder_of(job):
-            shutil.rmtree(folder_of(before), ignore_errors=True)
-    site.queue.add(job)
-    page.jobs[job.kind] = job
-    page.changed()
-    return JSONResponse({"id": job.id}, 202)
-
-
-async def _question(request: Request, limits: Limits) -> dict[str, Any]:
-    """Return the JSON that a request holds.
-
-    Raises:
-        UserError: it holds none, or too much.
-    """
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > limits.question_bytes:
-            raise UserError("The question is too long.")
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError("The question is no JSON object.")
-    return found
-
-
-async def stop_job(request: Request) -> Response:
-    """Stop a job, and forget what it found."""
-    site = _site(request)
-    page = site.page(request)
-    job = page.job(request.path_params["id"])
-    if job is None:
-        raise HTTPException(404, "There is no such job.")
-    await site.queue.stop(job)
-    # one that came after it stays
-    page.jobs = {kind: other for kind, other in page.jobs.items() if other is not job}
-    page.changed()
-    return Response(status_code=204)
-
-
-async def picture(request: Request) -> Response:
-    """Give a picture that a job made or was given; it is named by number alone."""
-    job = _site(request).page(request).job(request.path_params["id"])
-    made = [] if job is None else pictures(job)
-    number, which = request.path_params["number"], request.path_params["which"]
-    if number >= len(made) or which not in ("before", "after"):
-        raise HTTPException(404, "There is no such picture.")
-    path = Path(made[number][which])
-    if not path.is_file():
-        raise HTTPException(404, "The picture was removed.")
-    return FileResponse(path)
-
-
-async def download(request: Request) -> Response:
-    """Give all protected photos in one file."""
-    page, answer = _protected(request)
-    path = page.folder / "protected photos.zip"
-    await run_in_threadpool(saving.write_zip, answer, path)
-    return FileResponse(path, media_type="application/zip", filename=path.name)
-
-
-async def save(request: Request) -> Response:
-    """Copy all protected photos to a folder."""
-    _, answer = _protected(request)
-    question = await _question(request, _site(request).limits)
-    folder = await run_in_threadpool(saving.save, answer, str(question.get("folder", "")))
-    return JSONResponse({"folder": str(folder), "count": len(answer["photos"])})
-
-
-def _protected(request: Request) -> tuple[Page, dict[str, Any]]:
-    """Return the page of a request, and its protected photos.
-
-    Raises:
-        HTTPException: there are none.
-    """
-    page = _site(request).page(request)
-    job = page.job(request.path_params["id"])
-    if job is None or job.kind != "protect" or job.state != "done":
-        raise HTTPException(404, "There are no protected photos.")
-    return page, job.answer
-
-
 async def forget(request: Request) -> Response:
     """Delete all that the page has given and got."""
-    site = _site(request)
-    await _close(site, site.page(request))
+    site = site_of(request)
+    await close(site, site.page(request))
     return Response(status_code=204)

@@ -14,10 +14,11 @@ from cloakwork.files import hash_of
 from cloakwork.web.jobs import Job
 from cloakwork.web.pages import Page
 from cloakwork.web.uploads import without_folder
-from cloakwork.workflows.defaults import TRIED_PURIFIERS
+from cloakwork.workflows.defaults import QUICK_ATTACKER, TRIED_PURIFIERS
 
 STRENGTHS = ("faint", "normal", "strong", "uniform")  # types.Strength, whose module loads torch
 FORMATS = {"png": ".png", "same": "same"}
+WHICH = ("before", "after")  # pictures
 LONGEST_PROMPT = 200  # letters
 
 
@@ -31,6 +32,7 @@ class Methods:
     attacker: str = "sdedit:tiny"
     purifiers: tuple[str, ...] = TRIED_PURIFIERS
     coders: tuple[str, ...] = ("all",)
+    thief: str = QUICK_ATTACKER
 
 
 def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
@@ -50,6 +52,9 @@ def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
             "coders": methods.coders,
             "number": number,
         }
+    elif kind == "audit":
+        _protected({"number": 0}, page)
+        asked = {"protected": page.jobs["protect"].question["out"], "attacker": methods.thief}
     elif kind in ("protect", "preview", "estimate"):
         asked = _protection(question, page, methods)
     else:
@@ -129,9 +134,12 @@ def _one_of(question: Mapping[str, Any], name: str, allowed: tuple[str, ...]) ->
 
 def pictures(job: Job) -> list[dict[str, Any]]:
     """Return the pairs of pictures that a job has made, with their files."""
-    if job.state != "done" or job.kind in ("estimate", "left"):
+    if job.state != "done":
         return []
-    return job.answer.get("photos") or job.answer.get("rows") or [job.answer]
+    lists = {"protect": "photos", "try": "rows", "audit": "sheets"}
+    if job.kind in lists:
+        return job.answer[lists[job.kind]]
+    return [job.answer] if job.kind == "preview" else []
 
 
 def shown(job: Job, page: Page) -> dict[str, Any]:
@@ -147,9 +155,9 @@ def shown(job: Job, page: Page) -> dict[str, Any]:
     if job.state != "done":
         return found
     pairs = [
-        {k: v for k, v in pair.items() if k not in ("file", "before", "after")}
-        | {which: f"/jobs/{job.id}/pictures/{i}/{which}" for which in ("before", "after")}
+        {k: v for k, v in pair.items() if k not in ("file", *WHICH)}
+        | {which: f"/jobs/{job.id}/pictures/{i}/{which}" for which in WHICH if which in pair}
         for i, pair in enumerate(pictures(job))
     ]
-    rest = {k: v for k, v in job.answer.items() if k not in ("photos", "rows", "before", "after")}
+    rest = {k: v for k, v in job.answer.items() if k not in ("photos", "rows", "sheets", *WHICH)}
     return found | {"answer": rest, "pairs": pairs}

@@ -43,7 +43,13 @@ def serve(
     with listening(host, port) as taken, private_folder() as root:
         number, keys = taken.getsockname()[1], Keys()
         name = f"[{host}]" if ":" in host else host
-        app = create_app(root, hosts(number), keys, cookie=f"cloakwork-{number}")
+        app = create_app(
+            root,
+            hosts(number),
+            keys,
+            cookie=f"cloakwork-{number}",
+            ending=lambda: server.should_exit,
+        )
         config = uvicorn.Config(
             app,
             log_level="warning",
@@ -51,9 +57,10 @@ def serve(
             server_header=False,
             ws="none",
             proxy_headers=False,
-            # pages hold connections open as long as they are looked at
-            timeout_graceful_shutdown=1,
+            # a photo that is on its way is not waited for
+            timeout_graceful_shutdown=2,
         )
+        server = uvicorn.Server(config)
         address = f"http://{name}:{number}/?key="
         say(
             f"The page is at {address}{keys.lasting}\n"
@@ -62,7 +69,7 @@ def serve(
         )
         if browser:
             webbrowser.open(f"{address}{keys.ticket()}")
-        uvicorn.Server(config).run(sockets=[taken])
+        server.run(sockets=[taken])
 
 
 def listening(host: str, port: int | None) -> socket.socket:

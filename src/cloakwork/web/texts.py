@@ -9,7 +9,7 @@ from typing import Any
 
 PARTS = Path(__file__).parent / "page"
 SHARED = Path(__file__).parents[1] / "workflows" / "page"  # with before-after.html
-LANGUAGES = ("en",)
+LANGUAGES = ("en", "de")
 STATIC = {
     "style.css": (PARTS / "style.css", "text/css"),
     "page.js": (PARTS / "page.js", "text/javascript"),
@@ -23,8 +23,8 @@ STATIC = {
 def language(accepted: str) -> str:
     """Return the language of the page, by what a browser accepts.
 
-    >>> language("fr-CH, en;q=0.8"), language("")
-    ('en', 'en')
+    >>> language("de-AT, en;q=0.8"), language("fr")
+    ('de', 'en')
     """
     wanted = [part.split(";")[0].strip()[:2].lower() for part in accepted.split(",")]
     return next((name for name in wanted if name in LANGUAGES), LANGUAGES[0])

@@ -18,6 +18,18 @@ UNFIT = re.compile(r'[\x00-\x1f\x7f<>:"|?*\\]')
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)  # by Windows
 
 
+# what browsers are told of a file by its ending; a photo named page.html is none of HTML
+KINDS = {
+    ".avif": "image/avif",
+    ".bmp": "image/bmp",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+}
+UNKNOWN = "application/octet-stream"
+
+
 @dataclass(frozen=True)
 class Upload:
     """A photo that was received."""
@@ -87,27 +99,23 @@ async def receive(chunks: AsyncIterable[bytes], path: Path, refuse: Callable[[in
 
     Args:
         chunks: of the file.
-        path: the file; it is removed again where it is refused.
+        path: the file.
         refuse: bytes so far -> why that is too much, or "".
 
     Returns:
         Its bytes.
 
     Raises:
-        UserError: it is refused.
+        UserError: it is refused; a part of it is there then.
     """
     size = 0
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with open(path, "xb") as file:
-            async for chunk in chunks:
-                size += len(chunk)
-                if reason := refuse(size):
-                    raise UserError(reason)
-                file.write(chunk)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with open(path, "xb") as file:
+        async for chunk in chunks:
+            size += len(chunk)
+            if reason := refuse(size):
+                raise UserError(reason)
+            file.write(chunk)
     return size
 
 
@@ -123,6 +131,15 @@ def size_of(path: Path, folder: Path) -> tuple[int, int]:
         raise UserError(*without_folder(error.sentences, folder)) from None
     except MemoryError:
         raise UserError(f"{path.name} does not fit into memory; make it smaller.") from None
+
+
+def kind_of(path: Path) -> str:
+    """Return what a browser is told that a photo is.
+
+    >>> kind_of(Path("a.JPG")), kind_of(Path("page.html"))
+    ('image/jpeg', 'application/octet-stream')
+    """
+    return KINDS.get(path.suffix.lower(), UNKNOWN)
 
 
 def without_folder(sentences: Collection[str], folder: Path) -> list[str]:

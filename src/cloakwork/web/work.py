@@ -25,6 +25,7 @@ from cloakwork.photos.tensors import from_pil, to_pil
 from cloakwork.state import Progress, RunState
 from cloakwork.web.uploads import without_folder
 from cloakwork.workflows import before_after, estimate
+from cloakwork.workflows.audit import audit
 from cloakwork.workflows.forecast import TIME
 from cloakwork.workflows.how_far import how_far, share_done
 from cloakwork.workflows.images import protect_images
@@ -155,7 +156,7 @@ def estimate_time(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         tell: called with what is known so far.
 
     Returns:
-        Each name, and the time in words; "" where it cannot be told.
+        Each name and the seconds; None where they cannot be told.
     """
     workloads, found = Workloads(), dict[str, Any]()
     for name, spec in asked["protections"].items():
@@ -184,8 +185,7 @@ def estimate_time(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             skip_bad=True,
             sidecars=False,
         )
-        seconds = estimate.seconds_expected(plan.job, plan.tasks, workloads)
-        found[name] = "" if seconds is None else estimate.about(seconds)
+        found[name] = estimate.seconds_expected(plan.job, plan.tasks, workloads)
         tell(dict(found))
     return found
 
@@ -259,6 +259,39 @@ def what_is_left(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
+def audit_photos(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
+    """Train attackers on a page's photos before and after, in a hurry, as `audit --quick` does.
+
+    Args:
+        asked: `protected` and `out`, folders; `attacker` with its settings.
+        tell: as of `protect_photos`; once with `said`, how long it takes, before.
+
+    Returns:
+        What the command would print first and last (`verdicts`, `notes`), and its `sheets`: a
+        `name`, and the picture under `after`.
+    """
+    out = Path(asked["out"])
+    said = list[str]()
+
+    def say(sentence: str) -> None:
+        said.append(sentence)
+        tell({"said": sentence})
+
+    found = audit(
+        asked["protected"],
+        out,
+        attacker=asked["attacker"],
+        purifiers="none",
+        progress=_reporting(lambda told: tell(told | {"said": " ".join(said)})),
+        say=say,
+    )
+    return {
+        "verdicts": found.verdicts,
+        "notes": without_folder(found.sentences, Path(asked["protected"])),
+        "sheets": [{"name": s.stem, "after": str(s)} for s in sorted(out.glob("*.png"))],
+    }
+
+
 def _edited(picture: torch.Tensor, path: Path) -> str:
     """Write a picture, 3 x S x S in [0, 1]."""
     return str(_saved(to_pil(picture), path))
@@ -304,5 +337,6 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "estimate": estimate_time,
     "try": edit,
     "left": what_is_left,
+    "audit": audit_photos,
 }
 """What can be asked for, by name."""

@@ -206,6 +206,9 @@ find("#try-form").addEventListener("submit", async (event) => {
   }
 });
 
+find("#audit-go").addEventListener("click", () => begin({ kind: "audit" }));
+find("#audit-stop").addEventListener("click", () => ask("DELETE", `/jobs/${state.jobs.audit.id}`));
+
 // ---- showing the state
 
 function show(now) {
@@ -265,9 +268,8 @@ function showSettings(before) {
   const { estimate, preview: job } = state.jobs;
   const found = estimate ? { ...estimate.progress, ...(estimate.answer || {}) } : {};
   for (const name of ["quick", "strongest"]) {
-    const time = found[name];
     const asking = estimate && ["waiting", "running"].includes(estimate.state);
-    find(`#time-${name}`).textContent = time ? say("takes", { time }) : asking ? texts.asking_time : "";
+    find(`#time-${name}`).textContent = found[name] ? say("takes", { time: inWords(found[name]) }) : asking ? texts.asking_time : "";
   }
   const failed = state.jobs.protect && state.jobs.protect.state === "failed" ? state.jobs.protect : null;
   const earlier = before.jobs.protect && before.jobs.protect.id;
@@ -287,7 +289,7 @@ function showPreview(job) {
   if (job.state === "done") {
     const { width, height, word } = job.answer;
     here.replaceChildren(comparison({ ...job.pairs[0], name: job.name, width, height }));
-    status.textContent = say("preview_about", { name: job.name, word });
+    status.textContent = say("preview_about", { name: job.name, word: texts[`word_${word.replaceAll(" ", "_")}`] });
   } else if (job.state === "failed") {
     here.replaceChildren();
     status.textContent = job.faults.join(" ");
@@ -349,6 +351,7 @@ function comparison({ name, width, height, before, after, caption }) {
 function showTry(protectedJob) {
   const form = find("#try-form"), job = state.jobs.try;
   showLeft(protectedJob && state.jobs.left);
+  showAudit(protectedJob);
   find("#try-empty").hidden = Boolean(protectedJob);
   form.hidden = !protectedJob;
   if (protectedJob && form.dataset.job !== protectedJob.id) {
@@ -398,6 +401,24 @@ function showLeft(job) {
   find("tbody", table).replaceChildren(...lines.map((line, i) => make("tr", {},
     ...(i && lines[i - 1].after === line.after ? [] : [make("th", { scope: "rowgroup", rowspan: lines.filter(({ after }) => after === line.after).length, text: line.after })]),
     ...[line.encoder, line.protected.toFixed(3), line.noise.toFixed(3), line.times_noise.toFixed(1), `${Math.round(100 * line.left)} %`].map((text) => make("td", { text })))));
+}
+
+function showAudit(protectedJob) {
+  const panel = find("#audit"), job = protectedJob && state.jobs.audit, bar = find("progress", panel);
+  panel.hidden = !protectedJob;
+  const busy = Boolean(job && ["waiting", "running"].includes(job.state));
+  bar.hidden = find("#audit-stop").hidden = !busy;
+  find("#audit-go").hidden = busy || Boolean(job && job.state === "done");
+  if (busy && job.progress.share) bar.value = job.progress.share;
+  else bar.removeAttribute("value");
+  const { said, words } = job ? job.progress : {};
+  find("[role=status]", panel).textContent = !job ? "" : busy ? (job.ahead ? say("waits", { n: job.ahead }) : [said, words || texts.starting].filter(Boolean).join(" ")) : job.faults.join(" ");
+  const shown = job ? job.id + job.state : "";
+  if (panel.dataset.shown === shown) return;
+  panel.dataset.shown = shown;
+  const { verdicts = [], notes = [] } = (job && job.answer) || {};
+  find(".notes", panel).replaceChildren(...[...verdicts, ...notes].map((text) => make("p", { text })));
+  find(".sheets", panel).replaceChildren(...((job && job.pairs) || []).map(({ name, after }) => make("img", { src: after, alt: say("audit_sheet", { name }), loading: "lazy" })));
 }
 
 // ---- tabs
