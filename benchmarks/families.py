@@ -300,11 +300,12 @@ def told(ldm: LDM) -> Text:
 
 def kept(network: nn.Module, compute: Callable[[], Tensor]) -> int:
     """Bytes that a network keeps for its backward, beside its weights; fused attention's."""
-    weights, seen = {id(p) for p in network.parameters()}, {}
+    weights, seen = {p.untyped_storage()._cdata for p in network.parameters()}, {}
 
     def pack(t: Tensor) -> Tensor:
-        if id(t) not in weights:
-            seen[t.untyped_storage()._cdata] = t.untyped_storage()
+        storage = t.untyped_storage()
+        if storage._cdata not in weights:  # a weight that is transposed is still a weight
+            seen[storage._cdata] = storage
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):

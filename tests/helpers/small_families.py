@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,7 @@ from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
     Qwen2Tokenizer,
+    Qwen2VLImageProcessor,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3Model,
@@ -227,7 +229,8 @@ def spelling() -> Qwen2Tokenizer:
     vocabulary = {c: i for i, c in enumerate(sorted(bytes_to_unicode().values()))}
     known = vocabulary | {"re": 256, "<|endoftext|>": 257}
     tokenizer = Qwen2Tokenizer(vocab=known, merges=[("r", "e")])
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    marks = ["im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{mark}|>" for mark in marks]})
     tokenizer.chat_template = CHAT
     return tokenizer
 
@@ -277,6 +280,10 @@ def qwen2_5_vl() -> Qwen2_5_VLForConditionalGeneration:
                 "out_hidden_size": 16,
                 "fullatt_block_indexes": [0],
             },
+            vision_start_token_id=260,
+            vision_end_token_id=261,
+            image_token_id=262,
+            video_token_id=263,
         )
     )
 
@@ -350,6 +357,7 @@ KINDS = {
     "schnell": partial(flux, told=False),
     "klein": partial(flux2, distilled=True),
     "kontext": partial(flux, kind=FluxKontextPipeline),
+    "qwen_edit": qwen,
 }
 
 
@@ -363,4 +371,25 @@ def save(name: str, folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # noqa: TID251 (layers draw their weights from torch's own generator)
         pipe = KINDS[name]()
-    return save_once(pipe, folder)
+    return save_once(_Editor(pipe) if name == "qwen_edit" else pipe, folder)
+
+
+class _Editor:
+    """A Qwen-Image that is saved as an editor, with what makes pictures its text encoder's.
+
+    transformers makes no whole Qwen2VLProcessor without torchvision, which its videos take.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self.pipe = pipe
+
+    def save_pretrained(self, folder: Path) -> None:
+        self.pipe.save_pretrained(folder)
+        for part in (Qwen2VLImageProcessor(), self.pipe.tokenizer):
+            part.save_pretrained(folder / "processor")
+        file = folder / "model_index.json"
+        own = {
+            "_class_name": "QwenImageEditPipeline",
+            "processor": ["transformers", "Qwen2VLProcessor"],
+        }
+        file.write_text(json.dumps(json.loads(file.read_text()) | own))

@@ -10,11 +10,12 @@ Nothing of the photo is noised, so there is no strength. The prompts are instruc
 the cat a red hat". Pictures come for each prompt, for each photo; noise goes by a photo's place, as
 in `sdedit`.
 
-Victims: FLUX.1 Kontext, FLUX.2 klein. Steps and guidance of the preset "paper" are those of
-Kontext's model card.
+Victims: FLUX.1 Kontext, FLUX.2 klein, Qwen-Image-Edit (whose language model sees the photo too; Wu
+et al., arXiv 2508.02324). Steps and guidance of the preset "paper" are those of Kontext's model
+card.
 
-Checked against diffusers' FluxKontextPipeline and Flux2KleinPipeline (0.42.1); the authors' code
-was not read.
+Checked against diffusers' FluxKontextPipeline, Flux2KleinPipeline and QwenImageEditPipeline
+(0.42.1); the authors' code was not read.
 
 Departures (beside the package's conventions):
 - photos are cut to their centre square, and seen at the victim's own size (the pipelines keep the
@@ -81,7 +82,7 @@ def attack(
     if not victim.edits:
         raise UserError(
             f"'{victim.name}' is no model that edits a picture which it is shown; give a folder of "
-            "FLUX.1 Kontext or FLUX.2 klein, or take the attacker sdedit."
+            "FLUX.1 Kontext, FLUX.2 klein or Qwen-Image-Edit, or take the attacker sdedit."
         )
     schedulers.check_scheduler(victim.scheduler, cfg.scheduler, cfg.steps, [1])
     rows = _editing.draw(victim, len(photos), prompts, cfg.negative, cfg.scheduler, rng)

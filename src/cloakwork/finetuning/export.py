@@ -14,7 +14,7 @@ from cloakwork.errors import UserError
 from cloakwork.files import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
-from cloakwork.models.pipeline_files import DISTILLED, ZEROS
+from cloakwork.models.pipeline_files import DISTILLED, PROCESSOR, ZEROS
 from cloakwork.parts import new_part, remove_parts
 
 # diffusers' own file names
@@ -85,6 +85,8 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
     try:
         part.mkdir(parents=True)
         pipe.save_pretrained(part, safe_serialization=True)
+        if ldm.editor:
+            _write_editor(ldm, part)
         for vocabulary in part.glob("tokenizer*/tokenizer.json"):
             _write_vocabulary(vocabulary)
         if folder.is_dir():
@@ -99,6 +101,16 @@ def keep_pipeline(ldm: LDM, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _write_editor(ldm: LDM, folder: Path) -> None:
+    """Say in a pipeline's folder that it edits, and add what that takes."""
+    file = folder / "model_index.json"
+    own: dict[str, Any] = {"_class_name": ldm.editor}
+    if ldm.processor is not None:
+        shutil.copytree(ldm.processor, folder / PROCESSOR)
+        own[PROCESSOR] = ["transformers", "Qwen2VLProcessor"]
+    file.write_text(json.dumps(json.loads(file.read_text()) | own, indent=2) + "\n")
+
+
 def pipeline(ldm: LDM) -> Any:
     """Return a model as the diffusers pipeline of its family, of the very same parts."""
     import diffusers
@@ -109,7 +121,7 @@ def pipeline(ldm: LDM) -> Any:
             tokenizer = name.replace("text_encoder", "tokenizer")
             parts |= {name: getattr(ldm, name), tokenizer: getattr(ldm, tokenizer)}
     parts[family.DENOISER] = ldm.denoiser
-    pipe = getattr(diffusers, ldm.pipeline or family.PIPELINE)(**parts, **family.OPTIONS)
+    pipe = getattr(diffusers, family.PIPELINE)(**parts, **family.OPTIONS)
     own = {ZEROS: ldm.zero_negative, DISTILLED: ldm.distilled}
     pipe.register_to_config(**{name: value for name, value in own.items() if name in pipe.config})
     return pipe

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -55,8 +56,8 @@ class LDM:
         zero_negative: guidance without a negative prompt leads away from zeros, not from the empty
             prompt.
         distilled: pictures take no guidance, and a few steps.
-        pipeline: the class of its pipeline in diffusers, where it is not its family's.
-        processor: makes what a text encoder sees of pictures, where it sees any.
+        editor: the class of its pipeline in diffusers, if that is one of its family's EDITORS.
+        processor: the folder of what makes a text encoder's view of pictures, where it sees any.
     """
 
     name: str
@@ -78,8 +79,8 @@ class LDM:
     text_encoder_3: Any = None
     zero_negative: bool = False
     distilled: bool = False
-    pipeline: str = ""
-    processor: Any = None
+    editor: str = ""
+    processor: Path | None = None
     whole: Any = None
     _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
@@ -140,7 +141,7 @@ class LDM:
     @property
     def edits(self) -> bool:
         """Whether it was trained to change a picture that it is shown, as it is told."""
-        return (self.pipeline or self.family.PIPELINE) in self.family.EDITORS
+        return bool(self.editor)
 
     def autocast(self) -> AbstractContextManager:
         return torch.autocast(
@@ -196,7 +197,7 @@ class LDM:
 
         For models that edit alone (see `edits`).
         """
-        embed = self.family.EDITORS[self.pipeline or self.family.PIPELINE]
+        embed = self.family.EDITORS[self.editor]
         readers = self.text_encoders.values()
         with torch.no_grad(), self.autocast(), lent(readers, self.device):
             return embed(self, prompts, x, z)

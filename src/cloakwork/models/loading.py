@@ -103,6 +103,7 @@ def _load_cpu(name: str) -> LDM:
     pipe, family = pipelines.read(name)
     denoiser = getattr(pipe, family.DENOISER)
     _check_parts(family, pipe, denoiser, name)
+    editor, processor = pipelines.editor(name, family)
     ldm = LDM(
         name=name,
         vae=pipe.vae,
@@ -115,8 +116,8 @@ def _load_cpu(name: str) -> LDM:
         family=family,
         zero_negative=pipe.config.get(ZEROS, False),
         distilled=pipe.config.get(DISTILLED, False),
-        pipeline=type(pipe).__name__,
-        processor=getattr(pipe, "processor", None),
+        editor=editor,
+        processor=processor,
         tokenizer_2=getattr(pipe, "tokenizer_2", None),
         text_encoder_2=getattr(pipe, "text_encoder_2", None),
         tokenizer_3=getattr(pipe, "tokenizer_3", None),

@@ -9,7 +9,8 @@ from cloakwork.errors import UserError
 # folders of what has weights, and of what reads prompts, in any family
 NETWORKS = ("vae", "unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
 TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
-PARTS = (*NETWORKS, *TOKENIZERS, "scheduler")
+PROCESSOR = "processor"  # what makes a text encoder's view of pictures
+PARTS = (*NETWORKS, *TOKENIZERS, PROCESSOR, "scheduler")
 # what guidance leads away from without a negative prompt: zeros (true, the default), or ""
 ZEROS = "force_zeros_for_empty_prompt"
 DISTILLED = "is_distilled"  # whether pictures take no guidance (the default: they do)
@@ -17,6 +18,7 @@ DISTILLED = "is_distilled"  # whether pictures take no guidance (the default: th
 SETTINGS = {ZEROS: True, DISTILLED: False}
 # files, any of these choices, without which a folder is not whole
 OF_TOKENIZER = (("vocab.json", "merges.txt"), ("tokenizer.json",))
+OF_PROCESSOR = (("preprocessor_config.json",),)
 OF_SCHEDULER = (("scheduler_config.json",),)
 HALF = "fp16"  # the variant whose weights are halves
 UNREAD = "non_ema"  # the variant that nobody reads

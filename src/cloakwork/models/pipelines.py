@@ -20,9 +20,11 @@ from cloakwork.models.families import flux, flux2, qwen_image, sd3, sdxl, stable
 from cloakwork.models.families.family import Family
 from cloakwork.models.pipeline_files import (
     NETWORKS,
+    OF_PROCESSOR,
     OF_SCHEDULER,
     OF_TOKENIZER,
     PARTS,
+    PROCESSOR,
     SETTINGS,
     TOKENIZERS,
     is_whole,
@@ -65,9 +67,8 @@ def _read_folder(folder: Path, family: Family, what: str) -> Any:
         if of := variant(folder / part):
             library = index[part][0]
             halves[part] = read_part(f"{library}.{kind}", folder / part, what, variant=of, **how)
-    named = index.get("_class_name")
     return read_part(
-        f"diffusers.{named if named in family.EDITORS else family.PIPELINE}",
+        f"diffusers.{family.PIPELINE}",
         folder,
         what,
         **family.OPTIONS,
@@ -75,6 +76,24 @@ def _read_folder(folder: Path, family: Family, what: str) -> Any:
         **halves,
         **how,
     )
+
+
+def editor(name: str, family: Family) -> tuple[str, Path | None]:
+    """Return the class of a model's pipeline if it edits, "" otherwise, and the folder of what a
+    text encoder's view of pictures is made by, if it has any.
+
+    Args:
+        name: of a model that was read.
+        family: its family.
+    """
+    named = names.parse(name)
+    if named.file:
+        return "", None
+    folder, _ = locate(named.model)
+    kind = read_json(folder / "model_index.json").get("_class_name")
+    if kind is None or kind not in family.EDITORS:
+        return "", None
+    return kind, folder / PROCESSOR if (folder / PROCESSOR).is_dir() else None
 
 
 def locate(name: str) -> tuple[Path, Family]:
@@ -218,7 +237,8 @@ def _check_files(folder: Path, index: Any, name: str) -> None:
     """Refuse a folder without safetensors, or that lacks what is read beside them."""
     for part in _networks(index):
         variant(folder / part)
-    needed = {part: OF_TOKENIZER for part in TOKENIZERS if (index.get(part) or [None])[-1]}
+    choices = dict.fromkeys(TOKENIZERS, OF_TOKENIZER) | {PROCESSOR: OF_PROCESSOR}
+    needed = {part: files for part, files in choices.items() if (index.get(part) or [None])[-1]}
     for part, choices in {**needed, "scheduler": OF_SCHEDULER}.items():
         if not is_whole(folder / part, choices):
             wanted = ", or ".join(" and ".join(files) for files in choices)

@@ -82,10 +82,10 @@ def last_quarter(layers: Sequence[T]) -> Sequence[T]:
     return layers[-max(1, len(layers) // 4) :]
 
 
-def saved(blocks: int, width: int, tokens: int) -> int:
+def saved(blocks: int, width: int, tokens: int, each: int = 60) -> int:
     """Estimate the numbers that transformer blocks save for their backward.
 
-    Counted for FLUX.1 and Stable Diffusion 3.5 at 512 px (47 to 60 a token, by its width), without
-    the attention's maps, which a fused attention does not keep.
+    Counted at 512 and 1024 px without the attention's maps, which a fused attention does not keep:
+    in each block, for each token and each of its width, 47 to 60 numbers of most models.
     """
-    return 60 * blocks * width * tokens
+    return each * blocks * width * tokens

@@ -25,18 +25,25 @@ def asked(ldm: LDM, prompt: str, *, thinking: bool) -> str:
     return words
 
 
-def read(ldm: LDM, words: str, most: int) -> tuple[Tensor, ...]:
-    """Return the hidden states of a text, of at most so many tokens: before the first layer and
-    behind each, 1 x tokens x d.
+def read(ldm: LDM, words: str, most: int | None = None, **seen: Tensor) -> tuple[Tensor, ...]:
+    """Return the hidden states of a text, before the first layer and behind each, 1 x tokens x d.
 
     A text is read alone, not beside longer ones and so filled up: what comes last changes nothing
     of what was before.
+
+    Args:
+        ldm: the model.
+        words: the text.
+        most: how many tokens are read of it (None: all).
+        seen: further arguments of a text encoder that sees pictures.
     """
-    ids = ldm.tokenizer([words], max_length=most, truncation=True, return_tensors="pt").input_ids
+    tokenized = ldm.tokenizer([words], max_length=most, truncation=bool(most), return_tensors="pt")
     # the model without its head, whose logits nobody asks for
-    reader = ldm.text_encoder.base_model
-    states: tuple[Tensor, ...] = reader(
-        input_ids=send(ids, ldm.device), output_hidden_states=True, use_cache=False
+    states: tuple[Tensor, ...] = ldm.text_encoder.base_model(
+        input_ids=send(tokenized.input_ids, ldm.device),
+        output_hidden_states=True,
+        use_cache=False,
+        **{name: send(value, ldm.device) for name, value in seen.items()},
     ).hidden_states
     return states
 

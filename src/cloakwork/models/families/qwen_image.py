@@ -3,14 +3,16 @@
 Latents are packed, 2 x 2 places to a token. A prompt is described to a Qwen2.5-VL, and has as many
 tokens as it takes. Guidance is done in two passes, and what is predicted gets the length back that
 the text's own prediction has at each token, as in the pipeline (its true_cfg_scale, with a negative
-prompt, which may be empty). Trained as in diffusers' train_dreambooth_lora_qwen_image.py (its
+prompt, which may be empty). "Edit" is shown a picture: the Qwen2.5-VL sees it, and its tokens come
+behind those that are denoised. Trained as in diffusers' train_dreambooth_lora_qwen_image.py (its
 defaults): timesteps are uniform, and every one counts alike; the trainer encodes to a sample of the
 posterior.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,15 +20,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cloakwork.models.families import flow, flux, language, stable_diffusion
-from cloakwork.models.families.family import Instruct
 from cloakwork.models.text import Text
+from cloakwork.photos.tensors import to_pil
+from cloakwork.types import Images
 
 if TYPE_CHECKING:
     from cloakwork.models.ldm import LDM
 
 NAME = "Qwen-Image"
 PIPELINE = "QwenImagePipeline"
-EDITORS: Mapping[str, Instruct] = {}
 PARTS = {
     "vae": ("AutoencoderKLQwenImage",),
     "transformer": ("QwenImageTransformer2DModel",),
@@ -46,6 +48,16 @@ ASKED = (
     "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 )
 BEFORE = 34
+# the same with a picture, whose tokens stand in the first gap
+INSTRUCTED = (
+    "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, "
+    "texture, objects, background), then explain how the user's text instruction should alter or "
+    "modify the image. Generate a new image that meets the user's requirements while maintaining "
+    "consistency with the original input where appropriate.<|im_end|>\n"
+    "<|im_start|>user\n<|vision_start|>{}<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
+)
+BEFORE_INSTRUCTED = 64
+TOKEN_OF_PICTURE = "<|image_pad|>"
 PATCH = flux.PATCH
 
 unconditional = stable_diffusion.unconditional
@@ -62,6 +74,25 @@ def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
     most = BEFORE + TOKENS
     states = [language.read(ldm, ASKED.format(prompt), most)[-1] for prompt in prompts]
     return language.ragged([one[:, BEFORE:] for one in states])
+
+
+def instructed(ldm: LDM, prompts: Sequence[str], x: Images, z: Tensor) -> Text:
+    """Embed prompts as the hidden states of their own tokens and those of the pictures that the
+    language model sees, in 8 bits, beside the pictures' latents.
+    """
+    from transformers import Qwen2VLImageProcessor
+
+    look: Any = Qwen2VLImageProcessor.from_pretrained(str(ldm.processor))
+    states = []
+    for prompt, picture in zip(prompts, x, strict=True):
+        seen = look(images=to_pil(picture), return_tensors="pt")
+        tokens = int(seen["image_grid_thw"].prod()) // look.merge_size**2
+        words = INSTRUCTED.format(TOKEN_OF_PICTURE * tokens, prompt)
+        states.append(language.read(ldm, words, **seen)[-1][:, BEFORE_INSTRUCTED:])
+    return replace(language.ragged(states), reference=z)
+
+
+EDITORS = {"QwenImageEditPipeline": instructed}
 
 
 def guide(held: Tensor, free: Tensor, scale: float) -> Tensor:
