@@ -35,6 +35,7 @@ from cloakwork.workflows.images import protect_images
 STEP = 0.01
 MISSED = 0.01  # share of the photos that may be missed after each change that was asked for
 ALIKE = 1e-4  # share of the pairs of one person, thing or class that may be taken for each other
+REPEATED = 3  # levels, mean difference at 64 x 64 pixels: up to it two files are one picture
 BUDGET = 16
 LARGE = 2400  # pixels: long side that photos are enlarged to before they are posted
 CHANGED, POSTED, AIMED = 200, 60, 12  # photos of each half that changes are tried on
@@ -200,6 +201,22 @@ def pairs(photos: list[tuple[str, Path]], prints: list[np.ndarray]) -> dict[str,
     }
 
 
+def repeats(photos: list[tuple[str, Path]]) -> int:
+    """How many pairs of a group are the same picture twice, by their pixels, mirrored or not; both
+    directions count, as they do in `pairs`."""
+    groups: dict[str, list[np.ndarray]] = {}
+    for group, file in photos:
+        small = Image.open(file).convert("L").resize((64, 64), Image.Resampling.LANCZOS)
+        groups.setdefault(group, []).append(np.asarray(small, np.float32))
+    return sum(
+        min(np.abs(a - b).mean(), np.abs(a[:, ::-1] - b).mean()) <= REPEATED
+        for same in groups.values()
+        for i, a in enumerate(same)
+        for j, b in enumerate(same)
+        if i != j
+    )
+
+
 def bounds(far: dict[str, list[float]], apart: dict[str, np.ndarray]) -> dict[str, float]:
     """The two bounds that the docstring describes."""
     asked = [far[name] for name in ASKED]
@@ -247,6 +264,7 @@ def main() -> None:
             far["the original, of one that pid protected"] = aimed(photos)
         made[name] = {
             "groups": len({group for group, _ in photos}),
+            "repeats": int(repeats(photos)),
             "false": rates(apart, used),
             "after": {
                 change: {

@@ -55,6 +55,9 @@ def taken_for_another(results: Path) -> list[str]:
             for kind in KINDS
         ),
         "",
+        f"{made['reported']['repeats']} of the pairs of one person, thing or class are one picture "
+        "twice, mirrored or not, by their pixels: the data sets hold them so.",
+        "",
         f"Bounds that were chosen: likely up to {chosen['likely']:.0%} of the bits, sure up to "
         f"{chosen['sure']:.0%}; on {made['choosing']['false']['alike']['photos']} photos of "
         f"{made['choosing']['groups']} other people, things and classes.",

@@ -30,7 +30,8 @@ def tries(results: Path) -> list[str]:
         *(line([after, *(cell(after, encoder) for encoder in encoders)]) for after in afters),
         "",
         f"n = {made['photos']} photos of {min(sides)} to {max(sides)} px (short side). "
-        f"CPU seconds a photo: {made['cpu_seconds']:g}. A sample photo at other sizes: {costs}.",
+        f"CPU seconds a photo: {made['cpu_seconds']:g}"
+        + (f". A sample photo at other sizes: {costs}." if costs else "."),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -89,3 +90,8 @@ def test_it_is_that_of_the_photo_upright(tmp_path: Path, images: list[Image.Imag
     assert fingerprint(load_photo(tmp_path / "a.png").pixels) == fingerprint(
         pixels_of_pil(images[0])
     )
+
+
+def test_the_bounds_are_those_that_were_chosen() -> None:
+    results = Path(__file__).parents[2] / "results" / "fingerprints.json"
+    assert json.loads(results.read_text())["chosen"] == {"sure": SURE, "likely": LIKELY}

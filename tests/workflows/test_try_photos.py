@@ -168,3 +168,15 @@ def test_a_photo_that_was_changed_later_is_tried_as_it_is(safe: Path, tmp_path: 
     image.save(file)
     (tried,) = try_photos(file, purifiers=(), coders=["sd:tiny"])
     assert tried.notes == ["Changed since it was protected; it was tried as it is now."]
+
+
+def test_a_damaged_record_matters_only_where_it_is_asked(safe: Path, tmp_path: Path) -> None:
+    shutil.copytree(safe, tmp_path / "safe")
+    (tmp_path / "safe/.cloakwork/record.json").write_text("{")
+    with pytest.raises(UserError, match=r"record\.json is damaged"):
+        try_photos(tmp_path / "safe" / "a.png")
+    shutil.copytree(safe.parent / "photos", tmp_path / "clean")
+    (tried, _) = try_photos(
+        tmp_path / "safe", clean=tmp_path / "clean", purifiers=(), coders=["sd:tiny"]
+    )
+    assert tried.made == "" and tried.told.startswith("change ")

@@ -24,7 +24,7 @@ from cloakwork.workflows.shown import Listed, Summary
 
 # largest share of the bits of a hash that differ -> how sure it is; chosen on other photos than
 # those that docs/try-and-mine.md reports on (benchmarks/fingerprints.py)
-SURE, LIKELY = 0.09, 0.18
+SURE, LIKELY = 0.14, 0.18
 ITSELF = "the file itself"
 NO_PROOF = (
     "No match is no proof: docs/try-and-mine.md says which changes a photo is known after, and "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from operator import itemgetter
@@ -125,7 +125,8 @@ def try_photos(
     sets = load_all(find_sets(asked, NOWHERE), skip_bad=False)[0]
     files = [file for s in sets for file in s.files]
     known = originals(sets, clean)
-    with suppress(UserError) if clean else nullcontext():  # damaged records do not matter then
+    records: dict[Path, Recorded] = {}
+    with suppress(UserError):  # damaged ones: where they matter, `originals` has said so
         records = recorded_files(files)
     tried, pictures = [], []
     for number, file in enumerate(files):
