@@ -82,10 +82,10 @@ def last_quarter(layers: Sequence[T]) -> Sequence[T]:
     return layers[-max(1, len(layers) // 4) :]
 
 
-def saved(blocks: int, width: int, tokens: int, each: int = 60) -> int:
-    """Estimate the numbers that transformer blocks save for their backward.
+def saved(blocks: int, width: int, tokens: int) -> int:
+    """Estimate the numbers that transformer blocks save for their backward, rather too many.
 
-    Counted at 512 and 1024 px without the attention's maps, which a fused attention does not keep:
-    in each block, for each token and each of its width, 47 to 60 numbers of most models.
+    Of frozen blocks 8 to 16 were counted at 512 and 1024 px, for each token and each of its width
+    (benchmarks/families.py), without the attention's maps, which a fused attention does not keep.
     """
-    return each * blocks * width * tokens
+    return 60 * blocks * width * tokens
