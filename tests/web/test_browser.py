@@ -220,6 +220,21 @@ def test_texts_stand_out(protected: Browser, scheme: str) -> None:
     assert (max(map(int, colour[4:-1].split(","))) < 80) == (scheme == "dark")
 
 
+def test_all_that_can_be_used_has_a_name(protected: Browser) -> None:
+    """As a screen reader is told it, on both tabs."""
+    roles = ("button", "link", "radio", "checkbox", "textbox", "slider", "tab", "tabpanel")
+    seen = set()
+    for tab in ("tab-try", "tab-protect"):
+        protected.driver.find_element("id", tab).click()
+        tree = protected.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        for node in tree:
+            role = node.get("role", {}).get("value")
+            if role in roles and not node["ignored"]:
+                seen.add(role)
+                assert node["name"]["value"].strip(), node
+    assert {"button", "link", "radio", "textbox", "slider", "tab", "tabpanel"} <= seen
+
+
 def test_what_is_no_photo_is_said_beside_the_zone(protected: Browser, tmp_path: Path) -> None:
     """And starting over deletes everything."""
     protected.resize(DESK)

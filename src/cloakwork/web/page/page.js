@@ -300,9 +300,14 @@ function showWorking(job) {
   const bar = find("#working progress"), { share, words, left } = job.progress;
   if (share) bar.value = share;
   else bar.removeAttribute("value");
-  find("#how-far").textContent = job.ahead ? say("waits", { n: job.ahead }) : words || texts.starting;
+  find("#how-far").textContent = job.ahead ? say("waits", { n: job.ahead }) : told(words);
   until = left === null || left === undefined ? null : Date.now() + 1000 * left;
   showTime();
+}
+
+// loops that come before the one that counts are of no interest by themselves
+function told(words) {
+  return /^(step|photo|attacker)/.test(words || "") ? words : [texts.starting, words].filter(Boolean).join(" ");
 }
 
 function showTime() {
@@ -412,7 +417,7 @@ function showAudit(protectedJob) {
   if (busy && job.progress.share) bar.value = job.progress.share;
   else bar.removeAttribute("value");
   const { said, words } = job ? job.progress : {};
-  find("[role=status]", panel).textContent = !job ? "" : busy ? (job.ahead ? say("waits", { n: job.ahead }) : [said, words || texts.starting].filter(Boolean).join(" ")) : job.faults.join(" ");
+  find("[role=status]", panel).textContent = !job ? "" : busy ? (job.ahead ? say("waits", { n: job.ahead }) : [said, told(words)].filter(Boolean).join(" ")) : job.faults.join(" ");
   const shown = job ? job.id + job.state : "";
   if (panel.dataset.shown === shown) return;
   panel.dataset.shown = shown;
