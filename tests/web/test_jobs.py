@@ -22,6 +22,8 @@ from cloakwork.errors import UserError
 from cloakwork.types import Strength
 from cloakwork.web import asked, saving
 from cloakwork.web.jobs import CRASHED
+from cloakwork.web.pages import Page
+from cloakwork.web.uploads import Upload
 from cloakwork.workflows.protect import protect
 
 
@@ -230,6 +232,11 @@ def worker() -> psutil.Process:
     return found
 
 
+def test_no_code_is_taken_from_the_folder_one_is_in(page: Open, done: dict[str, Any]) -> None:
+    """Such as downloads, where somebody may have put a torch.py."""
+    assert "-P" in worker().cmdline()[: worker().cmdline().index("-m")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
 def test_the_page_lives_on_when_the_process_is_killed(page: Open, done: dict[str, Any]) -> None:
     page.begin(kind="estimate", strength="faint")
@@ -266,6 +273,21 @@ def test_photos_cannot_change_while_they_are_protected(page: Open, done: dict[st
     page.client.delete(f"{page.address}/jobs/{id}")
     assert [a.status_code for a in answers] == [409, 409]
     assert answers[0].json()["faults"] == ["Photos are being protected; stop that first."]
+
+
+def test_the_same_question_has_the_same_folder(tmp_path: Path) -> None:
+    """In which the checkpoint lies that a stopped job goes on from."""
+    page = Page("secret", tmp_path)
+    page.photos["a"] = Upload("a", "a.png", tmp_path / "a.png", 1, 64, 64)
+
+    def folder(**other: str) -> Path:
+        return asked.folder_of(asked.job_of(QUICK | other, page, SHORT))
+
+    assert folder() == folder()
+    assert len({folder(), folder(strength="faint"), folder(choice="strongest")}) == 3
+    before = folder()
+    page.photos["b"] = Upload("b", "b.png", tmp_path / "b.png", 1, 64, 64)
+    assert folder() != before
 
 
 def test_strengths_are_all_that_there_are() -> None:

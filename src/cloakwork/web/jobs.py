@@ -150,7 +150,8 @@ class Queue:
         # it fetches nothing, whatever a library would like
         env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "cloakwork.web.worker"),
+            # -P: no module is taken from the folder that the page was started in
+            *(sys.executable, "-P", "-m", "cloakwork.web.worker"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LONGEST_LINE,
