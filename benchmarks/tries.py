@@ -20,6 +20,7 @@ from PIL import Image
 
 from cloakwork.environment import surroundings
 from cloakwork.files import SAMPLE_PHOTOS, write_json
+from cloakwork.models import autoencoders
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.try_photos import Tried, try_photos
 
@@ -73,6 +74,10 @@ def main() -> None:
             "photos": len(found),
             "short_sides": [min(Image.open(file).size) for file in firsts],
             "rows": list(found.summary.rows),
+            "encoders": {
+                name: autoencoders.load(name, "cpu").weights
+                for name in dict.fromkeys(row["encoder"] for row in found.summary.rows)
+            },
             "visible": [photo.visible for photo in found],
             "noticed": [photo.noticed for photo in found],
             "size": _size(found[0]),
