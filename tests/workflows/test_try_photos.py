@@ -22,6 +22,7 @@ from cloakwork.models import autoencoders, upscalers
 from cloakwork.models.upscalers import GET_REALESRGAN
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float, to_pil
+from cloakwork.workflows.check_module import SHIFT
 from cloakwork.workflows.recorded import recorded
 from cloakwork.workflows.try_photos import try_photos
 
@@ -71,7 +72,7 @@ def test_it_is_the_displacement_at_a_resize(safe: Path) -> None:
     assert tried.shifts[0].protected == pytest.approx(expected, rel=1e-6)
 
 
-def test_stripes_of_a_pixel_are_worth_less_than_noise(tmp_path: Path) -> None:
+def test_stripes_of_a_pixel_are_hardly_worth_more_than_noise(tmp_path: Path) -> None:
     """At the photo's own size they would look like twice as much."""
     clean = load_photo(SAMPLE_PHOTOS / "chelsea.png").pixels[:, :256, :256]
     stripes = clean + 11 * (1 - 2 * (torch.arange(256) % 2))
@@ -81,12 +82,12 @@ def test_stripes_of_a_pixel_are_worth_less_than_noise(tmp_path: Path) -> None:
     how = {"clean": tmp_path / "clean", "purifiers": (), "coders": ["flux2:tiny"]}
     (tried,) = made = try_photos(tmp_path / "safe", **how)
     assert tried.budget == 11 and tried.shifts[0].size == 192
-    assert made.summary.rows[0]["times_noise"] < 0.8
+    assert made.summary.rows[0]["times_noise"] < SHIFT
     assert "Hardly more than by noise: as it is." in made.summary.head
     coder, arms = autoencoders.load("flux2:tiny", "cpu"), ("clean", "safe")
     pair = [[as_float(load_photo(tmp_path / arm / "a.png").pixels)] for arm in arms]
     own_size = displacement(coder, pair[0], {"": pair[1]}, 256)[""][0]
-    assert own_size > 4 * tried.shifts[0].protected
+    assert own_size > 2 * tried.shifts[0].protected
 
 
 def test_the_record_tells_when_and_how(safe: Path, tmp_path: Path) -> None:
