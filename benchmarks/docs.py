@@ -277,6 +277,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         "best": board,
         **{f"{name} in bfloat16": board for name in ("pid", "aspl", "cloakwork")},
         "class pictures of aspl": board,
+        "one pass": board,
         "small budget": board,
         "mismatch": board,
         "other attackers": board,

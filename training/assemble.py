@@ -51,12 +51,15 @@ from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from unet import build as build_unet
 
+from cloakwork.models import protector
+
 PIPELINES = {"tiny": "tiny", "tiny-b": "tiny-b"}
 LIMITS = {
     "tiny-pixels": 12e6,
     "encoders": 9e6,
+    "protector": 10e6,
     "": 50e6,
-}  # bytes of weight files: of the denoiser of pixels, of the families' encoders, of all others
+}  # bytes of weight files: of a part of the package, and of all others
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
 PARTS = (
     {"clip": "tiny-clip", "clip-pairs": "tiny-clip", "ddpm": "tiny-pixels"}
@@ -66,6 +69,7 @@ PARTS = (
         for net, place in NETS.items()
     }
     | {f"encoder-{name}": f"encoders/{name}" for name in TEACHERS}
+    | {"protector": "protector"}
 )
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 
@@ -103,6 +107,7 @@ def write_encoder(work: Path, name: str, folder: Path) -> bool:
     weights = trained(work / f"encoder-{name}")
     if weights is None:
         return False
+    torch.manual_seed(0)  # the decoder that nobody trains
     vae = build_encoder(name)
     vae.encoder.load_state_dict(weights)
     save_net(vae.bfloat16(), folder)
@@ -332,6 +337,8 @@ def resume(out: Path, work: Path) -> None:
         nets["ddpm"] = UNet2DModel.from_pretrained(out / "tiny-pixels" / "unet")
     for folder in (out / "encoders").glob("*"):
         nets[f"encoder-{folder.name}"] = AutoencoderTiny.from_pretrained(folder).encoder
+    if "protector" in parts:
+        nets["protector"] = protector.load(out / "protector", torch.device("cpu"))
     CLIPTokenizer.from_pretrained(out / "tiny-clip").save_pretrained(work / "tokenizer")
     for part, net in nets.items():
         folder = work / part
@@ -362,7 +369,9 @@ def main() -> None:
         "--resume-from", type=Path, help="a folder written by --out, to rebuild checkpoints from"
     )
     parser.add_argument(
-        "--encoders", action="store_true", help="write the families' encoders alone"
+        "--encoders",
+        action="store_true",
+        help="write the families' encoders alone, and the manifest of what is there",
     )
     args = parser.parse_args()
     if (args.out is None) == (args.resume_from is None):

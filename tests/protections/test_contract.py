@@ -28,7 +28,8 @@ from cloakwork.workflows.records import PhotoRecord
 
 NAMES = [name for name, _ in registry.listing("protections")]
 SINGLE = [n for n in NAMES if getattr(registry.load("protections", n), "SINGLY", False)]
-LEARNED = [n for n in NAMES if n not in ("none", "noise")]
+# those that are computed against a model, step by step
+LEARNED = [n for n in NAMES if getattr(registry.load("protections", n), "USES_SURROGATES", True)]
 LEAN = {"steps": 10, "outer": 3, "class_images": 2, "surrogate_steps": 6}
 # for tests that ask for bytes, the budget or resumption: two checkpoints, every phase once in each
 BRIEF = {

@@ -21,19 +21,19 @@ def effect_notes(method: Method, surrogates: Sequence[str]) -> list[str]:
     """Return a note where no effect of a protection was found, or none was ever looked for.
 
     Args:
-        method: one of the package's protections with its settings; others, and those that look at
-            no model, have no note.
+        method: one of the package's protections with its settings; others, and the controls, have
+            no note.
         surrogates: what it is computed against.
 
     Returns:
         One sentence, or none where all attackers were found to do worse.
     """
     budget = method.config.budget
-    if method.source or not getattr(method.module, "USES_SURROGATES", True) or not budget:
+    if method.source or method.name in ("none", "noise") or not budget:
         return []
     what, models = f"{method.name} at a budget of {budget:g}", " and ".join(surrogates)
     known = _measured()
-    if models != known["victim"]:
+    if models != known["victim"] and getattr(method.module, "USES_SURROGATES", True):
         return [f"{what} was never measured against {models}."]
     rows = [row for row in known["measured"] if row["protection"].split(":")[0] == method.name]
     same = [row for row in rows if row["budget"] == budget]

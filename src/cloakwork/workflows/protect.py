@@ -249,7 +249,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         out=task.out,
         protection=job.method.name,
         surrogates=[f"{m.name} (weights {m.weights})" for m in job.surrogates],
-        against=against(job.surrogates),
+        against=against(job.surrogates) or getattr(job.method.module, "TRAINED_AGAINST", ""),
         photos=rows,
         sheet=sheet,
         record=task.folder / "record.json",

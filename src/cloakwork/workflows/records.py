@@ -65,7 +65,7 @@ class SetRecord:
     fresh: bool = True
     """False when an earlier run had already done the same"""
     against: str = ""
-    """the surrogates in words"""
+    """the surrogates in words, or what a network was trained against that asks none"""
 
     @property
     def models(self) -> str:
@@ -109,7 +109,8 @@ def in_short(records: Sequence[SetRecord]) -> str:
 def reach(record: SetRecord) -> str:
     """Return what a protection was computed against, and what that does not mean."""
     if record.models:
-        return f"Computed against {record.models}. This says nothing about other models."
+        how = "Computed" if record.surrogates else "Trained beforehand"
+        return f"{how} against {record.models}. This says nothing about other models."
     return f"{record.protection} is computed against no model. This says nothing about any model."
 
 

@@ -152,6 +152,8 @@ def _protections(data: Path) -> tuple[Table, ...]:
             )
             for name in ("pid", "aspl", OURS)
         ),
+        # seconds a set against minutes
+        Table("one pass", ("learned", "pid"), threats, everybody, rival="pid"),
         Table("small budget", BEST, THREE, everybody, budget=6.4, rival=OURS),
         Table("mismatch", ("aspl", OURS), mismatch, everybody, rival=OURS),
         Table("edits", (*EVERY, OURS), edits, everybody, ("lpips", "ssim")),
