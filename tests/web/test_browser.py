@@ -7,6 +7,7 @@ import shutil
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from helpers.web import served
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+exceptions = pytest.importorskip("selenium.common.exceptions")
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 DRIVER = shutil.which("chromedriver")
@@ -38,9 +40,12 @@ class Browser:
         """Wait for something to be seen."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            for element in self.driver.find_elements("css selector", query):
-                if element.is_displayed():
-                    return element
+            with suppress(
+                exceptions.StaleElementReferenceException
+            ):  # the page drew itself anew meanwhile
+                for element in self.driver.find_elements("css selector", query):
+                    if element.is_displayed():
+                        return element
             time.sleep(0.1)
         raise AssertionError(f"{query} is not seen; the page says {self.text('main')}")
 

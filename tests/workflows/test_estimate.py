@@ -85,7 +85,7 @@ def test_the_quick_protection_is_named_where_it_is_quicker(
     sample_files: list[Path], tmp_path: Path, small_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        estimate, "_seconds", lambda job, *_: {"pid": 120}.get(job.method.name, 840)
+        estimate, "seconds_expected", lambda job, *_: {"pid": 120}.get(job.method.name, 840)
     )
     config = replace(photoguard.PRESETS["tiny"], steps=1)
     how = {"protection": "photoguard", "config": config}

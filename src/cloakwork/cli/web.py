@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -36,10 +37,9 @@ def web_command(words: list[str]) -> None:
     )
     from cloakwork.web.server import serve
 
-    try:
+    with suppress(KeyboardInterrupt):  # where Ctrl-C is ignored, as in a script's background, none
         serve(flags.host, flags.port, browser=not flags.no_browser, say=_say)
-    except KeyboardInterrupt:
-        say("The page is closed, and what was uploaded is deleted.")
+    say("The page is closed, and what was uploaded is deleted.")
 
 
 def _say(text: str) -> None:
