@@ -30,6 +30,7 @@ from cloakwork.models import latent_spaces
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.sets import NOWHERE, find_sets, load_all, refuse_report_among_photos
 from cloakwork.photos.sheets import ROWS, contact_sheet, gain_for
+from cloakwork.photos.tensors import as_float, lanczos, to_bytes
 from cloakwork.protections import noise
 from cloakwork.specs import Method
 from cloakwork.state import Progress
@@ -49,6 +50,8 @@ UNKNOWN = (
     "The original of {} is not known, or it is gone, or it has changed since. "
     "Name the folder of the originals with --clean."
 )
+# pixels: shorter side of what is looked at; larger photos are made smaller, for the time's sake
+LARGEST = 1536
 CHANGED = "Changed since it was protected; it was tried as it is now."
 
 
@@ -174,7 +177,8 @@ def _try(
     budget = max(1.0, original.budget or float(round(change)))
     control = Method("protections", "noise", noise.Config(budget, original.strength))
     (noisy,) = protect_images([clean.pixels], control, seed=seed, device="cpu")
-    arms = {CLEAN: clean, NOISE: replace(clean, pixels=noisy), PROTECTED: photo}
+    made = {CLEAN: clean.pixels, NOISE: noisy, PROTECTED: photo.pixels}
+    arms = {arm: replace(photo, pixels=_at_most(x, LARGEST)) for arm, x in made.items()}
     shifts, pictures = look(looks, arms, tell)
     changed = record is not None and sha256(photo.path) != record.photo.sha256
     tried = Tried(
@@ -191,6 +195,15 @@ def _try(
         round(time.monotonic() - begun, 2),
     )
     return tried, {CLEAN: middle(clean.pixels, min(clean.pixels.shape[-2:])), **pictures}
+
+
+def _at_most(pixels: Tensor, side: int) -> Tensor:
+    """Return a photo (3 x H x W, uint8) whose shorter side is at most `side`."""
+    height, width = pixels.shape[-2:]
+    scale = side / min(height, width)
+    if scale >= 1:
+        return pixels
+    return to_bytes(lanczos(as_float(pixels), round(scale * height), round(scale * width)))
 
 
 def _tell(progress: Progress | None, number: int, total: int, done: int, looks: int) -> None:
