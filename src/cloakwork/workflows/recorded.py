@@ -28,7 +28,7 @@ class Recorded:
     @property
     def how(self) -> str:
         """By what it was protected, in words."""
-        models = self.made.against or ", ".join(self.made.surrogates) or "no model"
+        models = self.made.models or "no model"
         return f"{self.made.protection} at a budget of {self.budget:g} against {models}"
 
     @property

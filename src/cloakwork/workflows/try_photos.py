@@ -28,9 +28,10 @@ from cloakwork.files import expand_home, sha256, write_json
 from cloakwork.metrics import linf, noticed
 from cloakwork.models import latent_spaces
 from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.rounding import working_copy
 from cloakwork.photos.sets import NOWHERE, find_sets, load_all, refuse_report_among_photos
 from cloakwork.photos.sheets import ROWS, contact_sheet, gain_for
-from cloakwork.photos.tensors import as_float, lanczos, to_bytes
+from cloakwork.photos.tensors import to_bytes
 from cloakwork.protections import noise
 from cloakwork.specs import Method
 from cloakwork.state import Progress
@@ -178,7 +179,8 @@ def _try(
     control = Method("protections", "noise", noise.Config(budget, original.strength))
     (noisy,) = protect_images([clean.pixels], control, seed=seed, device="cpu")
     made = {CLEAN: clean.pixels, NOISE: noisy, PROTECTED: photo.pixels}
-    arms = {arm: replace(photo, pixels=_at_most(x, LARGEST)) for arm, x in made.items()}
+    small = {arm: to_bytes(working_copy(x, LARGEST)) for arm, x in made.items()}
+    arms = {arm: replace(photo, pixels=x) for arm, x in small.items()}
     shifts, pictures = look(looks, arms, tell)
     changed = record is not None and sha256(photo.path) != record.photo.sha256
     tried = Tried(
@@ -195,15 +197,6 @@ def _try(
         round(time.monotonic() - begun, 2),
     )
     return tried, {CLEAN: middle(clean.pixels, min(clean.pixels.shape[-2:])), **pictures}
-
-
-def _at_most(pixels: Tensor, side: int) -> Tensor:
-    """Return a photo (3 x H x W, uint8) whose shorter side is at most `side`."""
-    height, width = pixels.shape[-2:]
-    scale = side / min(height, width)
-    if scale >= 1:
-        return pixels
-    return to_bytes(lanczos(as_float(pixels), round(scale * height), round(scale * width)))
 
 
 def _tell(progress: Progress | None, number: int, total: int, done: int, looks: int) -> None:
