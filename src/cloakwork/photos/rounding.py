@@ -34,7 +34,15 @@ def working_copy(pixels: Tensor, side: int = WORK_SIDE) -> Tensor:
     >>> working_copy(torch.zeros(3, 400, 600, dtype=torch.uint8), side=100).shape
     torch.Size([3, 100, 150])
     """
-    x = as_float(pixels)
+    return at_most(as_float(pixels), side)
+
+
+def at_most(x: Tensor, side: int) -> Tensor:
+    """Return a photo (3 x H x W) made smaller, so that its short side is at most `side`.
+
+    >>> at_most(torch.zeros(3, 40, 60), side=80).shape
+    torch.Size([3, 40, 60])
+    """
     scale = side / min(x.shape[-2:])
     if scale >= 1:
         return x

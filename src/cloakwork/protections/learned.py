@@ -32,6 +32,7 @@ from cloakwork.files import expand_home
 from cloakwork.models import protector
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation.pgd import project
+from cloakwork.photos.rounding import at_most
 from cloakwork.photos.tensors import is_grey
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
@@ -88,26 +89,17 @@ def protect(
     def perturbed(photo: Tensor, limit: Tensor | float) -> Tensor:
         net = protector.load(_folder(cfg), photo.device)
         place = torch.randint(protector.TILE, (2,), generator=rng).tolist()
-        small = _at_most(photo[None], cfg.side)
-        shares = net(small, [(place[0], place[1])])
+        small = at_most(photo, cfg.side)
+        shares = net(small[None], [(place[0], place[1])])
         if is_grey(photo):  # all channels change by the same; their mean would be fainter
             shares = shares[:, :1].expand_as(shares)
-        if small.shape != photo[None].shape:
+        if small.shape != photo.shape:
             shares = F.interpolate(shares, photo.shape[-2:], mode="bilinear")
         shares = shares.contiguous()
         return shares[0].mul_(limit / 255).add_(photo)  # in place: photos may be large
 
     moved = [perturbed(p, limit) for p, limit in zip(photos, limits, strict=True)]
     return project(moved, photos, limits)
-
-
-def _at_most(x: Tensor, side: int) -> Tensor:
-    """Return photos whose shorter side is at most `side`, n x 3 x h x w."""
-    short = min(x.shape[-2:])
-    if short <= side:
-        return x
-    size = [max(1, round(n * side / short)) for n in x.shape[-2:]]
-    return F.interpolate(x, size, mode="bilinear", antialias=True)
 
 
 def _folder(cfg: Config) -> Path:
