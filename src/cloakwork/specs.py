@@ -432,6 +432,15 @@ def purifiers(
     return tuple(chosen)
 
 
+def chains(text: str) -> list[str]:
+    """Return chains of purifiers that are parted by blanks.
+
+    >>> chains('none  blur+resize latent_diffpure:prompt="a face"')
+    ['none', 'blur+resize', 'latent_diffpure:prompt="a face"']
+    """
+    return [word for word in split(text.strip(), " ") if word]
+
+
 def word(method: Method) -> str:
     """Return what `parse` reads as this method: its name, and what differs from its preset.
 

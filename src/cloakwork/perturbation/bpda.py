@@ -34,7 +34,7 @@ def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chai
     Raises:
         UserError: no word, an unknown purifier or field.
     """
-    words = [word for word in specs.split(text.strip(), " ") if word]
+    words = specs.chains(text)
     if not words:
         raise UserError(
             "No purifier was named to go through; give words such as 'none jpeg resize', parted by "

@@ -33,8 +33,7 @@ def read_chains(given: specs.Chain | None) -> list[specs.Chain]:
         given = AUDIT_PURIFIERS
     if not isinstance(given, str):
         return [given]
-    words = [word for word in specs.split(given, " ") if word.strip()]
-    return ["" if word.strip() == "none" else word for word in words] or [""]
+    return ["" if word == "none" else word for word in specs.chains(given)] or [""]
 
 
 def left_out(
