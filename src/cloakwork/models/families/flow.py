@@ -5,7 +5,7 @@ A timestep is 1000 times the share of noise in a latent, sigma, and need not be 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +32,17 @@ FEED_FORWARD = [f"{part}.net.{layer}" for part in ("ff", "ff_context") for layer
 def shown(ldm: LDM, prompts: Sequence[str], x: Images, z: Tensor) -> Text:
     """Embed prompts beside the latents of pictures, of which the text encoders see nothing."""
     return replace(ldm.embed(prompts), reference=z)
+
+
+def tokens(pictures: Iterable[Tensor]) -> Tensor:
+    """Return the places of pictures (each n x c x h x w) one behind the other, n x places x c."""
+    return torch.cat([z.flatten(2).transpose(1, 2) for z in pictures], 1)
+
+
+def picture(out: Tensor, like: Tensor) -> Tensor:
+    """Return the first places of a sequence (n x places x c) as a picture of the size of `like`."""
+    height, width = like.shape[-2:]
+    return out[:, : height * width].transpose(1, 2).unflatten(2, (height, width))
 
 
 def at(scheduler: Any, u: Tensor) -> Tensor:

@@ -67,17 +67,16 @@ def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the transformer, on packed latents."""
     pictures = [z_t] if c.reference is None else [z_t, c.reference]
     packed = [F.pixel_unshuffle(z, PATCH) for z in pictures]
-    height, width = packed[0].shape[-2:]
     out = ldm.denoiser(
-        hidden_states=torch.cat([z.flatten(2).transpose(1, 2) for z in packed], 1),
+        hidden_states=flow.tokens(packed),
         timestep=t.expand(len(z_t)) / ldm.scheduler.config.num_train_timesteps,
         guidance=c.guidance,
         pooled_projections=c.pooled,
         encoder_hidden_states=c.hidden,
         txt_ids=z_t.new_zeros(c.hidden.shape[1], 3),
         img_ids=torch.cat([places(z, i, axes=3) for i, z in enumerate(packed)]),
-    ).sample[:, : height * width]
-    return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, (height, width)), PATCH)
+    ).sample
+    return F.pixel_shuffle(flow.picture(out, packed[0]), PATCH)
 
 
 def places(tokens: Tensor, picture: int, axes: int) -> Tensor:

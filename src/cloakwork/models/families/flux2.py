@@ -84,14 +84,14 @@ def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     words = z_t.new_zeros(c.hidden.shape[1], AXES)
     words[:, -1] = torch.arange(len(words), device=z_t.device)
     out = ldm.denoiser(
-        hidden_states=torch.cat([z.flatten(2).transpose(1, 2) for z in pictures.values()], 1),
+        hidden_states=flow.tokens(pictures.values()),
         timestep=t.expand(len(z_t)) / ldm.scheduler.config.num_train_timesteps,
         guidance=None,
         encoder_hidden_states=c.hidden,
         txt_ids=words,
         img_ids=torch.cat([flux.places(z, number, AXES) for number, z in pictures.items()]),
-    ).sample[:, : z_t[0, 0].numel()]
-    return out.transpose(1, 2).unflatten(2, z_t.shape[-2:])
+    ).sample
+    return flow.picture(out, z_t)
 
 
 def schedule(scheduler: Any, steps: int, places: int) -> dict[str, Any]:

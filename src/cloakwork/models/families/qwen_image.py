@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -106,15 +105,14 @@ def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
     """Predict by the transformer, on packed latents."""
     pictures = [z_t] if c.reference is None else [z_t, c.reference]
     packed = [F.pixel_unshuffle(z, PATCH) for z in pictures]
-    height, width = packed[0].shape[-2:]
     out = ldm.denoiser(
-        hidden_states=torch.cat([z.flatten(2).transpose(1, 2) for z in packed], 1),
+        hidden_states=flow.tokens(packed),
         timestep=t.expand(len(z_t)) / ldm.scheduler.config.num_train_timesteps,
         encoder_hidden_states=c.hidden,
         encoder_hidden_states_mask=c.own(),
         img_shapes=[[(1, *z.shape[-2:]) for z in packed]] * len(z_t),
-    ).sample[:, : height * width]
-    return F.pixel_shuffle(out.transpose(1, 2).unflatten(2, (height, width)), PATCH)
+    ).sample
+    return F.pixel_shuffle(flow.picture(out, packed[0]), PATCH)
 
 
 def features(transformer: Any) -> Sequence[nn.Module]:
