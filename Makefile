@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: demo test slow campaign lint pictures clean
+.PHONY: demo test slow campaign lint pictures site site-serve clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -32,8 +32,15 @@ lint: $(VENV)/.dev
 pictures: $(VENV)/.dev
 	$(BIN)/python benchmarks/pictures.py
 
+# the documents as a site, in site-output/; nothing in it comes from elsewhere
+site: $(VENV)/.dev
+	$(BIN)/mkdocs build
+
+site-serve: $(VENV)/.dev
+	$(BIN)/mkdocs serve
+
 clean:
-	rm -rf $(VENV) demo-output campaign-output dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) demo-output campaign-output site-output dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find src tests training benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # installed again only when what to install has changed
