@@ -18,7 +18,7 @@ from torch import Tensor
 from cloakwork.errors import UserError
 from cloakwork.files import hash_files, read_json
 from cloakwork.models import hub, latent_spaces, latents, taesd
-from cloakwork.models.device import DTYPES, pick_device
+from cloakwork.models.device import arithmetic, pick_device
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.photos.tensors import send
 from cloakwork.registry import EMBEDDED
@@ -112,7 +112,7 @@ class Autoencoder:
 
     def computing_in(self, dtype: str) -> Autoencoder:
         """Return the same with other arithmetic, a name of DTYPES; itself for ""."""
-        return replace(self, dtype=DTYPES[dtype]) if dtype else self
+        return replace(self, dtype=arithmetic(dtype, self.device)) if dtype else self
 
     def views(self, side: int) -> tuple[Autoencoder, ...]:
         """Return it once for each size at which it sees photos; see `view_sizes`."""
@@ -162,14 +162,13 @@ def load(
     Raises:
         UserError: no such model, pickle files, another kind of autoencoder, unknown dtype.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
-    alone, target = _load_cpu(name), pick_device(device)
+    target = pick_device(device)
+    computes_in, alone = arithmetic(dtype, target), _load_cpu(name)
     vae = alone.vae if target.type == "cpu" else deepcopy(alone.vae).to(target)
     return replace(
         alone,
         vae=vae,
-        dtype=DTYPES[dtype],
+        dtype=computes_in,
         sample_posterior=sample_posterior,
         low_memory=low_memory,
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +52,43 @@ def pick_device(device: str = "auto") -> torch.device:
         # else backward passes add up in any order, and the same seed gives other bytes
         torch.backends.cudnn.deterministic = True
     return place
+
+
+def arithmetic(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of a name; warn once where the device has no instructions for it.
+
+    Args:
+        name: one of DTYPES.
+        device: where it will be computed.
+
+    Raises:
+        UserError: unknown name.
+
+    >>> arithmetic("float32", torch.device("cpu"))
+    torch.float32
+    """
+    if name not in DTYPES:
+        raise UserError(f"The dtype '{name}' is not known; allowed are {', '.join(DTYPES)}.")
+    if device.type == "cpu" and not _has_instructions(name):
+        _warn_of_imitation(name)
+    return DTYPES[name]
+
+
+def _has_instructions(name: str) -> bool:
+    """Return whether this machine's processor computes in a dtype; True where nobody knows."""
+    short = {"bfloat16": "bf16", "float16": "fp16"}.get(name)
+    known = getattr(torch.ops.mkldnn, f"_is_mkldnn_{short}_supported", None) if short else None
+    return known is None or bool(known())
+
+
+@cache
+def _warn_of_imitation(name: str) -> None:
+    """Warn once a process: a run of minutes becomes one of hours."""
+    warnings.warn(
+        f"This processor has no instructions for {name} and imitates it, which takes tens of times "
+        "as long as float32. Choose float32 on it.",
+        stacklevel=4,
+    )
 
 
 def copied_to(device: torch.device, network: Network, dtype: torch.dtype | None = None) -> Network:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from cloakwork.errors import UserError
 from cloakwork.models import latents, predictions, schedulers
 from cloakwork.models.counting import alike
-from cloakwork.models.device import DTYPES, copied_to, lent
+from cloakwork.models.device import arithmetic, copied_to, lent
 from cloakwork.models.families import flow, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Pass, Replayed
@@ -416,7 +416,7 @@ class LDM:
         """Return the same model with other arithmetic ("float32", "bfloat16", "float16"); itself
         for "".
         """
-        return replace(self, dtype=DTYPES[dtype], _embedded={}) if dtype else self
+        return replace(self, dtype=arithmetic(dtype, self.device), _embedded={}) if dtype else self
 
     def copy(self, *, share_weights: bool = False) -> LDM:
         """Copy the model, so that a method may train it.

@@ -14,7 +14,7 @@ import torch
 
 from cloakwork.errors import UserError
 from cloakwork.models import latents, pipelines, schedulers
-from cloakwork.models.device import DTYPES, copied_to, pick_device
+from cloakwork.models.device import arithmetic, copied_to, pick_device
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Replayed
 from cloakwork.models.ldm import LDM
@@ -51,9 +51,8 @@ def load(
         UserError: unknown dtype or device, wrong folder, pickle files, another family, a hub that
             cannot be reached, or graphs on another device than cuda.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
     target = pick_device(device)
+    computes_in = arithmetic(dtype, target)
     if graphs and target.type != "cuda":
         raise UserError(
             f"Passes are replayed as graphs on cuda alone; the device is {target.type}. "
@@ -61,14 +60,14 @@ def load(
         )
     base = _load_cpu(str(name))
     if base.device != target:
-        base = _moved(base, target, DTYPES[dtype], low_memory)
+        base = _moved(base, target, computes_in, low_memory)
     if graphs:
         _replay(base.vae)
     if target.type == "cpu" and base.size <= PLAIN_ATTENTION_UP_TO:
         _use_plain_attention(base.denoiser)
     return replace(
         base,
-        dtype=DTYPES[dtype],
+        dtype=computes_in,
         sample_posterior=sample_posterior,
         low_memory=low_memory,
         graphs=graphs,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from cloakwork.errors import UserError
 from cloakwork.files import read_json
 from cloakwork.models import hub
-from cloakwork.models.device import DTYPES, pick_device
+from cloakwork.models.device import arithmetic, pick_device
 from cloakwork.models.pipelines import PIPELINE_LEFT_OUT, hash_weights
 from cloakwork.models.pretrained_parts import read_part
 from cloakwork.types import Images
@@ -99,11 +99,10 @@ def load(name: str = "tiny", device: str = "auto", dtype: str = "float32") -> Pi
     Raises:
         UserError: unknown dtype or device, no such model, pickle files, another kind of model.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"The dtype '{dtype}' is not known; allowed are {', '.join(DTYPES)}.")
-    target, base = pick_device(device), _load_cpu(str(name))
+    target = pick_device(device)
+    computes_in, base = arithmetic(dtype, target), _load_cpu(str(name))
     unet = base.unet if base.device == target else deepcopy(base.unet).to(target)
-    return replace(base, unet=unet, dtype=DTYPES[dtype])
+    return replace(base, unet=unet, dtype=computes_in)
 
 
 @lru_cache
