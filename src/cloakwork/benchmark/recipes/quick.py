@@ -8,6 +8,7 @@ protection with a budget of 0, which must change nothing.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from cloakwork.benchmark.grids import THINGS, Grid, Table, sets, threat_model
@@ -24,12 +25,14 @@ def quick(data: Path | None) -> Grid:
         sets(data)[:2] if data else (_sample("chelsea.png", "cat"), _sample("coffee.png", "cup"))
     )
     photo = ("a photo of sks person",)
+    # every laptop has float32; where bfloat16 is imitated, minutes would become hours
+    threat = partial(threat_model, dtype="float32")
     threats = (
-        threat_model("DreamBooth", LEAN, prompts=photo, pictures=4),
-        threat_model("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
+        threat("DreamBooth", LEAN, prompts=photo, pictures=4),
+        threat("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
     )
     edits = (
-        threat_model("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),
+        threat("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),
     )
     protections = ("photoguard", "pid")
     return Grid(
