@@ -31,9 +31,7 @@ def quick(data: Path | None) -> Grid:
         threat("DreamBooth", LEAN, prompts=photo, pictures=4),
         threat("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
     )
-    edits = (
-        threat("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),
-    )
+    edits = (threat("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),)
     protections = ("photoguard", "pid")
     return Grid(
         "quick",
