@@ -60,6 +60,12 @@ class Files:
     lossy one loses some of the protection, and what is left is measured"""
     quality: Annotated[int | None, arg(help_behavior_hint=QUALITY)] = None
     """quality of lossy formats, 1 to 100; WebP is lossy with one"""
+    for_width: Annotated[int | None, arg(name="for", metavar="PIXELS")] = None
+    """for uploads: make wider photos this wide first, as platforms do, and protect what comes of
+    it; none is enlarged"""
+    jpeg: Annotated[int | None, arg(metavar="QUALITY")] = None
+    """for uploads: write JPEG of this quality, 1 to 100, as platforms do (4:2:0), and say what it
+    leaves of the protection"""
     strip_metadata: bool = False
     """leave out EXIF (place, time, camera), XMP, IPTC and texts"""
     strip_gps: bool = False
@@ -260,6 +266,8 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
         "one_set": files.one_set,
         "suffix": ending(files.format),
         "quality": files.quality,
+        "for_width": files.for_width,
+        "jpeg": files.jpeg,
         "strip_metadata": files.strip_metadata,
         "strip_gps": files.strip_gps,
         "force": files.force,
@@ -321,6 +329,9 @@ def _report(console: Console, records: list[SetRecord]) -> None:
     for name in ("size", "budget used", "PSNR dB"):
         table.add_column(name, justify="right")
     table.add_column("visible")
+    lossy = any(photo.left is not None for record in records for photo in record.photos)
+    for name in ("left", "file") if lossy else ():
+        table.add_column(name, justify="right")
     table.add_column("seconds", justify="right")
     for record in records:
         seconds = f"{record.seconds / len(record.photos):.1f}" if record.fresh else "done before"
@@ -328,7 +339,9 @@ def _report(console: Console, records: list[SetRecord]) -> None:
             psnr = f"{photo.psnr:.1f}" if math.isfinite(photo.psnr) else "unchanged"
             size = f"{photo.width} x {photo.height}"
             used = f"{photo.budget_used:.2f}"
-            table.add_row(photo.name, size, used, psnr, photo.visible, seconds)
+            left = "all" if photo.left is None else f"{photo.left:.0%}"
+            file = (left, file_size([photo.output])) if lossy else ()
+            table.add_row(photo.name, size, used, psnr, photo.visible, *file, seconds)
     console.print(table)
     photos = [photo for record in records for photo in record.photos]
     before, now = (

@@ -18,6 +18,7 @@ from cloakwork.files import FOLDER, expand_home, read_json
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import seen_grey
 from cloakwork.photos.sets import PhotoSet, load_sets
+from cloakwork.photos.sizes import as_narrow_as
 from cloakwork.types import Strength
 
 
@@ -48,18 +49,23 @@ class Couple(NamedTuple):
     """largest, 1/255"""
     grey: bool
     """whether the original is (`rounding.seen_grey`)"""
+    width: int
+    """of the protected photo, pixels"""
+    narrower: bool
+    """whether it is the original made narrower"""
 
 
 def load_original(known: Original | None, photo: Photo) -> Photo | None:
     """Load a photo's original.
 
     Returns:
-        None where it is unknown, has changed since the photo was made from it, or differs in size.
+        None where it is unknown, has changed since the photo was made from it, or differs in size;
+            one of which the photo is a narrower copy is made as narrow.
     """
     original = load_photo(known.file) if known else None
     if known is None or original is None or known.changed(original.digest):
         return None
-    return original if original.pixels.shape == photo.pixels.shape else None
+    return as_narrow_as(original, photo)
 
 
 def find_subjects(
@@ -118,14 +124,16 @@ def _couple(protected: Path, original: Original) -> Couple | str:
             f"{clean} has changed since {protected} was made from it. "
             "Name the folder of the originals with --clean."
         )
-    if a.pixels.shape != b.pixels.shape:
+    same = as_narrow_as(b, a)
+    if same is None:
         sizes = [f"{p.pixels.shape[2]} x {p.pixels.shape[1]}" for p in (a, b)]
         return (
             f"{protected} is {sizes[0]} and its original {clean} {sizes[1]}. "
             "They must have the same size."
         )
-    change = int((a.pixels.int() - b.pixels.int()).abs().max())
-    return Couple(b.digest, clean, a.digest, protected, change, seen_grey(b.pixels))
+    change = int((a.pixels.int() - same.pixels.int()).abs().max())
+    grey, width = seen_grey(same.pixels), a.pixels.shape[2]
+    return Couple(b.digest, clean, a.digest, protected, change, grey, width, same is not b)
 
 
 def _subject(
@@ -148,6 +156,7 @@ def _subject(
         tuple(c.clean for c in couples),
         tuple(c.clean_digest for c in couples),
         grey=any(c.grey for c in couples),
+        width=_width(couples),
     )
     protected = Source(
         tuple(c.protected for c in couples), tuple(c.protected_digest for c in couples)
@@ -155,6 +164,24 @@ def _subject(
     budget, strength = recorded or (float(max(c.change for c in couples)), "uniform")
     compared = source(references) if references else clean
     return Subject(name, clean, protected, max(1.0, budget), compared, strength=strength)
+
+
+def _width(couples: list[Couple]) -> int | None:
+    """Return how wide a set's originals are at most, beside photos that were made narrower.
+
+    Raises:
+        UserError: they were made narrower in several ways.
+    """
+    widths = {c.width for c in couples if c.narrower}
+    if not widths:
+        return None
+    width = min(widths)
+    if any(c.width > width for c in couples):
+        raise UserError(
+            f"{couples[0].protected} and its neighbours were not all made narrower to one width. "
+            "Put those of each width into a folder of their own."
+        )
+    return width
 
 
 def _by_name(sets: list[PhotoSet], clean: Path | str) -> dict[str, list[tuple[Path, Original]]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from cloakwork.files import hash_of
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import WORK_SIDE, seen_grey, working_copy
+from cloakwork.photos.sizes import load_narrow
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.types import Photos
 
@@ -36,21 +37,26 @@ class Source:
             they are read.
         grey: whether one of them is grey. Grey photos once got a change of their own in each
             channel: keys of what protects them say that they do no more.
+        width: pixels that a photo is wide at most, as platforms show it (None: any); digests are
+            those of the files' own pictures.
     """
 
     files: tuple[Path, ...]
     digests: tuple[str, ...]
     side: int = WORK_SIDE
     grey: bool = False
+    width: int | None = None
 
     def photos(self) -> Photos:
         """Load the photos, each 3 x H x W in [0, 1], at 8 bits like a file's."""
-        return [as_loaded(load_photo(f).pixels, self.side) for f in self.files]
+        return [as_loaded(load_narrow(f, self.width).pixels, self.side) for f in self.files]
 
     @property
     def key(self) -> str:
         """The sha256, hex, over what decides the photos; their names do not."""
-        return hash_of(["photos", self.digests, *([self.side] if self.side != WORK_SIDE else [])])
+        side = [self.side] if self.side != WORK_SIDE else []
+        width = [] if self.width is None else ["wide", self.width]
+        return hash_of(["photos", self.digests, *side, *width])
 
 
 def source(files: Iterable[Path], side: int = WORK_SIDE) -> Source:

@@ -235,6 +235,17 @@ def exif_without_place(block: bytes | None) -> bytes | None:
     return less.tobytes() if len(less) else None
 
 
+def exif_of_size(block: bytes | None, width: int, height: int) -> bytes | None:
+    """Return an EXIF block of `kept_exif` that tells this size, where it told one, in pixels."""
+    exif = read(block)
+    sizes = {Base.ExifImageWidth: width, Base.ExifImageHeight: height}
+    camera = exif.get_ifd(IFD.Exif)
+    if not camera.keys() & sizes.keys():
+        return block
+    exif[IFD.Exif] = camera | {tag: size for tag, size in sizes.items() if tag in camera}
+    return exif.tobytes()
+
+
 def exif_has_place(block: bytes | None) -> bool:
     """Return whether an EXIF block of `kept_exif` says where the photo was taken."""
     place = read(block).get_ifd(IFD.GPSInfo)

@@ -146,27 +146,6 @@ def keep_hidden(pixels: Tensor, photo: Photo) -> Tensor:
     return torch.where(photo.alpha == 0, photo.pixels, pixels.cpu())
 
 
-def at_size(photo: Photo, pixels: Tensor) -> Photo:
-    """Return a photo at the size of others, by Lanczos, as if it had been taken so small.
-
-    Args:
-        photo: of any size.
-        pixels: 3 x h x w, of the size that is wanted; what they show does not matter.
-    """
-    height, width = pixels.shape[-2:]
-    if photo.pixels.shape[-2:] == (height, width):
-        return photo
-
-    def resized(image: Image.Image) -> Image.Image:
-        return image.resize((width, height), Image.Resampling.LANCZOS)
-
-    colours = pixels_of_pil(resized(Image.fromarray(photo.pixels.permute(1, 2, 0).numpy())))
-    if photo.alpha is None:
-        return replace(photo, pixels=colours)
-    alpha = torch.from_numpy(np.array(resized(Image.fromarray(photo.alpha.numpy()))))
-    return replace(photo, pixels=colours, alpha=alpha)
-
-
 def check_target(photo: Photo, path: Path, *, strip_metadata: bool = False) -> None:
     """Refuse a file that could not hold the photo.
 
@@ -216,6 +195,7 @@ def save_photo(
     path: Path,
     *,
     quality: int | None = None,
+    halved: bool = False,
     strip_metadata: bool = False,
     strip_gps: bool = False,
     force: bool = False,
@@ -231,8 +211,9 @@ def save_photo(
         photo: the original.
         path: its ending is the format: .png, .jpg, .jpeg, .webp, .tif, .tiff or .bmp. Missing
             folders are made.
-        quality: of JPEG, 1 to 100, else JPEG_QUALITY; its colours are not subsampled (4:4:4). With
-            one, WebP is lossy too.
+        quality: of JPEG, 1 to 100, else JPEG_QUALITY. With one, WebP is lossy too.
+        halved: colours of JPEG have half the resolution both ways (4:2:0), as platforms have them;
+            else they have all of it (4:4:4).
         strip_metadata: drop EXIF, XMP, description and resolution. The colour profile stays:
             without it the colours would change.
         strip_gps: drop the place where it was taken (GPS) alone.
@@ -249,7 +230,7 @@ def save_photo(
             f"{path} exists and is not overwritten; choose another output folder, or force it."
         )
     source = _without_place(photo) if strip_gps else photo
-    content = _encode(pixels, source, path, quality, strip_metadata)
+    content = _encode(pixels, source, path, quality, strip_metadata, halved)
     mode = permissions(photo.path) if photo.path.exists() else None
     with atomic_write(path, sweep=False, mode=mode) as part:
         part.write_bytes(content)
@@ -314,24 +295,31 @@ def check_quality(quality: int | None) -> None:
         )
 
 
-def after_encoding(pixels: Tensor, photo: Photo, path: Path, quality: int | None) -> Tensor:
+def after_encoding(
+    pixels: Tensor, photo: Photo, path: Path, quality: int | None, *, halved: bool = False
+) -> Tensor:
     """Encode and decode pixels as `save_photo` would, without writing a file.
 
     Args:
         pixels: 3 x H x W, uint8, RGB, of the photo's size.
         photo: the original.
         path: its ending is the format.
-        quality: as of `save_photo`.
+        quality, halved: as of `save_photo`.
 
     Returns:
         3 x H x W, uint8: what a file at `path` would hold.
     """
-    content = _encode(pixels, photo, path, quality, True)
+    content = _encode(pixels, photo, path, quality, True, halved)
     return pixels_of_pil(Image.open(io.BytesIO(content)))
 
 
 def _encode(
-    pixels: Tensor, photo: Photo, path: Path, quality: int | None, strip_metadata: bool
+    pixels: Tensor,
+    photo: Photo,
+    path: Path,
+    quality: int | None,
+    strip_metadata: bool,
+    halved: bool = False,
 ) -> bytes:
     """Return the content of a photo's file; see `save_photo`."""
     format = FORMATS[path.suffix.lower()]
@@ -342,7 +330,10 @@ def _encode(
     planes = torch.cat([pixels.cpu(), *alpha]).permute(1, 2, 0).contiguous()
     options = {
         "PNG": {},
-        "JPEG": {"quality": JPEG_QUALITY if quality is None else quality, "subsampling": "4:4:4"},
+        "JPEG": {
+            "quality": JPEG_QUALITY if quality is None else quality,
+            "subsampling": "4:2:0" if halved else "4:4:4",
+        },
         # exact: colours under transparent parts are kept too
         "WEBP": {**asked, "exact": True},
         # the compressing writer cannot hold the camera's and the place's part of EXIF

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from cloakwork.errors import UserError
 from cloakwork.files import expand_home
-from cloakwork.photos.photo import FORMATS, Photo, check_target, load_photo, revisions
+from cloakwork.photos.photo import FORMATS, Photo, check_target, revisions
 from cloakwork.photos.recognition import EXTENSIONS, is_photo
 from cloakwork.photos.rounding import seen_grey
+from cloakwork.photos.sizes import load_narrow
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
 SAME = "same"  # in place of an ending: every result has its photo's own
@@ -119,6 +120,7 @@ def load_all(
     *,
     skip_bad: bool,
     strip_metadata: bool = False,
+    width: int | None = None,
     keep: Callable[[Photo], None] | None = None,
 ) -> tuple[list[PhotoSet], list[str]]:
     """Load every photo once, so that all faults are known before a long computation starts.
@@ -129,6 +131,7 @@ def load_all(
         sets: from `find_sets`.
         skip_bad: leave bad photos out instead of raising.
         strip_metadata: the outputs will hold none, so its size does not matter.
+        width: pixels that photos are wide at most; wider ones are made smaller.
         keep: called with each good photo.
 
     Returns:
@@ -144,7 +147,7 @@ def load_all(
         loadable, revised, grey = [], frozenset(), False
         for file, output in zip(photo_set.files, photo_set.outputs, strict=True):
             try:
-                photo = load_photo(file)
+                photo = load_narrow(file, width)
                 check_target(photo, output, strip_metadata=strip_metadata)
             except UserError as error:
                 faults.extend(error.sentences)

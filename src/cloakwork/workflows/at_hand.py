@@ -12,8 +12,9 @@ from typing import TypeAlias
 
 from torch import Tensor
 
-from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.photo import Photo
 from cloakwork.photos.rounding import WORK_SIDE, working_copy
+from cloakwork.photos.sizes import load_narrow
 from cloakwork.photos.tensors import to_bytes
 
 MOST = 64 * 2**20  # bytes of the sets behind the first one
@@ -35,11 +36,13 @@ class AtHand:
         first: files of the first set.
         kept: by file.
         left: bytes that may still be kept of other sets.
+        width: pixels that photos are wide at most; None: any.
     """
 
     first: frozenset[Path] = frozenset()
     kept: dict[Path, Kept] = field(default_factory=dict)
     left: int = field(default_factory=lambda: MOST)
+    width: int | None = None
 
     def keep(self, photo: Photo) -> None:
         """Keep a photo that was decoded, if there is room."""
@@ -54,7 +57,7 @@ class AtHand:
     def look(self, file: Path) -> Tensor:
         """Return the working copy of a photo, 3 x h x w, uint8; it stays."""
         found = self.kept.get(file)
-        return _pixels(_kept(load_photo(file)) if found is None else found)
+        return _pixels(_kept(load_narrow(file, self.width)) if found is None else found)
 
     def take(self, file: Path) -> tuple[Tensor, Photo | None]:
         """Return the working copy of a photo, 3 x h x w, uint8, and forget it.
@@ -63,7 +66,7 @@ class AtHand:
         """
         found = self.kept.pop(file, None)
         if found is None:
-            found = _kept(load_photo(file))
+            found = _kept(load_narrow(file, self.width))
         return _pixels(found), found if isinstance(found, Photo) else None
 
     def forget(self, files: Iterable[Path]) -> None:

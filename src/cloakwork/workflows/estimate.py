@@ -25,7 +25,8 @@ from cloakwork.files import cache_folder
 from cloakwork.metrics import noticed, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
-from cloakwork.photos.photo import after_encoding, load_photo
+from cloakwork.photos.photo import after_encoding
+from cloakwork.photos.sizes import load_narrow
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import RunState
 from cloakwork.workflows.check_trial import shortened
@@ -237,7 +238,7 @@ def _class_pictures_kept() -> Iterator[None]:
 def _around(job: ProtectJob, task: PhotoSetTask) -> float:
     """Return the seconds in which a photo is read, written and measured."""
     begun = time.monotonic()
-    photo = load_photo(task.source.files[0])
+    photo = load_narrow(task.source.files[0], job.width)
     saved = as_float(after_encoding(photo.pixels, photo, task.outputs[0], job.quality))
     for metric in (ssim, psnr, noticed):
         metric.score([saved], [as_float(photo.pixels)], None, metric.Config())

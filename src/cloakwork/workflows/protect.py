@@ -26,6 +26,7 @@ from cloakwork.photos.masks import load_masks, shrink
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.sidecars import write_copies
+from cloakwork.photos.sizes import load_narrow
 from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import Progress, RunState
@@ -76,6 +77,8 @@ def protect(
     one_set: bool = False,
     suffix: str = ".png",
     quality: int | None = None,
+    for_width: int | None = None,
+    jpeg: int | None = None,
     strip_metadata: bool = False,
     strip_gps: bool = False,
     force: bool = False,
@@ -118,6 +121,10 @@ def protect(
         suffix: output format, such as ".png" or ".jpg", or "same": each photo's own, and PNG
             where that cannot be written; `quality` is for JPEG (else 95) and
             WebP (else lossless).
+        for_width: photos that are wider, in pixels, are made that wide first, as a platform does
+            it; none is enlarged, and the budget holds on what comes of it.
+        jpeg: write JPEG of this quality, 1 to 100, with colours at half the resolution (4:2:0), as
+            platforms do; records tell what it leaves of the protection.
         strip_metadata: leave EXIF, XMP, IPTC and texts out.
         strip_gps: leave out where photos were taken (GPS), and nothing else.
         force: overwrite existing outputs (never originals), and protect photos that were protected
@@ -172,6 +179,8 @@ def protect(
         skip_bad=skip_bad,
         sidecars=sidecars,
         mask=mask,
+        for_width=for_width,
+        jpeg=jpeg,
     )
     outputs = [o for task in plan.tasks for o in task.outputs]
     with locked(plan.out, "protect", outputs) as told:
@@ -255,7 +264,7 @@ def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None)
         record=task.folder / "record.json",
         notes=[
             *by_photo([(one.record.name, one.notes) for one in saved], len(saved)),
-            *notes_on(job, rows, [one.share for one in saved]),
+            *notes_on(job, rows),
             *place_note([one.record.name for one in saved], [one.place for one in saved]),
         ],
         seconds=round(time.monotonic() - begun, 2),
@@ -301,7 +310,7 @@ def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Save
     copies.clear()
     mark()
     return [
-        save_protected(job, task, photo or load_photo(file), output, delta)
+        save_protected(job, task, photo or load_narrow(file, job.width), output, delta)
         for (file, output), photo, delta in zip(task.photos, kept, added, strict=True)
     ]
 
@@ -322,7 +331,7 @@ def _protect_alone(
     deltas: Callable[..., list[Tensor]],
 ) -> SavedPhoto:
     """Protect one photo from file to file."""
-    photo = load_photo(file)
+    photo = load_narrow(file, job.width)
     copy = as_loaded(photo.pixels).to(job.device)
     mask = _mask(job, file, copy)
     (delta,) = deltas([copy], masks=None if mask is None else [mask])
@@ -384,6 +393,8 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
             "quality": job.quality if job.suffix == ".webp" else quality_key((), job.quality)[0],
             "strip_metadata": job.strip_metadata,
             "strip_gps": job.strip_gps,
+            **({"width": job.width} if job.width else {}),
+            **({"subsampling": "4:2:0"} if job.halved else {}),
         },
         "micro_batch": pgd.MICRO_BATCH,
         "surroundings": surroundings(job.device),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,16 +15,21 @@ from cloakwork.errors import UserError, faults_of
 from cloakwork.evaluation.run import KEPT_GREY, SEEDING, protection_rng
 from cloakwork.evaluation.sources import Source
 from cloakwork.files import hash_of
+from cloakwork.models import autoencoders
 from cloakwork.models.encoder import Encoder
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.photo import check_quality, quality_key
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import ROWS
+from cloakwork.photos.sizes import check_width
 from cloakwork.specs import Method
 from cloakwork.workflows.at_hand import AtHand
 from cloakwork.workflows.protect_surrogates import sizes_of
 from cloakwork.workflows.records import begun_to_save, read_result
+
+# an encoder at hand, and the side of what it sees in pixels, where a trained protection asks none
+JUDGE, JUDGE_SIZE = "sd:tiny", 384
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,10 @@ class ProtectJob:
     strip_gps: bool = False
     masks: Path | None = None
     """a picture that is white where photos may change, or a folder of such"""
+    width: int | None = None
+    """pixels that photos are wide at most, as a platform shows them"""
+    halved: bool = False
+    """colours of JPEG have half the resolution, as platforms have them"""
 
     @property
     def device(self) -> torch.device:
@@ -52,6 +61,15 @@ class ProtectJob:
     def config(self) -> Any:
         """The protection's Config."""
         return self.method.config
+
+    @property
+    def judge(self) -> Encoder | None:
+        """By whose latents it is told what a file keeps; None where no model was thought of."""
+        if self.surrogates:
+            return self.surrogates[0]
+        if not getattr(self.method.module, "TRAINED_AGAINST", ""):
+            return None
+        return replace(autoencoders.load(JUDGE, "cpu"), sizes=(JUDGE_SIZE,))
 
     def rng(self, photos: Source) -> torch.Generator:
         """Return what the protection draws from, the same as in a benchmark."""
@@ -85,6 +103,7 @@ class ProtectJob:
         parts = [self._parts(photos), suffix, quality, self.strip_metadata]
         late += ["no place"] if self.strip_gps else []
         late += [["masks", *masked]] if masked else []
+        late += ["4:2:0"] if self.halved else []
         return hash_of([*parts, *sorted(revised), *late])
 
     def _parts(self, photos: Source) -> dict[str, Any]:
@@ -103,6 +122,7 @@ class ProtectJob:
             "photos": photos.digests,
             "how": [WORK_SIDE, pgd.MICRO_BATCH, SEEDING],
             **({"grey": KEPT_GREY} if photos.grey else {}),
+            **({"width": photos.width} if photos.width else {}),
         }
 
 
@@ -179,7 +199,8 @@ def task_of(
     digests, files, outputs = zip(
         *sorted(zip(photos.digests, photos.files, photos.outputs, strict=True)), strict=True
     )
-    originals, name = Source(files, digests, grey=photos.grey), photos.name
+    originals = Source(files, digests, grey=photos.grey, width=job.width)
+    name = photos.name
     masked = tuple(masks[file] for file in files) if masks else ()
     key = job.key(originals, outputs, photos.revisions, masked)
     return PhotoSetTask(
@@ -207,14 +228,17 @@ def _own(task: PhotoSetTask) -> set[Path]:
 
 
 def check_config(
-    config: Any, quality: int | None = None, surrogates: Sequence[str] | None = ("tiny",)
+    config: Any,
+    quality: int | None = None,
+    surrogates: Sequence[str] | None = ("tiny",),
+    width: int | None = None,
 ) -> None:
     """Check bounds that hold for every protection.
 
     Raises:
         UserError: one sentence a fault.
     """
-    faults = [*faults_of(check_quality, quality)]
+    faults = [*faults_of(check_quality, quality), *faults_of(check_width, width)]
     if not 0 <= config.budget <= 255:
         faults.append(
             f"The budget {config.budget:g} is out of range; allowed are 0 to 255 "

@@ -17,16 +17,16 @@ COUNTS = ("steps", "outer", "pgd_steps")
 VISIBLE = 64  # 1/255; beyond it nobody can overlook the perturbation
 
 
-def notes_on(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | None]) -> list[str]:
+def notes_on(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
     """Return the notes on one photo set.
 
     Args:
         job: what was done to it.
         rows: its photos.
-        shares: of each photo, how much of the protection its file keeps; None: all, losslessly.
     """
     return [
-        *_losses(job, rows, shares),
+        *_losses(job, rows),
+        *_narrowed(job, rows),
         *_other_format(job, rows),
         *_unchanged(job, rows),
         *_no_steps(job.config),
@@ -60,24 +60,34 @@ def place_note(names: Sequence[str], places: Sequence[bool]) -> list[str]:
     return [f"The output of {which} says where {they} taken (GPS); {advice}"]
 
 
-def _losses(job: ProtectJob, rows: list[PhotoRecord], shares: Sequence[float | None]) -> list[str]:
+def _losses(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
     """Return the note on an output format that is not lossless."""
-    lossy = [s for s in shares if s is not None]
+    lossy = [row for row in rows if row.left is not None]
     if not lossy:
         return []
-    kept = zip(rows, shares, strict=True)
-    endings = dict.fromkeys(r.output.suffix[1:].upper() for r, s in kept if s is not None)
+    endings = dict.fromkeys(row.output.suffix[1:].upper() for row in lossy)
     note = (
         f"{' and '.join(endings)} is lossy: pixels may differ from the original by more than the "
-        "budget. PNG loses nothing."
+        "budget."
     )
-    if job.surrogates:
-        share = 100 * sum(lossy) / len(lossy)
+    note += " It was made of the protected photos." if job.halved else " PNG loses nothing."
+    if job.judge:
+        share = sum(row.left or 0 for row in lossy) / len(lossy)
         note += (
-            f" Measured again after encoding, {share:.0f} % of the latents' shift on "
-            f"{job.surrogates[0].name} is left."
+            f" Measured again after encoding, {100 * share:.0f} % of the latents' shift "
+            f"on {job.judge.name} is left."
         )
     return [note]
+
+
+def _narrowed(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:
+    """Return the note on photos that were made as wide as a platform shows them."""
+    if all(row.width != job.width for row in rows):
+        return []
+    return [
+        f"Photos wider than {job.width} pixels were made that wide first; "
+        "the numbers compare with those."
+    ]
 
 
 def _other_format(job: ProtectJob, rows: list[PhotoRecord]) -> list[str]:

@@ -15,7 +15,7 @@ from cloakwork.metrics import linf, noticed, psnr, ssim
 from cloakwork.models.encoder import Encoder
 from cloakwork.photos.fingerprint import fingerprint
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.masks import load_masks
+from cloakwork.photos.masks import load_masks, shrink
 from cloakwork.photos.photo import (
     Photo,
     after_encoding,
@@ -38,14 +38,12 @@ class SavedPhoto:
     Attributes:
         record: of it.
         notes: on reading the original, and on what the file cannot hold of it.
-        share: of the protection that the file keeps; None when the format is lossless.
         place: whether the file says where the photo was taken.
         thumbnails: of the original and of the saved file; None where the sheet does not show them.
     """
 
     record: PhotoRecord
     notes: tuple[str, ...]
-    share: float | None
     place: bool
     thumbnails: tuple[Tensor, Tensor] | None
 
@@ -62,44 +60,54 @@ def save_protected(
         output: where it goes.
         delta: what the protection adds to its working copy, 3 x h x w.
     """
-    mask = load_masks(job.masks, [photo.path])[0] if job.masks else None
+    pixels, written = write_protected(job, photo, output, delta)
+    saved = written.pixels
+    shown = output in task.shown
+    return SavedPhoto(
+        _record(photo, output, saved, task, left_in(job, photo, output, pixels, saved)),
+        (*photo.notes, *([] if job.strip_metadata else lost_in(photo, output))),
+        has_place(written),
+        (thumbnail(photo.pixels), thumbnail(saved)) if shown else None,
+    )
+
+
+def write_protected(
+    job: ProtectJob, photo: Photo, output: Path, delta: Tensor
+) -> tuple[Tensor, Photo]:
+    """Write one protected photo.
+
+    Args:
+        job, photo, output, delta: as of `save_protected`.
+
+    Returns:
+        The protected pixels, 3 x H x W, uint8, and what the file holds.
+    """
+    mask = shrink(load_masks(job.masks, [photo.path])[0], photo.pixels) if job.masks else None
     pixels = keep_hidden(add_within(job.method, photo.pixels, delta, mask), photo)
     save_photo(
         pixels,
         photo,
         output,
         quality=job.quality,
+        halved=job.halved,
         strip_metadata=job.strip_metadata,
         strip_gps=job.strip_gps,
         force=True,
     )
-    written = load_photo(output)
-    saved = written.pixels
-    shown = output in task.shown
-    return SavedPhoto(
-        _record(photo, output, saved, task),
-        (*photo.notes, *([] if job.strip_metadata else lost_in(photo, output))),
-        _share(job, photo, output, pixels, saved),
-        has_place(written),
-        (thumbnail(photo.pixels), thumbnail(saved)) if shown else None,
-    )
+    return pixels, load_photo(output)
 
 
-def _share(
+def left_in(
     job: ProtectJob, photo: Photo, output: Path, pixels: Tensor, saved: Tensor
 ) -> float | None:
     """Return the share of the protection that a file keeps; None when the format is lossless."""
     if torch.equal(saved, pixels):
         return None
-    if not job.surrogates or torch.equal(pixels, photo.pixels):
+    judge = job.judge
+    if judge is None or torch.equal(pixels, photo.pixels):
         return 0.0
-    return _kept(
-        job.surrogates[0],
-        photo.pixels,
-        pixels,
-        saved,
-        after_encoding(photo.pixels, photo, output, job.quality),
-    )
+    compressed = after_encoding(photo.pixels, photo, output, job.quality, halved=job.halved)
+    return _kept(judge, photo.pixels, pixels, saved, compressed)
 
 
 @torch.no_grad()
@@ -121,7 +129,9 @@ def _kept(
     return (((z_saved - z_clean_saved) * way).sum() / way.square().sum()).item()
 
 
-def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> PhotoRecord:
+def _record(
+    photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask, left: float | None
+) -> PhotoRecord:
     """Measure the saved file's pixels (3 x H x W, uint8) against its original."""
     # as bytes: floats of a large photo would be several times what is held of it
     used, noise, likeness, seen = (
@@ -141,4 +151,6 @@ def _record(photo: Photo, output: Path, saved: Tensor, task: PhotoSetTask) -> Ph
         ssim=round(likeness, 4),
         noticed=round(seen, 3),
         fingerprint=fingerprint(saved),
+        left=None if left is None else round(left, 3),
+        bytes=output.stat().st_size,
     )

@@ -72,6 +72,8 @@ def plan_protection(
     skip_bad: bool,
     sidecars: bool,
     mask: Path | str | None = None,
+    for_width: int | None = None,
+    jpeg: int | None = None,
     dry: bool = False,
 ) -> ProtectPlan:
     """Open all photos and models, and make the plan; nothing is written.
@@ -85,15 +87,17 @@ def plan_protection(
         UserError: every fault that is found.
     """
     uses_models = getattr(method.module, "USES_SURROGATES", True)
-    check_config(method.config, quality, surrogates if uses_models else None)
+    suffix, quality = _as_jpeg(jpeg, suffix, quality)
+    check_config(method.config, quality, surrogates if uses_models else None, for_width)
     out = Path(os.path.abspath(expand_home(out)))
     found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
-    at_hand = AtHand(frozenset(found[0].files))
+    at_hand = AtHand(frozenset(found[0].files), width=for_width)
     together = not dry and not getattr(method.module, "SINGLY", False)
     sets, skipped = load_all(
         found,
         skip_bad=skip_bad,
         strip_metadata=strip_metadata,
+        width=for_width,
         keep=at_hand.keep if together else None,
     )
     before = protected_before([file for s in sets for file in s.files], out)
@@ -113,7 +117,19 @@ def plan_protection(
         low_memory=low_memory,
         graphs=graphs,
     )
-    job = ProtectJob(method, models, seed, known, suffix, quality, strip_metadata, strip_gps, masks)
+    job = ProtectJob(
+        method,
+        models,
+        seed,
+        known,
+        suffix,
+        quality,
+        strip_metadata,
+        strip_gps,
+        masks,
+        for_width,
+        halved=jpeg is not None,
+    )
     tasks = [
         task_of(
             job,
@@ -137,3 +153,22 @@ def plan_protection(
     idle = idle_quality((output for s in sets for output in s.outputs), quality)
     notes = [*skipped, *rest, *sidecar_note(beside, copied), *again, *idle]
     return ProtectPlan(job, tasks, notes, out, copied or [], unfetched)
+
+
+def _as_jpeg(jpeg: int | None, suffix: str, quality: int | None) -> tuple[str, int | None]:
+    """Return the ending and the quality of outputs, where they may be a platform's JPEG.
+
+    >>> _as_jpeg(75, ".png", None), _as_jpeg(None, ".webp", 80)
+    (('.jpg', 75), ('.webp', 80))
+
+    Raises:
+        UserError: another format or quality was asked for as well.
+    """
+    if jpeg is None:
+        return suffix, quality
+    if suffix not in (".png", ".jpg", ".jpeg") or quality is not None:
+        raise UserError(
+            f"A JPEG of quality {jpeg} was asked for beside another format or quality. "
+            "Give --jpeg, or --format and --quality."
+        )
+    return ".jpg", jpeg

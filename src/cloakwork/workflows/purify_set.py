@@ -24,12 +24,12 @@ from cloakwork.photos.lost import lost_in
 from cloakwork.photos.photo import (
     Photo,
     after_encoding,
-    at_size,
     keep_hidden,
     load_photo,
     save_photo,
 )
 from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
+from cloakwork.photos.sizes import at_size
 from cloakwork.photos.tensors import as_float
 from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask

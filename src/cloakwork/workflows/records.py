@@ -42,6 +42,10 @@ class PhotoRecord:
     of before"""
     fingerprint: str = ""
     """of the output file's picture (`photos.fingerprint`); "" in records of before"""
+    left: float | None = None
+    """share of the protection that a lossy file keeps, by the latents' shift; None: lossless"""
+    bytes: int = 0
+    """size of the output file; 0 in records of before"""
 
     @property
     def visible(self) -> str:
@@ -82,7 +86,7 @@ def summary(records: Sequence[SetRecord]) -> Summary:
     """Return what is shown of protected photo sets."""
     head = f"{in_short(records)} Folder: {records[0].out}"
     columns = (
-        *("width", "height", "budget_used", "psnr", "ssim", "visible"),
+        *("width", "height", "budget_used", "psnr", "ssim", "visible", "left", "bytes"),
         *("output", "original"),
     )
     rows = [
