@@ -51,8 +51,6 @@ from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from unet import build as build_unet
 
-from cloakwork.models import protector
-
 PIPELINES = {"tiny": "tiny", "tiny-b": "tiny-b"}
 LIMITS = {
     "tiny-pixels": 12e6,
@@ -337,8 +335,6 @@ def resume(out: Path, work: Path) -> None:
         nets["ddpm"] = UNet2DModel.from_pretrained(out / "tiny-pixels" / "unet")
     for folder in (out / "encoders").glob("*"):
         nets[f"encoder-{folder.name}"] = AutoencoderTiny.from_pretrained(folder).encoder
-    if "protector" in parts:
-        nets["protector"] = protector.load(out / "protector", torch.device("cpu"))
     CLIPTokenizer.from_pretrained(out / "tiny-clip").save_pretrained(work / "tokenizer")
     for part, net in nets.items():
         folder = work / part

@@ -1,13 +1,17 @@
-"""The one-pass protector: a bank of patterns and what mixes them, trained through encoders.
+"""The one-pass protector: a few patterns, tiled over any photo, learned through encoders.
 
-A step takes squares of photos, perturbs them within the budget, shows original and perturbed as a
-loader would (another size, now and then blurred or compressed), and asks each encoder how far its
-latent has moved, in shares of the latent's spread. The loss is minus the mean logarithm: so each
-encoder counts alike, however far it is moved already. Never at the photo's own size alone, where
-stripes of one pixel's width would win, which any resize removes.
+Each pattern is learned alone, from its own random start, so that what one of them was is no help in
+guessing another. A step takes squares of photos, adds the pattern at a random place within the
+budget, shows original and perturbed as a loader would (another size, now and then blurred or
+compressed), and takes from one encoder how far mean and log variance of its posterior have moved:
+the loss of `pid`. The loss is the mean logarithm, so that a photo that has moved far already counts
+no more than another. The pattern moves by the sign of its running gradient, as PGD moves a photo.
+Never at the photo's own size alone, where stripes of one pixel's width would win, which any resize
+removes.
 
-Run: python training/protector.py --photos PHOTOS --work WORK --encoders tiny tiny-b sd3:tiny
+Run: python training/protector.py --photos PHOTOS --work WORK --pattern 0
      python training/protector.py --work WORK --out src/cloakwork/assets/protector
+     python training/assemble.py --work WORK --out src/cloakwork/assets
 """
 
 from __future__ import annotations
@@ -15,28 +19,33 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from data import photo_files, to_unit
-from fold import trained
-from loop import Run
 from PIL import Image
 from torch import Tensor
 
-from cloakwork.models import autoencoders, protector
+from cloakwork.files import read_tensors, write_tensors
+from cloakwork.models import autoencoders, latents, protector
 from cloakwork.models.encoder import Encoder
 from cloakwork.purifiers import jpeg
 
 SIDE = 192  # pixels of a square
-BATCH = 4
+BATCH = 6
 BUDGET = 11 / 255
-SMALLEST, LARGEST = 0.4, 1.3  # of a loader's picture against the square
+SMALLEST, LARGEST = 0.35, 1.05  # of a loader's picture against the square
 GRAIN = 16  # pixels that its sides are multiples of
 BLURRED, COMPRESSED = 0.3, 0.3  # shares of steps
-FLOOR = 0.05  # displacement, below which the logarithm falls no further
+FLOOR = 0.01  # distance, below which the logarithm falls no further
+STEP, LAST_STEP = 0.05, 0.005  # change of a pattern in shares of the budget
+MOMENTUM = 0.9
+# `tiny` in every second step, the others in turn
+ENCODERS = ("tiny", "sd3:tiny", "tiny", "flux2:tiny", "tiny", "tiny-b")
+KEEP = 25  # steps between checkpoints
 
 
 def square(path: Path, rng: random.Random) -> np.ndarray:
@@ -44,9 +53,9 @@ def square(path: Path, rng: random.Random) -> np.ndarray:
     with Image.open(path) as file:
         image = file.convert("RGB")
     scale = max(SIDE / min(image.size), rng.uniform(0.6, 1.0))
-    size = tuple(max(SIDE, round(scale * s)) for s in image.size)
-    image = image.resize(size, Image.Resampling.BICUBIC)
-    left, top = (rng.randint(0, s - SIDE) for s in size)
+    width, height = (max(SIDE, round(scale * s)) for s in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = rng.randint(0, width - SIDE), rng.randint(0, height - SIDE)
     x = np.asarray(image.crop((left, top, left + SIDE, top + SIDE))).transpose(2, 0, 1)
     return x[:, :, ::-1].copy() if rng.random() < 0.5 else x
 
@@ -78,47 +87,76 @@ def blurred(x: Tensor, sigma: float) -> Tensor:
 
 
 def moved(coder: Encoder, pair: Tensor) -> Tensor:
-    """How far each latent of the second half lies from its partner's, in shares of the spread."""
+    """How far mean and log variance of the second half lie from their partners', of each photo.
+
+    Mean squared differences, added up, as in `pid`; the latent's alone without a posterior.
+    """
     first, second = pair.chunk(2)
-    with torch.autocast("cpu", torch.bfloat16):
-        with torch.no_grad():
-            clean = coder.encode(first.detach()).float()
-        changed = coder.encode(second).float()
-    spread = clean.std((2, 3), keepdim=True).square().mean((1, 2, 3)).sqrt()
-    return (changed - clean).square().mean((1, 2, 3)).sqrt() / spread
+    with torch.no_grad():
+        clean = posterior(coder, first.detach())
+    changed = posterior(coder, second)
+    apart = [(a - b).square().mean((1, 2, 3)) for a, b in zip(changed, clean, strict=True)]
+    return torch.stack(apart).sum(0)
+
+
+def posterior(coder: Encoder, x: Tensor) -> list[Tensor]:
+    """Mean and log variance, or the latent alone."""
+    moments = coder.moments(x)
+    of = latents.posterior(coder.vae, moments)
+    return [moments] if of is None else [of.mean, of.logvar]
 
 
 def train(args: argparse.Namespace) -> None:
-    """Train, or go on with it."""
+    """Learn one pattern, or go on with it."""
     files = photo_files(args.photos, held_out=False)
-    coders = {name: autoencoders.load(name, "cpu") for name in args.encoders}
-    net = protector.Protector(torch.Generator().manual_seed(0))
-    run = Run(
-        args.work / "protector",
-        net,
-        lr=args.lr,
-        steps=args.steps,
-        minutes=args.minutes,
-        ema=0.99,
-        warmup=20,
-        hurried=True,
-    )
-    last: dict[str, float] = {}
-    for step in run:
-        rng = random.Random(step)
+    coders = {name: autoencoders.load(name, "cpu") for name in set(ENCODERS)}
+    path = args.work / f"pattern-{args.pattern}.safetensors"
+    kept = read_tensors(path) or {}
+    side = protector.TILE
+    signs = torch.randint(2, (3, side, side), generator=torch.Generator().manual_seed(args.pattern))
+    pattern = kept.get("pattern", signs.float() - 0.5)
+    running = kept.get("running", torch.zeros_like(pattern))
+    first, seconds = int(kept.get("step", 0)), float(kept.get("seconds", 0.0))
+    told: dict[str, float] = {}
+    for step in range(first, args.steps):
+        begun = time.process_time()
+        rng = random.Random(f"{args.pattern} {step}")
+        name = ENCODERS[step % len(ENCODERS)]
         x = to_unit(np.stack([square(rng.choice(files), rng) for _ in range(BATCH)]))
-        places = [(rng.randrange(protector.TILE), rng.randrange(protector.TILE)) for _ in x]
-        changed = (x + BUDGET * net(x, places)).clamp(0, 1)
-        # two encoders a step, in turn
-        names = [args.encoders[(2 * step + i) % len(coders)] for i in range(min(2, len(coders)))]
-        loss = torch.zeros(())
-        for name in names:
-            far = moved(coders[name], shown(torch.cat([x, changed]), rng))
-            last[name] = 0.95 * last.get(name, far.mean().item()) + 0.05 * far.mean().item()
-            loss = loss - (far + FLOOR).log().mean() / len(names)
-        run.descend(loss)
-        if step % 100 == 0:
-            print(step, {k: round(v, 3) for k, v in last.items()}, flush=True)
+        leaf = pattern.clone().requires_grad_(True)
+        added = [
+            protector.tiled(leaf, SIDE, SIDE, (rng.randrange(side), rng.randrange(side))) for _ in x
+        ]
+        changed = (x + BUDGET * torch.stack(added)).clamp(0, 1)
+        far = moved(coders[name], shown(torch.cat([x, changed]), rng))
+        (way,) = torch.autograd.grad((far + FLOOR).log().mean(), leaf)
+        running = MOMENTUM * running + way / way.abs().mean()
+        rate = LAST_STEP + (STEP - LAST_STEP) * (1 - step / args.steps)
+        pattern = (pattern + rate * running.sign()).clamp(-1, 1)
+        told[name] = 0.8 * told.get(name, far.mean().item()) + 0.2 * far.mean().item()
+        seconds += time.process_time() - begun
+        if (step + 1) % KEEP == 0 or step + 1 == args.steps:
+            done = {"step": torch.tensor(step + 1), "steps": torch.tensor(args.steps)}
+            done["seconds"] = torch.tensor(seconds)
+            write_tensors(path, {"pattern": pattern, "running": running} | done, checksum=True)
+            print(step + 1, {k: round(v, 3) for k, v in told.items()}, flush=True)
+
+
+def assemble(work: Path, out: Path) -> None:
+    """Write the learned patterns into one folder; `assemble.py` reads the record of them."""
+    found = sorted(work.glob("pattern-*.safetensors"))
+    kept = [read_tensors(path) or {} for path in found]
+    if not found or not all(kept):
+        raise SystemExit(f"{work} holds no patterns, or a damaged one.")
+    protector.save(torch.stack([k["pattern"] for k in kept]), out)
+    about = {
+        "step": sum(int(k["step"]) for k in kept),
+        "steps": sum(int(k["steps"]) for k in kept),
+        "lr": STEP,
+        "cpu_seconds": round(sum(float(k["seconds"]) for k in kept)),
+    }
+    (work / "protector").mkdir(exist_ok=True)
+    (work / "protector" / "record.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 def main() -> None:
@@ -127,23 +165,15 @@ def main() -> None:
     )
     parser.add_argument("--photos", type=Path)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--encoders", nargs="+", default=["tiny", "tiny-b"], help="as --surrogate")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--steps", type=int, default=6000, help="length of the schedule")
-    parser.add_argument("--lr", type=float, default=2e-3)
-    parser.add_argument("--out", type=Path, help="write what was trained into this folder")
+    parser.add_argument("--pattern", type=int, default=0, help="which one, 0, 1, ...")
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--out", type=Path, help="write what was learned into this folder")
     args = parser.parse_args()
+    torch.set_num_threads(1)
     if args.out is None:
-        return train(args)
-    weights = trained(args.work / "protector")
-    if weights is None:
-        raise SystemExit(f"{args.work} holds no checkpoint of the protector.")
-    net = protector.Protector()
-    net.load_state_dict(weights)
-    protector.save(net, args.out)
-    record = json.loads((args.work / "protector" / "record.json").read_text())
-    about = {key: record[key] for key in ("step", "steps", "cpu_seconds", "lr")}
-    (args.out / "training.json").write_text(json.dumps(about, indent=1) + "\n")
+        train(args)
+    else:
+        assemble(args.work, args.out)
 
 
 if __name__ == "__main__":

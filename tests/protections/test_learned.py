@@ -1,4 +1,4 @@
-"""The network that perturbs photos in one pass."""
+"""The patterns that perturb photos in one pass."""
 
 from __future__ import annotations
 
@@ -51,19 +51,35 @@ def test_the_seed_moves_the_tiles() -> None:
     assert not torch.equal(run([photo])[0], run([photo], seed=2)[0])
 
 
-def test_a_network_is_written_and_read(tmp_path: Path) -> None:
+def test_photos_of_a_set_have_patterns_at_other_places() -> None:
+    first, second = run(2 * [torch.full((3, 96, 96), 0.5)])
+    assert not torch.equal(first, second)
+
+
+def test_patterns_are_written_and_read(tmp_path: Path) -> None:
     photo = torch.rand(3, 64, 80, generator=torch.Generator().manual_seed(0))
-    net = protector.Protector(torch.Generator().manual_seed(3))
-    protector.save(net, tmp_path)
+    side = protector.TILE
+    protector.save(2 * torch.rand(3, 3, side, side, generator=torch.Generator()) - 1, tmp_path)
     (changed,) = run([photo], weights=str(tmp_path))
     assert (changed - photo).abs().max() <= 11.01 / 255
     assert not torch.equal(changed, run([photo])[0])
     assert learned.instrument(learned.Config(weights=str(tmp_path))) != learned.instrument(
         learned.Config()
     )
-    (tmp_path / protector.WEIGHTS).write_bytes(b"no weights")
+    (tmp_path / protector.WEIGHTS).write_bytes(b"no patterns")
     protector.load.cache_clear()
-    with pytest.raises(UserError, match="There is no protector in"):
+    with pytest.raises(UserError, match="There are no patterns in"):
         run([photo], weights=str(tmp_path))
     with pytest.raises(UserError, match="side is 8"):
         learned.Config(side=8)
+
+
+def test_a_pattern_is_the_budget_times_what_was_learned(tmp_path: Path) -> None:
+    """Tiled from some place on; nothing else."""
+    photo = torch.full((3, 40, 300), 0.5)
+    protector.save(torch.linspace(-1, 1, 128).expand(1, 3, 128, 128), tmp_path)
+    (changed,) = run([photo], weights=str(tmp_path), budget=8)
+    row = 255 * (changed - photo)[0, 0]
+    assert torch.allclose(row[:172], row[128:], atol=1e-4)
+    assert row.max().item() == pytest.approx(8, abs=0.1)
+    assert row.min().item() == pytest.approx(-8, abs=0.1)

@@ -1,88 +1,25 @@
-"""A network that looks at a photo once and says how to perturb it: a bank of patterns, mixed.
+"""Patterns that were learned once and are tiled over any photo.
 
-The bank's idea is FastProtect's (arXiv 2412.11423): a few perturbations are learned beforehand and
-chosen per photo. Here the choice is a mixture that differs from place to place, so that nothing is
-decided for a photo as a whole, and the patterns are tiles, so that photos may have any size.
-`training/protector.py` trains it.
+FastProtect (arXiv 2412.11423) learns a few perturbations beforehand too, and chooses among them per
+photo; here they are tiles, so that photos may have any size. `training/protector.py` learns them.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from itertools import pairwise
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, hash_files, save_tensors
 
-PATTERNS, TILE = 16, 128  # in the bank; their side, pixels
-WIDTHS = (24, 48, 72, 96)  # of the mixer's levels, each at half the size of the one before
-GAIN = 20.0  # of the bank's numbers, so that one rate suits them and the mixer's weights
+TILE = 128  # side of a pattern, pixels
+LEVELS = 127  # of a number on file, to either side of 0
 WEIGHTS = "model.safetensors"
 EMBEDDED = ASSETS / "protector"
-
-
-class Protector(nn.Module):
-    """Photos -> perturbations in shares of the budget.
-
-    Args:
-        rng: draws its first weights; None: those of a seed.
-    """
-
-    def __init__(self, rng: torch.Generator | None = None) -> None:
-        super().__init__()
-        rng = rng or torch.Generator()
-        self.bank = nn.Parameter(0.02 * torch.randn(PATTERNS, 3, TILE, TILE, generator=rng))
-        self.levels = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise((3, *WIDTHS))
-        )
-        self.whole = nn.Linear(2 * WIDTHS[-1], WIDTHS[-1])
-        self.last = nn.Conv2d(WIDTHS[-1], PATTERNS, 1)
-        for name, weight in self.named_parameters():
-            if name.endswith("weight"):
-                nn.init.kaiming_uniform_(weight, a=5**0.5, generator=rng)
-            elif name.endswith("bias"):
-                nn.init.zeros_(weight)
-        with torch.no_grad():
-            self.get_parameter("last.bias")[0] = 1  # it begins with one pattern everywhere
-
-    def mixture(self, x: Tensor) -> Tensor:
-        """Return how much of each pattern there is in each place.
-
-        Args:
-            x: n x 3 x H x W in [0, 1].
-
-        Returns:
-            n x PATTERNS x H/16 x W/16, rounded up.
-        """
-        h = 2 * x - 1
-        for level in self.levels:
-            h = F.silu(level(h))
-        seen = torch.cat([h.mean((2, 3)), h.std((2, 3), correction=0)], 1)
-        return self.last(h + self.whole(seen)[..., None, None])
-
-    def forward(self, x: Tensor, places: list[tuple[int, int]]) -> Tensor:
-        """Return perturbations like x, within -1 and 1.
-
-        Args:
-            x: n x 3 x H x W in [0, 1].
-            places: where each photo's tiling begins, rows and columns.
-        """
-        height, width = x.shape[-2:]
-        mixture = F.interpolate(self.mixture(x), (height, width), mode="bilinear")
-        found = []
-        for shares, place in zip(mixture, places, strict=True):
-            # one pattern after the other: all of them at once would take PATTERNS photos of memory
-            mixed = torch.zeros_like(x[0])
-            for share, pattern in zip(shares, self.bank, strict=True):
-                mixed = mixed + share * tiled(pattern, height, width, place)
-            found.append(torch.tanh(GAIN * mixed))
-        return torch.stack(found)
 
 
 def tiled(pattern: Tensor, height: int, width: int, place: tuple[int, int]) -> Tensor:
@@ -103,32 +40,32 @@ def tiled(pattern: Tensor, height: int, width: int, place: tuple[int, int]) -> T
     return pattern[:, rows][:, :, columns]
 
 
-def save(net: Protector, folder: Path) -> None:
-    """Write a network's weights in bf16."""
+def save(patterns: Tensor, folder: Path) -> None:
+    """Write patterns (n x 3 x TILE x TILE within -1 and 1), a byte a number."""
     folder.mkdir(parents=True, exist_ok=True)
-    halves = {k: v.detach().bfloat16().contiguous() for k, v in net.state_dict().items()}
-    save_tensors(folder / WEIGHTS, halves)
+    levels = (LEVELS * patterns).round().to(torch.int8).contiguous()
+    save_tensors(folder / WEIGHTS, {"patterns": levels})
 
 
 @cache
-def load(folder: Path, device: torch.device) -> Protector:
-    """Load a network in float32.
+def load(folder: Path, device: torch.device) -> Tensor:
+    """Load the patterns, n x 3 x TILE x TILE within -1 and 1.
 
     Raises:
-        UserError: no such network in the folder.
+        UserError: there are none in the folder.
     """
-    path = folder / WEIGHTS
-    net = Protector()
     try:
-        net.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        levels = load_file(folder / WEIGHTS)["patterns"]
+        if levels.shape[1:] != (3, TILE, TILE) or not len(levels):
+            raise ValueError(f"tensors of shape {tuple(levels.shape)}")
     except Exception as error:
         raise UserError(
-            f"There is no protector in {folder} ({error}). Give a folder that "
+            f"There are no patterns in {folder} ({error}). Give a folder that "
             "training/protector.py wrote, or leave the setting out."
         ) from None
-    return net.to(device).eval().requires_grad_(False)
+    return levels.float().div(LEVELS).to(device)
 
 
 def identity(folder: Path) -> str:
-    """Return the hash of a network's weights, for keys."""
+    """Return the hash of a folder's patterns, for keys."""
     return hash_files([folder / WEIGHTS])

@@ -43,11 +43,21 @@ def at_most(x: Tensor, side: int) -> Tensor:
     >>> at_most(torch.zeros(3, 40, 60), side=80).shape
     torch.Size([3, 40, 60])
     """
-    scale = side / min(x.shape[-2:])
-    if scale >= 1:
+    size = size_at_most(x, side)
+    if size == x.shape[-2:]:
         return x
-    size = (round(x.shape[-2] * scale), round(x.shape[-1] * scale))
     return F.interpolate(x[None], size, mode="bilinear", antialias=True)[0]
+
+
+def size_at_most(x: Tensor, side: int) -> tuple[int, int]:
+    """Return height and width of what `at_most` gives of a photo.
+
+    >>> size_at_most(torch.zeros(3, 40, 60), side=20)
+    (20, 30)
+    """
+    height, width = x.shape[-2:]
+    scale = min(1.0, side / min(height, width))
+    return round(height * scale), round(width * scale)
 
 
 def seen_grey(pixels: Tensor, side: int = WORK_SIDE) -> bool:

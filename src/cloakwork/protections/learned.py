@@ -1,21 +1,21 @@
-"""Learned: a network that was trained beforehand perturbs a photo in one pass; no effect shown yet.
+"""Learned: a pattern that was learned beforehand is laid over a photo in one pass, in a moment.
 
-Ours, after FastProtect (arXiv 2412.11423), which learns a few perturbations and chooses among them
-per photo, and RID (arXiv 2412.09844), whose network gives the perturbation itself. Here a small
-network mixes a bank of tiled patterns, differently from place to place:
+Ours, after FastProtect (arXiv 2412.11423), which learns a few perturbations once and chooses among
+them per photo. With P_k one of a few tiles, repeated over the photo from a random place on:
 
-    x' = x + budget * tanh(sum over k of share_k(x) * pattern_k)
+    x' = x + budget * P_k
 
-It was trained once to move the latents of several families' encoders, through loaders of many
-sizes, blur and JPEG (`training/protector.py`); no surrogate is asked when it is used. A photo whose
-shorter side is longer than `side` is looked at and perturbed at that size, and the perturbation is
-enlarged, since that is about what the loaders of image models see. The seed decides where the tiles
-begin.
+Each P_k was learned on thousands of photos to do what `pid` does to one: to move mean and log
+variance of the encoder's posterior, through the encoders of several families, and through loaders
+of many sizes, blur and JPEG (`training/protector.py`). No surrogate is asked when it is used. A
+photo whose shorter side is longer than `side` is perturbed at that size, and the perturbation is
+enlarged, since that is about what the loaders of image models see. The seed decides pattern and
+place, for each photo anew.
 
-**No effect on attackers was found yet** (docs/protections.md, In one pass): it is here to be
-trained further, and to be compared with.
+**Whoever has this package has the patterns**, can look for the one that a photo has, and subtract
+it. It stops thieves who do not try.
 
-Departures: neither paper's network, losses or data; nothing is chosen by clusters of latents.
+Departures: not the paper's losses, data or choice by clusters of latents.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from cloakwork.files import expand_home
 from cloakwork.models import protector
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation.pgd import project
-from cloakwork.photos.rounding import at_most
+from cloakwork.photos.rounding import size_at_most
 from cloakwork.photos.tensors import is_grey
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
 
-VERSION = 1
+VERSION = 2  # 1 had a network that mixed sixteen tiles; attackers did not mind
 USES_SURROGATES = False
 SINGLY = True
-TRAINED_AGAINST = "small encoders of three latent spaces (sd, sd3, flux2)"
+TRAINED_AGAINST = "tiny, tiny-b and small encoders of two latent spaces (sd3, flux2)"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Config:
     side: int = 1024
     """shorter side at which larger photos are perturbed, pixels"""
     weights: str = ""
-    """folder that training/protector.py wrote (empty: the network that comes with the package)"""
+    """folder that training/protector.py wrote (empty: the patterns that come with the package)"""
 
     def __post_init__(self) -> None:
         check_ranges(self, side=(32, 65500))
@@ -65,7 +65,7 @@ PRESETS = {"tiny": Config(), "paper": Config()}
 
 
 def instrument(cfg: Config) -> str:
-    """Name the network's weights."""
+    """Name the patterns."""
     return protector.identity(_folder(cfg))
 
 
@@ -79,29 +79,32 @@ def protect(
     rng: torch.Generator,
     state: RunState,
 ) -> Photos:
-    """Return photos (each 3 x H x W in [0, 1]), perturbed by the network; looks at no surrogate.
+    """Return photos (each 3 x H x W in [0, 1]) with a pattern over them; looks at no surrogate.
 
     Raises:
-        UserError: the network is not there.
+        UserError: the patterns are not there.
     """
     limits = state.limits or len(photos) * [cfg.budget]
 
     def perturbed(photo: Tensor, limit: Tensor | float) -> Tensor:
-        net = protector.load(_folder(cfg), photo.device)
-        place = torch.randint(protector.TILE, (2,), generator=rng).tolist()
-        small = at_most(photo, cfg.side)
-        shares = net(small[None], [(place[0], place[1])])
+        patterns = protector.load(_folder(cfg), photo.device)
+        which, row, column = (
+            int(torch.randint(n, (), generator=rng))
+            for n in (len(patterns), protector.TILE, protector.TILE)
+        )
+        pattern = patterns[which]
         if is_grey(photo):  # all channels change by the same; their mean would be fainter
-            shares = shares[:, :1].expand_as(shares)
-        if small.shape != photo.shape:
-            shares = F.interpolate(shares, photo.shape[-2:], mode="bilinear")
-        shares = shares.contiguous()
-        return shares[0].mul_(limit / 255).add_(photo)  # in place: photos may be large
+            pattern = pattern[:1].expand_as(pattern)
+        height, width = size_at_most(photo, cfg.side)
+        shares = protector.tiled(pattern, height, width, (row, column))
+        if (height, width) != photo.shape[-2:]:
+            shares = F.interpolate(shares[None], photo.shape[-2:], mode="bilinear")[0]
+        return shares.contiguous().mul_(limit / 255).add_(photo)  # in place: photos may be large
 
     moved = [perturbed(p, limit) for p, limit in zip(photos, limits, strict=True)]
     return project(moved, photos, limits)
 
 
 def _folder(cfg: Config) -> Path:
-    """Return the folder of the network."""
+    """Return the folder of the patterns."""
     return Path(expand_home(cfg.weights)) if cfg.weights else protector.EMBEDDED
