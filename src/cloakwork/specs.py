@@ -66,7 +66,11 @@ class Method:
     @property
     def networks(self) -> str:
         """The networks that the method finds by itself, with their weights; "" for none."""
-        return registry.instrument(self.module, self.config)
+        own = registry.instrument(self.module, self.config)
+        if self.kind != "protections" or not getattr(self.config, "start", ""):
+            return own
+        first = parse("protections", self.config.start)
+        return " ".join(str(word) for word in (own, first.name, first.code, first.networks) if word)
 
     @property
     def model_kind(self) -> str:

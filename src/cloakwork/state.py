@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cloakwork.errors import NotFinite
 from cloakwork.files import read_tensors, write_tensors
-from cloakwork.types import Limit
+from cloakwork.types import Limit, Photos
 
 Progress = Callable[[str, int, int], None]  # label, done, total
 Watch = Callable[[int, Tensor], None]  # steps done, pictures
@@ -60,6 +60,7 @@ class RunState:
         self.checkpoint_seconds = usual if checkpoint_seconds is None else checkpoint_seconds
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
         self.limits = limits
+        self.start: Photos = []  # where PGD begins; none: at the photos
         self.notes: list[str] = []  # what the user is told of this run
         self._trace: list[float] = []
         self._dead_steps = 0

@@ -15,6 +15,7 @@ from torch import Tensor
 from cloakwork.evaluation.returned import check_budget, check_photos, check_pictures
 from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import hash_of
+from cloakwork.perturbation import start
 from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.tensors import as_float, is_grey, neutral, to_bytes
 from cloakwork.photos.visibility import follows, limits
@@ -92,6 +93,8 @@ def run_protection(
         UserError: what it returned are no photos of the same sizes, or they exceed the budget.
     """
     state.limits = limits(photos, method.config, masks) if masks or follows(method.config) else ()
+    begin = getattr(method.config, "start", "")
+    state.start = start.photos(begin, photos, method.config.budget, state)
     protected = method.module.protect(
         photos, list(models), method.config, clean=clean, rng=rng, state=state
     )

@@ -79,7 +79,7 @@ def alternate(
     Returns:
         As many photos of the same sizes.
     """
-    device, x = photos[0].device, photos
+    device, x = photos[0].device, state.start or photos
     done, saved = state.resume(rng)
     if saved:
         x = [saved[f"x.{i}"].to(device) for i in range(len(photos))]

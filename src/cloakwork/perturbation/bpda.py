@@ -16,6 +16,7 @@ from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.counting import drawn
+from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import pgd
@@ -57,11 +58,20 @@ def _model_kinds(parsed: Sequence[Chain]) -> set[str]:
     return {method.model_kind for chain in parsed for method in chain}
 
 
-def models(parsed: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | PixelDDPM]:
-    """Return the models that the chains need, by kind, in the LDM's precision.
+def models(parsed: Sequence[Chain], ldm: Encoder, denoiser: str) -> dict[str, Encoder | PixelDDPM]:
+    """Return the models that the chains need, by kind, in the surrogate's precision.
 
     `denoiser` is loaded only if one of them diffuses pixels.
+
+    Raises:
+        UserError: one of them needs a whole model, and the surrogate is an encoder alone.
     """
+    if "latent" in _model_kinds(parsed) and not isinstance(ldm, LDM):
+        latent = [m.name for chain in parsed for m in chain if m.model_kind == "latent"]
+        raise UserError(
+            f"The purifier {latent[0]} needs a whole model to go through, and {ldm.name} is an "
+            "encoder alone. Leave it out, or name a whole model as surrogate."
+        )
     dtype = str(ldm.dtype).removeprefix("torch.")
     pixels = (
         {"pixels": pixel_ddpm.load(denoiser, str(ldm.device), dtype)}
@@ -72,7 +82,7 @@ def models(parsed: Sequence[Chain], ldm: LDM, denoiser: str) -> dict[str, LDM | 
 
 
 def through(
-    photos: Photos, chain: Chain, networks: Mapping[str, LDM | PixelDDPM], rng: torch.Generator
+    photos: Photos, chain: Chain, networks: Mapping[str, Encoder | PixelDDPM], rng: torch.Generator
 ) -> Photos:
     """Purify photos (each 3 x H x W in [0, 1]), with a graph that leads back to them."""
     for method in chain:
@@ -90,7 +100,7 @@ def through(
 def gradient(
     inner: pgd.Gradient,
     parsed: Sequence[Chain],
-    networks: Mapping[str, LDM | PixelDDPM],
+    networks: Mapping[str, Encoder | PixelDDPM],
     rng: torch.Generator,
 ) -> pgd.Gradient:
     """Turn a gradient by purified photos into one by the photos themselves.

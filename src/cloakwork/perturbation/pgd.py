@@ -166,8 +166,8 @@ def ascend(
             that one's units, and has to be given.
         steps: number of steps.
         rng: for the random start only.
-        start: where to begin (else x0).
-        random_start: begin at a uniform point of the budget's box.
+        start: where to begin (else where the state says, else x0).
+        random_start: begin at a uniform point of the budget's box, if at no other photos.
         final_step: the step shrinks linearly to this share of itself.
         momentum: share of the running gradient kept (MI-FGSM, arXiv 1710.06081); gradients are then
             L1-normalised.
@@ -188,10 +188,11 @@ def ascend(
         NotFinite: the gradient of a photo is not finite.
     """
     step = budget / 10 if step is None else step
-    x = [p.clone() for p in start or x0]
+    begin = start or (state.start if checkpoints else ())
+    x = [p.clone() for p in begin or x0]
     grey = [is_grey(p) for p in x0]  # once: an accelerator has to be waited for
     limits = state.limits or len(x0) * [budget]
-    if random_start:
+    if random_start and not begin:
         noise = [send(2 * torch.rand(p.shape, generator=rng) - 1, p.device) for p in x]
         moved = [p + lim / 255 * n for p, n, lim in zip(x, noise, limits, strict=True)]
         x = [_project(a, b, lim, g) for a, b, lim, g in zip(moved, x0, limits, grey, strict=True)]

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import bpda, losses, pgd, timestep_search
+from cloakwork.perturbation import bpda, losses, pgd, start, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
@@ -56,6 +56,9 @@ class Config:
     """largest change of a pixel, 1/255"""
     strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
+    start: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """a protection that PGD starts from, such as learned, with which fewer steps may do (empty: the
+    photo itself)"""
     steps: int = 30
     """most rounds of the search for timesteps"""
     outer: int = 50
@@ -91,6 +94,8 @@ class Config:
     """what surrogates compute in: bfloat16, faster on CPUs that have it; empty: as loaded"""
 
     def __post_init__(self) -> None:
+        if self.start:
+            start.method(self.start)
         if self.purifiers:
             bpda.chains(self.purifiers)
 

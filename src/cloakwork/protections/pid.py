@@ -16,7 +16,8 @@ Departures (beside the package's conventions):
 - a surrogate whose autoencoder has no posterior (AutoencoderTiny, as in tiny-b) gives its latent
   for the mean, and has no variance: only d(mu(x'), mu(x)) is left for it;
 - the square of every step is the same from the photo and from its original (the release cuts at
-  random too, by default).
+  random too, by default);
+- ours: with `purifiers`, PGD looks through them as in `adaptive`, at the original as it is.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from torch import Tensor
 
 from cloakwork.models import latents
 from cloakwork.models.encoder import Encoder
-from cloakwork.perturbation import ensemble, losses, pgd
+from cloakwork.perturbation import bpda, ensemble, losses, pgd, start
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
@@ -49,22 +50,44 @@ class Config:
     """largest change of a pixel, 1/255"""
     strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
+    start: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """a protection that PGD starts from, such as learned, with which fewer steps may do (empty: the
+    photo itself)"""
     steps: int = 1000
     """PGD steps"""
     step: float | None = 1
     """change per step, 1/255 (none: budget / 10)"""
     arithmetic: Literal["", "bfloat16"] = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """what surrogates compute in: bfloat16, faster on CPUs that have it; empty: as loaded"""
+    purifiers: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """chains of purifiers that PGD looks through, parted by blanks, one drawn a step (see
+    `adaptive`)"""
+    denoiser: str = field(default="tiny", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """what those of them that diffuse pixels use"""
     surrogate_weights: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """weights of several surrogates' gradients, parted by blanks, as in "1 1 2"; with them, and
     where encoders alone are among the surrogates, gradients are first brought to one length"""
 
     def __post_init__(self) -> None:
         ensemble.parse_weights(self.surrogate_weights)
+        if self.start:
+            start.method(self.start)
+        if self.purifiers:
+            bpda.chains(self.purifiers)
 
 
 TINY = Config(budget=11, steps=100, step=None)
-PRESETS = {"tiny": TINY, "tiny-bf16": replace(TINY, arithmetic="bfloat16"), "paper": Config()}
+PRESETS = {
+    "tiny": TINY,
+    "tiny-bf16": replace(TINY, arithmetic="bfloat16"),
+    "adaptive": replace(TINY, purifiers="none jpeg blur resize tvm codesr"),
+    "paper": Config(),
+}
+
+
+def instrument(cfg: Config) -> str:
+    """Return the weights of the denoiser of pixels, if there is one."""
+    return bpda.instrument(cfg.purifiers, cfg.denoiser) if cfg.purifiers else ""
 
 
 def protect(
@@ -84,7 +107,7 @@ def protect(
     originals = Originals(photos)
 
     def gradient(ldm: Encoder) -> pgd.Gradient:
-        return _distance(ldm, originals, rng)
+        return _distance(ldm, originals, cfg, rng)
 
     # at the photo itself the distance has no gradient, so the random start is part of the method
     return ensemble.ascend_mean(
@@ -99,14 +122,20 @@ def protect(
     )
 
 
-def _distance(ldm: Encoder, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
+def _distance(
+    ldm: Encoder, originals: Originals, cfg: Config, rng: torch.Generator
+) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = losses.same_draws(rng)  # the same places for the crops
         now = _posterior(ldm, ldm.moments(preprocess(x, ldm.size, SLIDE, rng)))
         before = _posterior(ldm, originals.seen(ldm, which, same)[1])
         return torch.stack([F.mse_loss(a, b) for a, b in zip(now, before, strict=True)]).sum()
 
-    return pgd.by_autograd(distance)
+    inner = pgd.by_autograd(distance)
+    if not cfg.purifiers:
+        return inner
+    purifiers = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
+    return bpda.gradient(inner, purifiers, bpda.models(purifiers, ldm, cfg.denoiser), rng)
 
 
 def _posterior(ldm: Encoder, moments: Tensor) -> list[Tensor]:
