@@ -2,8 +2,8 @@
 `grid` in anybody's module `my_lab`, or in its module `my_lab.grid`.
 
 A recipe is a plain function that returns a `Grid`. It may take `data`, the folder of the user's
-photo sets (None where none was named), and `models`, names of models -> what is to be used in their
-place.
+photo sets (None where none was named), `models`, names of models -> what is to be used in their
+place, and `methods`, the protections that the user named.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloakwork import registry
@@ -44,15 +44,23 @@ def find(names: Iterable[str]) -> dict[str, Recipe]:
 
 
 def build(
-    name: str, recipe: Recipe, data: Path | None = None, models: Mapping[str, str] | None = None
+    name: str,
+    recipe: Recipe,
+    data: Path | None = None,
+    models: Mapping[str, str] | None = None,
+    methods: Sequence[str] = (),
 ) -> Grid:
     """Build a recipe's grid, and check it.
 
     Raises:
-        UserError: the recipe raises, or gives no grid, or one that lacks something.
+        UserError: the recipe raises, or gives no grid, or one that lacks something, or takes no
+            methods where some were named.
     """
+    if methods and "methods" not in inspect.signature(recipe).parameters:
+        raise UserError(f"The recipe '{name}' has its own methods. Leave out --method.")
+    offered = {"data": data, "models": models or {}, "methods": methods}
     try:
-        return check_grid(_grid(name, recipe, {"data": data, "models": models or {}}))
+        return check_grid(_grid(name, recipe, offered))
     except UserError as error:
         takes = inspect.signature(recipe).parameters
         if data is None and "data" in takes and "--data" not in str(error):

@@ -12,26 +12,20 @@ from functools import partial
 from pathlib import Path
 
 from cloakwork.benchmark.grids import THINGS, Grid, Table, sets, threat_model
-from cloakwork.evaluation.design import Subject
+from cloakwork.evaluation.design import Subject, ThreatModel
 from cloakwork.evaluation.sources import source
 from cloakwork.files import SAMPLE_PHOTOS
 
 LEAN = "dreambooth:tiny:steps=60,class_images=8"
+# every laptop has float32; where bfloat16 is imitated, minutes would become hours
+THREAT = partial(threat_model, dtype="float32")
 
 
 def quick(data: Path | None) -> Grid:
     """Build the grid; `data` as `grids.sets` takes it."""
-    subjects = (
-        sets(data)[:2] if data else (_sample("chelsea.png", "cat"), _sample("coffee.png", "cup"))
-    )
-    photo = ("a photo of sks person",)
-    # every laptop has float32; where bfloat16 is imitated, minutes would become hours
-    threat = partial(threat_model, dtype="float32")
-    threats = (
-        threat("DreamBooth", LEAN, prompts=photo, pictures=4),
-        threat("DreamBooth after JPEG", LEAN, prompts=photo, pictures=4, purifiers="jpeg"),
-    )
-    edits = (threat("SDEdit", "sdedit:tiny:strengths=0.3", prompts=("a photo of a sunflower",)),)
+    subjects, threats = sets(data)[:2] if data else samples(), lean()
+    asked = ("a photo of a sunflower",)
+    edits = (THREAT("SDEdit", "sdedit:tiny:strengths=0.3", prompts=asked),)
     protections = ("photoguard", "pid")
     return Grid(
         "quick",
@@ -64,6 +58,20 @@ def quick(data: Path | None) -> Grid:
                 about="A control: no line may differ.",
             ),
         ),
+    )
+
+
+def samples() -> tuple[Subject, ...]:
+    """Return two photo sets of one sample photo each."""
+    return _sample("chelsea.png", "cat"), _sample("coffee.png", "cup")
+
+
+def lean(victim: str = "tiny") -> tuple[ThreatModel, ...]:
+    """Return an attacker of sixty steps, and the same after JPEG."""
+    threat = partial(THREAT, victim=victim, prompts=("a photo of sks person",), pictures=4)
+    return (
+        threat("DreamBooth", LEAN),
+        threat("DreamBooth after JPEG", LEAN, purifiers="jpeg"),
     )
 
 

@@ -93,6 +93,12 @@ PLAIN = threat_model("plain")
 TRANSFORMED = threat_model("with transformations", "dreambooth:transformed")
 JPEG = threat_model("JPEG 75", "dreambooth:jpeg")
 THREE = (PLAIN, TRANSFORMED, JPEG)
+SDEDITS = tuple(
+    threat_model(f"SDEdit {s:g}", f"sdedit:tiny:strengths={s}", prompts=EDITS)
+    for s in (0.1, 0.2, 0.3)
+)
+EDITING = (*SDEDITS, threat_model("inpainting", "inpaint:tiny:strengths=1.0", prompts=EDITS))
+EDITED = ("lpips", "ssim")  # of edits, each beside that of the clean photo
 
 
 def tiny(data: Path | None) -> Grid:
@@ -129,13 +135,6 @@ def _protections(data: Path) -> tuple[Table, ...]:
     )
     threats = (threat_model("lean", LEAN), TRANSFORMED)
     others = (threat_model("LoRA", "lora"), threat_model("textual inversion", "textual_inversion"))
-    edits = (
-        *(
-            threat_model(f"SDEdit {s:g}", f"sdedit:tiny:strengths={s}", prompts=EDITS)
-            for s in (0.1, 0.2, 0.3)
-        ),
-        threat_model("inpainting", "inpaint:tiny:strengths=1.0", prompts=EDITS),
-    )
     return (
         Table("methods", (*EVERY, OURS), (TRANSFORMED,), everybody, rival=OURS),
         Table("first", ("photoguard", "aspl"), THREE[:2], everybody, seeds=2),
@@ -162,7 +161,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
         ),
         Table("small budget", BEST, THREE, everybody, budget=6.4, rival=OURS),
         Table("mismatch", ("aspl", OURS), mismatch, everybody, rival=OURS),
-        Table("edits", (*EVERY, OURS), edits, everybody, ("lpips", "ssim")),
+        Table("edits", (*EVERY, OURS), EDITING, everybody, EDITED),
         Table("other attackers", BEST, others, everybody, rival=OURS),
         Table("things", BEST, (PLAIN,), things(data / "subjects", SUBJECTS), THINGS, rival=OURS),
         # at 11 so many PGD steps leave a lean attacker nothing, whatever the surrogates do, and at
@@ -236,11 +235,11 @@ def _red_team(data: Path) -> tuple[Table, ...]:
         *(_purified(p, cdl=True) for p in ("", "codesr")),
     )
     return (
-        Table("purifiers", ATTACKED, _with_and_without_cdl(*MAIN), everybody, dtype="bfloat16"),
+        Table("purifiers", ATTACKED, with_and_without_cdl(*MAIN), everybody, dtype="bfloat16"),
         Table(
             "other purifiers",
             ("aspl",),
-            _with_and_without_cdl("", *others),
+            with_and_without_cdl("", *others),
             everybody,
             dtype="bfloat16",
         ),
@@ -257,7 +256,7 @@ def _red_team(data: Path) -> tuple[Table, ...]:
     )
 
 
-def _with_and_without_cdl(*purifiers: str) -> tuple[ThreatModel, ...]:
+def with_and_without_cdl(*purifiers: str) -> tuple[ThreatModel, ...]:
     """Return threat models without contrastive decoupling learning and with it, for each purifier.
 
     Args:
