@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import board_table
 import campaign_table
 import displacement_table
 import faithful_table
@@ -316,6 +317,7 @@ def place(
         ("docs/models.md", families_table.TABLES),
         ("docs/try-and-mine.md", tries_table.TABLES),
         ("docs/try-and-mine.md", fingerprints_table.TABLES),
+        ("docs/board.md", board_table.TABLES),
     ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):

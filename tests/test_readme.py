@@ -64,7 +64,7 @@ def test_what_the_repository_says_of_itself() -> None:
         asked = yaml.safe_load(form.read_text(encoding="utf-8"))
         assert {"name", "description", "body"} <= set(asked)
         assert all(
-            field["type"] in {"input", "textarea", "dropdown", "checkboxes"}
+            field["type"] in {"input", "textarea", "dropdown", "checkboxes", "markdown"}
             for field in asked["body"]
         )
     for workflow in (ROOT / ".github" / "workflows").glob("*.yml"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 from cloakwork import specs
 from cloakwork.benchmark.execution.failures import Failure, FailureKind
@@ -52,6 +52,38 @@ class Flag:
     """the cells that it is about, in words"""
     text: str
     """a sentence for people"""
+
+
+class Spread(Protocol):
+    """An interval."""
+
+    @property
+    def low(self) -> float:
+        """Its lower end."""
+        ...
+
+    @property
+    def high(self) -> float:
+        """Its upper end."""
+        ...
+
+
+def beats_both(better: str, clean: Spread | None, noise: Spread | None) -> bool | None:
+    """Return whether an attacker gets less than from clean photos and than from noise.
+
+    Args:
+        better: which way is better for it: "higher", "lower" or "".
+        clean: the difference to clean photos.
+        noise: the difference to noise.
+
+    Returns:
+        None where neither way is better, or a difference is missing.
+    """
+    if clean is None or noise is None or not better:
+        return None
+    if better == "higher":
+        return clean.high < 0 and noise.high < 0
+    return clean.low > 0 and noise.low > 0
 
 
 @dataclass(frozen=True)
@@ -104,12 +136,7 @@ class Cell:
         Both intervals must lie on the attacker's worse side. None for controls, for metrics
         without a better side, and for what failed.
         """
-        if self.against_clean is None or self.against_noise is None or not self.better:
-            return None
-        gaps = (self.against_clean, self.against_noise)
-        if self.better == "higher":
-            return all(gap.high < 0 for gap in gaps)
-        return all(gap.low > 0 for gap in gaps)
+        return beats_both(self.better, self.against_clean, self.against_noise)
 
 
 @dataclass(frozen=True)
@@ -332,6 +359,7 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
             "protections": {
                 line.protection: asdict(step.config) for line, step in zip(rows, asked, strict=True)
             },
+            "surrogates": table.surrogates,
             "dtype": table.dtype,
             "thieves": [asdict(who) for who in table.thieves],
             "photos": {

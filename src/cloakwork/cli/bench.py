@@ -46,6 +46,15 @@ class BenchFlags:
         arg(metavar="FOLDER", help_behavior_hint="(default: sample photos, for quick alone)"),
     ] = None
     """folder of photo sets, as the recipe wants them"""
+    method: Annotated[
+        UseAppendAction[tuple[str, ...]],
+        arg(metavar="PROTECTION", help_behavior_hint="(repeatable; for board)"),
+    ] = ()
+    """protection to make an entry of the board for, such as my_lab.mine"""
+    entries: Annotated[
+        Path | None, arg(metavar="FOLDER", help_behavior_hint="(for board; default: none)")
+    ] = None
+    """entries to show on the board's page too; without --method nothing is run"""
     table: Annotated[
         UseAppendAction[tuple[str, ...]],
         arg(metavar="NAME", help_behavior_hint="(repeatable, default: all)"),
@@ -98,6 +107,7 @@ def bench_command(words: list[str]) -> None:
     from cloakwork.benchmark import recipes
     from cloakwork.benchmark.report import blind_answers
     from cloakwork.workflows.bench import bench, expect, forget, only
+    from cloakwork.workflows.board import board
 
     flags = parse(BenchFlags, "bench", "Protections against attackers, as a grid.", words)
     if flags.answers:
@@ -108,13 +118,18 @@ def bench_command(words: list[str]) -> None:
         raise UserError(
             f"No recipe was named; name one of {known}, or your own with --recipe MODULE.FUNCTION."
         )
+    if flags.entries and flags.names + flags.recipe != ("board",):
+        raise UserError("--entries is for the recipe board alone: cloakwork bench board --entries.")
+    if flags.entries and not flags.method:
+        print(f"The board: {board(flags.out / 'board', flags.entries)}")
+        return
     if flags.threads < 1:
         raise UserError(f"There cannot be {flags.threads} threads; allowed are 1 and more.")
     torch.set_num_threads(flags.threads)
     swapped, store = _models(flags.model), flags.store or flags.out / ".cloakwork"
     found = recipes.find(flags.names + flags.recipe)
     grids = {
-        name: only(recipes.build(name, function, flags.data, swapped), flags.table)
+        name: only(recipes.build(name, function, flags.data, swapped, flags.method), flags.table)
         for name, function in found.items()
     }
     engine, failed = _engine(flags), 0
@@ -141,6 +156,9 @@ def bench_command(words: list[str]) -> None:
             )
         log("report written")
         failed += _summary(result, flags.out / name)
+        if name == "board":
+            page = board(flags.out / name, flags.entries, result)
+            print(f"The board: {page}; its entries: {page.with_name('entries')}")
     if failed:
         raise UserError(
             f"{failed} cells have no number; the report says why. "

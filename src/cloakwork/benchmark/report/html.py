@@ -93,14 +93,15 @@ def page(findings: Results, drawn: Sequence[Part], gallery: Gallery, beside: Seq
     )
 
 
-def fill(template: str, name: str, **values: Any) -> str:
-    """Fill a template, with NAME.css and NAME.js inside it and a policy that lets it run that
-    script and load nothing.
+def fill(template: str, *names: str, **values: Any) -> str:
+    """Fill a template, with the NAME.css and NAME.js of each name inside it and a policy that lets
+    it run that script and load nothing.
     """
     from markupsafe import Markup
 
     style, script = (
-        (TEMPLATES / f"{n}").read_text(encoding="utf-8") for n in (f"{name}.css", f"{name}.js")
+        "".join((TEMPLATES / f"{n}.{ending}").read_text(encoding="utf-8") for n in names)
+        for ending in ("css", "js")
     )
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
