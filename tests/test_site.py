@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
+import json
 import os
 import re
 import subprocess
@@ -12,6 +15,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+
+from cloakwork import registry
 
 ROOT = Path(__file__).parents[1]
 # what a browser fetches by itself: (tag, attribute)
@@ -103,6 +108,33 @@ def test_what_comes_from_outside_is_noticed() -> None:
     )
     assert from_outside(seen.fetched) == ["https://a.b/c.js", "//e.f/g.css"]
     assert from_outside(styled(seen.styles)) == ["https://k.l/m.css"]
+
+
+def test_method_pages_say_what_files_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "website")
+    methods = importlib.import_module("methods")
+    assert doctest.testmod(methods).failed == 0
+    page = methods.page("protections", "pid")
+    assert "[arXiv 2406.15305](https://arxiv.org/abs/2406.15305)" in page
+    assert (
+        "| `tiny-bf16` | `budget=11`, `steps=100`, `step=None`, `arithmetic='bfloat16'` |" in page
+    )
+    assert "| `steps` | `1000` | PGD steps |" in page
+    # its row and those of the controls, as they stand in the table of results
+    kept = (ROOT / "docs" / "protections.md").read_text(encoding="utf-8")
+    rate = re.search(r"\| with transformations \| pid \| (\S+ \[.*?\]) \|", kept)
+    assert rate and f"| with transformations | **pid** | {rate[1]} |" in page
+    assert "| with transformations | noise | " in page and "caat" not in page
+    assert "lower is better" in methods.page("metrics", "lpips")
+
+
+def test_every_sheet_is_of_a_method() -> None:
+    folder = ROOT / "docs" / "pictures" / "methods"
+    made = json.loads((folder / "sheets.json").read_text(encoding="utf-8"))
+    names = {f"{kind}-{name}" for kind, specs in made.items() for name in specs}
+    assert names == {path.stem for path in folder.glob("*.webp")}
+    for kind, specs in made.items():
+        assert set(specs) <= {name for name, _ in registry.listing(kind)}
 
 
 @pytest.mark.slow

@@ -17,6 +17,10 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
+import methods  # noqa: E402 - it lies beside this file
+
+from cloakwork import registry  # noqa: E402
+
 # files beside docs/ that are pages of the site, and their pages
 ROOT_PAGES = {
     "CONTRIBUTING.md": "contributing.md",
@@ -24,8 +28,25 @@ ROOT_PAGES = {
     "SECURITY.md": "security.md",
     "README.md": "index.md",
 }
+METHODS = "Methods"  # the navigation's tab that is filled here
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"(```.*?```)", re.DOTALL)
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Put the methods' pages into the navigation, in the place of the word that stands there."""
+    assert config.nav is not None
+    (tab,) = [tab for tab in config.nav if METHODS in tab]
+    tab[METHODS] = [
+        {kind.capitalize(): [f"methods/{kind}/index.md", *method_pages(kind).values()]}
+        for kind in registry.KINDS
+    ]
+    return config
+
+
+def method_pages(kind: str) -> dict[str, str]:
+    """Return the page of each method of a kind, by its name."""
+    return {name: f"methods/{kind}/{name}.md" for name, _ in registry.listing(kind)}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,6 +54,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for name, page in ROOT_PAGES.items():
         if name != "README.md":
             text = (ROOT / name).read_text(encoding="utf-8")
+            files.append(File.generated(config, page, content=text))
+    for kind in registry.KINDS:
+        lists = methods.index(kind)
+        files.append(File.generated(config, f"methods/{kind}/index.md", content=lists))
+        for name, page in method_pages(kind).items():
+            text = methods.page(kind, name)
             files.append(File.generated(config, page, content=text))
     return files
 
