@@ -1,11 +1,12 @@
-"""The README's pictures, from the sample photos and from results/.
+"""The documents' pictures, from the sample photos and from results/.
 
     python benchmarks/pictures.py row        (docs/pictures/row.png: some minutes)
-    python benchmarks/pictures.py results    (docs/pictures/results.svg and .png: at once)
+    python benchmarks/pictures.py results    (results, red-team and findings there, .svg: at once)
 
 `row` protects the cat and the cup by the default protection and edits them by `sdedit` on `tiny`:
-the original, the protected photo, and the protected photo after Real-ESRGAN. `results` draws what
-three attackers get, from results/tiny/best.json. `make pictures` makes both.
+the original, the protected photo, and the protected photo after Real-ESRGAN. `results`
+draws what three attackers get (also as PNG, for the README), what purifiers leave, and what an
+attacker with other habits gets. `make pictures` makes all of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,14 @@ PROTECTION = "cloakwork"
 EDIT = "sdedit:tiny:strengths=0.3"
 WASHER = "codesr"
 SIDE, GAP, HEAD = 224, 8, 34  # pixels
+CONTROLS = {"none": "clean photos", "noise": "random noise"}
+# attackers of the table of purifiers, in words
+WASHED = {
+    "lean": "no purifier",
+    "jpeg": "JPEG 75",
+    "codesr": "Real-ESRGAN",
+    "gridpure": "GrIDPure",
+}
 BEST = ("none", "noise", "pid", "fsmg", "simac", "cloakwork")
 
 
@@ -94,24 +103,53 @@ def save(picture: Image.Image, path: Path) -> None:
 
 
 def results(folder: Path = PICTURES) -> None:
-    """What three attackers get of clean, noisy and protected photos."""
-    (table,) = write.read(Path("results/tiny/best.json")).tables
-    rows: dict[str, dict[str, Estimate]] = {
-        name: {
-            cell.thief: cell.mean
-            for cell in table.cells
-            if cell.protection == name and cell.metric == table.metrics[0] and cell.mean
-        }
-        for name in BEST
-    }
-    rows = {{"none": "clean photos", "noise": "random noise"}.get(n, n): r for n, r in rows.items()}
+    """The documents' figures of what attackers get."""
     folder.mkdir(parents=True, exist_ok=True)
+    axis = "match rate, with 95 % intervals; less is better"
+    by_protection = match_rates("best")
     figures.dots(
         folder / "results",
-        rows,
+        {CONTROLS.get(name, name): by_protection[name] for name in BEST},
         title="Share of an attacker's pictures that show the person: tiny, six people, two seeds",
-        axis="match rate, with 95 % intervals; less is better",
+        axis=axis,
     )
+    washed = {
+        CONTROLS.get(name, name): {
+            WASHED[who]: rate for who, rate in rates.items() if who in WASHED
+        }
+        for name, rates in match_rates("purifiers").items()
+    }
+    figures.dots(
+        folder / "red-team",
+        washed,
+        title="The same after purifiers: tiny, six people, one seed",
+        axis=axis,
+    )
+    by_habit: dict[str, dict[str, Estimate]] = {}
+    for name, rates in match_rates("mismatch").items():
+        for habit, rate in rates.items():
+            by_habit.setdefault(habit, {})[CONTROLS.get(name, name)] = rate
+    figures.dots(
+        folder / "findings",
+        by_habit,
+        title="An attacker with other habits: tiny, six people, one seed",
+        axis=axis,
+    )
+    for name in ("red-team", "findings"):  # only the README asks for a PNG
+        (folder / name).with_suffix(".png").unlink()
+
+
+def match_rates(name: str) -> dict[str, dict[str, Estimate]]:
+    """A table's first metric, by protection and attacker."""
+    (table,) = write.read(Path(f"results/tiny/{name}.json")).tables
+    return {
+        protection: {
+            cell.thief: cell.mean
+            for cell in table.cells
+            if cell.protection == protection and cell.metric == table.metrics[0] and cell.mean
+        }
+        for protection in table.protections
+    }
 
 
 def main() -> None:
