@@ -202,7 +202,7 @@ def test_a_module_without_presets_has_its_defaults(lab: Path) -> None:
 
 
 def test_the_example_in_the_guide_is_a_method(lab: Path) -> None:
-    guide = Path(__file__).parents[1] / "CONTRIBUTING.md"
+    guide = Path(__file__).parents[1] / "docs" / "how-to" / "add_a_protection.md"
     (lab / "push.py").write_text(
         guide.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
     )

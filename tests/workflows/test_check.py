@@ -13,15 +13,19 @@ from cloakwork.errors import UserError
 from cloakwork.workflows import check_module
 from cloakwork.workflows.check import check
 
-GUIDE = Path(__file__).parents[2] / "CONTRIBUTING.md"
-# the guide's complete examples, in its order
-EXAMPLES = dict(
-    zip(
-        ("protections", "metrics", "purifiers", "attackers"),
-        re.findall("```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL),
-        strict=True,
-    )
-)
+GUIDES = Path(__file__).parents[2] / "docs" / "how-to"
+# each guide's complete example
+EXAMPLES = {
+    kind: re.findall("```python\n(.*?)```", (GUIDES / f"{page}.md").read_text("utf-8"), re.DOTALL)[
+        0
+    ]
+    for kind, page in {
+        "protections": "add_a_protection",
+        "metrics": "add_a_metric",
+        "purifiers": "add_a_purifier",
+        "attackers": "add_an_attacker",
+    }.items()
+}
 NO_MODEL = '''"""Pushes nothing."""
 from dataclasses import dataclass
 import random
