@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import pytest
 
 from cloakwork import registry
@@ -135,6 +136,19 @@ def test_every_sheet_is_of_a_method() -> None:
     assert names == {path.stem for path in folder.glob("*.webp")}
     for kind, specs in made.items():
         assert set(specs) <= {name for name, _ in registry.listing(kind)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["protect", "red_team", "write_a_protection"])
+def test_tutorials_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "website")
+    notebooks = importlib.import_module("notebooks")
+    kept = nbformat.read(notebooks.FOLDER / f"{name}.ipynb", as_version=4)
+    run = notebooks.run(notebooks.FOLDER / f"{name}.ipynb", tmp_path)
+    # a kept output is of the cell as it stands: as many, of the same kinds
+    kinds = [[[o.output_type for o in c.get("outputs", [])] for c in b.cells] for b in (kept, run)]
+    assert kinds[0] == kinds[1] and any(kinds[0])
+    assert (notebooks.FOLDER / f"{name}.ipynb").stat().st_size < 200_000
 
 
 @pytest.mark.slow

@@ -17,7 +17,8 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 
-import methods  # noqa: E402 - it lies beside this file
+import methods  # noqa: E402 - they lie beside this file
+import notebooks  # noqa: E402
 
 from cloakwork import registry  # noqa: E402
 
@@ -55,6 +56,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if name != "README.md":
             text = (ROOT / name).read_text(encoding="utf-8")
             files.append(File.generated(config, page, content=text))
+    for path in sorted(notebooks.FOLDER.glob("*.ipynb")):
+        text, pictures = notebooks.shown(path)
+        files.append(File.generated(config, f"tutorials/{path.stem}.md", content=text))
+        for name, picture in pictures.items():
+            files.append(File.generated(config, f"tutorials/{name}", content=picture))
     for kind in registry.KINDS:
         lists = methods.index(kind)
         files.append(File.generated(config, f"methods/{kind}/index.md", content=lists))
@@ -84,7 +90,7 @@ def led(link: re.Match[str], source: str) -> str:
     if re.match(r"[a-z]+:", target):
         return link[0]
     wanted = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-    place = ROOT_PAGES.get(wanted, wanted.removeprefix("docs/"))
+    place = ROOT_PAGES.get(wanted, wanted.removeprefix("docs/").replace(".ipynb", ".md"))
     if wanted not in ROOT_PAGES and not wanted.startswith("docs/"):
         return text if text in (target, wanted) else f"{text} (`{wanted}`)"
     here = ROOT_PAGES.get(source, source.removeprefix("docs/"))
