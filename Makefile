@@ -28,9 +28,10 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-# those of the README: some minutes
+# those of the documents: ten minutes or more
 pictures: $(VENV)/.dev
 	$(BIN)/python benchmarks/pictures.py
+	$(BIN)/python benchmarks/sheets.py
 
 # the documents as a site, in site-output/; nothing in it comes from elsewhere
 site: $(VENV)/.dev

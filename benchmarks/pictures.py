@@ -122,7 +122,7 @@ def results(folder: Path = PICTURES) -> None:
     figures.dots(
         folder / "red-team",
         washed,
-        title="The same after purifiers: tiny, six people, one seed",
+        title="What attackers get after purifiers: tiny, six people, one seed",
         axis=axis,
     )
     by_habit: dict[str, dict[str, Estimate]] = {}

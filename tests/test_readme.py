@@ -66,6 +66,8 @@ def test_the_figures_are_of_the_results(monkeypatch: pytest.MonkeyPatch, tmp_pat
 def test_what_the_repository_says_of_itself() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == cloakwork.__version__ and citation["license"] == "Apache-2.0"
+    cited = (ROOT / "docs" / "citing.md").read_text(encoding="utf-8")
+    assert f"version = {{{cloakwork.__version__}}}" in cited
     forms = [*(ROOT / ".github" / "ISSUE_TEMPLATE").glob("[!c]*.yml")]
     assert len(forms) == 3
     for form in forms:

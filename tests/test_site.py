@@ -139,6 +139,7 @@ def test_every_sheet_is_of_a_method() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["protect", "red_team", "write_a_protection"])
 def test_tutorials_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "website")
@@ -152,6 +153,7 @@ def test_tutorials_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_nothing_comes_from_outside(site: Path) -> None:
     pages = sorted(site.rglob("*.html"))
     assert len(pages) > 10
@@ -164,6 +166,7 @@ def test_nothing_comes_from_outside(site: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_links_and_pictures_lead_somewhere(site: Path) -> None:
     pages = {page: read(page.read_text(encoding="utf-8")) for page in site.rglob("*.html")}
     for page, seen in pages.items():

@@ -43,6 +43,8 @@ CONTROLS = {
     "attackers": ("untuned",),
     "purifiers": ("none", "lean"),
 }
+# columns that the whole tables have beside these
+LEFT_OUT = ("against ours", "no face", "distance")
 WAYS = {"higher": "higher is better", "lower": "lower is better", "": "neither way is better"}
 COMPARED = {"originals": "the originals", "subject": "clean photos of the subject", None: "nothing"}
 
@@ -279,7 +281,11 @@ def turned(rows: list[str]) -> list[str]:
 
 
 def without_empty_columns(rows: list[str]) -> list[str]:
-    """Return a table without the columns in which no row has anything."""
+    """Return a table without what is left out, and without columns in which no row has anything."""
     grid = [[part.strip() for part in row[1:-1].split("|")] for row in rows]
-    kept = [j for j in range(len(grid[0])) if any(line[j] for line in grid[2:])]
+    kept = [
+        j
+        for j, name in enumerate(grid[0])
+        if name not in LEFT_OUT and any(line[j] for line in grid[2:])
+    ]
     return ["| " + " | ".join(line[j] for j in kept) + " |" for line in grid]
