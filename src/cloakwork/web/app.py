@@ -29,6 +29,7 @@ from cloakwork.web.hosts import Keys
 from cloakwork.web.jobs import Queue
 from cloakwork.web.limits import Limits
 from cloakwork.web.pages import Page, Pages
+from cloakwork.web.process import Process
 from cloakwork.web.site import Site, close, site_of, tidy
 from cloakwork.web.texts import STATIC, render
 
@@ -59,7 +60,14 @@ def create_app(
     """
     limits, methods = limits or Limits(), methods or Methods()
     site = Site(
-        Pages(root, limits), Queue(limits), keys, limits, methods, cookie, asyncio.Lock(), ending
+        Pages(root, limits),
+        Queue(limits.jobs, [Process()]),
+        keys,
+        limits,
+        methods,
+        cookie,
+        asyncio.Lock(),
+        ending,
     )
 
     @asynccontextmanager

@@ -16,8 +16,15 @@ from cloakwork.errors import UserError
 READING = ("GET", "HEAD")
 
 
-def refused(method: str, headers: Mapping[str, str], hosts: frozenset[str]) -> str:
+def refused(
+    method: str, headers: Mapping[str, str], hosts: frozenset[str], *, programs: bool = False
+) -> str:
     """Return why a request is refused; "" where it is not.
+
+    Args:
+        method, headers: of the request.
+        hosts: what this machine may be called.
+        programs: whether other programs than browsers may ask too, which tell no Origin.
 
     >>> ours = frozenset({"127.0.0.1:80"})
     >>> refused("GET", {"host": "evil.example"}, ours)
@@ -30,7 +37,8 @@ def refused(method: str, headers: Mapping[str, str], hosts: frozenset[str]) -> s
     host, origin = headers.get("host", ""), headers.get("origin")
     if host not in hosts:
         return f"This page is at {' or '.join(sorted(hosts))} alone."
-    if origin != f"http://{host}" and (origin is not None or method not in READING):
+    told = origin is not None or not (programs or method in READING)
+    if told and origin != f"http://{host}":
         return "Only the page itself may ask for this."
     # a link to the page may be followed from anywhere: it leads to no photo
     followed = method in READING and headers.get("sec-fetch-mode") == "navigate"
@@ -48,6 +56,18 @@ def hosts(port: int) -> frozenset[str]:
     return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
 
+def is_alone(host: str) -> bool:
+    """Return whether an address to listen at cannot be reached from other machines.
+
+    >>> is_alone("::1"), is_alone("0.0.0.0")
+    (True, False)
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def check_host(host: str) -> None:
     """Check that an address to listen at cannot be reached from other machines.
 
@@ -56,11 +76,7 @@ def check_host(host: str) -> None:
 
     >>> check_host("127.0.0.1")
     """
-    try:
-        alone = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        alone = False
-    if not alone:
+    if not is_alone(host):
         raise UserError(
             f"The host is '{host}'; allowed are 127.0.0.1, ::1 and localhost: the page is for this "
             "machine alone. From another one reach it through a tunnel, as in "

@@ -72,14 +72,19 @@ def serve(
         server.run(sockets=[taken])
 
 
-def listening(host: str, port: int | None) -> socket.socket:
+def listening(host: str, port: int | None, usual: int = PORT) -> socket.socket:
     """Return a socket that listens.
+
+    Args:
+        host: at which address.
+        port: None: the usual one, or any other where that is taken.
+        usual: that port.
 
     Raises:
         UserError: the port is taken, or not allowed.
     """
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    wanted = (PORT, 0) if port is None else (port,)
+    wanted = (usual, 0) if port is None else (port,)
     for number in wanted:
         found = socket.socket(kind, socket.SOCK_STREAM)
         try:

@@ -66,7 +66,7 @@ def protect_photos(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         surrogates=MODEL,
         suffix=asked["suffix"],
         strip_gps=asked["strip_gps"],
-        progress=_reporting(tell),
+        progress=reporting(tell),
         strength=asked["strength"],
     )
     notes = [note for record in records for note in record.notes]
@@ -126,7 +126,7 @@ def preview(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         whole,
         asked["protection"],
         surrogates=MODEL,
-        progress=_reporting(tell),
+        progress=reporting(tell),
         strength=asked["strength"],
     )
     change = noticed.score([from_pil(protected)], [from_pil(whole)], None, noticed.Config())
@@ -204,7 +204,7 @@ def edit(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     """
     method = specs.method("attackers", asked["attacker"], [MODEL])
     model, out = loading.load(MODEL), Path(asked["out"])
-    report, arms = _reporting(tell), ("before", "after")
+    report, arms = reporting(tell), ("before", "after")
     pictures = {}
     for done, arm in enumerate(arms):
         report("attackers", done, len(arms))
@@ -248,7 +248,7 @@ def what_is_left(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         asked["file"],
         purifiers=asked["purifiers"],
         coders=asked["coders"],
-        progress=_reporting(tell),
+        progress=reporting(tell),
     )
     shown = tried.summary
     return {
@@ -282,7 +282,7 @@ def audit_photos(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         out,
         attacker=asked["attacker"],
         purifiers="none",
-        progress=_reporting(lambda told: tell(told | {"said": " ".join(said)})),
+        progress=reporting(lambda told: tell(told | {"said": " ".join(said)})),
         say=say,
     )
     return {
@@ -304,7 +304,7 @@ def _saved(picture: Image.Image, path: Path) -> Path:
     return path
 
 
-def _reporting(tell: Tell) -> Progress:
+def reporting(tell: Tell) -> Progress:
     """Return a progress that reports how far the whole job is, at most every EVERY seconds."""
     running: dict[str, tuple[int, int]] = {}
     furthest, told, words = 0.0, 0.0, ""

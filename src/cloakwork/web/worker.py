@@ -1,5 +1,7 @@
 """The process that does the jobs: a line of JSON in for each, lines of JSON out as it goes on.
 
+Its first argument is the module that says what can be done there (KINDS, `get_ready`).
+
 It ends when its input does, so that it never outlives the program that started it.
 """
 
@@ -14,6 +16,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 from cloakwork.errors import UserError
@@ -29,8 +32,7 @@ def main() -> None:
     jobs: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
     # before the first job, so that it need not wait for torch and the model
-    from cloakwork.web import work
-
+    work = import_module(sys.argv[1])
     work.get_ready()
 
     def tell(id: str, told: dict[str, Any]) -> None:
