@@ -20,6 +20,7 @@ from cloakwork.cli.mine import mine_command
 from cloakwork.cli.protect import demo_command, protect_command
 from cloakwork.cli.purify import purify_command
 from cloakwork.cli.score import score_command
+from cloakwork.cli.serve import serve_command
 from cloakwork.cli.terminal import refuse_dashes, say
 from cloakwork.cli.train_purifier import train_purifier_command
 from cloakwork.cli.try_photos import try_command
@@ -48,6 +49,7 @@ commands:
   check     whether a method of your own keeps the contract:  cloakwork check my_lab.mine
   train-purifier  a network that undoes a protection:  cloakwork train-purifier photos/ -o net/
   web       a page in the browser for protecting photos; nothing leaves this machine
+  serve     the same for other programs, over HTTP
 
 cloakwork COMMAND --help says more about one; cloakwork --version says which version this is."""
 
@@ -119,6 +121,7 @@ def _run(words: list[str]) -> int:
         "check": check_command,
         "train-purifier": train_purifier_command,
         "web": web_command,
+        "serve": serve_command,
     }
     match words:
         case []:

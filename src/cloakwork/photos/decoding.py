@@ -8,9 +8,11 @@ import logging
 import math
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from PIL import Image, ImageCms, UnidentifiedImageError
 from PIL.PngImagePlugin import PngImageFile
@@ -37,6 +39,7 @@ Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 # sentence. Who sets up logging still sees it.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
+T = TypeVar("T")
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 
@@ -71,12 +74,31 @@ def decode(path: Path) -> Decoded:
     Raises:
         UserError: one sentence that says what is wrong with the file.
     """
+    return _opened(path, partial(_decode, path))
+
+
+def header_size(path: Path) -> tuple[int, int]:
+    """Return width and height of a photo as its header tells them; no pixel is decoded.
+
+    Raises:
+        UserError: one sentence that says what is wrong with the file, as far as the header tells.
+    """
+
+    def size(image: Image.Image) -> tuple[int, int]:
+        _check_image(path, image)
+        return image.size
+
+    return _opened(path, size)
+
+
+def _opened(path: Path, look: Callable[[Image.Image], T]) -> T:
+    """Return what is found in the open file of a photo; see `decode`."""
     _check_file(path)
     try:
         with warnings.catch_warnings(), open(path, "rb") as file:
             warnings.simplefilter("ignore")  # a slip in the metadata is not the user's business
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _decode(path, Image.open(file, formats=_formats()))
+            return look(Image.open(file, formats=_formats()))
     except (UserError, MemoryError):
         raise
     except PermissionError:

@@ -26,3 +26,6 @@ AUTOENCODERS = ("tiny", "tiny-b")
 """whose latents are inspected"""
 TRIED_PURIFIERS = ("post:1080", "jpeg_and_resize", "blur", "codesr")
 """what photos may go through before an encoder sees them, when a protection is tried"""
+
+SERVED = {"pid": "pid:tiny:steps=20", "learned": "learned"}
+"""what `cloakwork serve` offers, with settings; the first is the usual one"""

@@ -1,0 +1,1 @@
+"""A service for programs: photos come over HTTP, and protected ones go back."""
