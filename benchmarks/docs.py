@@ -26,6 +26,7 @@ import families_table
 import finding_tables
 import fingerprints_table
 import flops_table
+import load_table
 import looks_table
 import screen_tables
 import tables
@@ -318,6 +319,7 @@ def place(
         ("docs/try-and-mine.md", tries_table.TABLES),
         ("docs/try-and-mine.md", fingerprints_table.TABLES),
         ("docs/board.md", board_table.TABLES),
+        ("docs/serve.md", load_table.TABLES),
     ):
         for name, (needed, make) in made.items():
             if all((root / "results" / file).is_file() for file in needed):
