@@ -21,8 +21,13 @@ def run(path: Path, folder: Path) -> nbformat.NotebookNode:
     from nbclient import NotebookClient
 
     book = nbformat.read(path, as_version=4)
-    where = {"metadata": {"path": str(folder)}}
-    NotebookClient(book, timeout=MOST_SECONDS, resources=where, kernel_name="python3").execute()
+    NotebookClient(
+        book,
+        timeout=MOST_SECONDS,
+        resources={"metadata": {"path": str(folder)}},
+        kernel_name="python3",
+        coalesce_streams=True,  # what is printed may come in several pieces, by chance
+    ).execute()
     for cell in book.cells:
         # times and warnings of one machine
         cell.metadata = {}
