@@ -68,7 +68,7 @@ def send(client: Any, content: bytes | None = None, **fields: Any) -> Any:
     return client.post("/v1/protect", files={"photo": ("a.png", photo)}, data=fields)
 
 
-def until(client: Any, id: str, *states: str, seconds: float = 120) -> dict[str, Any]:
+def until(client: Any, id: str, *states: str, seconds: float = 280) -> dict[str, Any]:
     """Wait for a job to come to one of these states."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -76,7 +76,7 @@ def until(client: Any, id: str, *states: str, seconds: float = 120) -> dict[str,
         assert answer.status_code == 200, answer.text
         if answer.json()["state"] in states:
             return answer.json()
-        time.sleep(0.02)
+        time.sleep(0.05)
     raise AssertionError(f"{id} did not come to {states}")
 
 
