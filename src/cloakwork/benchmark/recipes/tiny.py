@@ -154,7 +154,7 @@ def _protections(data: Path) -> tuple[Table, ...]:
         # a moment against seconds; in float32, for processors without bfloat16
         Table(
             "one pass",
-            ("learned", "pid:tiny:steps=20,start=learned", "pid"),
+            ("learned", "pid"),
             (threat_model("lean", LEAN, dtype="float32"),),
             everybody,
             rival="pid",
