@@ -76,7 +76,7 @@ def test_a_number_keeps_the_version_that_it_was_measured_with(committed: dict[st
 
 
 def test_no_effect_is_said(committed: dict[str, Entry]) -> None:
-    assert {judged.NO_BETTER_THAN_NOISE, judged.NOT_WASHED} <= set(committed["learned"].flags)
+    assert {judged.NO_BETTER_THAN_NOISE, judged.NOT_WASHED} <= set(committed["dct_shield"].flags)
     assert judged.WASHED_AWAY in committed["aspl"].flags
     assert committed["adaptive"].unreliable == "too few photos: 3 photo sets, fewer than 6"
 
