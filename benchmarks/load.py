@@ -5,8 +5,8 @@
 A service is started on this machine, at an address of loopback. So many clients at once send it
 photos, ask until each is done, and fetch it; then they send the next one. Times are those of a
 client, from the first byte sent to the last one received. Memory is that of the service and its
-processes together. All goes into results/load.json; `python benchmarks/docs.py` makes the table of
-it.
+processes together. All goes into results/load.json, beside what was measured with other protections;
+`python benchmarks/docs.py` makes the table of it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import io
 import itertools
+import json
 import subprocess
 import sys
 import tempfile
@@ -163,17 +164,15 @@ def main() -> None:
                 }
             )
             print(rows[-1], flush=True)
-    write_json(
-        args.out,
-        {
-            "protection": args.protection,
-            "workers": args.workers,
-            "cores": psutil.cpu_count(),
-            "side": args.side,
-            "megabytes_at_start": round(start),
-            "rows": rows,
-        },
-    )
+    made = {
+        "workers": args.workers,
+        "cores": psutil.cpu_count(),
+        "side": args.side,
+        "megabytes_at_start": round(start),
+        "rows": rows,
+    }
+    known = json.loads(args.out.read_text()) if args.out.is_file() else {}
+    write_json(args.out, known | {args.protection: made})
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def test_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = importlib.import_module("load_table")
     row = {"clients": 4, "photos": 9, "photos_a_minute": 120.4, "p50": 0.51, "p99": 1.25}
     row |= {"cpu_seconds": 0.3, "refused": 0, "photos_so_far": 9, "megabytes": 900}
-    made = {"protection": "learned", "workers": 2, "cores": 2, "side": 512, "rows": [row]}
-    (tmp_path / "load.json").write_text(json.dumps(made | {"megabytes_at_start": 880}))
+    made = {"workers": 2, "cores": 2, "side": 512, "rows": [row], "megabytes_at_start": 880}
+    (tmp_path / "load.json").write_text(json.dumps({"learned": made}))
     head, _, line, _, told = table.load(tmp_path)
     assert head.count("|") == line.count("|")
-    assert line == "| 4 | 120 | 0.51 | 1.25 | 0.30 | 900 (after 9 photos) |"
+    assert line == "| `learned` | 4 | 120 | 0.51 | 1.25 | 0.30 | 900 (after 9 photos) |"
     assert "2 workers on 2 cores" in told and "880 MB" in told
