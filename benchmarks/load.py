@@ -5,8 +5,8 @@
 A service is started on this machine, at an address of loopback. So many clients at once send it
 photos, ask until each is done, and fetch it; then they send the next one. Times are those of a
 client, from the first byte sent to the last one received. Memory is that of the service and its
-processes together. All goes into results/load.json, beside what was measured with other protections;
-`python benchmarks/docs.py` makes the table of it.
+processes together. All goes into results/load.json, beside what was measured with other
+protections; `python benchmarks/docs.py` makes the table of it.
 """
 
 from __future__ import annotations
