@@ -22,6 +22,7 @@ TABLES = {
     "protections": [
         ("protections.md", "methods", "One attacker, with transformations, one seed"),
         ("protections.md", "best", "Three attackers, two seeds"),
+        ("protections.md", "one pass", "One lean attacker, in float32, one seed"),
         ("red-team.md", "purifiers", "After purifiers, at another size of photos"),
         ("protections.md", "cost", "Cost, five portraits on one core"),
     ],

@@ -12,8 +12,8 @@ photo whose shorter side is longer than `side` is perturbed at that size, and th
 enlarged, since that is about what the loaders of image models see. The seed decides pattern and
 place, for each photo anew.
 
-**Whoever has this package has the patterns**, can look for the one that a photo has, and subtract
-it. It stops thieves who do not try.
+Whoever has this package has the patterns, can look for the one that a photo has, and subtract
+it: the purifier `subtract` does. A thief who knows of it is not kept back.
 
 Departures: not the paper's losses, data or choice by clusters of latents.
 """
