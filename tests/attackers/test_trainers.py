@@ -318,8 +318,8 @@ def test_latents_are_encoded_once_unless_something_is_drawn(
 
     monkeypatch.setattr(LDM, "encode", spy)
     for model, loader, expected in (
-        (small, Preprocessing(jpeg=(90, 90)), [3]),
-        (small, Preprocessing(jpeg=(60, 90)), [2] * 3),
+        (small, Preprocessing(jpeg_quality=(90, 90)), [3]),
+        (small, Preprocessing(jpeg_quality=(60, 90)), [2] * 3),
         (replace(small, sample_posterior=True), Preprocessing(), [2] * 3),
     ):
         calls.clear()
@@ -341,8 +341,8 @@ def test_latents_are_encoded_once_unless_something_is_drawn(
         (Preprocessing(flip=1), False),
         (Preprocessing(blur=3), True),
         (Preprocessing(blur=3, blur_sigma=(1, 1)), False),
-        (Preprocessing(jpeg=(90, 90)), False),
-        (Preprocessing(jpeg=(80, 90)), True),
+        (Preprocessing(jpeg_quality=(90, 90)), False),
+        (Preprocessing(jpeg_quality=(80, 90)), True),
     ],
 )
 def test_which_loaders_draw_something(loader: Preprocessing, random: bool) -> None:

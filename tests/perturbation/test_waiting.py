@@ -105,7 +105,7 @@ def test_no_step_waits(name: str, hollow: LDM) -> None:
 
 
 def test_no_loader_waits(hollow: LDM) -> None:
-    loader = Preprocessing("slide", zoom=0.9, flip=0.5, blur=3, jpeg=(75, 95))
+    loader = Preprocessing("slide", zoom=0.9, flip=0.5, blur=3, jpeg_quality=(75, 95))
     rng = torch.Generator().manual_seed(0)
     error = losses.denoising(hollow, hollow.embed(["a photo"]), rng)
     with Copies() as copies:

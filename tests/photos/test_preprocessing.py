@@ -10,7 +10,7 @@ from PIL import Image
 from cloakwork.photos.preprocessing import CENTRE, SLIDE, Preprocessing, preprocess
 from cloakwork.types import Photos
 
-RANDOM = Preprocessing(crop="slide", zoom=0.7, flip=0.5, blur=7, jpeg=(50, 90))
+RANDOM = Preprocessing(crop="slide", zoom=0.7, flip=0.5, blur=7, jpeg_quality=(50, 90))
 
 
 def test_shapes_and_range_for_any_sizes(photos: Photos, rng: torch.Generator) -> None:
@@ -59,7 +59,7 @@ def test_parameters_are_drawn_for_each_photo(rng: torch.Generator) -> None:
         Preprocessing(zoom=0.5),
         Preprocessing(flip=0.5),
         Preprocessing(blur=7),
-        Preprocessing(jpeg=(10, 95)),
+        Preprocessing(jpeg_quality=(10, 95)),
     ):
         x = preprocess([photo] * 12, 64, how, rng)
         assert len({round(float(p.sum() + p[..., 0].sum()), 3) for p in x}) > 1, how

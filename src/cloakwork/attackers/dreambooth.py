@@ -89,9 +89,11 @@ PRESETS = {
         TINY,
         lr=6e-4,
         final_lr=0.02,
-        loader=Preprocessing(zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg=(75, 95)),
+        loader=Preprocessing(
+            zoom=0.9, flip=0.5, blur=3, blur_sigma=(0.1, 0.5), jpeg_quality=(75, 95)
+        ),
     ),
-    "jpeg": replace(TINY, loader=Preprocessing(jpeg=(75, 75))),
+    "jpeg": replace(TINY, loader=Preprocessing(jpeg_quality=(75, 75))),
     "cdl": replace(TINY, cdl=FULL_CDL),
     "paper": Config(sampling=Sampling(steps=100, scheduler="pndm")),
 }

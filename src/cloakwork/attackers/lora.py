@@ -99,7 +99,7 @@ TINY = Config(
 )
 PRESETS = {
     "tiny": TINY,
-    "service": replace(TINY, buckets=True, loader=Preprocessing(jpeg=(90, 90), flip=0.5)),
+    "service": replace(TINY, buckets=True, loader=Preprocessing(jpeg_quality=(90, 90), flip=0.5)),
     "cdl": replace(TINY, cdl=FULL_CDL),
     "paper": Config(),
 }

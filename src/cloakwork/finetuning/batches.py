@@ -94,7 +94,7 @@ def is_random(loader: Preprocessing) -> bool:
     >>> is_random(Preprocessing(flip=0.5)), is_random(Preprocessing(flip=1))
     (True, False)
     """
-    spans = [loader.blur_sigma if loader.blur else None, loader.jpeg]
+    spans = [loader.blur_sigma if loader.blur else None, loader.jpeg_quality]
     return (
         loader.crop == "slide"
         or loader.zoom < 1

@@ -6,7 +6,7 @@ photo on its own.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.photos.tensors import send
+from cloakwork.registry import IN_KEY
 from cloakwork.types import Images, Photos
 
 
@@ -32,7 +33,7 @@ class Preprocessing:
     """kernel of a Gaussian blur in pixels of the model's picture, odd (0: none)"""
     blur_sigma: tuple[float, float] = (0.3, 1.5)
     """range of the blur's standard deviation, pixels"""
-    jpeg: tuple[int, int] | None = None
+    jpeg_quality: tuple[int, int] | None = field(default=None, metadata={IN_KEY: "jpeg"})
     """range of JPEG qualities (None: no compression)"""
 
 
@@ -101,8 +102,8 @@ def augment(x: Images, loader: Preprocessing, rng: torch.Generator | None = None
     # kornia reads these on the CPU, where nobody has to wait for them, and moves them itself
     if loader.blur:
         x = _blur(x, loader.blur, _uniform(len(x), loader.blur_sigma, rng))
-    if loader.jpeg:
-        x = jpeg(x, _uniform(len(x), loader.jpeg, rng))
+    if loader.jpeg_quality:
+        x = jpeg(x, _uniform(len(x), loader.jpeg_quality, rng))
     return x
 
 
