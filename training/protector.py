@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import photo_files, to_unit
+from kornia.filters import gaussian_blur2d
 from PIL import Image
 from torch import Tensor
 
@@ -63,7 +64,9 @@ def square(path: Path, rng: random.Random) -> np.ndarray:
 def shown(pair: Tensor, rng: random.Random) -> Tensor:
     """Originals and perturbed ones as one loader shows them, 2n x 3 x s x s."""
     if rng.random() < BLURRED:
-        pair = blurred(pair, rng.uniform(0.3, 1.2))
+        sigma = rng.uniform(0.3, 1.2)
+        reach = 2 * max(1, round(3 * sigma)) + 1
+        pair = gaussian_blur2d(pair, (reach, reach), (sigma, sigma))
     size = round(SIDE * rng.uniform(SMALLEST, LARGEST) / GRAIN) * GRAIN
     pair = F.interpolate(pair, (size, size), mode="bilinear", antialias=True)
     if rng.random() < COMPRESSED:
@@ -74,18 +77,6 @@ def shown(pair: Tensor, rng: random.Random) -> Tensor:
     return pair
 
 
-def blurred(x: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur, sigma in pixels."""
-    reach = max(1, round(3 * sigma))
-    at = torch.arange(-reach, reach + 1.0)
-    kernel = torch.softmax(-(at**2) / (2 * sigma**2), 0)
-    for shape in ((1, -1), (-1, 1)):
-        weight = kernel.view(1, 1, *shape).expand(3, -1, -1, -1)
-        pad = (reach, reach, 0, 0) if shape == (1, -1) else (0, 0, reach, reach)
-        x = F.conv2d(F.pad(x, pad, mode="reflect"), weight, groups=3)
-    return x
-
-
 def moved(coder: Encoder, pair: Tensor) -> Tensor:
     """How far mean and log variance of the second half lie from their partners', of each photo.
 
@@ -93,17 +84,10 @@ def moved(coder: Encoder, pair: Tensor) -> Tensor:
     """
     first, second = pair.chunk(2)
     with torch.no_grad():
-        clean = posterior(coder, first.detach())
-    changed = posterior(coder, second)
+        clean = latents.mean_and_log_variance(coder.vae, coder.moments(first.detach()))
+    changed = latents.mean_and_log_variance(coder.vae, coder.moments(second))
     apart = [(a - b).square().mean((1, 2, 3)) for a, b in zip(changed, clean, strict=True)]
     return torch.stack(apart).sum(0)
-
-
-def posterior(coder: Encoder, x: Tensor) -> list[Tensor]:
-    """Mean and log variance, or the latent alone."""
-    moments = coder.moments(x)
-    of = latents.posterior(coder.vae, moments)
-    return [moments] if of is None else [of.mean, of.logvar]
 
 
 def train(args: argparse.Namespace) -> None:

@@ -740,3 +740,13 @@ def test_an_audit_in_a_hurry_is_one_attacker(
     assert said.index("Said first.") < said.index("The protected photos") < said.index("Said last.")
     assert cli.main([*words, "--quick", "--attacker", "lora"]) == 2
     assert cli.main([*words, "--quick", "--victim", "some/model"]) == 2
+
+
+def test_fields_of_fields_are_flags_too() -> None:
+    """Else a method whose `training.seed` is `--seed` on the command line ends in a traceback."""
+    from cloakwork.cli.protect import Files, How, flag_names
+    from cloakwork.protections.metacloak import Config
+
+    assert {"blur_sigma", "budget"} <= flag_names(Config) and "transform" not in flag_names(Config)
+    for name, _ in registry.listing("protections"):
+        assert not flag_names(Files, How) & flag_names(registry.load("protections", name).Config)

@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, make_dataclass, replace
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, arg
 
@@ -237,8 +237,18 @@ def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argpars
 
 
 def flag_names(*common: type) -> set[str]:
-    """Return the names of flags, by the dataclasses that they come from."""
-    return {flag.name for flags in common for flag in fields(flags)}
+    """Return the names of flags, by the dataclasses that they come from.
+
+    Fields of a field that is a dataclass are flags too, without its name before them.
+    """
+    found = set()
+    for flags in common:
+        types = get_type_hints(flags)
+        for flag in fields(flags):
+            kind = types[flag.name]
+            nested = isinstance(kind, type) and is_dataclass(kind)
+            found |= flag_names(kind) if nested else {flag.name}
+    return found
 
 
 def _refuse_clashes(module: ModuleType, *common: type) -> None:

@@ -65,6 +65,14 @@ def posterior(vae: Any, moments: Tensor) -> Any | None:
     return DiagonalGaussianDistribution(moments) if has_one else None
 
 
+def mean_and_log_variance(vae: Any, moments: Tensor) -> list[Tensor]:
+    """Return mean and log variance of the posterior, each n x c x h x w, in the autoencoder's own
+    units; without a posterior, the latent alone.
+    """
+    of = posterior(vae, moments)
+    return [moments.float()] if of is None else [of.mean.float(), of.logvar.float()]
+
+
 def from_moments(vae: Any, moments: Tensor, noise: Noise | None = None) -> Tensor:
     """Return the scaled latents of moments; `noise` and what comes back as in `encode`."""
     of = posterior(vae, moments)

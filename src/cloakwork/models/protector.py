@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -38,6 +39,25 @@ def tiled(pattern: Tensor, height: int, width: int, place: tuple[int, int]) -> T
         for n, first, side in zip((height, width), place, pattern.shape[-2:], strict=True)
     )
     return pattern[:, rows][:, :, columns]
+
+
+def laid_over(
+    photo: Tensor, pattern: Tensor, place: tuple[int, int], size: tuple[int, int]
+) -> Tensor:
+    """Return a tile repeated over a picture as large as a photo made smaller, and enlarged to it.
+
+    Args:
+        photo: 3 x H x W.
+        pattern, place: as of `tiled`.
+        size: height and width of the smaller picture.
+
+    >>> laid_over(torch.zeros(3, 4, 4), torch.ones(3, 2, 2), (0, 0), (2, 2)).shape
+    torch.Size([3, 4, 4])
+    """
+    laid = tiled(pattern, *size, place)
+    if size == photo.shape[-2:]:
+        return laid
+    return F.interpolate(laid[None], photo.shape[-2:], mode="bilinear")[0]
 
 
 def save(patterns: Tensor, folder: Path) -> None:

@@ -46,9 +46,9 @@ def chains(text: str, model: str = "tiny", denoiser: str = "tiny") -> tuple[Chai
 
 def instrument(text: str, denoiser: str) -> str:
     """Return what decides the result beside the text: the weights of the denoiser of pixels, and
-    purifiers' versions after the first, and sources of a user's own.
+    purifiers' versions after the first, and sources of a user's own; "" where the text is.
     """
-    parsed = chains(text)
+    parsed = chains(text) if text else ()
     versions = {method.name: method.code for chain in parsed for method in chain}
     weights = [pixel_ddpm.weights(denoiser)] if "pixels" in _model_kinds(parsed) else []
     return " ".join(weights + [f"{name} {v}" for name, v in sorted(versions.items()) if v != 1])
@@ -95,6 +95,28 @@ def through(
             pure = module.purify(plain, model, config, rng=rng)
         photos = [p + (b - a) for p, a, b in zip(photos, plain, pure, strict=True)]
     return photos
+
+
+def looking_through(
+    inner: pgd.Gradient, text: str, surrogate: Encoder, denoiser: str, rng: torch.Generator
+) -> pgd.Gradient:
+    """Return a surrogate's gradient, taken through the chains of purifiers that a text names; as it
+    is where the text is empty.
+
+    Args:
+        inner: the gradient by purified photos.
+        text: as `chains` takes it.
+        surrogate: whose gradient it is; purifiers that need a model use it.
+        denoiser: what those of them that diffuse pixels use.
+        rng: as `gradient` takes it.
+
+    Raises:
+        UserError: as of `chains` and `models`.
+    """
+    if not text:
+        return inner
+    parsed = chains(text, surrogate.name, denoiser)
+    return gradient(inner, parsed, models(parsed, surrogate, denoiser), rng)
 
 
 def gradient(

@@ -92,9 +92,8 @@ def protect(
     """
 
     def gradient(ldm: LDM) -> pgd.Gradient:
-        purifiers = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
         error = losses.gradient(ldm, losses.denoising(ldm, ldm.embed([cfg.prompt]), rng), rng)
-        return bpda.gradient(error, purifiers, bpda.models(purifiers, ldm, cfg.denoiser), rng)
+        return bpda.looking_through(error, cfg.purifiers, ldm, cfg.denoiser, rng)
 
     return ensemble.ascend_mean(
         photos, surrogates, gradient, cfg, rng, state, random_start=cfg.random_start

@@ -113,7 +113,7 @@ TRIAL = {"outer": 2, "steps": 3}
 
 def instrument(cfg: Config) -> str:
     """Return the weights of the denoiser of pixels, if there is one."""
-    return bpda.instrument(cfg.purifiers, cfg.denoiser) if cfg.purifiers else ""
+    return bpda.instrument(cfg.purifiers, cfg.denoiser)
 
 
 def protect(
@@ -150,7 +150,4 @@ def _ascent(
         )
 
     inner = gradient_with_originals(theta, originals, both, rng)
-    if not cfg.purifiers:
-        return inner
-    purifiers = bpda.chains(cfg.purifiers, theta.name, cfg.denoiser)
-    return bpda.gradient(inner, purifiers, bpda.models(purifiers, theta, cfg.denoiser), rng)
+    return bpda.looking_through(inner, cfg.purifiers, theta, cfg.denoiser, rng)

@@ -24,7 +24,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import check_ranges
@@ -95,10 +94,8 @@ def protect(
         pattern = patterns[which]
         if is_grey(photo):  # all channels change by the same; their mean would be fainter
             pattern = pattern[:1].expand_as(pattern)
-        height, width = size_at_most(photo, cfg.side)
-        shares = protector.tiled(pattern, height, width, (row, column))
-        if (height, width) != photo.shape[-2:]:
-            shares = F.interpolate(shares[None], photo.shape[-2:], mode="bilinear")[0]
+        size = size_at_most(photo, cfg.side)
+        shares = protector.laid_over(photo, pattern, (row, column), size)
         return shares.contiguous().mul_(limit / 255).add_(photo)  # in place: photos may be large
 
     moved = [perturbed(p, limit) for p, limit in zip(photos, limits, strict=True)]

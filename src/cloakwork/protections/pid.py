@@ -87,7 +87,7 @@ PRESETS = {
 
 def instrument(cfg: Config) -> str:
     """Return the weights of the denoiser of pixels, if there is one."""
-    return bpda.instrument(cfg.purifiers, cfg.denoiser) if cfg.purifiers else ""
+    return bpda.instrument(cfg.purifiers, cfg.denoiser)
 
 
 def protect(
@@ -107,7 +107,8 @@ def protect(
     originals = Originals(photos)
 
     def gradient(ldm: Encoder) -> pgd.Gradient:
-        return _distance(ldm, originals, cfg, rng)
+        inner = _distance(ldm, originals, rng)
+        return bpda.looking_through(inner, cfg.purifiers, ldm, cfg.denoiser, rng)
 
     # at the photo itself the distance has no gradient, so the random start is part of the method
     return ensemble.ascend_mean(
@@ -122,25 +123,12 @@ def protect(
     )
 
 
-def _distance(
-    ldm: Encoder, originals: Originals, cfg: Config, rng: torch.Generator
-) -> pgd.Gradient:
+def _distance(ldm: Encoder, originals: Originals, rng: torch.Generator) -> pgd.Gradient:
     def distance(x: Photos, which: list[int]) -> Tensor:
         same = losses.same_draws(rng)  # the same places for the crops
-        now = _posterior(ldm, ldm.moments(preprocess(x, ldm.size, SLIDE, rng)))
-        before = _posterior(ldm, originals.seen(ldm, which, same)[1])
+        seen = ldm.moments(preprocess(x, ldm.size, SLIDE, rng))
+        now = latents.mean_and_log_variance(ldm.vae, seen)
+        before = latents.mean_and_log_variance(ldm.vae, originals.seen(ldm, which, same)[1])
         return torch.stack([F.mse_loss(a, b) for a, b in zip(now, before, strict=True)]).sum()
 
-    inner = pgd.by_autograd(distance)
-    if not cfg.purifiers:
-        return inner
-    purifiers = bpda.chains(cfg.purifiers, ldm.name, cfg.denoiser)
-    return bpda.gradient(inner, purifiers, bpda.models(purifiers, ldm, cfg.denoiser), rng)
-
-
-def _posterior(ldm: Encoder, moments: Tensor) -> list[Tensor]:
-    """Return mean and log variance, each n x c x h x w, in the autoencoder's own units; without a
-    posterior, the latent alone.
-    """
-    of = latents.posterior(ldm.vae, moments)
-    return [moments.float()] if of is None else [of.mean.float(), of.logvar.float()]
+    return pgd.by_autograd(distance)

@@ -50,7 +50,9 @@ class Found(NamedTuple):
     """A pattern in a photo."""
 
     pattern: Tensor
-    """3 x H x W, of the photo's size, within -1 and 1"""
+    """one of those that were looked for"""
+    place: tuple[int, int]
+    """row and column of it at which the photo's corner lies"""
     stands_out: float
     """how far its fit is over that of all places, in their standard deviations"""
 
@@ -66,9 +68,8 @@ def _without(photo: Tensor, cfg: Config) -> Tensor:
     found = find(small, protector.load(protector.EMBEDDED, photo.device))
     if found.stands_out < cfg.stands_out:
         return photo
-    pattern = found.pattern
-    if small.shape != photo.shape:
-        pattern = F.interpolate(pattern[None], photo.shape[-2:], mode="bilinear")[0]
+    height, width = small.shape[-2:]
+    pattern = protector.laid_over(photo, found.pattern, found.place, (height, width))
     sigma = SIGMA * photo.shape[-1] / small.shape[-1]
     own = fine(pattern, sigma)
     share = (fine(photo, sigma) * own).sum() / own.square().sum().clamp(min=1e-12)
@@ -90,9 +91,9 @@ def find(photo: Tensor, patterns: Tensor) -> Found:
     )
     fits = torch.fft.irfft2(spectrum, s=(side, side)).sum(1)
     which, place = divmod(int(fits.argmax()), side * side)
-    height, width = photo.shape[-2:]
     return Found(
-        protector.tiled(patterns[which], height, width, divmod(place, side)),
+        patterns[which],
+        divmod(place, side),
         ((fits.max() - fits.mean()) / fits.std().clamp(min=1e-12)).item(),
     )
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,6 +17,7 @@ from cloakwork.serve.limits import Limits
 from cloakwork.serve.metrics import Metrics
 from cloakwork.serve.room import FULL, Room
 from cloakwork.serve.tokens import Tokens
+from cloakwork.web.door import Door
 from cloakwork.web.hosts import refused
 
 OPEN = ("/healthz",)  # to everybody who reaches the service
@@ -37,7 +38,7 @@ class Refusal:
     headers: Mapping[str, str] | None = None
 
 
-class Gate:
+class Gate(Door):
     """Stands before an application.
 
     Args:
@@ -59,31 +60,22 @@ class Gate:
         room: Room,
         metrics: Metrics,
     ) -> None:
-        self.app, self.tokens, self.hosts = app, tokens, frozenset(hosts)
+        super().__init__(app, HEADERS)
+        self.tokens, self.hosts = tokens, frozenset(hosts)
         self.limits, self.room, self.metrics = limits, room, metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close", "code": 1008})
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a request, or let the application answer."""
         headers = Headers(scope=scope)
         owner = self.tokens.owner(headers.get("authorization", ""))
         upload = scope["method"] == "POST" and scope["path"] in UPLOADS
         if refusal := self._refusal(scope, headers, owner, upload):
-            return await self._refuse(refusal, scope, receive, with_headers)
+            return await self._refuse(refusal, scope, receive, send)
         scope[OWNER] = owner
         if not upload:
-            return await self.app(scope, receive, with_headers)
+            return await self.app(scope, receive, send)
         with self.room.taken():
-            await self._receive(scope, receive, with_headers)
+            await self._receive(scope, receive, send)
 
     def _refusal(
         self, scope: Scope, headers: Headers, owner: str | None, upload: bool

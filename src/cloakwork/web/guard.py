@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from cloakwork.web.door import Door
 from cloakwork.web.hosts import refused
 
 POLICY = (
@@ -27,26 +28,17 @@ HEADERS = {
 """Of every answer."""
 
 
-class Guard:
+class Guard(Door):
     """Stands before an application: refuses strangers, and adds HEADERS to every answer."""
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
-        self.app, self.hosts = app, frozenset(hosts)
+        super().__init__(app, HEADERS)
+        self.hosts = frozenset(hosts)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "lifespan":
-            return await self.app(scope, receive, send)
-        if scope["type"] != "http":
-            return await send({"type": "websocket.close", "code": 1008})
-
-        async def with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a stranger, or let the application answer."""
         reason = refused(scope["method"], Headers(scope=scope), self.hosts)
         if reason:
-            await JSONResponse({"faults": [reason]}, 403)(scope, receive, with_headers)
+            await JSONResponse({"faults": [reason]}, 403)(scope, receive, send)
         else:
-            await self.app(scope, receive, with_headers)
+            await self.app(scope, receive, send)
