@@ -51,6 +51,8 @@ class Files:
     mask: Annotated[Path | None, arg(metavar="FILE")] = None
     """a picture of the photos' size that is white where they may change, or a folder with one of
     its name for each photo"""
+    faces: bool = False
+    """let photos change around faces alone (extra `face`); one in which none is found everywhere"""
     each: bool = False
     """treat every photo alone, as a set of its own"""
     one_set: bool = False
@@ -267,6 +269,7 @@ def _asked(files: Files, how: How) -> dict[str, Any]:
         "seed": how.seed,
         "clean": files.clean,
         "mask": files.mask,
+        "faces": files.faces,
         "device": how.device,
         "dtype": how.dtype,
         "sample_posterior": how.sample_posterior,

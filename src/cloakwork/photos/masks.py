@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -51,16 +53,47 @@ def load_masks(source: Path, photos: Sequence[Path]) -> Photos:
     return masks
 
 
-def mask_digests(source: Path, photos: Sequence[Path]) -> dict[Path, str]:
+class Masks(Protocol):
+    """Where photos may change."""
+
+    def of(self, photo: Path) -> Tensor:
+        """Return a photo's mask, 1 x H x W in {0, 1}, upright and as large as the photo.
+
+        Raises:
+            UserError: there is none.
+        """
+        ...
+
+    def __str__(self) -> str:
+        """Return what records call them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Masks from files."""
+
+    source: Path
+    """as of `load_masks`"""
+
+    def of(self, photo: Path) -> Tensor:
+        """Load a photo's mask; see `load_masks`."""
+        return load_masks(self.source, [photo])[0]
+
+    def __str__(self) -> str:
+        return str(self.source.absolute())
+
+
+def mask_digests(masks: Masks, photos: Sequence[Path]) -> dict[Path, str]:
     """Return a hash of each photo's mask by the photo's file, holding no more than one mask.
 
     Raises:
-        UserError: as of `load_masks`.
+        UserError: a photo has none; one sentence a fault.
     """
     faults, found = [], {}
     for photo in photos:
         try:
-            (mask,) = load_masks(source, [photo])
+            mask = masks.of(photo)
             bits = np.packbits(mask.bool().numpy()).tobytes()
             found[photo] = hashlib.sha256(f"{mask.shape} ".encode() + bits).hexdigest()
         except UserError as error:

@@ -22,7 +22,7 @@ from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.models import latent_spaces
 from cloakwork.perturbation import pgd
-from cloakwork.photos.masks import load_masks, shrink
+from cloakwork.photos.masks import shrink
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.sidecars import write_copies
@@ -85,6 +85,7 @@ def protect(
     skip_bad: bool = False,
     sidecars: bool = False,
     mask: Path | str | None = None,
+    faces: bool = False,
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
     **settings: Any,
@@ -132,6 +133,8 @@ def protect(
         sidecars: copy captions (.txt, .caption) and metadata.jsonl, which then names the outputs.
         mask: a picture of the photos' size that is white where they may change, or a folder with
             one of its name for each photo; None: they may change everywhere.
+        faces: photos may change around faces alone (extra `face`); one in which none is found, and
+            which the notes name, everywhere.
         skip_bad: protect the good photos and name the bad ones in the notes.
         progress: called with a label, steps done and their total.
         say: called before a long job with a sentence on how long it will take, which a trial of
@@ -179,6 +182,7 @@ def protect(
         skip_bad=skip_bad,
         sidecars=sidecars,
         mask=mask,
+        faces=faces,
         for_width=for_width,
         jpeg=jpeg,
     )
@@ -319,8 +323,7 @@ def _mask(job: ProtectJob, file: Path, like: Tensor) -> Tensor | None:
     """Return where a photo may change, 1 x h x w as its working copy; None: everywhere."""
     if job.masks is None:
         return None
-    (mask,) = load_masks(job.masks, [file])
-    return shrink(mask, like)
+    return shrink(job.masks.of(file), like)
 
 
 def _protect_alone(
@@ -387,7 +390,7 @@ def _settings(job: ProtectJob) -> dict[str, Any]:
             for m in job.surrogates
         ],
         "clean": [str(path.absolute()) for path in job.clean.files] if job.clean else [],
-        **({"mask": str(job.masks.absolute())} if job.masks else {}),
+        **({"mask": str(job.masks)} if job.masks else {}),
         "output": {
             "suffix": job.suffix,
             "quality": job.quality if job.suffix == ".webp" else quality_key((), job.quality)[0],

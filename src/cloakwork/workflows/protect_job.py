@@ -18,6 +18,7 @@ from cloakwork.files import hash_of
 from cloakwork.models import autoencoders
 from cloakwork.models.encoder import Encoder
 from cloakwork.perturbation import pgd, targets
+from cloakwork.photos.masks import Masks
 from cloakwork.photos.photo import check_quality, quality_key
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
@@ -45,8 +46,8 @@ class ProtectJob:
     quality: int | None
     strip_metadata: bool
     strip_gps: bool = False
-    masks: Path | None = None
-    """a picture that is white where photos may change, or a folder of such"""
+    masks: Masks | None = None
+    """where photos may change; None: everywhere"""
     width: int | None = None
     """pixels that photos are wide at most, as a platform shows them"""
     halved: bool = False

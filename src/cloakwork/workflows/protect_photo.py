@@ -15,7 +15,7 @@ from cloakwork.metrics import linf, noticed, psnr, ssim
 from cloakwork.models.encoder import Encoder
 from cloakwork.photos.fingerprint import fingerprint
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.masks import load_masks, shrink
+from cloakwork.photos.masks import shrink
 from cloakwork.photos.photo import (
     Photo,
     after_encoding,
@@ -82,7 +82,7 @@ def write_protected(
     Returns:
         The protected pixels, 3 x H x W, uint8, and what the file holds.
     """
-    mask = shrink(load_masks(job.masks, [photo.path])[0], photo.pixels) if job.masks else None
+    mask = shrink(job.masks.of(photo.path), photo.pixels) if job.masks else None
     pixels = keep_hidden(add_within(job.method, photo.pixels, delta, mask), photo)
     save_photo(
         pixels,

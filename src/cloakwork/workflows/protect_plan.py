@@ -13,12 +13,13 @@ from cloakwork.errors import UserError
 from cloakwork.files import expand_home
 from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out
-from cloakwork.photos.masks import mask_digests
+from cloakwork.photos.masks import Drawn, Masks, mask_digests
 from cloakwork.photos.photo import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
 from cloakwork.specs import Method
 from cloakwork.workflows.at_hand import AtHand
+from cloakwork.workflows.face_masks import AroundFaces, around_faces
 from cloakwork.workflows.places import own_files, records_folder, refuse_places
 from cloakwork.workflows.protect_job import (
     PhotoSetTask,
@@ -72,6 +73,7 @@ def plan_protection(
     skip_bad: bool,
     sidecars: bool,
     mask: Path | str | None = None,
+    faces: bool = False,
     for_width: int | None = None,
     jpeg: int | None = None,
     dry: bool = False,
@@ -104,7 +106,7 @@ def plan_protection(
     if before and not force:
         raise UserError(*[photo.fault for photo in before])
     known = clean_photos(clean, out, sets)
-    masks = expand_home(mask) if mask else None
+    masks = _masks(mask, faces)
     masked = mask_digests(masks, [file for s in sets for file in s.files]) if masks else None
     asked = list(surrogates) if uses_models else []
     here = [pipelines.without_network(name) for name in asked] if dry else asked
@@ -151,8 +153,29 @@ def plan_protection(
     known_beside = [sidecar.file for sidecar in find_sidecars(found, out)]
     rest = left_out(photos, out, found, known_beside)
     idle = idle_quality((output for s in sets for output in s.outputs), quality)
-    notes = [*skipped, *rest, *sidecar_note(beside, copied), *again, *idle]
+    notes = [*skipped, *rest, *sidecar_note(beside, copied), *again, *idle, *_faceless(masks)]
     return ProtectPlan(job, tasks, notes, out, copied or [], unfetched)
+
+
+def _masks(mask: Path | str | None, faces: bool) -> Masks | None:
+    """Return where photos may change; None: everywhere.
+
+    Raises:
+        UserError: both ways to say it were given, or there is no detector of faces.
+    """
+    if mask and faces:
+        raise UserError("--mask and --faces both say where photos may change. Give one of them.")
+    if faces:
+        return around_faces()
+    return Drawn(expand_home(mask)) if mask else None
+
+
+def _faceless(masks: Masks | None) -> list[str]:
+    """Return the sentence on photos without a face, where faces were looked for."""
+    if not isinstance(masks, AroundFaces) or not masks.without:
+        return []
+    names = ", ".join(photo.name for photo in masks.without)
+    return [f"No face was found in {names}, which may therefore change everywhere."]
 
 
 def _as_jpeg(jpeg: int | None, suffix: str, quality: int | None) -> tuple[str, int | None]:
