@@ -2,8 +2,9 @@
 protection.
 
 Its functions (`load`, `protect`, `purify`, `attack`, `score`, `audit`, `inspect`, `bench`, `check`,
-`undo`, `train_purifier`, `try_photos`, `mine`, and for pictures in memory `protect_images`,
-`purify_images`, `score_images`) are imported on first use: `import cloakwork` imports no torch.
+`undo`, `learn_pattern`, `train_purifier`, `try_photos`, `mine`, and for pictures in memory
+`protect_images`, `purify_images`, `score_images`) are imported on first use: `import cloakwork`
+imports no torch.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cloakwork.workflows.check import check
     from cloakwork.workflows.images import protect_images, purify_images, score_images
     from cloakwork.workflows.inspect import inspect
+    from cloakwork.workflows.learn_pattern import learn_pattern
     from cloakwork.workflows.mine import mine
     from cloakwork.workflows.protect import protect
     from cloakwork.workflows.purify import purify
@@ -38,6 +40,7 @@ __all__ = [
     "bench",
     "check",
     "inspect",
+    "learn_pattern",
     "load",
     "mine",
     "protect",
@@ -57,6 +60,7 @@ _HOME = {
     "bench": "cloakwork.workflows.bench",
     "check": "cloakwork.workflows.check",
     "inspect": "cloakwork.workflows.inspect",
+    "learn_pattern": "cloakwork.workflows.learn_pattern",
     "load": "cloakwork.models.loading",
     "mine": "cloakwork.workflows.mine",
     "protect": "cloakwork.workflows.protect",

@@ -167,7 +167,7 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
             ["protct", "a.png"],
             "There is no command 'protct'; did you mean 'protect'? "
             "Known: protect, demo, try, audit, purify, inspect, attack, score, bench, undo, mine, "
-            "list, check, train-purifier, web, serve.",
+            "list, check, learn-pattern, train-purifier, web, serve.",
         ),
         (["list", "protection"], "There is no kind 'protection'; did you mean 'protections'?"),
         (["list", "metrics", "psnrr"], "did you mean 'psnr'"),
@@ -310,6 +310,7 @@ def test_defaults_are_as_agreed(jobs: Jobs) -> None:
         "skip_bad": False,
         "sidecars": False,
         "mask": None,
+        "faces": False,
         "for_width": None,
         "jpeg": None,
     }
@@ -321,7 +322,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "--sample-posterior --low-memory --graphs --each --one-set"
     )
     words += " --format jpg --quality 80 --strip-metadata --strip-gps --force --skip-bad --sidecars"
-    words += " --mask m.png --for 1080 --jpeg 80"
+    words += " --mask m.png --faces --for 1080 --jpeg 80"
     assert cli.main(mine(*words.split())) == 0
     for name in ("progress", "config", "say"):
         jobs.asked.pop(name)
@@ -347,6 +348,7 @@ def test_every_flag_arrives(jobs: Jobs) -> None:
         "skip_bad": True,
         "sidecars": True,
         "mask": Path("m.png"),
+        "faces": True,
         "for_width": 1080,
         "jpeg": 80,
     }

@@ -15,6 +15,7 @@ from cloakwork.cli.audit import audit_command
 from cloakwork.cli.bench import bench_command
 from cloakwork.cli.check import check_command
 from cloakwork.cli.inspect import inspect_command
+from cloakwork.cli.learn_pattern import learn_pattern_command
 from cloakwork.cli.list_methods import list_command
 from cloakwork.cli.mine import mine_command
 from cloakwork.cli.protect import demo_command, protect_command
@@ -47,6 +48,7 @@ commands:
   mine      whether a photo that was found is one of yours:  cloakwork mine found.jpg --in safe/
   list      the methods there are, and what can be set of one:  cloakwork list purifiers jpeg
   check     whether a method of your own keeps the contract:  cloakwork check my_lab.mine
+  learn-pattern  a pattern of your own for `learned`:  cloakwork learn-pattern photos/ -o mine/
   train-purifier  a network that undoes a protection:  cloakwork train-purifier photos/ -o net/
   web       a page in the browser for protecting photos; nothing leaves this machine
   serve     the same for other programs, over HTTP
@@ -119,6 +121,7 @@ def _run(words: list[str]) -> int:
         "mine": mine_command,
         "list": list_command,
         "check": check_command,
+        "learn-pattern": learn_pattern_command,
         "train-purifier": train_purifier_command,
         "web": web_command,
         "serve": serve_command,

@@ -1,7 +1,7 @@
 """Patterns that were learned once and are tiled over any photo.
 
 FastProtect (arXiv 2412.11423) learns a few perturbations beforehand too, and chooses among them per
-photo; here they are tiles, so that photos may have any size. `training/protector.py` learns them.
+photo; here they are tiles, so that photos may have any size. `cloakwork learn-pattern` learns them.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def load(folder: Path, device: torch.device) -> Tensor:
     except Exception as error:
         raise UserError(
             f"There are no patterns in {folder} ({error}). Give a folder that "
-            "training/protector.py wrote, or leave the setting out."
+            "`cloakwork learn-pattern` wrote, or leave the setting out."
         ) from None
     return levels.float().div(LEVELS).to(device)
 

@@ -7,13 +7,14 @@ them per photo. With P_k one of a few tiles, repeated over the photo from a rand
 
 Each P_k was learned on thousands of photos to do what `pid` does to one: to move mean and log
 variance of the encoder's posterior, through the encoders of several families, and through loaders
-of many sizes, blur and JPEG (`training/protector.py`). No surrogate is asked when it is used. A
-photo whose shorter side is longer than `side` is perturbed at that size, and the perturbation is
+of many sizes, blur and JPEG (`workflows/learn_pattern.py`). No surrogate is asked when it is used.
+A photo whose shorter side is longer than `side` is perturbed at that size, and the perturbation is
 enlarged, since that is about what the loaders of image models see. The seed decides pattern and
 place, for each photo anew.
 
 Whoever has this package has the patterns, can look for the one that a photo has, and subtract
-it: the purifier `subtract` does. A thief who knows of it is not kept back.
+it: the purifier `subtract` does. A thief who knows of it is not kept back. Against that,
+`cloakwork learn-pattern` learns patterns that nobody else has (field `weights`).
 
 Departures: not the paper's losses, data or choice by clusters of latents.
 """
@@ -54,7 +55,7 @@ class Config:
     side: int = 1024
     """shorter side at which larger photos are perturbed, pixels"""
     weights: str = ""
-    """folder that training/protector.py wrote (empty: the patterns that come with the package)"""
+    """folder that `cloakwork learn-pattern` wrote (empty: the package's own patterns)"""
 
     def __post_init__(self) -> None:
         check_ranges(self, side=(32, 65500))
