@@ -51,6 +51,8 @@ FEWER_CLASS = "class_images=8,class_sampling_steps=10"
 OURS = "cloakwork"
 FOLLOWING = ("faint", "normal", "strong")
 BEST = (OURS, "pid", "simac", "fsmg")
+# what a person may choose, from no time at all to a quarter of an hour
+CHOICES = ("pid:adaptive", "learned", "pid", "pid:refined", OURS)
 # looks against effect: budgets of every pixel, and budgets that follow the photo
 LOUD = (*(f"budget={b}" for b in (4, 8, 11, 16)), *(f"budget=16,strength={s}" for s in FOLLOWING))
 # what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
@@ -79,6 +81,8 @@ PURIFIERS = (
     "impress",
 )
 # one of GrIDPure's rounds stands for all five, which would take five times as long
+# what thieves and platforms do to photos that were protected; in the order of measuring
+WASHERS = ("", "codesr", DIFFUSION, "jpeg", "jpeg_and_resize")
 KNOWN = ("jpeg", "tvm", "codesr", f"{DIFFUSION}:iterations=1")
 ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
 SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
@@ -235,6 +239,14 @@ def _red_team(data: Path) -> tuple[Table, ...]:
         *(_purified(p, cdl=True) for p in ("", "codesr")),
     )
     return (
+        # in float32, for processors without bfloat16
+        Table(
+            "washed",
+            CHOICES,
+            tuple(_purified(p, dtype="float32") for p in WASHERS),
+            everybody,
+            rival="pid",
+        ),
         Table("purifiers", ATTACKED, with_and_without_cdl(*MAIN), everybody, dtype="bfloat16"),
         Table(
             "other purifiers",
@@ -265,10 +277,11 @@ def with_and_without_cdl(*purifiers: str) -> tuple[ThreatModel, ...]:
     return tuple(_purified(p, cdl=cdl) for p in purifiers for cdl in (False, True))
 
 
-def _purified(purifiers: str, *, cdl: bool = False) -> ThreatModel:
+def _purified(purifiers: str, *, cdl: bool = False, dtype: str = "bfloat16") -> ThreatModel:
     """Return the lean attacker behind purifiers, with or without CDL."""
     label = ", ".join([purifiers] * bool(purifiers) + ["CDL"] * cdl) or "lean"
-    return threat_model(label, _lean(CDL if cdl else ()), purifiers=purifiers)
+    attacker = _lean(CDL if cdl else ())
+    return threat_model(label, attacker, purifiers=purifiers, dtype=dtype)
 
 
 def _adaptive_to(
