@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import cloakwork
-from cloakwork import registry
+from cloakwork import registry, specs
 from cloakwork.cli.protect import Files, How, Sample, flag_names
 from cloakwork.errors import UserError
 from cloakwork.workflows import check_module
@@ -47,6 +47,17 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     yield tmp_path / "lab"
     for name in [name for name in sys.modules if name.partition(".")[0] == "lab"]:
         del sys.modules[name]
+
+
+def test_a_word_stands_for_a_methods_name() -> None:
+    assert specs.method("protections", "strongest").name == registry.STRONGEST_PROTECTION
+    strongest = specs.parse("protections", "strongest:tiny:steps=3")
+    assert (strongest.name, strongest.config.steps) == (registry.STRONGEST_PROTECTION, 3)
+
+
+def test_a_preset_goes_with_the_default() -> None:
+    chosen = specs.method("protections", registry.DEFAULT_PROTECTION, preset="paper")
+    assert chosen.config == chosen.module.PRESETS["paper"]
 
 
 def test_names_are_files_and_help_is_the_first_docstring_line(

@@ -111,7 +111,8 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> Method:
     >>> parse("purifiers", "jpeg:quality=40").config.quality
     40
     """
-    name, _, rest = text.partition(":")
+    word, _, rest = text.partition(":")
+    name = registry.named(kind, word)
     first, _, others = rest.partition(":")
     # a value may hold colons
     preset, settings = (first, others) if first and "=" not in first else (None, rest)
@@ -172,6 +173,8 @@ def method(
     """
     if config is not None and preset is not None:
         raise UserError("Both a config and a preset were given; give one of them.")
+    if given == registry.DEFAULT_PROTECTION and (config is not None or preset is not None):
+        given = given.partition(":")[0]  # nobody has named it
     whole = isinstance(given, Method) or ":" in given
     if whole and (config is not None or preset is not None):
         raise UserError(
@@ -183,9 +186,10 @@ def method(
     elif whole:
         chosen = parse(kind, given, models)
     else:
-        module = registry.load(kind, given)
+        name = registry.named(kind, given)
+        module = registry.load(kind, name)
         start = registry.config(module, preset, models) if config is None else config
-        chosen = Method(kind, given, start)
+        chosen = Method(kind, name, start)
     _check_method(kind, chosen)
     return replace(chosen, config=_changed(chosen, chosen.config, settings or {}, arguments))
 

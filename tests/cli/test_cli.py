@@ -461,7 +461,12 @@ def test_the_demo_protects_the_samples_again_and_again(jobs: Jobs) -> None:
     assert cli.main(["demo", "-o", "elsewhere", "--protection", "bench.mine"]) == 0
     assert jobs.asked["out"] == Path("elsewhere")
     assert cli.main(["demo"]) == 0
-    assert jobs.asked["protection"] == registry.QUICK_PROTECTION != registry.DEFAULT_PROTECTION
+    usual = specs.parse("protections", registry.DEFAULT_PROTECTION)
+    assert (jobs.asked["protection"], jobs.asked["config"]) == (usual.name, usual.config)
+    assert cli.main(["demo", "--protection", "strongest"]) == 0
+    assert jobs.asked["protection"] == registry.STRONGEST_PROTECTION != usual.name
+    assert cli.main(["demo", "--preset", "paper"]) == 0
+    assert jobs.asked["config"] == registry.load("protections", usual.name).PRESETS["paper"]
     assert cli.main(["demo", "--protection=bench.mine"]) == 0
     assert jobs.asked["protection"] == "bench.mine"
 

@@ -29,7 +29,7 @@ def test_an_effect_that_was_not_found_is_told() -> None:
 
 
 def test_a_good_result_needs_no_words() -> None:
-    assert note(registry.DEFAULT_PROTECTION) == note(registry.QUICK_PROTECTION) == ""
+    assert note(registry.STRONGEST_PROTECTION) == note("pid") == ""
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ class How:
     """Which protection, against what."""
 
     protection: Annotated[str, arg(metavar="NAME")] = registry.DEFAULT_PROTECTION
-    """the method: a name from `cloakwork list`, or a module of your own such as my_lab.mine; with
-    its settings as in photoguard:tiny:steps=30"""
+    """the method: a name from `cloakwork list`, `strongest`, or a module of your own such as
+    my_lab.mine; with its settings as in photoguard:tiny:steps=30"""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""
     surrogate: Annotated[
@@ -150,9 +150,9 @@ def protect_command(words: list[str]) -> None:
 
 
 def demo_command(words: list[str]) -> None:
-    """Run `cloakwork demo` with the quick protection: nobody waits half an hour for a demo."""
+    """Run `cloakwork demo`."""
     about = "Protect the sample photos that come with cloakwork."
-    sample, how, config = _parse("demo", about, Sample, words, registry.QUICK_PROTECTION)
+    sample, how, config = _parse("demo", about, Sample, words)
     _refuse_strangers(sample.out)
     from cloakwork.photos.sets import photo_files
 
@@ -178,9 +178,7 @@ def _refuse_strangers(out: Path) -> None:
         )
 
 
-def _parse(
-    command: str, what: str, flags: type, words: list[str], usual: str = registry.DEFAULT_PROTECTION
-) -> tuple[Any, How, Any]:
+def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any, How, Any]:
     """Parse the command's flags, the common ones and those of the chosen method.
 
     The method's own flags start from its preset.
@@ -188,12 +186,12 @@ def _parse(
     Returns:
         The command's flags, the common ones, and the method's Config.
     """
-    chosen = _scan(words, usual)
+    chosen = _scan(words)
     method = specs.parse("protections", chosen.protection, chosen.surrogate)
     name, module, start = method.name, method.module, method.config
     _refuse_clashes(module, flags, How)
     if chosen.preset is not None:
-        if name != chosen.protection:
+        if chosen.named and ":" in chosen.protection:
             raise UserError(
                 f"--preset {chosen.preset} is given beside {chosen.protection}, which has settings "
                 "of its own. Give one of the two."
@@ -201,7 +199,7 @@ def _parse(
         start = registry.config(module, chosen.preset, chosen.surrogate)
     parts = [
         ("files", Annotated[flags, FlagCreatePairsOff]),
-        ("how", How, field(default_factory=lambda: How(protection=usual))),
+        ("how", How, field(default_factory=How)),
         (
             "config",
             Annotated[module.Config, arg(name=name)],
@@ -217,18 +215,20 @@ def _parse(
     return parsed.files, how, parsed.config
 
 
-def _scan(words: list[str], usual: str = registry.DEFAULT_PROTECTION) -> argparse.Namespace:
+def _scan(words: list[str]) -> argparse.Namespace:
     """Parse the flags that decide which parser to build.
 
     Everything else, mistakes included, is left to that parser.
     """
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    scan.add_argument("--protection", nargs="?", const=usual, default=usual)
+    scan.add_argument("--protection", nargs="?")
     scan.add_argument("--preset", nargs="?")
     scan.add_argument("--surrogate", nargs="?", action="append", default=[])
     scan.add_argument("--device", nargs="?")
     scan.add_argument("--fetch", action="store_true")
     chosen, _ = scan.parse_known_args(words)
+    chosen.named = chosen.protection is not None
+    chosen.protection = chosen.protection or registry.DEFAULT_PROTECTION
     chosen.surrogate = [name for name in chosen.surrogate if name] or ["tiny"]
     if not {"-h", "--help"} & set(words):
         from cloakwork.models.latent_spaces import spelled

@@ -26,9 +26,9 @@ LONGEST_PROMPT = 200  # letters
 class Methods:
     """What is computed, each with its settings as on the command line."""
 
-    quick: str = registry.QUICK_PROTECTION
-    strongest: str = registry.DEFAULT_PROTECTION
-    preview: str = f"{registry.QUICK_PROTECTION}:tiny:steps=12"
+    quick: str = registry.DEFAULT_PROTECTION
+    strongest: str = registry.STRONGEST_PROTECTION
+    preview: str = f"{registry.DEFAULT_PROTECTION}:steps=12"
     attacker: str = "sdedit:tiny"
     purifiers: tuple[str, ...] = TRIED_PURIFIERS
     coders: tuple[str, ...] = ("all",)

@@ -102,12 +102,11 @@ def expectation(
     told = f"This takes {about(seconds)} for {n} photo{'s' * (n != 1)}"
     if any(kept for task in tasks for kept in task.folder.glob("state-*.safetensors")):
         told += ", less what a stopped run has done already"
-    if job.method.name != registry.QUICK_PROTECTION:
-        models = [model.name for model in job.surrogates]
-        quick = specs.method("protections", registry.QUICK_PROTECTION, models)
-        less = seconds_expected(replace(job, method=quick), tasks, workloads)
+    usual = specs.parse("protections", registry.DEFAULT_PROTECTION)
+    if job.method.name != usual.name:
+        less = seconds_expected(replace(job, method=usual), tasks, workloads)
         if less is not None and less < seconds / 2:
-            told += f"; --protection {quick.name} takes {about(less)}"
+            told += f"; --protection {registry.DEFAULT_PROTECTION} takes {about(less)}"
     yield f"{told}."
 
 
