@@ -292,7 +292,13 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         "edits": edits,
     },
     FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
-    RED_TEAM: {"purifiers": worst, "other purifiers": worst, "switches": worst, "adaptive": mixed},
+    RED_TEAM: {
+        "looking through": board,
+        "purifiers": worst,
+        "other purifiers": worst,
+        "switches": worst,
+        "adaptive": mixed,
+    },
 }
 
 

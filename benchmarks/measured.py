@@ -19,12 +19,11 @@ from cloakwork.files import write_json
 from cloakwork.workflows.effect_notes import MEASURED
 
 # the likeness of things that runs offline shows neither that they are protected nor that they are
-# not; the others are of attackers with other habits, of those who first remove what they can, and
-# of a setting that is no preset
+# not; the others are of attackers with other habits, of purifiers that one protection alone has met,
+# and of a setting that is no preset
 LEFT_OUT = (
     "things",
     "mismatch",
-    "purifiers",
     "other purifiers",
     "switches",
     "class pictures of aspl",

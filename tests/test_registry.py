@@ -55,11 +55,6 @@ def test_a_word_stands_for_a_methods_name() -> None:
     assert (strongest.name, strongest.config.steps) == (registry.STRONGEST_PROTECTION, 3)
 
 
-def test_a_preset_goes_with_the_default() -> None:
-    chosen = specs.method("protections", registry.DEFAULT_PROTECTION, preset="paper")
-    assert chosen.config == chosen.module.PRESETS["paper"]
-
-
 def test_names_are_files_and_help_is_the_first_docstring_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

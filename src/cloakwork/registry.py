@@ -32,9 +32,9 @@ FUNCTIONS = {
     "metrics": "score",
 }
 KINDS = tuple(FUNCTIONS)
-# seconds a photo, and more of it is left after purifiers than of `pid` alone
-DEFAULT_PROTECTION = "pid:adaptive"
-# fourteen times its time; what docs/protections.md has at the top, over all attackers tried
+# ten seconds a photo; works against all attackers of docs/protections.md's main table
+DEFAULT_PROTECTION = "pid"
+# fourteen times its time; leaves less to attackers who compress, and to plain ones
 STRONGEST_PROTECTION = "cloakwork"
 # words in place of a method's name
 ALIASES = {("protections", "strongest"): STRONGEST_PROTECTION}

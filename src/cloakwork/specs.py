@@ -173,8 +173,6 @@ def method(
     """
     if config is not None and preset is not None:
         raise UserError("Both a config and a preset were given; give one of them.")
-    if given == registry.DEFAULT_PROTECTION and (config is not None or preset is not None):
-        given = given.partition(":")[0]  # nobody has named it
     whole = isinstance(given, Method) or ":" in given
     if whole and (config is not None or preset is not None):
         raise UserError(

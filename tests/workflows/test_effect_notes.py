@@ -29,7 +29,14 @@ def test_an_effect_that_was_not_found_is_told() -> None:
 
 
 def test_a_good_result_needs_no_words() -> None:
-    assert note(registry.STRONGEST_PROTECTION) == note("pid") == ""
+    assert note("simac") == ""
+
+
+def test_what_removes_it_is_told() -> None:
+    assert note(registry.DEFAULT_PROTECTION).endswith(
+        "and against one of them no effect was found: codesr."
+    )
+    assert "codesr; codesr, CDL; gridpure;" in note("strongest")
 
 
 @pytest.mark.parametrize(

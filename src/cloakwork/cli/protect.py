@@ -191,7 +191,7 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
     name, module, start = method.name, method.module, method.config
     _refuse_clashes(module, flags, How)
     if chosen.preset is not None:
-        if chosen.named and ":" in chosen.protection:
+        if ":" in chosen.protection:
             raise UserError(
                 f"--preset {chosen.preset} is given beside {chosen.protection}, which has settings "
                 "of its own. Give one of the two."
@@ -227,7 +227,6 @@ def _scan(words: list[str]) -> argparse.Namespace:
     scan.add_argument("--device", nargs="?")
     scan.add_argument("--fetch", action="store_true")
     chosen, _ = scan.parse_known_args(words)
-    chosen.named = chosen.protection is not None
     chosen.protection = chosen.protection or registry.DEFAULT_PROTECTION
     chosen.surrogate = [name for name in chosen.surrogate if name] or ["tiny"]
     if not {"-h", "--help"} & set(words):
