@@ -19,8 +19,8 @@ from cloakwork.files import write_json
 from cloakwork.workflows.effect_notes import MEASURED
 
 # the likeness of things that runs offline shows neither that they are protected nor that they are
-# not; the others are of attackers with other habits, of purifiers that one protection alone has met,
-# and of a setting that is no preset
+# not; the others are of attackers with other habits, of purifiers that one protection alone has
+# met, and of a setting that is no preset
 LEFT_OUT = (
     "things",
     "mismatch",

@@ -90,7 +90,7 @@ def learn_pattern(
     """Learn patterns for the protection `learned` that nobody else has.
 
     Args:
-        photos: files, folders, globs, as of `protect`; five at least. Which ones matters little.
+        photos: files, folders, globs, as of `protect`; five at least, of any kind.
         out: folder for the patterns. Stopped runs go on.
         patterns: how many; one is drawn for each photo.
         encoders: names of autoencoders, one a step in turn.
@@ -112,7 +112,7 @@ def learn_pattern(
     if len(files) < FEWEST:
         raise UserError(
             f"Patterns are learned from {FEWEST} photos at least, and {len(files)} were given. "
-            "Add some; any will do."
+            "Add some; they may show anything."
         )
     known = [file for i, file in enumerate(files) if i % HELD_OUT]
     unknown = [file for i, file in enumerate(files) if not i % HELD_OUT]
