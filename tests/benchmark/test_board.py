@@ -361,7 +361,7 @@ def test_the_page_in_a_browser(committed: dict[str, Entry], tmp_path: Path) -> N
         assert found["inner"] == width and found["wide"] <= width
         assert found["all"] == len(committed)
         assert found["liang"] == ["mist", "advdm", "advdm:tiny-minus"]
-        assert "aspl" in found["washed"] and "pid" not in found["washed"]
+        assert "aspl" in found["washed"] and "simac" not in found["washed"]
         assert found["sorted"][0] in ("aspl@tiny+tiny-b", "photoguard")
         assert "photoguard" in found["methods"] and not [n for n in found["methods"] if ":" in n]
         assert found["told"] == f"{len(found['methods'])} of {len(committed)} rows"
