@@ -49,7 +49,7 @@ def ellipse(box: tuple[float, float, float, float], height: int, width: int) -> 
         box: left, top, right and bottom, pixels.
         height, width: of the mask.
 
-    >>> ellipse((2, 2, 4, 4), 6, 6)[0].int().tolist()[0]
+    >>> ellipse((2, 2, 4, 4), 6, 6)[0].int().tolist()[1]
     [0, 0, 1, 1, 0, 0]
     """
     left, top, right, bottom = box
