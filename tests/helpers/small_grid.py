@@ -32,11 +32,12 @@ def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
 
 
 def contents(store: Path) -> dict[str, bytes]:
-    """All that lies in the store but records and claims."""
+    """All that lies in the store but records and claims; a killed process may leave a part of one,
+    which `tidy` removes."""
     found = (
         p
         for kind in ("protect", "purify", "attack", "score")
         for p in (store / kind).rglob("*")
-        if not p.name.endswith((".record.json", ".claim"))
+        if not p.name.endswith(".record.json") and ".claim" not in p.name
     )
     return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in found}
