@@ -14,6 +14,8 @@ from cloakwork.specs import Method
 
 # written by benchmarks/measured.py
 MEASURED = ASSETS / "measured.json"
+# attackers are called by the purifiers that they use; what people know these by
+KNOWN_BY = {"codesr": "Real-ESRGAN", "gridpure": "GrIDPure"}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
@@ -47,7 +49,7 @@ def effect_notes(method: Method, surrogates: Sequence[str]) -> list[str]:
 def _not_found(name: str, row: dict[str, Any], victim: str) -> list[str]:
     """Return the sentence on attackers who were not found to do worse, if there are any."""
     attackers = row["attackers"]
-    spared = [a["attacker"] for a in attackers if not a["works"]]
+    spared = [_called(a["attacker"]) for a in attackers if not a["works"]]
     if not spared:
         return []
     said = (
@@ -59,6 +61,16 @@ def _not_found(name: str, row: dict[str, Any], victim: str) -> list[str]:
         return [f"{said}, and no effect was found."]
     few = _count(len(spared), "of them", "of them")
     return [f"{said}, and against {few} no effect was found: {'; '.join(spared)}."]
+
+
+def _called(attacker: str) -> str:
+    """Return an attacker's name in words that people know.
+
+    >>> _called("codesr, CDL")
+    'after Real-ESRGAN, CDL'
+    """
+    first, comma, rest = attacker.partition(",")
+    return f"after {KNOWN_BY[first]}{comma}{rest}" if first in KNOWN_BY else attacker
 
 
 def _count(n: int, one: str, many: str) -> str:
