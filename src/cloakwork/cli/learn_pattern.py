@@ -55,10 +55,10 @@ def learn_pattern_command(words: list[str]) -> None:
             progress=progress,
         )
     far = ", ".join(f"{name} {times:g}" for name, times in made.moves.items())
-    several = made.patterns > 1
+    several, others = made.patterns > 1, "photo" + "s" * (made.held_out > 1)
     print(
         f"{made.patterns} pattern{'s' * several}, learned from {made.learned_from} photos. "
-        f"Latents of {made.held_out} others move so many times as far as by noise: {far}.\n"
+        f"Latents of {made.held_out} other {others} move so many times as far as by noise: {far}.\n"
         f"Whoever has {made.folder} can take the pattern off photos again. Keep it to yourself.\n"
         f"To use it: cloakwork protect PHOTOS -o OUT --protection learned:weights={made.folder}"
     )
