@@ -22,7 +22,6 @@ from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.models import latent_spaces
 from cloakwork.perturbation import pgd
-from cloakwork.photos.masks import shrink
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.sidecars import write_copies
@@ -309,7 +308,7 @@ def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Save
         mark()
         return [_protect_alone(job, task, file, output, deltas) for file, output in task.photos]
     kept, copies = _working_copies(job, task)
-    masks = [_mask(job, file, copy) for file, copy in zip(task.source.files, copies, strict=True)]
+    masks = [job.mask(file, copy) for file, copy in zip(task.source.files, copies, strict=True)]
     added = deltas(copies, masks=[m for m in masks if m is not None] or None)
     copies.clear()
     mark()
@@ -317,13 +316,6 @@ def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[Save
         save_protected(job, task, photo or load_narrow(file, job.width), output, delta)
         for (file, output), photo, delta in zip(task.photos, kept, added, strict=True)
     ]
-
-
-def _mask(job: ProtectJob, file: Path, like: Tensor) -> Tensor | None:
-    """Return where a photo may change, 1 x h x w as its working copy; None: everywhere."""
-    if job.masks is None:
-        return None
-    return shrink(job.masks.of(file), like)
 
 
 def _protect_alone(
@@ -336,7 +328,7 @@ def _protect_alone(
     """Protect one photo from file to file."""
     photo = load_narrow(file, job.width)
     copy = as_loaded(photo.pixels).to(job.device)
-    mask = _mask(job, file, copy)
+    mask = job.mask(file, copy)
     (delta,) = deltas([copy], masks=None if mask is None else [mask])
     return save_protected(job, task, photo, output, delta)
 

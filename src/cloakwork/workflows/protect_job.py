@@ -18,7 +18,7 @@ from cloakwork.files import hash_of
 from cloakwork.models import autoencoders
 from cloakwork.models.encoder import Encoder
 from cloakwork.perturbation import pgd, targets
-from cloakwork.photos.masks import Masks
+from cloakwork.photos.masks import Masks, shrink
 from cloakwork.photos.photo import check_quality, quality_key
 from cloakwork.photos.rounding import WORK_SIDE
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
@@ -71,6 +71,10 @@ class ProtectJob:
         if not getattr(self.method.module, "TRAINED_AGAINST", ""):
             return None
         return replace(autoencoders.load(JUDGE, "cpu"), sizes=(JUDGE_SIZE,))
+
+    def mask(self, file: Path, like: torch.Tensor) -> torch.Tensor | None:
+        """Return where a photo may change, 1 x h x w as a copy of it; None: everywhere."""
+        return None if self.masks is None else shrink(self.masks.of(file), like)
 
     def rng(self, photos: Source) -> torch.Generator:
         """Return what the protection draws from, the same as in a benchmark."""

@@ -15,7 +15,6 @@ from cloakwork.metrics import linf, noticed, psnr, ssim
 from cloakwork.models.encoder import Encoder
 from cloakwork.photos.fingerprint import fingerprint
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.masks import shrink
 from cloakwork.photos.photo import (
     Photo,
     after_encoding,
@@ -82,7 +81,7 @@ def write_protected(
     Returns:
         The protected pixels, 3 x H x W, uint8, and what the file holds.
     """
-    mask = shrink(job.masks.of(photo.path), photo.pixels) if job.masks else None
+    mask = job.mask(photo.path, photo.pixels)
     pixels = keep_hidden(add_within(job.method, photo.pixels, delta, mask), photo)
     save_photo(
         pixels,
