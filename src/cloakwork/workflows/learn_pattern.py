@@ -34,7 +34,7 @@ from cloakwork.models.encoder import Encoder
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import working_copy
 from cloakwork.photos.sets import find_sets
-from cloakwork.photos.tensors import to_bytes
+from cloakwork.photos.tensors import to_pil
 from cloakwork.protections import learned, noise
 from cloakwork.purifiers import jpeg
 from cloakwork.state import Progress, RunState
@@ -116,7 +116,7 @@ def learn_pattern(
         )
     known = [file for i, file in enumerate(files) if i % HELD_OUT]
     unknown = [file for i, file in enumerate(files) if not i % HELD_OUT]
-    coders = [autoencoders.load(name, device) for name in names]
+    coders = {name: autoencoders.load(name, device) for name in names}
     key = hash_of([[str(f) for f in files], list(names), patterns, steps, seed])[:16]
     made, states = [], []
     for number in range(patterns):
@@ -126,12 +126,11 @@ def learn_pattern(
             progress,
         )
         begin = secrets.randbits(62) if seed is None else seed + number
-        made.append(learn(squares_of(known), coders, steps, begin, state))
+        made.append(learn(squares_of(known), [coders[name] for name in names], steps, begin, state))
         states.append(state)
-    learned_patterns = torch.stack(made)
-    protector.save(learned_patterns, out)
+    protector.save(torch.stack(made), out)
     protector.load.cache_clear()  # the folder may have held others
-    moves = _moves(out, dict(zip(names, coders, strict=True)), unknown[:JUDGED])
+    moves = _moves(out, coders, unknown[:JUDGED])
     result = LearnedPatterns(out, patterns, steps, len(known), len(unknown), moves)
     write_json(out / "config.json", asdict(result))
     for state in states:
@@ -148,19 +147,17 @@ def squares_of(files: Sequence[Path]) -> Squares:
     """Return what draws squares of photos."""
 
     @lru_cache(maxsize=HELD)
-    def loaded(file: Path) -> np.ndarray:
-        small = working_copy(load_photo(file).pixels, SHORT_SIDE)
-        return to_bytes(small).permute(1, 2, 0).numpy()
+    def loaded(file: Path) -> Image.Image:
+        return to_pil(working_copy(load_photo(file).pixels, SHORT_SIDE))
 
     return lambda draws: square(loaded(draws.choice(files)), draws)
 
 
-def square(photo: np.ndarray, draws: random.Random) -> np.ndarray:
-    """Return a random square of a photo (H x W x 3 uint8), 3 x SIDE x SIDE, turned over by chance.
+def square(image: Image.Image, draws: random.Random) -> np.ndarray:
+    """Return a random square of a photo, 3 x SIDE x SIDE uint8, turned over by chance.
 
     Small photos are enlarged to hold one.
     """
-    image = Image.fromarray(photo)
     scale = max(SIDE / min(image.size), draws.uniform(0.6, 1.0))
     width, height = (max(SIDE, round(scale * s)) for s in image.size)
     image = image.resize((width, height), Image.Resampling.BICUBIC)
