@@ -7,6 +7,7 @@ from pathlib import Path
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step
 from cloakwork.metrics import lpips, psnr
+from cloakwork.parts import PART
 from cloakwork.protections import noise
 from cloakwork.purifiers import blur, jpeg, tvm
 from cloakwork.specs import Method
@@ -31,6 +32,12 @@ def grid(files: list[Path], budgets: tuple[int, ...] = (4, 8)) -> list[Step]:
     return targets
 
 
+def _becomes(name: str) -> str:
+    """The name of the file that a claim's part was to become; of another file its own."""
+    part = PART.fullmatch(name)
+    return part["name"] if part and part["name"].endswith(".claim") else name
+
+
 def contents(store: Path) -> dict[str, bytes]:
     """All that lies in the store but records and claims; a killed process may leave a part of one,
     which `tidy` removes."""
@@ -38,6 +45,6 @@ def contents(store: Path) -> dict[str, bytes]:
         p
         for kind in ("protect", "purify", "attack", "score")
         for p in (store / kind).rglob("*")
-        if not p.name.endswith(".record.json") and ".claim" not in p.name
+        if not _becomes(p.name).endswith((".record.json", ".claim"))
     )
     return {f"{p.parent.name}/{p.name}": p.read_bytes() for p in found}
