@@ -93,7 +93,7 @@ def board(table: TableResults) -> list[str]:
     )
     named = [HEADS.get(m, m) for m in others]
     heads = [
-        "thief",
+        "attacker",
         "protection",
         HEADS.get(first, first),
         "against clean",
@@ -104,7 +104,7 @@ def board(table: TableResults) -> list[str]:
         "LPIPS",
     ]
     lines = head(heads)
-    for attacker in table.thieves:
+    for attacker in table.threat_models:
         for row in leaderboard.leaderboard(table, attacker):
             cell = row.cells[first]
             gaps = [_gap(cell.against_clean), _gap(cell.against_noise)]
@@ -131,7 +131,7 @@ def board(table: TableResults) -> list[str]:
 
 def leading(table: TableResults) -> dict[tuple[str, str], Cell]:
     """Cells of a table's first metric, by protection and attacker."""
-    return {(c.protection, c.thief): c for c in table.cells if c.metric == table.metrics[0]}
+    return {(c.protection, c.threat_model): c for c in table.cells if c.metric == table.metrics[0]}
 
 
 def matrix(table: TableResults) -> list[str]:
@@ -141,28 +141,28 @@ def matrix(table: TableResults) -> list[str]:
     Where there are more attackers than protections, the other way round.
     """
     by = leading(table)
-    protections = [row.protection for row in leaderboard.leaderboard(table, table.thieves[0])]
+    protections = [row.protection for row in leaderboard.leaderboard(table, table.threat_models[0])]
 
     def shown(protection: str, attacker: str) -> str:
         cell = by[protection, attacker]
-        return f"**{_mean(cell)}**" if "adaptive thief" in cell.flags else _mean(cell)
+        return f"**{_mean(cell)}**" if "adaptive attacker" in cell.flags else _mean(cell)
 
-    if len(table.thieves) > len(protections):
+    if len(table.threat_models) > len(protections):
         return [
-            *head(["thief", *protections]),
-            *(line([t, *(shown(p, t) for p in protections)]) for t in table.thieves),
+            *head(["attacker", *protections]),
+            *(line([t, *(shown(p, t) for p in protections)]) for t in table.threat_models),
         ]
     return [
-        *head(["protection", *table.thieves]),
-        *(line([p, *(shown(p, t) for t in table.thieves)]) for p in protections),
+        *head(["protection", *table.threat_models]),
+        *(line([p, *(shown(p, t) for t in table.threat_models)]) for p in protections),
     ]
 
 
 def edits(table: TableResults) -> list[str]:
     """A line a protection, a column an edit; bold: farther from the clean edit than noise throws
     it, with 95 % confidence."""
-    by = {(c.protection, c.thief, c.metric): c for c in table.cells}
-    lines = head(["protection", *(f"{attacker}: LPIPS, SSIM" for attacker in table.thieves)])
+    by = {(c.protection, c.threat_model, c.metric): c for c in table.cells}
+    lines = head(["protection", *(f"{attacker}: LPIPS, SSIM" for attacker in table.threat_models)])
 
     def shown(protection: str, attacker: str) -> str:
         far, alike = by[protection, attacker, "lpips"], by[protection, attacker, "ssim"]
@@ -172,13 +172,13 @@ def edits(table: TableResults) -> list[str]:
     def apart(protection: str) -> float:
         return -sum(
             c.mean.mean
-            for attacker in table.thieves
+            for attacker in table.threat_models
             if (c := by[protection, attacker, "lpips"]).mean
         )
 
     for protection in sorted((p for p in table.protections if p != "none"), key=apart):
         lines.append(
-            line([protection, *(shown(protection, attacker) for attacker in table.thieves)])
+            line([protection, *(shown(protection, attacker) for attacker in table.threat_models)])
         )
     return lines
 
@@ -187,27 +187,27 @@ def worst(table: TableResults) -> list[str]:
     """The matrix, and a sentence for each line: who gets most, what the first attacker gets, what
     clean photos give the same one."""
     by = leading(table)
-    first, sentences = table.thieves[0], []
+    first, sentences = table.threat_models[0], []
     for protection in table.protections:
-        top = leaderboard.strongest(by[protection, attacker] for attacker in table.thieves)
+        top = leaderboard.strongest(by[protection, attacker] for attacker in table.threat_models)
         if top is None:
             continue
         beyond = (
-            f", beyond chance for one comparison of {len(table.thieves) - 1}"
-            if "adaptive thief" in top.flags
+            f", beyond chance for one comparison of {len(table.threat_models) - 1}"
+            if "adaptive attacker" in top.flags
             else ""
         )
         clean = (
             ""
             if protection == "none"
-            else f"; from clean photos it gets {_mean(by['none', top.thief])}"
+            else f"; from clean photos it gets {_mean(by['none', top.threat_model])}"
         )
-        said = f"the {first} thief {_mean(top)}, and no other more"
+        said = f"the {first} attacker {_mean(top)}, and no other more"
         said = (
             said
-            if top.thief == first
-            else f"{top.thief} {_mean(top)}{beyond}; "
-            f"the {first} thief {_mean(by[protection, first])}"
+            if top.threat_model == first
+            else f"{top.threat_model} {_mean(top)}{beyond}; "
+            f"the {first} attacker {_mean(by[protection, first])}"
         )
         sentences.append(f"- **{protection}**: {said}{clean}.")
     return [*matrix(table), "", *sentences]
@@ -217,10 +217,12 @@ def mixed(table: TableResults) -> list[str]:
     """That, and what to expect if every other photo set is under a protection that knows the
     purifiers."""
     by = leading(table)
-    lines = head(["adaptive protection", "thief", "ordinary", "adaptive", "expected at one half"])
+    lines = head(
+        ["adaptive protection", "attacker", "ordinary", "adaptive", "expected at one half"]
+    )
     for adaptive in (p for p in table.protections if "adaptive" in p):
         ordinary = "cloakwork" if adaptive.startswith("cloakwork") else "advdm"
-        for attacker in table.thieves:
+        for attacker in table.threat_models:
             a, b = by[ordinary, attacker].mean, by[adaptive, attacker].mean
             if a and b:
                 lines.append(
@@ -244,7 +246,7 @@ def firmest(found: Sequence[TableResults]) -> list[str]:
     for table in found:
         by = leading(table)
         (adaptive,) = (p for p in table.protections if p.startswith("adaptive"))
-        for attacker in table.thieves:
+        for attacker in table.threat_models:
             cells = [by[p, attacker] for p in ("none", "noise", "advdm", adaptive)]
             a, b = (c.mean.mean if c.mean else math.nan for c in cells[2:])
             gaps = [_gap(cells[3].against_clean), _gap(cells[3].against_noise)]
@@ -254,7 +256,7 @@ def firmest(found: Sequence[TableResults]) -> list[str]:
             )
     heads = [
         "it knows",
-        "thief",
+        "attacker",
         "clean",
         "noise",
         "advdm",

@@ -101,10 +101,10 @@ def denoiser(results: Path) -> list[str]:
 
 
 def foretold(results: Path) -> list[str]:
-    found = json.loads((results / "foretell.json").read_text())["thieves"]
+    found = json.loads((results / "foretell.json").read_text())["attackers"]
     measures = ("displacement", "unlikeness", "error", "strangeness")
     lines = head(
-        ["thief", "photo sets, of protections", "all four", *(f"{m} alone" for m in measures)]
+        ["attacker", "photo sets, of protections", "all four", *(f"{m} alone" for m in measures)]
     )
     for attacker, fit in found.items():
         alone = [short(fit["explained_alone"][m], 2) for m in measures]
@@ -158,11 +158,13 @@ def learned(rows: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def thieves(results: Path) -> list[str]:
-    rows = [r for r in json.loads((results / "thieves.json").read_text())["rows"] if "matched" in r]
+def attackers(results: Path) -> list[str]:
+    rows = [
+        r for r in json.loads((results / "attackers.json").read_text())["rows"] if "matched" in r
+    ]
     lines = head(
         [
-            "thief (preset)",
+            "attacker (preset)",
             "victim",
             "faces found",
             "matched",
@@ -170,8 +172,8 @@ def thieves(results: Path) -> list[str]:
             "CPU seconds, all in",
         ]
     )
-    for attacker, victim in dict.fromkeys((r["thief"], r["victim"]) for r in rows):
-        some = [r for r in rows if (r["thief"], r["victim"]) == (attacker, victim)]
+    for attacker, victim in dict.fromkeys((r["attacker"], r["victim"]) for r in rows):
+        some = [r for r in rows if (r["attacker"], r["victim"]) == (attacker, victim)]
         columns = []
         for key in ("faces", "matched", "taken_for_another"):
             values = [r[key] for r in some]
@@ -194,7 +196,7 @@ def natural(results: Path) -> list[str]:
         "sds": "SDS -",
     }
     lines = head(
-        ["", "edits apart (LPIPS)", "photo: LPIPS", "SSIM", "PSNR", "match rate of a thief"]
+        ["", "edits apart (LPIPS)", "photo: LPIPS", "SSIM", "PSNR", "match rate of an attacker"]
     )
     for protection, name in {"none": "clean photos", **names}.items():
         of = {
@@ -241,7 +243,7 @@ TABLES: dict[str, tuple[tuple[str, ...], Callable[[Path], list[str]]]] = {
     "encoders": (("inspection.json",), encoders),
     "denoiser": (("inspection.json",), denoiser),
     "foretold": (("foretell.json",), foretold),
-    "thieves": (("thieves.json",), thieves),
+    "attackers": (("attackers.json",), attackers),
     "surrogates": (("frozen.json",), surrogates),
     "training": (("training.json",), training),
 }

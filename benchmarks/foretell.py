@@ -148,7 +148,7 @@ def main() -> None:
     write_json(
         args.out,
         {
-            "thieves": fits,
+            "attackers": fits,
             "rows": found,
             "weights": ldm.weights,
             "surroundings": surroundings(ldm.device),

@@ -38,10 +38,10 @@ def measured(tables: dict[str, TableResults]) -> list[dict[str, Any]]:
     found: dict[tuple[str, float], dict[str, Cell]] = {}
     for name, table in tables.items():
         for cell in () if name in LEFT_OUT else docs.leading(table).values():
-            if control(cell.protection) or cell.works is None or cell.thief in NO_ATTACKER:
+            if control(cell.protection) or cell.works is None or cell.threat_model in NO_ATTACKER:
                 continue
             cells = found.setdefault((cell.protection, cell.budget), {})
-            cells[cell.thief] = max(cell, cells.get(cell.thief, cell), key=_size)
+            cells[cell.threat_model] = max(cell, cells.get(cell.threat_model, cell), key=_size)
     return [
         {
             "protection": protection,

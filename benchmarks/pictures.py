@@ -144,7 +144,7 @@ def match_rates(name: str) -> dict[str, dict[str, Estimate]]:
     (table,) = write.read(Path(f"results/tiny/{name}.json")).tables
     return {
         protection: {
-            cell.thief: cell.mean
+            cell.threat_model: cell.mean
             for cell in table.cells
             if cell.protection == protection and cell.metric == table.metrics[0] and cell.mean
         }

@@ -118,7 +118,9 @@ def main() -> None:
     found = add_flags(collect(grid, workspace), grid, workspace)
     for table in found.tables:
         lacking = [
-            f"{c.protection}, {c.thief}, {c.metric}" for c in table.cells if c.status == "failed"
+            f"{c.protection}, {c.threat_model}, {c.metric}"
+            for c in table.cells
+            if c.status == "failed"
         ]
         if lacking:
             raise SystemExit(

@@ -16,4 +16,5 @@ for sentence in (*found.verdicts, *found.sentences):
     print(sentence)
 for row in found.rows:
     change = row.against_clean
-    print(f"{row.thief}, {row.metric}: {change.mean:+.2f} [{change.low:+.2f}, {change.high:+.2f}]")
+    interval = f"[{change.low:+.2f}, {change.high:+.2f}]"
+    print(f"{row.threat_model}, {row.metric}: {change.mean:+.2f} {interval}")

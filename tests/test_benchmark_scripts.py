@@ -31,7 +31,7 @@ def kept_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Mod
         del sys.modules[name]
 
 
-def test_scores_stand_for_thieves(
+def test_scores_stand_for_attackers(
     kept_scores: ModuleType, sample_files: list[Path], tmp_path: Path
 ) -> None:
     people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in sample_files)

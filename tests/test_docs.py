@@ -26,7 +26,7 @@ def docs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_tables_are_those_of_the_results(docs: ModuleType) -> None:
     kept = docs.kept(ROOT / "results" / "tiny")
     found = list(docs.place(kept, ROOT))
-    assert {"methods", "best", "denoising", "thieves"} <= {name for _, name, _ in found}
+    assert {"methods", "best", "denoising", "attackers"} <= {name for _, name, _ in found}
     for doc, name, lines in found:
         assert docs.stands(doc, name) == lines, f"{doc.name}, {name}: run python benchmarks/docs.py"
     places = {name for shows in docs.PLACES.values() for name in shows}
@@ -52,14 +52,14 @@ def test_a_typed_number_is_noticed(docs: ModuleType, tmp_path: Path) -> None:
     assert docs.stands(tmp_path / "a.md", "worst") == []
 
 
-def found(name: str, got: dict[str, float], thieves: tuple[str, ...]) -> TableResults:
-    """A table in which every thief gets the same from a protection, in two photo sets."""
+def found(name: str, got: dict[str, float], threats: tuple[str, ...]) -> TableResults:
+    """A table in which every attacker gets the same from a protection, in two photo sets."""
     cells = tuple(
         Cell(
             "t",
             p,
             16,
-            thief,
+            threat,
             "dreambooth",
             "",
             "tiny",
@@ -69,9 +69,9 @@ def found(name: str, got: dict[str, float], thieves: tuple[str, ...]) -> TableRe
             mean=estimate({"a": {0: [v]}, "b": {0: [v]}}),
         )
         for p, v in got.items()
-        for thief in thieves
+        for threat in threats
     )
-    return TableResults(name, "", ("a", "b"), 1, ("match",), thieves, tuple(got), "", cells, {})
+    return TableResults(name, "", ("a", "b"), 1, ("match",), threats, tuple(got), "", cells, {})
 
 
 def test_what_knowing_the_purifiers_is_worth(docs: ModuleType) -> None:
@@ -92,16 +92,16 @@ def test_what_knowing_the_purifiers_is_worth(docs: ModuleType) -> None:
     assert "| cloakwork:adaptive | lean | 0.40 | 0.10 | 0.25 |" in lines
 
 
-def test_the_purifier_that_leaves_most_to_thieves_in_spite_of_all_comes_first(
+def test_the_purifier_that_leaves_most_to_attackers_in_spite_of_all_comes_first(
     docs: ModuleType,
 ) -> None:
     tables = [
         found(
             f"adaptive to {p}",
             {"none": 0.9, "noise": 0.8, "advdm": 0.6, f"adaptive:tiny:purifiers={p}": v},
-            thieves,
+            threats,
         )
-        for p, v, thieves in (("jpeg", 0.3, ("jpeg",)), ("codesr", 0.5, ("codesr", "codesr, CDL")))
+        for p, v, threats in (("jpeg", 0.3, ("jpeg",)), ("codesr", 0.5, ("codesr", "codesr, CDL")))
     ]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in docs.firmest(tables)[2:]]
     assert [row[1] for row in rows] == ["codesr", "codesr, CDL", "jpeg"]

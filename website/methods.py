@@ -27,7 +27,7 @@ TABLES = {
         ("protections.md", "cost", "Cost, five portraits on one core"),
     ],
     "attackers": [
-        ("findings.md", "thieves", "What it learns from clean photos"),
+        ("findings.md", "attackers", "What it learns from clean photos"),
         ("protections.md", "other attackers", "From protected photos"),
     ],
     "purifiers": [

@@ -280,15 +280,15 @@ def test_the_recipe_asks_for_a_method_and_takes_photos_of_people(
     with pytest.raises(UserError, match="Name it with --method"):
         recipes.build("board", recipe)
     lean = recipes.build("board", recipe, methods=("pid",), models={"tiny": "sd-folder"})
-    assert lean.tables[0].surrogates == (lean.tables[0].thieves[0].victim,) == ("sd-folder",)
+    assert lean.tables[0].surrogates == (lean.tables[0].threat_models[0].victim,) == ("sd-folder",)
     for person, part in (("ann", "set_A"), ("ann", "set_B")):
         (tmp_path / "identities" / person / part).mkdir(parents=True)
         shutil.copy(sample_files[0], tmp_path / "identities" / person / part)
     whole = recipes.build("board", recipe, tmp_path, methods=("pid",))
     assert [t.name for t in whole.tables] == ["learned", "edits", "washed"]
-    assert judged.MAIN in [t.name for t in whole.tables[0].thieves]
-    assert judged.EDIT == whole.tables[1].thieves[0].name
-    assert sum(bool(t.purifiers) for t in whole.tables[2].thieves) == 6
+    assert judged.MAIN in [t.name for t in whole.tables[0].threat_models]
+    assert judged.EDIT == whole.tables[1].threat_models[0].name
+    assert sum(bool(t.purifiers) for t in whole.tables[2].threat_models) == 6
 
 
 @pytest.mark.slow

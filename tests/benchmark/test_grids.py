@@ -62,10 +62,10 @@ def copier(
 @pytest.fixture
 def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
     def of(
-        *protections: str, thieves: tuple[ThreatModel, ...] | None = None, **table: object
+        *protections: str, threat_models: tuple[ThreatModel, ...] | None = None, **table: object
     ) -> tuple[Results, Grid, Workspace]:
         table = {"metrics": ("own_lab.brightness",)} | table
-        made = Table("lab", protections, thieves or (copier(),), people, **table)  # type: ignore[arg-type]
+        made = Table("lab", protections, threat_models or (copier(),), people, **table)  # type: ignore[arg-type]
         grid, bench = (
             grids.check_grid(Grid("lab", "A test.", (made,))),
             Workspace(tmp_path / "store", "cpu"),
@@ -125,13 +125,15 @@ def test_budgets_of_their_own_have_noise_of_their_own(people: tuple[Subject, ...
 
 
 def test_what_failed_is_failed_and_not_zero(run: Run) -> None:
-    found, _, _ = run("own_lab.darker", thieves=(copier(), copier("broken", "own_lab.broken")))
-    broken = [c for c in found.tables[0].cells if c.thief == "broken"]
+    found, _, _ = run(
+        "own_lab.darker", threat_models=(copier(), copier("broken", "own_lab.broken"))
+    )
+    broken = [c for c in found.tables[0].cells if c.threat_model == "broken"]
     assert len(broken) == 3 and all(
         c.mean is None and "The kettle is empty" in c.failed for c in broken
     )
     assert all(c.status == "failed" for c in broken)
-    assert all(c.mean and not c.status for c in found.tables[0].cells if c.thief == "copier")
+    assert all(c.mean and not c.status for c in found.tables[0].cells if c.threat_model == "copier")
     assert len(kinds(found)["failed"]) >= 1 and all("failed" in c.flags for c in broken)
 
 
@@ -182,17 +184,19 @@ def test_an_attacker_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
     (table,) = found.tables
     cells = tuple(replace(c, metric="match", mean=low) for c in table.cells)
     planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
-    assert kinds(planted)["thief fails"] and all(
-        "thief fails" in c.flags for c in planted.tables[0].cells
+    assert kinds(planted)["attacker fails"] and all(
+        "attacker fails" in c.flags for c in planted.tables[0].cells
     )
     well = tuple(replace(c, mean=replace(low, mean=0.9)) for c in cells)
-    assert "thief fails" not in kinds(
+    assert "attacker fails" not in kinds(
         add_flags(replace(found, tables=(replace(table, cells=well),)), grid, bench)
     )
 
 
 def test_chance_that_no_seed_rules_is_flagged_at_budget_0(run: Run) -> None:
-    found, _, _ = run("own_lab.darker", budget=0, thieves=(copier("gambler", "own_lab.gambler"),))
+    found, _, _ = run(
+        "own_lab.darker", budget=0, threat_models=(copier("gambler", "own_lab.gambler"),)
+    )
     assert kinds(found)["budget 0"] == ["lab: noise / gambler", "lab: own_lab.darker / gambler"]
 
 
@@ -241,15 +245,15 @@ def test_a_failure_is_flagged_by_its_kind_and_not_by_its_words(run: Run) -> None
 def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
     found, _, _ = run(
         "own_lab.darker",
-        thieves=(
+        threat_models=(
             copier(),
             copier("dim", purifiers="own_lab.dim"),
             copier("bright", purifiers="own_lab.brighten"),
         ),
     )
     assert kinds(found)["harmful purifier"] == ["lab: own_lab.darker / dim"]
-    assert kinds(found)["adaptive thief"] == ["lab: own_lab.darker / bright"]
-    flagged = {(c.protection, c.thief): c.flags for c in found.tables[0].cells}
+    assert kinds(found)["adaptive attacker"] == ["lab: own_lab.darker / bright"]
+    flagged = {(c.protection, c.threat_model): c.flags for c in found.tables[0].cells}
     assert (
         "harmful purifier" in flagged["own_lab.darker", "dim"]
         and "harmful purifier" not in flagged["none", "dim"]
@@ -258,7 +262,7 @@ def test_a_purifier_that_costs_as_much_as_it_gains_is_flagged(run: Run) -> None:
 
 def test_a_protection_that_helps_the_attacker_is_flagged(run: Run) -> None:
     (found, grid, bench), helped = run("own_lab.darker"), Estimate(0.2, 0.1, 0.3, 3, 1, 3)
-    assert "helps the thief" not in kinds(found), "the attacker gets less"
+    assert "helps the attacker" not in kinds(found), "the attacker gets less"
     (table,) = found.tables
     for gap, flagged in ((helped, True), (replace(helped, low=-0.1), False)):
         cells = tuple(
@@ -266,7 +270,7 @@ def test_a_protection_that_helps_the_attacker_is_flagged(run: Run) -> None:
             for c in table.cells
         )
         planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
-        where = kinds(planted).get("helps the thief", [])
+        where = kinds(planted).get("helps the attacker", [])
         assert where == (["lab: own_lab.darker / copier"] if flagged else [])
 
 
@@ -282,22 +286,22 @@ def test_an_attacker_who_may_succeed_is_not_said_to_fail(run: Run) -> None:
         if other.mean == low.mean:
             cells = tuple(replace(c, mean=other) for c in cells)
         planted = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
-        assert "thief fails" not in kinds(planted)
+        assert "attacker fails" not in kinds(planted)
 
 
 def test_a_purifier_that_costs_nothing_is_not_called_harmful(run: Run) -> None:
     idle = copier("idle", purifiers="own_lab.brighten:by=0.0")
-    found, _, _ = run("own_lab.darker", thieves=(copier(), idle))
+    found, _, _ = run("own_lab.darker", threat_models=(copier(), idle))
     assert "harmful purifier" not in kinds(found)
 
 
 def test_edits_are_not_compared_with_one_another(run: Run) -> None:
     found, _, _ = run(
         "own_lab.darker",
-        thieves=(copier(), copier("bright", purifiers="own_lab.brighten:by=0.5")),
+        threat_models=(copier(), copier("bright", purifiers="own_lab.brighten:by=0.5")),
         metrics=("linf",),
     )
-    assert "adaptive thief" not in kinds(found), (
+    assert "adaptive attacker" not in kinds(found), (
         "each is compared with its own pictures of clean photos"
     )
     assert all(c.mean and c.mean.mean == 0 for c in found.tables[0].cells if c.protection == "none")
@@ -306,7 +310,7 @@ def test_edits_are_not_compared_with_one_another(run: Run) -> None:
 def test_tables_that_lack_something_are_refused_together(people: tuple[Subject, ...]) -> None:
     one = Table("a", (), (copier(), copier()), people)
     with pytest.raises(UserError) as error:
-        grids.check_grid(Grid("lab", "", (one, replace(one, thieves=()))))
+        grids.check_grid(Grid("lab", "", (one, replace(one, threat_models=()))))
     assert len(error.value.sentences) == 3
     with pytest.raises(UserError, match="no table of 'lab' 'x'"):
         only(Grid("lab", "", (one,)), ["x"])
@@ -388,7 +392,7 @@ def hollow(data):
         (["--recipe", "bench_mine.empty"], "The recipe 'mine' has no table"),
         (["--recipe", "bench_mine.folder_of"], "If it needs some, name a folder with --data."),
         (["--recipe", "bench_mine.hollow"], "If it needs some, name a folder with --data."),
-        (["quick", "--table", "Theives"], "did you mean 'Thieves'?"),
+        (["quick", "--table", "Attakcers"], "did you mean 'Attackers'?"),
         (["quick", "--threads", "0"], "There cannot be 0 threads"),
         (["quick", "--workers", "2"], "The engine serial has neither an address nor workers"),
         (["quick", "--model", "tiny"], "write --model NAME=OTHER"),
@@ -562,9 +566,10 @@ def test_a_full_disk_stops_the_grid_with_one_sentence(
 
 def test_numbers_of_a_table_say_what_they_are(run: Run) -> None:
     found, _, _ = run(
-        "own_lab.darker", thieves=(copier(), copier("both", purifiers="own_lab.dim:by=0.2+jpeg"))
+        "own_lab.darker",
+        threat_models=(copier(), copier("both", purifiers="own_lab.dim:by=0.2+jpeg")),
     )
-    cell = next(c for c in found.tables[0].cells if c.thief == "both")
+    cell = next(c for c in found.tables[0].cells if c.threat_model == "both")
     assert (cell.purifiers, cell.victim, cell.better) == (
         "own_lab.dim:by=0.2+jpeg",
         "tiny",

@@ -86,7 +86,7 @@ def table(grid: Grid, name: str) -> Table:
 
 
 def labels(of: Table) -> list[str]:
-    return [threat.name for threat in of.thieves]
+    return [threat.name for threat in of.threat_models]
 
 
 @pytest.mark.parametrize("name", PAPERS)
@@ -102,7 +102,7 @@ def test_recipes_build_steps_without_loading_anything(
     assert targets and all(isinstance(t, Step) and t.kind == "score" for t in targets)
     assert name in {recipe for recipe, _ in registry.listing("recipes")}
     for t in built[name].tables:
-        assert len(set(labels(t))) == len(t.thieves) and len(set(t.protections)) == len(
+        assert len(set(labels(t))) == len(t.threat_models) and len(set(t.protections)) == len(
             t.protections
         )
         assert (
@@ -122,13 +122,13 @@ def test_settings_do_not_depend_on_the_models(data: Path, built: dict[str, Grid]
     for name, recipe in recipes.find(PAPERS).items():
         small = recipes.build(name, recipe, data, TINY)
         for a, b in zip(built[name].tables, small.tables, strict=True):
-            assert [(w.name, w.prompts) for w in a.thieves] == [
-                (w.name, w.prompts) for w in b.thieves
+            assert [(w.name, w.prompts) for w in a.threat_models] == [
+                (w.name, w.prompts) for w in b.threat_models
             ]
-            assert [w.config for w in a.thieves] == [w.config for w in b.thieves]
+            assert [w.config for w in a.threat_models] == [w.config for w in b.threat_models]
             assert (
-                {w.victim for w in b.thieves}
-                == {w.denoiser for w in b.thieves}
+                {w.victim for w in b.threat_models}
+                == {w.denoiser for w in b.threat_models}
                 == {"tiny"}
                 == set(b.surrogates)
             )
@@ -137,7 +137,7 @@ def test_settings_do_not_depend_on_the_models(data: Path, built: dict[str, Grid]
 
 
 def trainer(of: Table, label: str) -> dict[str, object]:
-    config = next(w for w in of.thieves if w.name == label).config
+    config = next(w for w in of.threat_models if w.name == label).config
     kept = {
         field: getattr(config, field)
         for field in ("lr", "steps", "batch", "text_encoder", "prior_weight", "class_images")
@@ -172,21 +172,21 @@ def test_anti_dreambooth_is_the_papers(built: dict[str, Grid]) -> None:
         *targeted,
         E_ASPL,
     }
-    assert main.surrogates == (SD21,) and {w.victim for w in main.thieves} == {SD21}
-    assert [w.prompts for w in main.thieves] == [
+    assert main.surrogates == (SD21,) and {w.victim for w in main.threat_models} == {SD21}
+    assert [w.prompts for w in main.threat_models] == [
         ("a photo of sks person",),
         ("a dslr portrait of sks person",),
     ]
     assert all(trainer(main, who) == DREAMBOOTH for who in labels(main))
     assert [m.partition(":")[0] for m in main.metrics] == ["face_missing", "identity", "brisque"]
-    assert [w.clean_share for w in share.thieves] == [0, 0.25, 0.5, 0.75]
-    word, prompt = table(grid, "mismatch, VGGFace2").thieves[1:]
+    assert [w.clean_share for w in share.threat_models] == [0, 0.25, 0.5, 0.75]
+    word, prompt = table(grid, "mismatch, VGGFace2").threat_models[1:]
     assert (
         word.config.token == "t@t"
         and prompt.config.instance_prompt == "a DSLR portrait of sks person"
     )
     assert all(
-        who.config.instance_prompt == "a photo of sks person" for who in (*main.thieves, word)
+        who.config.instance_prompt == "a photo of sks person" for who in (*main.threat_models, word)
     )
 
 
@@ -217,19 +217,22 @@ def test_metacloak_is_the_papers(data: Path, built: dict[str, Grid]) -> None:
     assert all(trainer(main, who) == DREAMBOOTH | {"batch": 1} for who in labels(main))
     assert all(
         w.prompts == ("a photo of sks person", "a dslr portrait of sks person")
-        for w in main.thieves
+        for w in main.threat_models
     )
-    loaders = {w.name: w.config.loader for w in (*main.thieves, *cleaned.thieves)}
+    loaders = {w.name: w.config.loader for w in (*main.threat_models, *cleaned.threat_models)}
     for label, loader in loaders.items():
         how = (7, (0.1, 2.0), 0.5) if label.startswith("transformed") else (0, (0.3, 1.5), 0)
         assert (loader.blur, loader.blur_sigma, loader.flip) == how
-    assert [[m.name for m in w.purifiers] for w in cleaned.thieves] == 2 * [
+    assert [[m.name for m in w.purifiers] for w in cleaned.threat_models] == 2 * [
         [],
         ["codesr"],
         ["tvm", "codesr"],
         ["jpeg"],
     ]
-    sr, jpeg = cleaned.thieves[1].purifiers[0].config, cleaned.thieves[3].purifiers[0].config
+    sr, jpeg = (
+        cleaned.threat_models[1].purifiers[0].config,
+        cleaned.threat_models[3].purifiers[0].config,
+    )
     assert (
         sr.upscaler == "stabilityai/stable-diffusion-x4-upscaler"
         and sr.scale == 0.25
@@ -247,7 +250,7 @@ def test_the_benchmark_of_budgets(built: dict[str, Grid]) -> None:
     counts = {(s.protected.name, s.budget) for s in found if isinstance(s.protected, Step)}
     eight = ("aspl", "fsmg", "advdm", "mist", "sds", "simac", "metacloak")
     assert len(found) == 32 and counts == {(name, r) for name in eight for r in (4, 8, 12, 16)}
-    assert {w.prompts for w in radii.thieves} == {
+    assert {w.prompts for w in radii.threat_models} == {
         ("a photo of sks person", "a dslr photo of sks person")
     }
 
@@ -259,7 +262,7 @@ def test_diff_protect_is_the_papers(built: dict[str, Grid]) -> None:
     prompts = ("an anime picture", "an artwork painting", "a landscape photo", "a portrait photo")
     for name, prompt in zip(names[:4], prompts, strict=True):
         edited = table(grid, name)
-        assert [w.config.strengths for w in edited.thieves] == [
+        assert [w.config.strengths for w in edited.threat_models] == [
             (0.01,),
             (0.05,),
             (0.1,),
@@ -267,11 +270,11 @@ def test_diff_protect_is_the_papers(built: dict[str, Grid]) -> None:
             (0.3,),
         ]
         assert {
-            (w.config.steps, w.config.guidance, w.config.scheduler) for w in edited.thieves
+            (w.config.steps, w.config.guidance, w.config.scheduler) for w in edited.threat_models
         } == {(100, 1, "ddim")}
         assert [m.partition(":")[0] for m in edited.metrics] == ["lpips", "ssim", "l2", "clip_i"]
-        assert {w.prompts for w in edited.thieves} == {(prompt,)} and {
-            w.victim for w in edited.thieves
+        assert {w.prompts for w in edited.threat_models} == {(prompt,)} and {
+            w.victim for w in edited.threat_models
         } == {SD14}
         firsts = [grids.protected(edited, w)[0].protected for w in edited.protections]
         configs = [step.config for step in firsts if isinstance(step, Step)]
@@ -294,7 +297,7 @@ def test_diff_protect_is_the_papers(built: dict[str, Grid]) -> None:
         ("sdst", "-", "", 1),
         ("sdst", "-", "", 5),
     ]
-    painter = table(grid, "inpainting, portrait").thieves[0]
+    painter = table(grid, "inpainting, portrait").threat_models[0]
     assert (painter.config.steps, painter.config.guidance, painter.config.strengths) == (
         100,
         7.5,
@@ -306,7 +309,7 @@ def test_diff_protect_is_the_papers(built: dict[str, Grid]) -> None:
 def test_edits_are_compared_with_the_edits_of_clean_pictures(built: dict[str, Grid]) -> None:
     edited = table(built["paper_diff_protect"], "SDEdit, portrait")
     subject = grids.protected(edited, edited.protections[0])[0]
-    step = score_step("protected", subject, edited.thieves[0], 0, "lpips")
+    step = score_step("protected", subject, edited.threat_models[0], 0, "lpips")
     taken, other = step.inputs
     assert (
         isinstance(taken, Step)
@@ -333,7 +336,7 @@ def test_red_team_is_the_papers(built: dict[str, Grid]) -> None:
         "glaze",
     ]
     assert all(trainer(main, who) == DREAMBOOTH | {"batch": 1} for who in labels(main))
-    chains = {w.name: w.purifiers for w in main.thieves}
+    chains = {w.name: w.purifiers for w in main.threat_models}
     assert [m.name for chain in chains.values() for m in chain] == [
         "blur",
         "jpeg",
@@ -354,11 +357,11 @@ def test_red_team_is_the_papers(built: dict[str, Grid]) -> None:
     assert sure["CodeSR + CDL"].fidelity == 0.5 and sure["IMPRESS"].steps == 3000
     parts = {
         w.name: (w.config.cdl.train, w.config.cdl.suffix, w.config.cdl.negative)
-        for w in (*main.thieves, *ablation.thieves)
+        for w in (*main.threat_models, *ablation.threat_models)
     }
     all_three = {label for label, on in parts.items() if all(on)}
     assert all_three == {"CodeSR + CDL", "CDL", "SR + CDL", "CodeFormer + SR + CDL"}
-    assert [sum(parts[w.name]) for w in ablation.thieves[-3:]] == [1, 1, 1] and len(
+    assert [sum(parts[w.name]) for w in ablation.threat_models[-3:]] == [1, 1, 1] and len(
         set(map(parts.get, labels(ablation)[-3:]))
     ) == 3
     assert adaptive.protections == ("adaptive:paper",) and labels(adaptive) == [
@@ -415,7 +418,7 @@ def cells(grid: Grid) -> dict[tuple[str, str, str, str], float]:
             for metric in t.metrics:
                 budgets |= {
                     (t.name, line.protection, threat.name, metric.partition(":")[0]): line.budget
-                    for threat in t.thieves
+                    for threat in t.threat_models
                 }
             budgets |= {
                 (t.name, line.protection, "", metric): line.budget
@@ -429,7 +432,7 @@ def test_every_reported_number_finds_its_cell(built: dict[str, Grid]) -> None:
     known = {name: cells(grid) for name, grid in built.items()}
     assert _reported.entries()
     for e in _reported.entries():
-        place = (f"{e.table}, {e.dataset}", e.protection, e.thief, e.metric)
+        place = (f"{e.table}, {e.dataset}", e.protection, e.threat_model, e.metric)
         assert place in known[e.recipe], place
         assert known[e.recipe][place] == e.budget, place
         low, high = registry.load("metrics", e.metric).METRIC.range
@@ -439,7 +442,8 @@ def test_every_reported_number_finds_its_cell(built: dict[str, Grid]) -> None:
 
 def test_no_number_stands_twice() -> None:
     places = [
-        (e.recipe, e.table, e.dataset, e.protection, e.thief, e.metric) for e in _reported.entries()
+        (e.recipe, e.table, e.dataset, e.protection, e.threat_model, e.metric)
+        for e in _reported.entries()
     ]
     assert len(set(places)) == len(places)
 
@@ -520,7 +524,7 @@ def test_numbers_come_beside_the_cells_of_their_recipe(built: dict[str, Grid]) -
         (TableResults(of.name, "", (), 1, of.metrics, tuple(labels(of)), lines, "", made, {}),),
     )
     seen = {
-        (c.protection, c.thief, c.metric.partition(":")[0]): c.reported
+        (c.protection, c.threat_model, c.metric.partition(":")[0]): c.reported
         for c in _reported.add_reported(found).tables[0].cells
     }
     assert {place for place, numbers in seen.items() if numbers} == {
@@ -539,14 +543,18 @@ def test_a_slice_of_a_recipe_runs(data: Path, tmp_path: Path) -> None:
     embedded models."""
     (recipe,) = recipes.find(["paper_metacloak"]).values()
     whole = table(recipes.build("paper_metacloak", recipe, data, TINY), "purification, VGGFace2")
-    threat = next(w for w in whole.thieves if w.name == "transformed + JPEG 75")
+    threat = next(w for w in whole.threat_models if w.name == "transformed + JPEG 75")
     sampling = replace(threat.config.sampling, n=1, steps=5)
     threat = threat.with_config(steps=2, class_images=1, sampling=sampling)
     threat = replace(threat, dtype="float32")
     words = ("aspl:paper:outer=1,class_images=1", "photoguard:paper:steps=2")
     metrics = tuple(m for m in whole.metrics if m.startswith(("ims_clip", "clip_iqac")))
     cut = replace(
-        whole, protections=words, thieves=(threat,), metrics=metrics, subjects=whole.subjects[:1]
+        whole,
+        protections=words,
+        threat_models=(threat,),
+        metrics=metrics,
+        subjects=whole.subjects[:1],
     )
     grid, bench = Grid("cut", "a test", (cut,)), Workspace(tmp_path, "cpu")
     outcome = serial.serial(grids.targets(grid), bench)

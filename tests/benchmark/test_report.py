@@ -195,7 +195,9 @@ def test_what_failed_says_so(tmp_path: Path) -> None:
     )
     left = list(csv.DictReader(io.StringIO((tmp_path / "tables/faces.csv").read_text())))
     lost = next(
-        r for r in left if (r["protection"], r["metric"], r["thief"]) == ("pid", "match", "plain")
+        r
+        for r in left
+        if (r["protection"], r["metric"], r["threat_model"]) == ("pid", "match", "plain")
     )
     assert (lost["mean"], lost["low"], lost["works"]) == ("", "", "") and "gradient" in lost[
         "failed"
@@ -229,7 +231,10 @@ def test_the_verdict_is_that_of_the_cell() -> None:
 
 def test_the_worst_case_is_named() -> None:
     worst = {w.protection: w for w in leaderboard.worst_cases(made_up.table())}
-    assert (worst["pid"].worst.thief, worst["pid"].worst.purifiers) == ("cleaner", "gridpure+jpeg")
+    assert (worst["pid"].worst.threat_model, worst["pid"].worst.purifiers) == (
+        "cleaner",
+        "gridpure+jpeg",
+    )
     assert worst["pid"].worst.mean.mean == pytest.approx(0.44)
     assert {
         chain: round(c.mean.mean, 2) for chain, c in worst["cloakwork"].by_purifiers.items()
@@ -241,7 +246,7 @@ def test_the_worst_case_is_named() -> None:
         and not found["pid"].whole
         and found["glaze"].whole
     )
-    assert leaderboard.worst_cases(made_up.table(thieves={"plain": ""})) == []
+    assert leaderboard.worst_cases(made_up.table(threats={"plain": ""})) == []
 
 
 def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
@@ -259,13 +264,13 @@ def test_figures_are_the_page_s_own(tmp_path: Path) -> None:
             r"#000000\b|fill: ?#ffffff|<style|<metadata|xmlns", figure
         )
     assert "Heat map of faces: identity of the worst attacker" in page.text
-    assert [w.worst.thief for w in leaderboard.worst_cases(turned)] == ["cleaner"] * 5
+    assert [w.worst.threat_model for w in leaderboard.worst_cases(turned)] == ["cleaner"] * 5
 
 
 def test_names_are_text_everywhere(tmp_path: Path) -> None:
     left = made_up.LEFT | {HOSTILE: 0.3}
     table = replace(
-        made_up.table(left=left, thieves={HOSTILE: "", "other": HOSTILE}),
+        made_up.table(left=left, threats={HOSTILE: "", "other": HOSTILE}),
         about=HOSTILE,
         subjects=(HOSTILE,),
     )
@@ -311,7 +316,7 @@ def test_reported_stands_beside_measured(tmp_path: Path) -> None:
 
 def test_flags_lead_to_their_words(tmp_path: Path) -> None:
     table = made_up.changed(
-        made_up.table(), "pid", "match", flags=("few photo sets", "thief fails")
+        made_up.table(), "pid", "match", flags=("few photo sets", "attacker fails")
     )
     page = written(made_up.findings(table), tmp_path)
     assert sum(attrs.get("class") == "tag" for _, attrs in page.all("a")) == 2
@@ -391,7 +396,7 @@ def test_tables_for_programs_and_papers(tmp_path: Path) -> None:
     pid = next(
         r
         for r in found
-        if (r["protection"], r["metric"], r["thief"]) == ("pid", "match", "recoder")
+        if (r["protection"], r["metric"], r["threat_model"]) == ("pid", "match", "recoder")
     )
     assert float(pid["mean"]) == pytest.approx(0.39) and float(pid["low"]) == pytest.approx(0.34)
     assert (
@@ -431,7 +436,7 @@ def test_tables_for_programs_and_papers(tmp_path: Path) -> None:
         if line.endswith(r"\\") and "multicolumn" not in line
     )
     worst = list(csv.DictReader(io.StringIO((tmp_path / "tables/faces-worst.csv").read_text())))
-    assert [r for r in worst if r["protection"] == "pid"][-1]["thief"] == "cleaner"
+    assert [r for r in worst if r["protection"] == "pid"][-1]["threat_model"] == "cleaner"
 
 
 def test_tables_of_like_names_have_files_of_their_own() -> None:
@@ -462,7 +467,7 @@ def test_numbers_read_well() -> None:
 def ground(
     tmp_path_factory: pytest.TempPathFactory, small_name: str
 ) -> tuple[grids.Grid, Workspace]:
-    """A small grid of two things, computed but for its last thief."""
+    """A small grid of two things, computed but for its last attacker."""
     folder = tmp_path_factory.mktemp("ground")
     samples = SAMPLE_PHOTOS
     for name in ("chelsea", "coffee"):
@@ -475,15 +480,15 @@ def ground(
             )
             photo.save(folder / "data" / name / f"{i}.png")
     lean = "dreambooth:steps=2,class_images=1,sampling.steps=2"
-    thieves = tuple(
+    threats = tuple(
         grids.threat_model(name, lean, purifiers=p, pictures=2, dtype="float32", victim=small_name)
         for name, p in (("plain", ""), ("again", "jpeg"))
     )
     table = grids.Table(
-        "things", ("pid:steps=2", "noise"), thieves, grids.things(folder / "data"), ("clip_i",)
+        "things", ("pid:steps=2", "noise"), threats, grids.things(folder / "data"), ("clip_i",)
     )
     bench = Workspace(folder / "store", "cpu")
-    done = grids.Grid("small", "Small.", (replace(table, thieves=thieves[:1]),))
+    done = grids.Grid("small", "Small.", (replace(table, threat_models=threats[:1]),))
     assert not serial.serial(grids.targets(done), bench).failed
     return grids.Grid("small", "Small.", (table,)), bench
 
@@ -513,7 +518,7 @@ def test_photos_are_shown_as_purifiers_leave_them(
 ) -> None:
     """From the store alone, and only of attackers who purify."""
     (table,), bench = ground[0].tables, Workspace(tmp_path, "cpu")
-    plain, again = table.thieves
+    plain, again = table.threat_models
     line = next(iter(grids.lines(table)))
     subject = line.subjects[0]
     assert thumbnails.purified_photos(line, subject, again, bench) is None

@@ -40,7 +40,7 @@ def test_a_photo_is_protected_against_a_single_file(
     )
 
 
-def test_a_thief_uses_a_single_file_with_a_lora(
+def test_an_attacker_uses_a_single_file_with_a_lora(
     small_name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pipe = diffusers.DiffusionPipeline.from_pretrained(small_name)

@@ -9,7 +9,7 @@ from cloakwork.benchmark.results import Cell, Cost, Flag, Results, TableResults
 from cloakwork.evaluation.statistics import Estimate
 
 LEFT = {"none": 0.9, "noise": 0.88, "pid": 0.34, "cloakwork": 0.21, "glaze": 0.86}
-THIEVES = {"plain": "", "recoder": "jpeg:quality=75", "cleaner": "gridpure+jpeg"}
+ATTACKERS = {"plain": "", "recoder": "jpeg:quality=75", "cleaner": "gridpure+jpeg"}
 CLEAN, NOISE = LEFT["none"], LEFT["noise"]
 
 
@@ -22,7 +22,7 @@ def about(mean: float, spread: float = 0.05, p: float | None = None) -> Estimate
 def cell(
     table: str,
     protection: str,
-    thief: str,
+    threat: str,
     chain: str,
     metric: str,
     mean: float,
@@ -34,7 +34,7 @@ def cell(
         table,
         protection,
         budget,
-        thief,
+        threat,
         "dreambooth",
         chain,
         "tiny",
@@ -50,19 +50,21 @@ def cell(
 
 
 def table(
-    name: str = "faces", thieves: Mapping[str, str] = THIEVES, left: Mapping[str, float] = LEFT
+    name: str = "faces", threats: Mapping[str, str] = ATTACKERS, left: Mapping[str, float] = LEFT
 ) -> TableResults:
-    """What each protection leaves to the first thief, a little more of it to every further one."""
+    """What each protection leaves to the first attacker, and a little more to each further one."""
     cells = []
-    for i, (thief, chain) in enumerate(thieves.items()):
+    for i, (threat, chain) in enumerate(threats.items()):
         for protection, share in left.items():
             share = min(0.99, share + 0.05 * i)
             cells.append(
-                cell(name, protection, thief, chain, "match", share, (share - CLEAN, share - NOISE))
+                cell(
+                    name, protection, threat, chain, "match", share, (share - CLEAN, share - NOISE)
+                )
             )
             far = 0.7 - 0.4 * share
             gaps = (0.4 * (CLEAN - share), 0.4 * (NOISE - share))
-            cells.append(cell(name, protection, thief, chain, "identity", far, gaps))
+            cells.append(cell(name, protection, threat, chain, "identity", far, gaps))
     stealth = {
         p: {
             "linf": about(11, 0),
@@ -80,7 +82,7 @@ def table(
         ("one", "two"),
         2,
         metrics,
-        tuple(thieves),
+        tuple(threats),
         tuple(left),
         "",
         tuple(cells),
@@ -96,7 +98,7 @@ def findings(*tables: TableResults) -> Results:
     }
     flags = (
         Flag("few photo sets", "faces: all", "Two photo sets: indicative only."),
-        Flag("thief fails", "faces: plain", "Fails."),
+        Flag("attacker fails", "faces: plain", "Fails."),
     )
     costs = (
         Cost("protect", "pid", 2, 3.25, 6.5, 1),
@@ -106,11 +108,13 @@ def findings(*tables: TableResults) -> Results:
 
 
 def changed(
-    found: TableResults, protection: str, metric: str, thief: str = "plain", **to: object
+    found: TableResults, protection: str, metric: str, threat: str = "plain", **to: object
 ) -> TableResults:
     """The table with one cell changed."""
     cells = (
-        replace(c, **to) if (c.protection, c.metric, c.thief) == (protection, metric, thief) else c  # pyright: ignore
+        replace(c, **to)
+        if (c.protection, c.metric, c.threat_model) == (protection, metric, threat)
+        else c  # pyright: ignore
         for c in found.cells
     )
     return replace(found, cells=tuple(cells))

@@ -28,7 +28,7 @@ SHORT = Methods(
     attacker="sdedit:photoguard:steps=2",
     purifiers=("blur",),
     coders=("tiny",),
-    thief="dreambooth:steps=1,class_images=1,sampling.n=1,sampling.steps=1",
+    auditor="dreambooth:steps=1,class_images=1,sampling.n=1,sampling.steps=1",
 )
 """What is computed, in as few steps as there can be."""
 

@@ -270,5 +270,5 @@ def test_recipes_are_built_and_their_methods_found(
     )
     assert cli.main(["check", "check_lab.grids.wrong"]) == 2
     said = capsys.readouterr().err.splitlines()
-    assert [line[:32] for line in said] == ["The table 'Thieves': There is no"] * 2
+    assert [line[:34] for line in said] == ["The table 'Attackers': There is no"] * 2
     assert "'pidd'" in said[0] and "'psnrr'" in said[1]

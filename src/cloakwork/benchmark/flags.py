@@ -21,7 +21,7 @@ from cloakwork.evaluation.steps import Step, Workspace
 FLAG_KINDS = {
     "failed": "a step failed, so a number is missing",
     "unscored": "a metric cannot score the pictures",
-    "thief fails": "the attacker fails even on clean photos, so there is nothing to protect from",
+    "attacker fails": "the attacker fails even on clean photos: there is nothing to protect from",
     "budget 0": "a protection with a budget of 0 is not the same as none",
     "over budget": "a protected photo differs from its original by more than the budget",
     "no gradient": "the protection's gradient was zero or not a number, or it changed nothing",
@@ -29,8 +29,8 @@ FLAG_KINDS = {
         "a purifier costs the attacker at least as much on clean photos as it gains, if anything, "
         "on protected ones"
     ),
-    "adaptive thief": "another attacker gets more from protected photos than the standard one",
-    "helps the thief": "the attacker gets more from protected photos than from clean ones",
+    "adaptive attacker": "another attacker gets more from protected photos than the standard one",
+    "helps the attacker": "the attacker gets more from protected photos than from clean ones",
     "few photo sets": f"fewer than {FEWEST_SETS} photo sets: indicative only",
 }
 
@@ -48,7 +48,7 @@ class TableContext:
 
     def flag(self, kind: str, text: str, *cells: Cell) -> tuple[Flag, Sequence[Cell]]:
         """Return a flag with the cells that it is about; none: the whole table."""
-        names = dict.fromkeys(" / ".join((c.protection, c.thief)) for c in cells)
+        names = dict.fromkeys(" / ".join((c.protection, c.threat_model)) for c in cells)
         where = f"{self.results.name}: {', '.join(names) or 'all'}"
         return Flag(kind, where, text), cells or self.results.cells
 
@@ -97,28 +97,32 @@ def failed(case: TableContext) -> FlaggedCells:
         yield case.flag(kind, f"{count} without a number: {reason}", *cells)
 
 
-def thief_fails(case: TableContext) -> FlaggedCells:
+def attacker_fails(case: TableContext) -> FlaggedCells:
     """Yield attackers who do not get the subject from clean photos, beyond chance, nor from any
     others, where a metric counts how often they do.
 
     Not those who fail only because of their purifiers: others without them do get it.
     """
     matches = [c for c in case.results.cells if c.metric == "match" and c.mean]
-    gets = {c.thief for c in matches if c.mean and c.mean.mean >= MIN_CLEAN_MATCH_RATE}
-    plain = {t.name: _unpurified(case, t) for t in case.table.thieves if t.purifiers}
+    gets = {c.threat_model for c in matches if c.mean and c.mean.mean >= MIN_CLEAN_MATCH_RATE}
+    plain = {t.name: _unpurified(case, t) for t in case.table.threat_models if t.purifiers}
     for cell in matches:
-        without = plain.get(cell.thief)
-        fails = cell.mean and cell.mean.high < MIN_CLEAN_MATCH_RATE and cell.thief not in gets
+        without = plain.get(cell.threat_model)
+        fails = (
+            cell.mean and cell.mean.high < MIN_CLEAN_MATCH_RATE and cell.threat_model not in gets
+        )
         if (
             cell.mean
             and fails
             and cell.protection == "none"
             and not (without and without.name in gets)
         ):
-            cells = [c for c in case.results.cells if c.thief == cell.thief]
-            rate = f"{cell.thief} matches {_spread(cell.mean)} of its pictures on clean photos"
+            cells = [c for c in case.results.cells if c.threat_model == cell.threat_model]
+            rate = (
+                f"{cell.threat_model} matches {_spread(cell.mean)} of its pictures on clean photos"
+            )
             text = f"{rate}, less than {MIN_CLEAN_MATCH_RATE}: nothing is shown."
-            yield case.flag("thief fails", text, *cells)
+            yield case.flag("attacker fails", text, *cells)
 
 
 def budget_zero(case: TableContext) -> FlaggedCells:
@@ -185,11 +189,11 @@ def harmful_purifier(case: TableContext) -> FlaggedCells:
                 yield case.flag("harmful purifier", text, *_cells(case, line, who))
 
 
-def adaptive_thief(case: TableContext) -> FlaggedCells:
+def adaptive_attacker(case: TableContext) -> FlaggedCells:
     """Yield attackers who get more from protected photos than the table's first one does, beyond
     chance for one such comparison.
     """
-    standard, others = case.table.thieves[0], len(case.table.thieves) - 1
+    standard, others = case.table.threat_models[0], len(case.table.threat_models) - 1
     caution = (
         f" It is one of {others} that were tried; of so many some would seem to by chance."
         if others > 1
@@ -204,10 +208,10 @@ def adaptive_thief(case: TableContext) -> FlaggedCells:
                 text = f"By {metric}, {who.name} does better by {more.mean:.3g} "
                 text += f"[{more.low:.3g}, {more.high:.3g}] on {line.protection} "
                 text += f"than {standard.name}.{caution}"
-                yield case.flag("adaptive thief", text, *_cells(case, line, who))
+                yield case.flag("adaptive attacker", text, *_cells(case, line, who))
 
 
-def helps_the_thief(case: TableContext) -> FlaggedCells:
+def helps_the_attacker(case: TableContext) -> FlaggedCells:
     """Yield protections from which an attacker gets more than from clean photos, beyond chance for
     one such comparison, by the table's first metric.
     """
@@ -226,8 +230,8 @@ def helps_the_thief(case: TableContext) -> FlaggedCells:
         gap = cell.against_clean
         if gap and (gap.low > 0 if cell.better == "higher" else gap.high < 0):
             text = f"{cell.protection} changes {cell.metric} by {_spread(gap)} against clean "
-            text += f"photos, to the good of {cell.thief}.{caution}"
-            yield case.flag("helps the thief", text, cell)
+            text += f"photos, to the good of {cell.threat_model}.{caution}"
+            yield case.flag("helps the attacker", text, cell)
 
 
 def few_photo_sets(case: TableContext) -> FlaggedCells:
@@ -239,13 +243,13 @@ def few_photo_sets(case: TableContext) -> FlaggedCells:
 
 CHECKS: tuple[Callable[[TableContext], FlaggedCells], ...] = (
     failed,
-    thief_fails,
+    attacker_fails,
     budget_zero,
     over_budget,
     no_gradient,
     harmful_purifier,
-    adaptive_thief,
-    helps_the_thief,
+    adaptive_attacker,
+    helps_the_attacker,
     few_photo_sets,
 )
 
@@ -262,13 +266,13 @@ def _spread(gap: Estimate) -> str:
 def _cells(case: TableContext, line: Line, who: ThreatModel | None = None) -> list[Cell]:
     """Return the cells of a line, of one attacker or of all."""
     cells = [c for c in case.results.cells if c.protection == line.protection]
-    return [c for c in cells if who is None or c.thief == who.name]
+    return [c for c in cells if who is None or c.threat_model == who.name]
 
 
 def _not_finite(case: TableContext, cell: Cell) -> bool:
     """Return whether a cell has no number because a loss or a gradient was not finite."""
     line = next(x for x in case.lines if x.protection == cell.protection)
-    who = next(t for t in case.table.thieves if t.name == cell.thief)
+    who = next(t for t in case.table.threat_models if t.name == cell.threat_model)
     scores = scores_of(line, who, cell.metric, case.table.seeds, case.workspace, case.failures)
     return isinstance(scores, Missing) and scores.kind == "not_finite"
 
@@ -303,13 +307,13 @@ def _others(case: TableContext) -> Iterator[tuple[ThreatModel, str]]:
     metric = case.table.metrics[0]
     module = specs.module("metrics", metric)
     if module.METRIC.better and module.METRIC.reference != "originals":
-        yield from product(case.table.thieves[1:], [metric])
+        yield from product(case.table.threat_models[1:], [metric])
 
 
 def _unpurified(case: TableContext, who: ThreatModel) -> ThreatModel | None:
     """Return the attacker who does the same without purifiers."""
     same = replace(who, purifiers=(), label="")
-    return next((t for t in case.table.thieves if replace(t, label="") == same), None)
+    return next((t for t in case.table.threat_models if replace(t, label="") == same), None)
 
 
 def _gain(

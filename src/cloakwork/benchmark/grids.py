@@ -48,7 +48,7 @@ class Table:
     """written as after `cloakwork protect --protection`, with preset and fields behind colons, and
     surrogates other than the table's behind an @ (joined by +); `none` and `noise` stand in every
     table unasked"""
-    thieves: tuple[ThreatModel, ...]
+    threat_models: tuple[ThreatModel, ...]
     """by different names; the first is the one that others are compared with (adaptive against
     standard)"""
     subjects: tuple[Subject, ...]
@@ -265,7 +265,7 @@ def targets(grid: Grid) -> Iterator[Step]:
     for table in grid.tables:
         for line in lines(table):
             for threat, subject, seed, metric in product(
-                table.thieves, line.subjects, range(table.seeds), table.metrics
+                table.threat_models, line.subjects, range(table.seeds), table.metrics
             ):
                 yield score_step(line.arm, subject, threat, seed, metric)
             if line.arm == PROTECTED:
@@ -287,7 +287,9 @@ def check_grid(grid: Grid) -> Grid:
         faults.append(f"The recipe '{grid.name}' has no table. A grid needs at least one.")
     named = [("tables", [table.name for table in grid.tables])]
     for table in grid.tables:
-        named.append((f"attackers of '{table.name}'", [threat.name for threat in table.thieves]))
+        named.append(
+            (f"attackers of '{table.name}'", [threat.name for threat in table.threat_models])
+        )
     for what, names in named:
         faults += [
             f"Two {what} of the recipe '{grid.name}' are called '{name}'. Call them differently."
@@ -295,7 +297,7 @@ def check_grid(grid: Grid) -> Grid:
         ]
     for table in grid.tables:
         # fields of the table, since that is what the recipe's author must fill
-        fields = ("subjects", "thieves", "metrics", "seeds")
+        fields = ("subjects", "threat_models", "metrics", "seeds")
         if missing := [field for field in fields if not getattr(table, field)]:
             faults.append(
                 f"The table '{table.name}' of the recipe '{grid.name}' "

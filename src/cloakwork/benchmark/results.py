@@ -95,7 +95,7 @@ class Cell:
     """as the recipe writes it; "none" and "noise" are the controls"""
     budget: float
     """1/255; 0 for none"""
-    thief: str
+    threat_model: str
     """label of the threat model"""
     attacker: str
     """its method"""
@@ -163,7 +163,7 @@ class TableResults:
     subjects: tuple[str, ...]
     seeds: int
     metrics: tuple[str, ...]
-    thieves: tuple[str, ...]
+    threat_models: tuple[str, ...]
     """labels, the standard one first"""
     protections: tuple[str, ...]
     """none and noise first"""
@@ -207,7 +207,7 @@ def collect(
 def _table(table: Table, workspace: Workspace, failures: Mapping[str, Failure]) -> TableResults:
     cells: list[Cell] = []
     table_lines = list(lines(table))
-    for who, metric in product(table.thieves, table.metrics):
+    for who, metric in product(table.threat_models, table.metrics):
         scored = {
             line.protection: scores_of(line, who, metric, table.seeds, workspace, failures)
             for line in table_lines
@@ -229,7 +229,7 @@ def _table(table: Table, workspace: Workspace, failures: Mapping[str, Failure]) 
         tuple(s.name for s in table.subjects),
         table.seeds,
         table.metrics,
-        tuple(w.name for w in table.thieves),
+        tuple(w.name for w in table.threat_models),
         names,
         table.rival,
         tuple(cells),
@@ -353,7 +353,7 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
             s.protected for line in rows for s in line.subjects[:1] if isinstance(s.protected, Step)
         ]
         models |= {name for step in asked for name in step.models} | {
-            who.victim for who in table.thieves
+            who.victim for who in table.threat_models
         }
         tables[table.name] = {
             "protections": {
@@ -361,7 +361,7 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
             },
             "surrogates": table.surrogates,
             "dtype": table.dtype,
-            "thieves": [asdict(who) for who in table.thieves],
+            "thieves": [asdict(who) for who in table.threat_models],
             "photos": {
                 s.name: {"learned": s.clean.digests, "compared with": s.references.digests}
                 for s in table.subjects

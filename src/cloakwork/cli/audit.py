@@ -178,7 +178,7 @@ def _report(found: Audit, out: Path) -> None:
     console = plain_console()
     for verdict in found.verdicts:
         console.print(verdict)
-    for threat_model, rows in groupby(found.rows, key=lambda row: row.thief):
+    for threat_model, rows in groupby(found.rows, key=lambda row: row.threat_model):
         table = Table(title=threat_model, title_justify="left")
         for name in (
             "metric",

@@ -13,7 +13,7 @@ enlarged, since that is about what the loaders of image models see. The seed dec
 place, for each photo anew.
 
 Whoever has this package has the patterns, can look for the one that a photo has, and subtract
-it: the purifier `subtract` does. A thief who knows of it is not kept back. Against that,
+it: the purifier `subtract` does. An attacker who knows of it is not kept back. Against that,
 `cloakwork learn-pattern` learns patterns that nobody else has (field `weights`).
 
 Departures: not the paper's losses, data or choice by clusters of latents.

@@ -2,7 +2,7 @@
 
 arXiv 2604.23688 found JPEG 75 and a half by Lanczos enough against several protections of faces.
 The chain `jpeg+resize` enlarges photos again, as one does who compares them with their originals;
-a thief has no cause to.
+an attacker has no cause to.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Subtract: looks for the pattern that the protection `learned` has laid over a photo, and takes it
 off again.
 
-Ours. Whoever has the package has the patterns, so this is the first thing that a thief who knows
-the protection does. With r the photo less what is around each pixel, p_k a pattern treated alike,
-and o where the tile begins:
+Ours. Whoever has the package has the patterns, so this is the first thing that an attacker who
+knows the protection does. With r the photo less what is around each pixel, p_k a pattern treated
+alike, and o where the tile begins:
 
     k, o = argmax <r, p_k shifted by o>
     x = x' - a * P_k shifted by o,    a = <r, p_k> / <p_k, p_k>

@@ -32,7 +32,7 @@ class Methods:
     attacker: str = "sdedit:tiny"
     purifiers: tuple[str, ...] = TRIED_PURIFIERS
     coders: tuple[str, ...] = ("all",)
-    thief: str = QUICK_ATTACKER
+    auditor: str = QUICK_ATTACKER
 
 
 def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
@@ -54,7 +54,7 @@ def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
         }
     elif kind == "audit":
         _protected({"number": 0}, page)
-        asked = {"protected": page.jobs["protect"].question["out"], "attacker": methods.thief}
+        asked = {"protected": page.jobs["protect"].question["out"], "attacker": methods.auditor}
     elif kind in ("protect", "preview", "estimate"):
         asked = _protection(question, page, methods)
     else:

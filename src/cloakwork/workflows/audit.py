@@ -233,8 +233,15 @@ def report(
     threat_models: Sequence[ThreatModel],
     workspace: Workspace,
 ) -> dict[str, Any]:
-    """Return the audit as plain data: its results, and all that is needed to do it again."""
+    """Return the audit as plain data: its results, and all that is needed to do it again.
+
+    The JSON's fields `thief` and `thieves` are an attacker under its threat model.
+    """
+    rows = [{"thief": row.threat_model} | asdict(row) for row in results.rows]
+    for row in rows:
+        del row["threat_model"]
     return asdict(results) | {
+        "rows": rows,
         "thieves": [
             t.record() | {"weights": workspace.model(t.victim).weights} for t in threat_models
         ],

@@ -40,7 +40,7 @@ class AuditRow:
     clean photos and against noise.
     """
 
-    thief: str
+    threat_model: str
     victim: str
     metric: str
     better: str
@@ -75,14 +75,19 @@ class Audit:
     def summary(self) -> Summary:
         """What is shown of it."""
         rows = [
-            {"attacker": row.thief, "victim": row.victim, "metric": row.metric, "unit": row.unit}
+            {
+                "attacker": row.threat_model,
+                "victim": row.victim,
+                "metric": row.metric,
+                "unit": row.unit,
+            }
             | {arm: row.arms[arm].mean for arm in ARMS}
             | _columns("protected - clean", row.against_clean)
             | _columns("protected - noise", row.against_noise)
             for row in self.rows
         ]
         sets = f"{len(self.subjects)} photo set{'s' * (len(self.subjects) != 1)}"
-        who = ", ".join(dict.fromkeys(f"{row.thief} on {row.victim}" for row in self.rows))
+        who = ", ".join(dict.fromkeys(f"{row.threat_model} on {row.victim}" for row in self.rows))
         seeds = f"{self.seeds} seed{'s' * (self.seeds != 1)}"
         notes = [*self.verdicts, *self.sentences]
         return Summary(f"Audit of {sets}, {seeds}: {who}.", rows, notes)
@@ -259,11 +264,11 @@ def _verdicts(found: Audit) -> Iterator[str]:
     """Yield what each attacker got in counts of pictures, where faces could be looked for; the
     worst case comes first.
     """
-    rows = sorted(_matches(found.rows), key=lambda row: row.thief != found.worst)
+    rows = sorted(_matches(found.rows), key=lambda row: row.threat_model != found.worst)
     for row in rows:
         if told := verdicts.match_counts(row.arms):
-            worst = f"Worst case of {len(rows)}, " if row.thief == found.worst else ""
-            yield f"{worst}{row.thief}: {told}" if len(rows) > 1 else told
+            worst = f"Worst case of {len(rows)}, " if row.threat_model == found.worst else ""
+            yield f"{worst}{row.threat_model}: {told}" if len(rows) > 1 else told
 
 
 def _worst(rows: Sequence[AuditRow]) -> str:
@@ -274,7 +279,9 @@ def _worst(rows: Sequence[AuditRow]) -> str:
     scored = [row for row in _matches(rows) if not any(math.isnan(row.arms[a].mean) for a in ARMS)]
     if len(scored) < 2:
         return ""
-    return max(scored, key=lambda row: (row.arms[PROTECTED].mean, -row.arms[CLEAN].mean)).thief
+    return max(
+        scored, key=lambda row: (row.arms[PROTECTED].mean, -row.arms[CLEAN].mean)
+    ).threat_model
 
 
 def _matches(rows: Sequence[AuditRow]) -> list[AuditRow]:
@@ -284,7 +291,7 @@ def _matches(rows: Sequence[AuditRow]) -> list[AuditRow]:
 
 def _sentence(row: AuditRow) -> str:
     """Return what the match rates of one threat model show."""
-    where = f"On {row.victim}, {row.thief}"
+    where = f"On {row.victim}, {row.threat_model}"
     clean, noise, protected = (row.arms[a] for a in ARMS)
     if math.isnan(clean.mean):
         return f"{where}: no face could be looked for, so the match rate is unscored."

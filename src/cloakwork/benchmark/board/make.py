@@ -114,11 +114,11 @@ def _row(protection: str) -> str:
 def _measurement(cell: Cell, table: TableResults, results: Results, unnamed: Versions) -> Measured:
     made, row = results.made.get("tables", {}).get(table.name, {}), _row(cell.protection)
     version, source = _version(row, results, unnamed)
-    threat = next((t for t in made.get("thieves", ()) if t.get("label") == cell.thief), {})
+    threat = next((t for t in made.get("thieves", ()) if t.get("label") == cell.threat_model), {})
     side = made.get("side") or WORK_SIDE
     clean, noise = _gap(cell.against_clean), _gap(cell.against_noise)
     return Measured(
-        cell.thief,
+        cell.threat_model,
         cell.attacker,
         cell.purifiers,
         _model(cell.victim),
@@ -259,7 +259,7 @@ def _reported_numbers(name: str, arxiv: str) -> tuple[ReportedNumber, ...]:
             e.metric,
             e.number.value,
             e.protection,
-            e.thief,
+            e.threat_model,
             e.budget,
             e.number.model,
             e.number.source,

@@ -39,7 +39,7 @@ class Entry:
     dataset: str
     """"" where the paper has one alone"""
     protection: str
-    thief: str
+    threat_model: str
     """the attacker's label; "" for the protected photos themselves"""
     metric: str
     budget: float
@@ -78,7 +78,9 @@ def add_reported(findings: Results) -> Results:
     def with_reported(cell: Cell) -> Cell:
         return replace(
             cell,
-            reported=reported(findings.name, cell.table, cell.protection, cell.thief, cell.metric),
+            reported=reported(
+                findings.name, cell.table, cell.protection, cell.threat_model, cell.metric
+            ),
         )
 
     tables = (
@@ -101,7 +103,7 @@ def _cells() -> dict[tuple[str, str, str, str], list[Entry]]:
     """Return the entries by recipe, protection without names of models, attacker and metric."""
     cells: dict[tuple[str, str, str, str], list[Entry]] = {}
     for e in entries():
-        cells.setdefault((e.recipe, _plain(e.protection), e.thief, e.metric), []).append(e)
+        cells.setdefault((e.recipe, _plain(e.protection), e.threat_model, e.metric), []).append(e)
     return cells
 
 

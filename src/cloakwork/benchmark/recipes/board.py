@@ -52,9 +52,9 @@ def _tables(data: Path, methods: tuple[str, ...], victim: str) -> tuple[Table, .
     )
     table = partial(Table, protections=methods, budget=BUDGET, surrogates=(victim,))
     return (
-        table("learned", thieves=learned, subjects=everybody),
-        table("edits", thieves=edits, subjects=everybody, metrics=tiny.EDITED),
-        table("washed", thieves=washed, subjects=small),
+        table("learned", threat_models=learned, subjects=everybody),
+        table("edits", threat_models=edits, subjects=everybody, metrics=tiny.EDITED),
+        table("washed", threat_models=washed, subjects=small),
     )
 
 

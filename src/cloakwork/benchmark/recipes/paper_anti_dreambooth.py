@@ -69,9 +69,9 @@ def paper_anti_dreambooth(data: Path | None, models: Mapping[str, str] = {}) -> 
     name = names(models)
     people = portraits(data, PEOPLE).items()
     about = (
-        "Anti-DreamBooth, arXiv 2303.15433: DreamBooth's thief of people's photos. Pictures "
-        "without a face, and faces unlike the person, are what it is after. It says nothing of "
-        "editors, nor of thieves who purify well."
+        "Anti-DreamBooth, arXiv 2303.15433: attackers who use DreamBooth on people's photos. "
+        "Pictures without a face, and faces unlike the person, are what it is after. It says "
+        "nothing of editors, nor of attackers who purify well."
     )
     return Grid(
         "paper_anti_dreambooth",
@@ -121,7 +121,7 @@ def _main(name: Name) -> tuple[Parts, ...]:
             "protections",
             forms,
             by_prompt,
-            "A thief for each prompt. T- is target=pattern, E- has three models behind an @.",
+            "An attacker for each prompt. T- is target=pattern, E- has three models behind an @.",
         ),
         (
             "budgets",
@@ -133,7 +133,7 @@ def _main(name: Name) -> tuple[Parts, ...]:
             "ensemble",
             (*of_one, f"aspl:paper@{three}", f"fsmg:ensemble@{three}"),
             by_model,
-            "The protector's models stand behind an @ (else 2.1-base), the thief's is its name.",
+            "The protector's models stand behind an @ (else 2.1-base), the attacker's is its name.",
         ),
     )
 
@@ -162,9 +162,9 @@ def _adverse(name: Name) -> tuple[Parts, ...]:
             "processed",
             ("aspl:paper",),
             processed,
-            "What a thief, or where the photos were posted, may do to them first.",
+            "What an attacker, or where the photos were posted, may do to them first.",
         ),
-        ("uncontrolled", both, shares, "Some of the thief's photos were never protected."),
+        ("uncontrolled", both, shares, "Some of the attacker's photos were never protected."),
     )
 
 

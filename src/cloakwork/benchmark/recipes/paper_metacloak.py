@@ -83,7 +83,7 @@ def paper_metacloak(data: Path | None, models: Mapping[str, str] = {}) -> Grid:
     name = names(models)
     people = portraits(data, PEOPLE, compared="set_C", set_a=False).items()
     about = (
-        "MetaCloak, arXiv 2311.13127: DreamBooth's thief of people's photos, whose trainer may "
+        "MetaCloak, arXiv 2311.13127: attackers who use DreamBooth on people's photos, and may "
         "blur and flip them, which it is said to survive. It says nothing of editors."
     )
     return Grid(
@@ -142,7 +142,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
                 ours,
                 _purifying(name),
                 BUDGET,
-                "Table 4: what the thief does to the photos first.",
+                "Table 4: what the attacker does to the photos first.",
             ),
             (
                 "budgets",
@@ -156,7 +156,7 @@ def _tables(dataset: str, subjects: tuple[Subject, ...], name: Name) -> tuple[Ta
                 ("aspl:paper", *ours),
                 elsewhere,
                 BUDGET,
-                "The thief's model is not the protector's, 2.1-base.",
+                "The attacker's model is not the protector's, 2.1-base.",
             ),
         )
     )

@@ -79,7 +79,7 @@ def paper_red_team(data: Path | None, models: Mapping[str, str] = {}) -> Grid:
     name = names(models)
     people = portraits(data, PEOPLE, compared="set_C", set_a=False).items()
     about = (
-        "CodeSR and CDL, arXiv 2406.18944: a thief who cleans photos before learning them, and "
+        "CodeSR and CDL, arXiv 2406.18944: an attacker who cleans photos before learning them, and "
         "has a name for the noise that is left. Four people: indicative only, as in the paper."
     )
     return Grid(

@@ -29,11 +29,11 @@ def quick(data: Path | None) -> Grid:
     protections = ("photoguard", "pid")
     return Grid(
         "quick",
-        "A smoke grid: that everything runs, and how a report looks. Two photo sets, lean thieves: "
-        "its numbers say nothing.",
+        "A smoke grid: that everything runs, and how a report looks. "
+        "Two photo sets, lean attackers: its numbers say nothing.",
         (
             Table(
-                "Thieves",
+                "Attackers",
                 protections,
                 threats,
                 subjects,

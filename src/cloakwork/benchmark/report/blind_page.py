@@ -109,7 +109,7 @@ def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Line, Subject, ThreatModel,
     first every line with some set, then with the next, then all again with the next photo.
     """
     lines = [
-        (line, table.thieves[0])
+        (line, table.threat_models[0])
         for table in grid.tables
         for line in grids.lines(table)
         if line.budget

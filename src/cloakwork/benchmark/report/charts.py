@@ -61,7 +61,7 @@ def stealth(table: TableResults, name: str) -> str:
     cells = {
         c.protection: c
         for c in table.cells
-        if c.metric == table.metrics[0] and c.thief == table.thieves[0]
+        if c.metric == table.metrics[0] and c.threat_model == table.threat_models[0]
     }
     points, controls = {}, {}
     for protection, cell in cells.items():

@@ -100,8 +100,8 @@ def _attackers(findings: Results, table: grids.Table, line: grids.Line) -> Seque
         for c in (results.cells if results else ())
         if c.protection == line.protection and c.metric == table.metrics[0]
     )
-    others = [t for t in table.thieves[1:] if worst and t.name == worst.thief]
-    return table.thieves[:1] + tuple(others)
+    others = [t for t in table.threat_models[1:] if worst and t.name == worst.threat_model]
+    return table.threat_models[:1] + tuple(others)
 
 
 def _strip(

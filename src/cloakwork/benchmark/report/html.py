@@ -176,7 +176,7 @@ def _part(table: TableResults, name: str) -> Part:
         everywhere,
         {m: c.better for m, c in first_of.items()},
         {m: c.unit for m, c in first_of.items()},
-        [_board(table, attacker, low, high, everywhere) for attacker in table.thieves],
+        [_board(table, attacker, low, high, everywhere) for attacker in table.threat_models],
         worst,
         charts.heat(table, f"{name}-heat") if any(w.worst for w in worst) else "",
         charts.stealth(table, f"{name}-stealth"),
@@ -186,7 +186,7 @@ def _part(table: TableResults, name: str) -> Part:
 def _board(
     table: TableResults, attacker: str, low: float, high: float, everywhere: Sequence[str]
 ) -> Board:
-    cells = [c for c in table.cells if c.thief == attacker]
+    cells = [c for c in table.cells if c.threat_model == attacker]
     reasons = {
         reason: i + 1 for i, reason in enumerate(dict.fromkeys(c.failed for c in cells if c.failed))
     }

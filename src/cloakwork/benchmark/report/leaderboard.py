@@ -80,7 +80,7 @@ def leaderboard(table: TableResults, attacker: str) -> list[LeaderboardRow]:
     best first, last those without a number.
     """
     metric = table.metrics[0]
-    cells = {(c.protection, c.metric): c for c in table.cells if c.thief == attacker}
+    cells = {(c.protection, c.metric): c for c in table.cells if c.threat_model == attacker}
     board = []
     for name in table.protections:
         by_metric = {m: cells[name, m] for m in table.metrics if (name, m) in cells}
@@ -127,7 +127,7 @@ def worst_cases(table: TableResults) -> list[WorstCase]:
     if not any(chains):
         return []
     cases = []
-    for name in (row.protection for row in leaderboard(table, table.thieves[0])):
+    for name in (row.protection for row in leaderboard(table, table.threat_models[0])):
         cells = [c for c in first if c.protection == name]
         by = {chain: strongest(c for c in cells if c.purifiers == chain) for chain in chains}
         cases.append(WorstCase(name, by, strongest(cells), all(known(c.mean) for c in cells)))

@@ -18,11 +18,16 @@ from cloakwork.evaluation.statistics import Estimate
 
 FORMAT = 1
 GAPS = ("mean", "against_clean", "against_noise", "against_rival")
+# fields that JSON has under older names
+LABEL, LABELS = ("threat_model", "thief"), ("threat_models", "thieves")
 
 
 def dump(findings: Results) -> str:
     """Return findings as JSON; what JSON has no number for stands as {"float": "nan"}."""
     plain = encode_floats(asdict(findings))
+    for table in plain["tables"]:
+        table["cells"] = [_renamed(cell, *LABEL) for cell in table["cells"]]
+    plain["tables"] = [_renamed(table, *LABELS) for table in plain["tables"]]
     content = {"format": FORMAT, "made_by": __version__, "findings": plain}
     return json.dumps(content, indent=1, default=str, allow_nan=False) + "\n"
 
@@ -86,9 +91,15 @@ def _findings(plain: dict[str, Any]) -> Results:
     return Results(**plain | read)
 
 
+def _renamed(plain: dict[str, Any], old: str, new: str) -> dict[str, Any]:
+    """Return an object whose field `old` is called `new`, where it was."""
+    return {new if name == old else name: value for name, value in plain.items()}
+
+
 def _table(plain: dict[str, Any]) -> TableResults:
+    plain = _renamed(plain, *reversed(LABELS))
     read: dict[str, Any] = {
-        name: tuple(plain[name]) for name in ("subjects", "metrics", "thieves", "protections")
+        name: tuple(plain[name]) for name in ("subjects", "metrics", LABELS[0], "protections")
     }
     read["cells"] = tuple(_cell(c) for c in plain["cells"])
     read["stealth"] = {
@@ -101,4 +112,4 @@ def _cell(plain: dict[str, Any]) -> Cell:
     read: dict[str, Any] = {name: Estimate(**plain[name]) for name in GAPS if plain.get(name)}
     read["reported"] = tuple(Reported(**r) for r in plain["reported"])
     read["flags"] = tuple(plain["flags"])
-    return Cell(**plain | read)
+    return Cell(**_renamed(plain, *reversed(LABEL)) | read)

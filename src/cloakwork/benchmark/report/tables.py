@@ -17,7 +17,7 @@ from cloakwork.evaluation.statistics import Estimate
 GAPS = ("against_clean", "against_noise", "against_rival")
 # fields of a cell that say what was measured
 CIRCUMSTANCES = (
-    *("table", "protection", "budget", "thief", "attacker", "purifiers", "victim"),
+    *("table", "protection", "budget", "threat_model", "attacker", "purifiers", "victim"),
     *("metric", "better", "unit"),
 )
 REASONS = 3  # of failures, in a caption
@@ -147,7 +147,7 @@ def _worst(cases: Sequence[leaderboard.WorstCase]) -> Iterator[dict[str, Any]]:
             line = {
                 "protection": case.protection,
                 "purifiers": chain,
-                "thief": cell.thief if cell else "",
+                "threat_model": cell.threat_model if cell else "",
                 "its purifiers": cell.purifiers if cell else "",
             }
             yield line | _numbers("", cell.mean if cell else None)
@@ -158,7 +158,7 @@ def _leaderboards(table: TableResults, label: str) -> str:
     both controls are beaten.
     """
     body: list[list[str] | str] = []
-    for attacker in table.thieves:
+    for attacker in table.threat_models:
         columns = len(table.metrics) + 2
         body.append(rf"\multicolumn{{{columns}}}{{l}}{{\emph{{{escape(attacker)}}}}}")
         body += [
@@ -250,7 +250,7 @@ def _who(case: leaderboard.WorstCase) -> str:
     if case.worst is None:
         return ""
     more = "" if case.whole else ", or worse: some failed"
-    return escape(f" ({case.worst.purifiers or case.worst.thief}{more})")
+    return escape(f" ({case.worst.purifiers or case.worst.threat_model}{more})")
 
 
 def _cost_latex(findings: Results) -> str:

@@ -125,7 +125,7 @@ def grouped(flags: Iterable[Flag]) -> dict[str, list[Flag]]:
 
 def verdicts(table: TableResults) -> Iterator[str]:
     """Yield what a table shows, in sentences."""
-    first, metric = table.thieves[0], table.metrics[0]
+    first, metric = table.threat_models[0], table.metrics[0]
     judged = [r for r in leaderboard.leaderboard(table, first) if not r.control]
     good = [r.protection for r in judged if r.verdict == "yes"]
     scored = [r for r in judged if r.verdict in ("yes", "no")]
@@ -139,9 +139,10 @@ def verdicts(table: TableResults) -> Iterator[str]:
         )
     elif judged:
         yield f"Under {first}, no protection can be judged by {metric}."
-    if len(table.thieves) > 1 and scored:
-        all_over = leaderboard.winners(table, table.thieves)
-        yield f"Less under every one of {len(table.thieves)} attackers: {join_names(all_over)}."
+    if len(table.threat_models) > 1 and scored:
+        all_over = leaderboard.winners(table, table.threat_models)
+        attackers = len(table.threat_models)
+        yield f"Less under every one of {attackers} attackers: {join_names(all_over)}."
     if lost := sum(not leaderboard.known(cell.mean) for cell in table.cells):
         verb = "have" if lost > 1 else "has"
         yield f"{count(lost, 'cell')} of {len(table.cells)} {verb} no number."

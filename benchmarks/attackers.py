@@ -1,10 +1,10 @@
-r"""Does an attacker work on clean photos, and what does it cost? Into results/thieves.json; rows
+r"""Does an attacker work on clean photos, and what does it cost? Into results/attackers.json; rows
 that are there are kept.
 
-    python benchmarks/thief.py --people PEOPLE --store STORE \
-        --thief untuned dreambooth lora:service --victim tiny tiny-b
-    python benchmarks/thief.py --subjects SUBJECTS --only cat dog backpack ... --store STORE \
-        --thief untuned dreambooth
+    python benchmarks/attackers.py --people PEOPLE --store STORE \
+        --attacker untuned dreambooth lora:service --victim tiny tiny-b
+    python benchmarks/attackers.py --subjects SUBJECTS --only cat dog backpack ... --store STORE \
+        --attacker untuned dreambooth
 
 PEOPLE holds a folder a person with set_A and set_B: attackers learn from set_B, pictures are
 compared with the clean photos of every person. SUBJECTS holds a folder of photos a subject that is
@@ -136,10 +136,10 @@ def row(
     it is known."""
     name, victim = which["subject"], which["victim"].split()[0]
     begun = time.process_time()
-    images = run_attack(args, which["thief"], victim, name, group, which["seed"], workspace)
+    images = run_attack(args, which["attacker"], victim, name, group, which["seed"], workspace)
     spent = before.get("cpu_seconds", round(time.process_time() - begun, 1))
     if args.sheets:
-        sheet = f"{which['thief'].replace(':', '-')}-{victim}-{name}-{which['seed']}.png"
+        sheet = f"{which['attacker'].replace(':', '-')}-{victim}-{name}-{which['seed']}.png"
         write_grid(args.sheets / sheet, images, 8)
     found = (faces if args.people else likeness)(images, name, group.known)
     counts = {"cpu_seconds": spent, "photos": len(group.learned[name].files)}
@@ -154,14 +154,14 @@ def main() -> None:
     parser.add_argument("--subjects", type=Path)
     parser.add_argument("--only", nargs="*", default=[], help="which people (all) or subjects")
     parser.add_argument("--store", type=Path, required=True)
-    parser.add_argument("--thief", nargs="+", required=True)
+    parser.add_argument("--attacker", nargs="+", required=True)
     parser.add_argument("--victim", nargs="+", default=["tiny"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--n", type=int, default=16)
     parser.add_argument("--dtype", default="bfloat16", help="what the attackers compute in")
     parser.add_argument("--again", action="store_true", help="score again what is in the store")
     parser.add_argument("--sheets", type=Path, help="folder for the pictures")
-    parser.add_argument("--out", type=Path, default=Path("results/thieves.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/attackers.json"))
     args = parser.parse_args()
     torch.set_num_threads(1)
     workspace = Workspace(args.store, "cpu")
@@ -171,11 +171,11 @@ def main() -> None:
         else subjects(args.subjects, args.only, workspace)
     )
     for attacker, victim, name, seed in product(
-        args.thief, args.victim, args.only or group.learned, range(args.seeds)
+        args.attacker, args.victim, args.only or group.learned, range(args.seeds)
     ):
         weights = workspace.model(victim, args.dtype).weights
         which = {
-            "thief": attacker,
+            "attacker": attacker,
             "victim": f"{victim} {weights}",
             "dtype": args.dtype,
             "subject": name,
