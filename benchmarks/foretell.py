@@ -19,7 +19,8 @@ import numpy as np
 import torch
 
 from cloakwork.benchmark.grids import Line, Table, lines, people
-from cloakwork.benchmark.recipes.tiny import EVERY, OURS, THREE
+from cloakwork.benchmark.recipes._red_team import OURS
+from cloakwork.benchmark.recipes.tiny import EVERY, THREE
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject, score_step

@@ -31,7 +31,7 @@ import torch
 
 from cloakwork import specs
 from cloakwork.benchmark.grids import Table, lines, people
-from cloakwork.benchmark.recipes.tiny import OURS, PURIFIERS, SIDE
+from cloakwork.benchmark.recipes._red_team import OURS, PURIFIERS, SIDE
 from cloakwork.environment import surroundings
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import Subject

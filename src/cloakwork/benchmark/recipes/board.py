@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from cloakwork.benchmark.grids import THINGS, Grid, Table, people
-from cloakwork.benchmark.recipes import quick, tiny
+from cloakwork.benchmark.recipes import _red_team, quick, tiny
 from cloakwork.benchmark.recipes._papers import names
 from cloakwork.errors import UserError
 
@@ -44,11 +44,15 @@ def _tables(data: Path, methods: tuple[str, ...], victim: str) -> tuple[Table, .
     everybody = people(data / "identities")
     # as large as the model's own pictures: what is done to larger ones mostly goes when they are
     # made small for the attacker
-    small = people(data / "identities", tiny.SIDE)
+    small = people(data / "identities", _red_team.SIDE)
     learned, edits, washed = (
         # every laptop has float32; where bfloat16 is imitated, hours would become weeks
         tuple(replace(threat, victim=victim, dtype="float32") for threat in threats)
-        for threats in (tiny.THREE, tiny.SDEDITS[-1:], tiny.with_and_without_cdl(*tiny.MAIN))
+        for threats in (
+            tiny.THREE,
+            tiny.SDEDITS[-1:],
+            _red_team.with_and_without_cdl(*_red_team.MAIN),
+        )
     )
     table = partial(Table, protections=methods, budget=BUDGET, surrogates=(victim,))
     return (

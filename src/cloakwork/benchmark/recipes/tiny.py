@@ -7,12 +7,11 @@ table at a time is what --table is for.
 
 from __future__ import annotations
 
-from itertools import combinations
 from pathlib import Path
 
 from cloakwork.benchmark.grids import THINGS, Grid, Table, people, things, threat_model
+from cloakwork.benchmark.recipes._red_team import FOLLOWING, LEAN, OURS, red_team
 from cloakwork.errors import UserError
-from cloakwork.evaluation.design import Subject, ThreatModel
 
 EVERY = (
     "pid",
@@ -48,46 +47,12 @@ RELEASED = (
 )
 # half the class pictures of the laptop presets, in fewer steps: a fifth of their CPU seconds
 FEWER_CLASS = "class_images=8,class_sampling_steps=10"
-OURS = "cloakwork"
-FOLLOWING = ("faint", "normal", "strong")
 BEST = (OURS, "pid", "simac", "fsmg")
 # looks against effect: budgets of every pixel, and budgets that follow the photo
 LOUD = (*(f"budget={b}" for b in (4, 8, 11, 16)), *(f"budget=16,strength={s}" for s in FOLLOWING))
-# what DiffShortcut (arXiv 2406.18944) attacks, and ours; an ensemble for its E-ASPL
-ATTACKED = ("fsmg", "aspl", "aspl@tiny+tiny-b", "metacloak", "advdm", "photoguard", "glaze", OURS)
-# the red team's photos are as large as the model's own pictures, as in the papers, whose purifiers
-# see 512 of 512 px: what is done to larger ones mostly goes when they are made small for the
-# attacker, purification and perturbation alike
-SIDE = 128
-DIFFUSION = "gridpure"  # the purifier that stands for those by diffusion
-MAIN = ("", "jpeg", "codesr", DIFFUSION)  # what every protection is tried against
-PURIFIERS = (
-    "jpeg",
-    "resize",
-    "blur",
-    "noise",
-    "median",
-    "quantise",
-    "tvm",
-    "bilateral_guided",
-    "jpeg+resize",
-    "codesr",
-    "codesr:noisy",
-    "diffpure",
-    "gridpure",
-    "latent_diffpure",
-    "impress",
-)
-# one of GrIDPure's rounds stands for all five, which would take five times as long
-KNOWN = ("jpeg", "tvm", "codesr", f"{DIFFUSION}:iterations=1")
 ABLATION = ("M=1", "M=8", "K=0", "K=3", "transform.flip=0,transform.blur=0")
 SUBJECTS = ("backpack", "cat", "clock", "dog", "rc_car", "robot_toy")
 EDITS = ("a photo of a person", "a photo of a sunflower")
-
-# the red team's attacker: of clean photos .86 of its pictures match (six people, 16 pictures each;
-# the plain one's .91), for 33 CPU seconds in place of 55; with half its learning rate .73
-LEAN = "dreambooth:tiny:steps=150,lr=0.001,final_lr=0.05"
-CDL = ("train", "suffix", "negative")
 
 PLAIN = threat_model("plain")
 TRANSFORMED = threat_model("with transformations", "dreambooth:transformed")
@@ -116,7 +81,7 @@ def tiny(data: Path | None) -> Grid:
         "tiny",
         "Protections and purifiers on tiny, a model of a few million weights at 128 x 128 pixels. "
         "None of it says anything about Stable Diffusion.",
-        (*_protections(data), *_red_team(data)),
+        (*_protections(data), *red_team(data)),
     )
 
 
@@ -213,90 +178,3 @@ def _protections(data: Path) -> tuple[Table, ...]:
             for r in (4, 8, 16)
         ),
     )
-
-
-def _red_team(data: Path) -> tuple[Table, ...]:
-    """Return the tables of purifiers and of contrastive decoupling learning."""
-    everybody = people(data / "identities", SIDE)
-    few = everybody[:3]
-    others = (p for p in PURIFIERS if p not in MAIN)
-    switches = tuple(
-        threat_model("+".join(on) or "no CDL", _lean(on))
-        for r in range(4)
-        for on in combinations(CDL, r)
-    )
-    # tiny has learned from noisy pictures that say so, and the noise's usual name has such words in
-    # it
-    unknown = threat_model(
-        "all three, no word of the noise's name known", _lean(CDL) + ",cdl.noise=bhj qvx"
-    )
-    adaptive = (
-        *(_purified(p) for p in ("", "jpeg", "tvm", "codesr", DIFFUSION)),
-        *(_purified(p, cdl=True) for p in ("", "codesr")),
-    )
-    return (
-        # what looking through purifiers buys against one that was not among them (its stand-in
-        # was); in float32, for processors without bfloat16
-        Table(
-            "looking through",
-            ("pid:adaptive", "pid"),
-            (_purified("codesr", dtype="float32"),),
-            everybody,
-            rival="pid",
-        ),
-        Table("purifiers", ATTACKED, with_and_without_cdl(*MAIN), everybody, dtype="bfloat16"),
-        Table(
-            "other purifiers",
-            ("aspl",),
-            with_and_without_cdl("", *others),
-            everybody,
-            dtype="bfloat16",
-        ),
-        Table("switches", ("aspl",), (*switches, unknown), everybody, dtype="bfloat16"),
-        Table(
-            "adaptive",
-            ("advdm", "adaptive", OURS, f"{OURS}:adaptive"),
-            adaptive,
-            few,
-            budget=16,
-            dtype="bfloat16",
-        ),
-        *(_adaptive_to(known, adaptive, few) for known in KNOWN),
-    )
-
-
-def with_and_without_cdl(*purifiers: str) -> tuple[ThreatModel, ...]:
-    """Return threat models without contrastive decoupling learning and with it, for each purifier.
-
-    Args:
-        purifiers: chains, joined by +; "" for none.
-    """
-    return tuple(_purified(p, cdl=cdl) for p in purifiers for cdl in (False, True))
-
-
-def _purified(purifiers: str, *, cdl: bool = False, dtype: str = "bfloat16") -> ThreatModel:
-    """Return the lean attacker behind purifiers, with or without CDL."""
-    label = ", ".join([purifiers] * bool(purifiers) + ["CDL"] * cdl) or "lean"
-    attacker = _lean(CDL if cdl else ())
-    return threat_model(label, attacker, purifiers=purifiers, dtype=dtype)
-
-
-def _adaptive_to(
-    known: str, threats: tuple[ThreatModel, ...], subjects: tuple[Subject, ...]
-) -> Table:
-    """Return the table of a protection that knows one purifier, against attackers who use it."""
-    name = known.partition(":")[0]
-    users = tuple(t for t in threats if any(used.name == name for used in t.purifiers))
-    return Table(
-        f"adaptive to {name}",
-        ("advdm", f"adaptive:tiny:purifiers={known}"),
-        users,
-        subjects,
-        budget=16,
-        dtype="bfloat16",
-    )
-
-
-def _lean(switches: tuple[str, ...]) -> str:
-    """Return the lean attacker's spec with some parts of CDL switched on."""
-    return ",".join([LEAN, *(f"cdl.{s}=True" for s in switches)])
