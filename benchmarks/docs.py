@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import blind_table
 import board_table
 import campaign_table
 import displacement_table
@@ -323,6 +324,7 @@ def place(
         (FAITHFUL, faithful_table.TABLES),
         ("docs/protections.md", flops_table.TABLES),
         ("docs/protections.md", looks_table.TABLES),
+        ("docs/protections.md", blind_table.TABLES),
         ("docs/models.md", families_table.TABLES),
         ("docs/try-and-mine.md", tries_table.TABLES),
         ("docs/try-and-mine.md", fingerprints_table.TABLES),

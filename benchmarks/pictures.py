@@ -1,12 +1,12 @@
 """The documents' pictures, from the sample photos and from results/.
 
     python benchmarks/pictures.py row        (docs/pictures/row.png: some minutes)
-    python benchmarks/pictures.py results    (results, red-team and findings there, .svg: at once)
+    python benchmarks/pictures.py results    (results, red-team, findings, strengths: at once)
 
-`row` protects the cat and the cup by the default protection and edits them by `sdedit` on `tiny`:
+`row` protects the cat and the cup by the strongest protection and edits them by `sdedit` on `tiny`:
 the original, the protected photo, and the protected photo after Real-ESRGAN. `results`
-draws what three attackers get (also as PNG, for the README), what purifiers leave, and what an
-attacker with other habits gets. `make pictures` makes all of them.
+draws what three attackers get (also as PNG, for the README), what purifiers leave, what an
+attacker with other habits gets, and what the strengths buy. `make pictures` makes all of them.
 """
 
 from __future__ import annotations
@@ -45,6 +45,12 @@ WASHED = {
     "jpeg": "JPEG 75",
     "codesr": "Real-ESRGAN",
     "gridpure": "GrIDPure",
+}
+# the default's strengths, in words
+LOUDNESS = {
+    "pid": "the same everywhere: 11",
+    "pid:tiny:budget=8": "the same everywhere: 8",
+    **{f"pid:tiny:strength={name}": f"--strength {name}" for name in ("faint", "normal", "strong")},
 }
 BEST = ("none", "noise", "pid", "fsmg", "simac", "cloakwork")
 
@@ -135,8 +141,22 @@ def results(folder: Path = PICTURES) -> None:
         title="An attacker with other habits: tiny, six people, one seed",
         axis=axis,
     )
-    for name in ("red-team", "findings"):  # only the README asks for a PNG
+    strengths(folder / "strengths")
+    for name in ("red-team", "findings", "strengths"):  # only the README asks for a PNG
         (folder / name).with_suffix(".png").unlink()
+
+
+def strengths(path: Path) -> None:
+    """What each strength of the default leaves an attacker, against how much it shows."""
+    (table,) = write.read(Path("results/tiny/strengths.json")).tables
+    match = {name: rates["lean"] for name, rates in match_rates("strengths").items()}
+    figures.plane(
+        path,
+        {label: (table.stealth[name]["lpips"], match[name]) for name, label in LOUDNESS.items()},
+        title="What a strength shows and what it buys: pid on tiny, six people, one seed",
+        axes=("LPIPS to the original; less is seen less", "match rate; less is better"),
+        levels={"clean photos": match["none"], "random noise of 11": match["noise 11"]},
+    )
 
 
 def match_rates(name: str) -> dict[str, dict[str, Estimate]]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.files import SAMPLE_PHOTOS
+from cloakwork.models import protector
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.protections import learned, noise
@@ -40,6 +44,19 @@ def test_the_photo_comes_back(name: str) -> None:
     assert torch.equal(purified(photo), photo), "a clean photo stays as it is"
     noisy = protected(photo, noise)
     assert torch.equal(purified(noisy), noisy)
+
+
+def test_a_pattern_that_nobody_knows_comes_off_as_well(tmp_path: Path) -> None:
+    """One of coarse grains, as learned ones are; the photo holds six tiles."""
+    grains = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(8)) - 0.5
+    protector.save(F.interpolate(grains, scale_factor=4.0, mode="bicubic").sign(), tmp_path)
+    photo = as_float(load_photo(SAMPLE_PHOTOS / "chelsea.png").pixels)
+    changed = protected(photo, weights=str(tmp_path))
+    assert torch.equal(purified(changed), changed), "it is none of the package's"
+    assert apart(purified(changed, blind=True), photo) < 0.6 * apart(changed, photo)
+    assert apart(purified(photo, blind=True), photo) < 2.5, "a clean photo stays nearly as it is"
+    small = changed[:, :256, :255]
+    assert torch.equal(purified(small, blind=True), small), "too few tiles to tell"
 
 
 def test_a_cut_photo_is_no_hindrance() -> None:

@@ -21,7 +21,7 @@ class LearnFlags:
     ]
     """photos of any kind, folders or globs; five the least"""
     out: Annotated[Path, arg(aliases=("-o",), metavar="FOLDER")]
-    """folder for the patterns; keep it to yourself"""
+    """folder for the patterns; whoever has it can take them off again"""
     patterns: int = 1
     """how many; one is drawn for each photo"""
     surrogate: Annotated[
@@ -60,5 +60,7 @@ def learn_pattern_command(words: list[str]) -> None:
         f"{made.patterns} pattern{'s' * several}, learned from {made.learned_from} photos. "
         f"Latents of {made.held_out} other {others} move so many times as far as by noise: {far}.\n"
         f"Whoever has {made.folder} can take the pattern off photos again. Keep it to yourself.\n"
+        "A photo of 256 pixels or more gives much of it away all the same, since it repeats. "
+        "`cloakwork purify` with --purifier subtract:blind=True shows how much is left.\n"
         f"To use it: cloakwork protect PHOTOS -o OUT --protection learned:weights={made.folder}"
     )

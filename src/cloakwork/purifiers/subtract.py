@@ -11,11 +11,18 @@ alike, and o where the tile begins:
 All places are tried at once, by the Fourier transform of the photo folded to one tile. A photo in
 which no place stands out stays as it is. A photo that has been cut is no hindrance; one that has
 been resized is.
+
+With `blind` no pattern need be known, so that one that somebody has learned for himself is no
+secret either. A tile repeats all over a photo, and the photo does not. With F_i the spectra of n
+tiles of what is fine in the photo, the tile is what they share, less what chance leaves of it
+(Wiener's filter):
+
+    P = F^-1[g * mean(F_i)],    g = max(0, 1 - var(F_i) / (n |mean(F_i)|^2))
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
@@ -27,10 +34,15 @@ from cloakwork.errors import check_ranges
 from cloakwork.models import protector
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.rounding import at_most
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.types import Photos
 
 VERSION = 1
 SIGMA = 2.0  # of the blur, pixels: what is coarser is the photo's, not the pattern's
+# the same for `blind`, which tells the two apart by more than that; and what is louder than any
+# pattern, an edge, counts no more than the loudest one
+BLIND_SIGMA, LOUDEST = 4.0, 24 / 255
+FEWEST = 4  # tiles that `blind` can tell from the photo
 
 
 @dataclass(frozen=True)
@@ -41,6 +53,8 @@ class Config:
     """shorter side at which the protection perturbs larger photos, pixels"""
     stands_out: float = 9.0
     """by how many standard deviations of all places the best one has to"""
+    blind: bool = field(default=False, metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """take off whatever repeats as a pattern does, known or not; of photos that hold four tiles"""
 
     def __post_init__(self) -> None:
         check_ranges(self, side=(32, 65500), stands_out=(0, 1000))
@@ -60,10 +74,37 @@ class Found(NamedTuple):
 @torch.no_grad()
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]) without the pattern that was found in them."""
-    return [_without(p, cfg) for p in photos]
+    return [_without_repeated(p, cfg) if cfg.blind else _without_known(p, cfg) for p in photos]
 
 
-def _without(photo: Tensor, cfg: Config) -> Tensor:
+def _without_repeated(photo: Tensor, cfg: Config) -> Tensor:
+    small = at_most(photo, cfg.side)
+    tile = repeated(small)
+    if tile is None:
+        return photo
+    return (photo - protector.laid_over(photo, tile, (0, 0), small.shape[-2:])).clamp(0, 1)
+
+
+def repeated(photo: Tensor, side: int = protector.TILE) -> Tensor | None:
+    """Return what repeats in a photo from tile to tile, 3 x side x side; None: too few tiles.
+
+    Args:
+        photo: 3 x H x W in [0, 1].
+        side: of a tile, pixels.
+    """
+    rows, columns = (n // side for n in photo.shape[-2:])
+    if (n := rows * columns) < FEWEST:
+        return None
+    seen = fine(photo, BLIND_SIGMA).clamp(-LOUDEST, LOUDEST)
+    whole = seen[:, : rows * side, : columns * side].unfold(1, side, side).unfold(2, side, side)
+    spectra = torch.fft.rfft2(whole.flatten(1, 2).transpose(0, 1))
+    shared = spectra.mean(0)
+    chance = (spectra - shared).abs().square().sum(0) / (n * (n - 1))
+    gain = (1 - chance / shared.abs().square().clamp(min=1e-12)).clamp(min=0)
+    return torch.fft.irfft2(gain * shared, s=(side, side))
+
+
+def _without_known(photo: Tensor, cfg: Config) -> Tensor:
     small = at_most(photo, cfg.side)
     found = find(small, protector.load(protector.EMBEDDED, photo.device))
     if found.stands_out < cfg.stands_out:

@@ -1,5 +1,8 @@
 """Patterns of one's own for the protection `learned`, which nobody else has.
 
+They are no secret for long: a photo that holds several tiles gives its pattern away (see the
+purifier `subtract`).
+
 A universal perturbation (Moosavi-Dezfooli et al., arXiv 1610.08401) by steps of signs with
 momentum. Each pattern is learned alone, from its own random start, so that what one of them was is
 no help in guessing another. A step takes squares of photos, adds the pattern at a random place
