@@ -13,9 +13,10 @@ enlarged, since that is about what the loaders of image models see. The seed dec
 place, for each photo anew.
 
 Whoever has this package has the patterns, can look for the one that a photo has, and subtract it:
-the purifier `subtract` does. An attacker who knows of it is not kept back. `cloakwork learn-
-pattern` learns patterns that nobody else has (field `weights`). Those are no secret either where a
-photo holds several tiles: what repeats can be told from what does not (`subtract:blind=True`).
+the purifier `subtract` does. An attacker who knows of it is not kept back. `cloakwork
+learn-pattern` learns patterns that nobody else has (field `weights`). Those are no secret either
+where a photo holds several tiles: what repeats can be told from what does not
+(`subtract:blind=True`).
 
 Departures: not the paper's losses, data or choice by clusters of latents.
 """
