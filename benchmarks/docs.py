@@ -283,6 +283,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         **{f"{name} in bfloat16": board for name in ("pid", "aspl", "cloakwork")},
         "class pictures of aspl": board,
         "one pass": board,
+        "strengths": board,
         "small budget": board,
         "mismatch": board,
         "other attackers": board,
@@ -296,6 +297,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
     },
     FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
     RED_TEAM: {
+        "choices": board,
         "looking through": board,
         "purifiers": worst,
         "other purifiers": worst,

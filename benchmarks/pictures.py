@@ -48,9 +48,9 @@ WASHED = {
 }
 # the default's strengths, in words
 LOUDNESS = {
-    "pid": "the same everywhere: 11",
-    "pid:tiny:budget=8": "the same everywhere: 8",
-    **{f"pid:tiny:strength={name}": f"--strength {name}" for name in ("faint", "normal", "strong")},
+    "pid": "11 everywhere",
+    "pid:tiny:budget=8": "8 everywhere",
+    **{f"pid:tiny:strength={name}": name for name in ("faint", "normal", "strong")},
 }
 BEST = ("none", "noise", "pid", "fsmg", "simac", "cloakwork")
 

@@ -95,6 +95,15 @@ def red_team(data: Path) -> tuple[Table, ...]:
         ),
         # photos of the model's own size: on larger ones a pattern for so small a model is coarse
         Table("strengths", STRENGTHS, (_purified("", dtype="float32"),), everybody, budget=None),
+        # those that take seconds, as they are and after the firmest purifier; then all of them
+        # after every one
+        Table(
+            "choices",
+            OFFERED[1:],
+            tuple(_purified(p, dtype="float32") for p in ("", "codesr")),
+            everybody,
+            rival="pid",
+        ),
         Table(
             "headline",
             OFFERED,
