@@ -83,9 +83,10 @@ def test_every_preset_is_counted_at_once(protection: str) -> None:
     count(method, replace(method.PRESETS["tiny"], **{"steps": 1}))
     for preset in method.PRESETS.values():
         taken = []
-        for _ in range(2):  # the better of two: what else the machine does is not counted
+        while len(taken) < 5 and not (taken and taken[-1] < 2):
             begun = time.process_time()
             counts = count(method, preset)
             taken.append(time.process_time() - begun)
             assert counts.pgd_steps >= 50
-        assert min(taken) < 2  # half a second on a machine that is not busy
+        # half a second on a machine that is not busy; one of five, for those that are
+        assert min(taken) < 2
