@@ -82,7 +82,8 @@ def _without_repeated(photo: Tensor, cfg: Config) -> Tensor:
     tile = repeated(small)
     if tile is None:
         return photo
-    return (photo - protector.laid_over(photo, tile, (0, 0), small.shape[-2:])).clamp(0, 1)
+    height, width = small.shape[-2:]
+    return (photo - protector.laid_over(photo, tile, (0, 0), (height, width))).clamp(0, 1)
 
 
 def repeated(photo: Tensor, side: int = protector.TILE) -> Tensor | None:
