@@ -28,6 +28,14 @@ def test_an_effect_that_was_not_found_is_told() -> None:
     )
 
 
+def test_a_strength_without_effect_is_named() -> None:
+    assert note("pid", strength="faint") == (
+        "At a budget of 11 and strength faint pid was measured on tiny against one attacker with "
+        "the photos of six people, and no effect was found."
+    )
+    assert note("pid", strength="strong") == ""
+
+
 def test_a_good_result_needs_no_words() -> None:
     assert note("simac") == ""
 

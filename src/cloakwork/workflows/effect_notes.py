@@ -43,17 +43,19 @@ def effect_notes(method: Method, surrogates: Sequence[str]) -> list[str]:
         return [f"{what} was never measured."]
     if not (row := next((row for row in same if _config(row) == method.config), None)):
         return [f"{what} was never measured with these settings."]
-    return _not_found(method.name, row, known["victim"])
+    return _not_found(method, row, known["victim"])
 
 
-def _not_found(name: str, row: dict[str, Any], victim: str) -> list[str]:
+def _not_found(method: Method, row: dict[str, Any], victim: str) -> list[str]:
     """Return the sentence on attackers who were not found to do worse, if there are any."""
     attackers = row["attackers"]
     spared = [_called(a["attacker"]) for a in attackers if not a["works"]]
     if not spared:
         return []
+    strength = getattr(method.config, "strength", "uniform")
+    how = "" if strength == "uniform" else f" and strength {strength}"
     said = (
-        f"At a budget of {row['budget']:g} {name} was measured on {victim} against "
+        f"At a budget of {row['budget']:g}{how} {method.name} was measured on {victim} against "
         f"{_count(len(attackers), 'attacker', 'attackers')} with the photos of "
         f"{_count(row['people'], 'person', 'people')}"
     )
