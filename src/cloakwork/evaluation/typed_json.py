@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 from cloakwork.errors import in_words
 
 T = TypeVar("T")
+# fields of results that JSON has under older names
+OLDER_NAMES = {"threat_model": "thief", "threat_models": "thieves"}
 
 
 class Misfit(ValueError):
@@ -25,6 +27,15 @@ class Misfit(ValueError):
         """Return where it is and what is wrong with it, such as "rows[2].size is a text"."""
         named = "".join(f"[{at}]" if isinstance(at, int) else f".{at}" for at in self.place)
         return f"{named.removeprefix('.') or 'it'} {self.fault}"
+
+
+def renamed(plain: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Return an object of JSON with other names for those of its fields that have one.
+
+    >>> renamed({"threat_model": "plain", "victim": "tiny"}, OLDER_NAMES)
+    {'thief': 'plain', 'victim': 'tiny'}
+    """
+    return {names.get(name, name): value for name, value in plain.items()}
 
 
 def read(kind: type[T], data: Any) -> T:

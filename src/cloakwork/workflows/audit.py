@@ -20,6 +20,7 @@ from cloakwork.evaluation.design import Subject, ThreatModel
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
+from cloakwork.evaluation.typed_json import OLDER_NAMES, renamed
 from cloakwork.files import expand_home, write_json
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.sets import refuse_report_among_photos
@@ -237,11 +238,9 @@ def report(
 
     The JSON's fields `thief` and `thieves` are an attacker under its threat model.
     """
-    rows = [{"thief": row.threat_model} | asdict(row) for row in results.rows]
-    for row in rows:
-        del row["threat_model"]
-    return asdict(results) | {
-        "rows": rows,
+    plain = asdict(results)
+    return plain | {
+        "rows": [renamed(row, OLDER_NAMES) for row in plain["rows"]],
         "thieves": [
             t.record() | {"weights": workspace.model(t.victim).weights} for t in threat_models
         ],

@@ -15,19 +15,19 @@ from cloakwork._version import __version__
 from cloakwork.benchmark.results import Cell, Cost, Flag, Reported, Results, TableResults
 from cloakwork.errors import UserError
 from cloakwork.evaluation.statistics import Estimate
+from cloakwork.evaluation.typed_json import OLDER_NAMES, renamed
 
 FORMAT = 1
 GAPS = ("mean", "against_clean", "against_noise", "against_rival")
-# fields that JSON has under older names
-LABEL, LABELS = ("threat_model", "thief"), ("threat_models", "thieves")
+NEWER_NAMES = {old: new for new, old in OLDER_NAMES.items()}
 
 
 def dump(findings: Results) -> str:
     """Return findings as JSON; what JSON has no number for stands as {"float": "nan"}."""
     plain = encode_floats(asdict(findings))
     for table in plain["tables"]:
-        table["cells"] = [_renamed(cell, *LABEL) for cell in table["cells"]]
-    plain["tables"] = [_renamed(table, *LABELS) for table in plain["tables"]]
+        table["cells"] = [renamed(cell, OLDER_NAMES) for cell in table["cells"]]
+    plain["tables"] = [renamed(table, OLDER_NAMES) for table in plain["tables"]]
     content = {"format": FORMAT, "made_by": __version__, "findings": plain}
     return json.dumps(content, indent=1, default=str, allow_nan=False) + "\n"
 
@@ -91,15 +91,10 @@ def _findings(plain: dict[str, Any]) -> Results:
     return Results(**plain | read)
 
 
-def _renamed(plain: dict[str, Any], old: str, new: str) -> dict[str, Any]:
-    """Return an object whose field `old` is called `new`, where it was."""
-    return {new if name == old else name: value for name, value in plain.items()}
-
-
 def _table(plain: dict[str, Any]) -> TableResults:
-    plain = _renamed(plain, *reversed(LABELS))
+    plain = renamed(plain, NEWER_NAMES)
     read: dict[str, Any] = {
-        name: tuple(plain[name]) for name in ("subjects", "metrics", LABELS[0], "protections")
+        name: tuple(plain[name]) for name in ("subjects", "metrics", "threat_models", "protections")
     }
     read["cells"] = tuple(_cell(c) for c in plain["cells"])
     read["stealth"] = {
@@ -112,4 +107,4 @@ def _cell(plain: dict[str, Any]) -> Cell:
     read: dict[str, Any] = {name: Estimate(**plain[name]) for name in GAPS if plain.get(name)}
     read["reported"] = tuple(Reported(**r) for r in plain["reported"])
     read["flags"] = tuple(plain["flags"])
-    return Cell(**_renamed(plain, *reversed(LABEL)) | read)
+    return Cell(**renamed(plain, NEWER_NAMES) | read)
