@@ -15,6 +15,7 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
+import docs
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -149,7 +150,7 @@ def results(folder: Path = PICTURES) -> None:
 def strengths(path: Path) -> None:
     """What each strength of the default leaves an attacker, against how much it shows."""
     (table,) = write.read(Path("results/tiny/strengths.json")).tables
-    match = {name: rates["lean"] for name, rates in match_rates("strengths").items()}
+    match = {name: cell.mean for (name, _), cell in docs.leading(table).items() if cell.mean}
     figures.plane(
         path,
         {label: (table.stealth[name]["lpips"], match[name]) for name, label in LOUDNESS.items()},

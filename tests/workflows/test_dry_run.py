@@ -83,10 +83,11 @@ def test_every_preset_is_counted_at_once(protection: str) -> None:
     count(method, replace(method.PRESETS["tiny"], **{"steps": 1}))
     for preset in method.PRESETS.values():
         taken = []
-        while len(taken) < 5 and not (taken and taken[-1] < 2):
+        for _ in range(5):  # the best of five: what else the machine does is not counted
             begun = time.process_time()
             counts = count(method, preset)
             taken.append(time.process_time() - begun)
             assert counts.pgd_steps >= 50
-        # half a second on a machine that is not busy; one of five, for those that are
-        assert min(taken) < 2
+            if taken[-1] < 2:
+                break
+        assert min(taken) < 2  # half a second on a machine that is not busy

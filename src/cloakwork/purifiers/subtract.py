@@ -39,9 +39,8 @@ from cloakwork.types import Photos
 
 VERSION = 1
 SIGMA = 2.0  # of the blur, pixels: what is coarser is the photo's, not the pattern's
-# the same for `blind`, which tells the two apart by more than that; and what is louder than any
-# pattern, an edge, counts no more than the loudest one
-BLIND_SIGMA, LOUDEST = 4.0, 24 / 255
+BLIND_SIGMA = 4.0  # the same for `blind`, which tells the two apart by more than that
+LOUDEST = 24 / 255  # what is louder, an edge, is no pattern and counts no more than this
 FEWEST = 4  # tiles that `blind` can tell from the photo
 
 
@@ -74,20 +73,27 @@ class Found(NamedTuple):
 @torch.no_grad()
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]) without the pattern that was found in them."""
-    return [_without_repeated(p, cfg) if cfg.blind else _without_known(p, cfg) for p in photos]
+    return [_without(p, cfg) for p in photos]
 
 
-def _without_repeated(photo: Tensor, cfg: Config) -> Tensor:
+def _without(photo: Tensor, cfg: Config) -> Tensor:
     small = at_most(photo, cfg.side)
-    tile = repeated(small)
-    if tile is None:
-        return photo
     height, width = small.shape[-2:]
-    return (photo - protector.laid_over(photo, tile, (0, 0), (height, width))).clamp(0, 1)
+    if cfg.blind:
+        pattern = protector.laid_over(photo, repeated(small), (0, 0), (height, width))
+        return (photo - pattern).clamp(0, 1)
+    found = find(small, protector.load(protector.EMBEDDED, photo.device))
+    if found.stands_out < cfg.stands_out:
+        return photo
+    pattern = protector.laid_over(photo, found.pattern, found.place, (height, width))
+    sigma = SIGMA * photo.shape[-1] / small.shape[-1]
+    own = fine(pattern, sigma)
+    share = (fine(photo, sigma) * own).sum() / own.square().sum().clamp(min=1e-12)
+    return (photo - share * pattern).clamp(0, 1)
 
 
-def repeated(photo: Tensor, side: int = protector.TILE) -> Tensor | None:
-    """Return what repeats in a photo from tile to tile, 3 x side x side; None: too few tiles.
+def repeated(photo: Tensor, side: int = protector.TILE) -> Tensor:
+    """Return what repeats in a photo from tile to tile, 3 x side x side; of too few tiles zeros.
 
     Args:
         photo: 3 x H x W in [0, 1].
@@ -95,7 +101,7 @@ def repeated(photo: Tensor, side: int = protector.TILE) -> Tensor | None:
     """
     rows, columns = (n // side for n in photo.shape[-2:])
     if (n := rows * columns) < FEWEST:
-        return None
+        return photo.new_zeros(3, side, side)
     seen = fine(photo, BLIND_SIGMA).clamp(-LOUDEST, LOUDEST)
     whole = seen[:, : rows * side, : columns * side].unfold(1, side, side).unfold(2, side, side)
     spectra = torch.fft.rfft2(whole.flatten(1, 2).transpose(0, 1))
@@ -103,19 +109,6 @@ def repeated(photo: Tensor, side: int = protector.TILE) -> Tensor | None:
     chance = (spectra - shared).abs().square().sum(0) / (n * (n - 1))
     gain = (1 - chance / shared.abs().square().clamp(min=1e-12)).clamp(min=0)
     return torch.fft.irfft2(gain * shared, s=(side, side))
-
-
-def _without_known(photo: Tensor, cfg: Config) -> Tensor:
-    small = at_most(photo, cfg.side)
-    found = find(small, protector.load(protector.EMBEDDED, photo.device))
-    if found.stands_out < cfg.stands_out:
-        return photo
-    height, width = small.shape[-2:]
-    pattern = protector.laid_over(photo, found.pattern, found.place, (height, width))
-    sigma = SIGMA * photo.shape[-1] / small.shape[-1]
-    own = fine(pattern, sigma)
-    share = (fine(photo, sigma) * own).sum() / own.square().sum().clamp(min=1e-12)
-    return (photo - share * pattern).clamp(0, 1)
 
 
 def find(photo: Tensor, patterns: Tensor) -> Found:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cloakwork import specs
 from cloakwork.files import ASSETS
+from cloakwork.photos.visibility import follows
 from cloakwork.specs import Method
 
 # written by benchmarks/measured.py
@@ -52,8 +53,7 @@ def _not_found(method: Method, row: dict[str, Any], victim: str) -> list[str]:
     spared = [_called(a["attacker"]) for a in attackers if not a["works"]]
     if not spared:
         return []
-    strength = getattr(method.config, "strength", "uniform")
-    how = "" if strength == "uniform" else f" and strength {strength}"
+    how = f" and strength {method.config.strength}" if follows(method.config) else ""
     said = (
         f"At a budget of {row['budget']:g}{how} {method.name} was measured on {victim} against "
         f"{_count(len(attackers), 'attacker', 'attackers')} with the photos of "

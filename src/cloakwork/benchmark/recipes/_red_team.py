@@ -65,7 +65,7 @@ CDL = ("train", "suffix", "negative")
 
 
 def red_team(data: Path) -> tuple[Table, ...]:
-    """Return the tables of purifiers and of contrastive decoupling learning."""
+    """Return the tables of what a person may choose, of purifiers and of CDL."""
     everybody = people(data / "identities", SIDE)
     few = everybody[:3]
     others = (p for p in PURIFIERS if p not in MAIN)
