@@ -22,6 +22,7 @@ from cloakwork import cli, registry, specs
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
+from cloakwork.protections import pid
 from cloakwork.state import RunState
 from cloakwork.workflows.records import PhotoRecord, SetRecord
 
@@ -188,6 +189,9 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         (mine("--format", "gif"), "png"),
         (mine("--preset", "papr"), "There is no bench.mine preset 'papr'; did you mean 'paper'?"),
         (mine("--protection"), "--protection"),
+        (mine("--refine", "few"), "--refine few: give a number of PGD steps"),
+        (mine("--refine", "0"), "--refine 0: give a number of PGD steps"),
+        (mine("--refine", "3"), "PGD cannot start from 'bench.mine'"),
         (["protect", "a.png", "--protection", "bench.mine"], "--out"),
         (["protect", "-o", "safe", "--protection", "bench.mine"], "No photos were given"),
         (["demo", "a.png", "--protection", "bench.mine"], "a.png"),
@@ -388,6 +392,18 @@ def test_a_protection_is_named_with_its_settings(
     assert (config.pgd_steps, config.loss, config.targeted) == (7, "target", True)
     assert cli.main([*words, "bench.mine:paper", "--preset", "tiny"]) == 2
     assert "--preset tiny is given beside bench.mine:paper" in capsys.readouterr().err
+
+
+def test_pid_goes_on_from_a_protection_that_asks_no_model(jobs: Jobs) -> None:
+    words = ["protect", "a.png", "--out", "safe", "--protection", "learned"]
+    assert cli.main([*words, "--refine", "7", "--budget", "8"]) == 0
+    config = jobs.asked["config"]
+    assert jobs.asked["protection"] == "pid"
+    refined = replace(pid.PRESETS["refined"], steps=7, budget=8)
+    assert config == refined
+    words[5] = "learned:side=512"
+    assert cli.main([*words, "--refine", "7"]) == 0
+    assert jobs.asked["config"] == replace(refined, budget=11, start="learned:side=512")
 
 
 def test_flags_may_stand_anywhere(jobs: Jobs) -> None:

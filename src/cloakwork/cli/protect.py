@@ -105,6 +105,9 @@ class How:
     my_lab.mine; with its settings as in photoguard:tiny:steps=30"""
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""
+    refine: Annotated[int, arg(metavar="N")] = 0
+    """go on from a protection that asks no model, such as learned, with N steps of pid (20: its
+    preset refined)"""
     surrogate: Annotated[
         UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)
     ] = ()
@@ -197,6 +200,10 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
                 "of its own. Give one of the two."
             )
         start = registry.config(module, chosen.preset, chosen.surrogate)
+    if chosen.refine:
+        method = _refined(specs.Method("protections", name, start), chosen.refine)
+        name, module, start = method.name, method.module, method.config
+        _refuse_clashes(module, flags, How)
     parts = [
         ("files", Annotated[flags, FlagCreatePairsOff]),
         ("how", How, field(default_factory=How)),
@@ -215,6 +222,18 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
     return parsed.files, how, parsed.config
 
 
+def _refined(first: specs.Method, steps: str) -> specs.Method:
+    """Return PID that starts from what another protection makes of the photos.
+
+    Raises:
+        UserError: no number of steps, or a protection that asks models itself.
+    """
+    if not steps.isdecimal() or not int(steps):
+        raise UserError(f"--refine {steps}: give a number of PGD steps, such as 20.")
+    pid = specs.parse("protections", "pid:refined")
+    return replace(pid, config=replace(pid.config, steps=int(steps), start=specs.word(first)))
+
+
 def _scan(words: list[str]) -> argparse.Namespace:
     """Parse the flags that decide which parser to build.
 
@@ -223,6 +242,7 @@ def _scan(words: list[str]) -> argparse.Namespace:
     scan = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     scan.add_argument("--protection", nargs="?")
     scan.add_argument("--preset", nargs="?")
+    scan.add_argument("--refine", nargs="?")
     scan.add_argument("--surrogate", nargs="?", action="append", default=[])
     scan.add_argument("--device", nargs="?")
     scan.add_argument("--fetch", action="store_true")
