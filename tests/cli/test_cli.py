@@ -189,8 +189,8 @@ def test_questions_are_answered(words: list[str], capsys: pytest.CaptureFixture[
         (mine("--format", "gif"), "png"),
         (mine("--preset", "papr"), "There is no bench.mine preset 'papr'; did you mean 'paper'?"),
         (mine("--protection"), "--protection"),
-        (mine("--refine", "few"), "--refine few: give a number of PGD steps"),
-        (mine("--refine", "0"), "--refine 0: give a number of PGD steps"),
+        (mine("--refine", "few"), "--refine"),
+        (mine("--refine=-3"), "refine -3: give a number of PGD steps"),
         (mine("--refine", "3"), "PGD cannot start from 'bench.mine'"),
         (["protect", "a.png", "--protection", "bench.mine"], "--out"),
         (["protect", "-o", "safe", "--protection", "bench.mine"], "No photos were given"),
@@ -395,15 +395,19 @@ def test_a_protection_is_named_with_its_settings(
 
 
 def test_pid_goes_on_from_a_protection_that_asks_no_model(jobs: Jobs) -> None:
-    words = ["protect", "a.png", "--out", "safe", "--protection", "learned"]
-    assert cli.main([*words, "--refine", "7", "--budget", "8"]) == 0
-    config = jobs.asked["config"]
-    assert jobs.asked["protection"] == "pid"
-    refined = replace(pid.PRESETS["refined"], steps=7, budget=8)
-    assert config == refined
-    words[5] = "learned:side=512"
-    assert cli.main([*words, "--refine", "7"]) == 0
-    assert jobs.asked["config"] == replace(refined, budget=11, start="learned:side=512")
+    words = ["protect", "a.png", "--out", "safe", "--refine", "7", "--protection"]
+    refined = replace(pid.PRESETS["refined"], steps=7)
+    for spec, expected in (
+        ("learned", refined),
+        ("learned:budget=0,strength=faint", replace(refined, budget=0, strength="faint")),
+        ("learned:side=512", replace(refined, start="learned:side=512")),
+        ("noise", replace(refined, start="noise")),
+    ):
+        assert cli.main([*words, spec]) == 0
+        assert jobs.asked["protection"] == "pid"
+        assert jobs.asked["config"] == expected
+    assert cli.main([*words, "learned:budget=8", "--budget", "6"]) == 0
+    assert jobs.asked["config"] == replace(refined, budget=6)
 
 
 def test_flags_may_stand_anywhere(jobs: Jobs) -> None:

@@ -59,6 +59,19 @@ def test_a_batch_comes_back_as_a_batch_within_the_budget(dtype: torch.dtype) -> 
     assert (levels.round() - bytes_).abs().max() == 5
 
 
+def test_pid_goes_on_from_a_pattern(small_name: str, tmp_path: Path) -> None:
+    pixels = np.full((64, 70, 3), 100, np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    how = {"protection": "learned", "refine": 2, "surrogates": [small_name], "budget": 6}
+    made = cloakwork.protect_images(pixels, **how)
+    named = "pid:refined:steps=2,budget=6"
+    assert np.array_equal(
+        made, cloakwork.protect_images(pixels, named, surrogates=how["surrogates"])
+    )
+    cloakwork.protect(tmp_path / "grey.png", tmp_path / "out", **how)
+    assert np.array_equal(made, np.array(Image.open(tmp_path / "out" / "grey.png")))
+
+
 def test_transparency_stays() -> None:
     image = Image.new("RGBA", (80, 64), (200, 90, 30, 77))
     made = cloakwork.protect_images(image, "noise", budget=5)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import partial
@@ -106,8 +107,7 @@ class How:
     preset: Annotated[str | None, arg(metavar="NAME", help_behavior_hint=BY_SURROGATE)] = None
     """where the method's own flags start from"""
     refine: Annotated[int, arg(metavar="N")] = 0
-    """go on from a protection that asks no model, such as learned, with N steps of pid (20: its
-    preset refined)"""
+    """go on from a protection that asks no model, such as learned, with N steps of pid:refined"""
     surrogate: Annotated[
         UseAppendAction[tuple[str, ...]], arg(metavar="MODEL", help_behavior_hint=REPEATABLE)
     ] = ()
@@ -201,7 +201,9 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
             )
         start = registry.config(module, chosen.preset, chosen.surrogate)
     if chosen.refine:
-        method = _refined(specs.Method("protections", name, start), chosen.refine)
+        from cloakwork.perturbation.start import refined
+
+        method = refined(specs.Method("protections", name, start), chosen.refine)
         name, module, start = method.name, method.module, method.config
         _refuse_clashes(module, flags, How)
     parts = [
@@ -222,18 +224,6 @@ def _parse(command: str, what: str, flags: type, words: list[str]) -> tuple[Any,
     return parsed.files, how, parsed.config
 
 
-def _refined(first: specs.Method, steps: str) -> specs.Method:
-    """Return PID that starts from what another protection makes of the photos.
-
-    Raises:
-        UserError: no number of steps, or a protection that asks models itself.
-    """
-    if not steps.isdecimal() or not int(steps):
-        raise UserError(f"--refine {steps}: give a number of PGD steps, such as 20.")
-    pid = specs.parse("protections", "pid:refined")
-    return replace(pid, config=replace(pid.config, steps=int(steps), start=specs.word(first)))
-
-
 def _scan(words: list[str]) -> argparse.Namespace:
     """Parse the flags that decide which parser to build.
 
@@ -248,6 +238,8 @@ def _scan(words: list[str]) -> argparse.Namespace:
     scan.add_argument("--fetch", action="store_true")
     chosen, _ = scan.parse_known_args(words)
     chosen.protection = chosen.protection or registry.DEFAULT_PROTECTION
+    number = re.fullmatch(r"-?\d+", chosen.refine or "")
+    chosen.refine = int(number[0]) if number else 0
     chosen.surrogate = [name for name in chosen.surrogate if name] or ["tiny"]
     if not {"-h", "--help"} & set(words):
         from cloakwork.models.latent_spaces import spelled

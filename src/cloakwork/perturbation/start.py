@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from cloakwork import specs
+from cloakwork import registry, specs
 from cloakwork.errors import UserError
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -31,6 +31,27 @@ def method(text: str) -> specs.Method:
             "Name a protection that needs none, such as learned or noise."
         )
     return first
+
+
+def refined(first: specs.Method, steps: int) -> specs.Method:
+    """Return PID that goes on from a protection with some steps, within its budget and strength.
+
+    Args:
+        first: a protection that asks no surrogate.
+        steps: of PGD; 20 in PID's preset "refined".
+
+    Raises:
+        UserError: no step, or a protection that asks surrogates.
+    """
+    if steps < 1:
+        raise UserError(f"refine {steps}: give a number of PGD steps, such as 20.")
+    method(first.name)
+    pid = specs.parse("protections", "pid:refined")
+    config, usual = first.config, registry.config(first.module, None, ("tiny",))
+    own = {n: getattr(config, n) for n in ("budget", "strength") if hasattr(config, n)}
+    # those are PID's from here on, so that where it starts need not name them
+    begun = replace(first, config=replace(config, **{n: getattr(usual, n) for n in own}))
+    return replace(pid, config=replace(pid.config, steps=steps, start=specs.word(begun), **own))
 
 
 def photos(text: str, originals: Photos, budget: float, state: RunState) -> Photos:

@@ -24,6 +24,7 @@ from cloakwork.evaluation.run import add_within, protection_rng, run_protection
 from cloakwork.evaluation.sources import Source, as_loaded
 from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.models import latent_spaces
+from cloakwork.perturbation.start import refined
 from cloakwork.photos.decoding import MIN_SIDE
 from cloakwork.photos.photo import Photo, digest_of
 from cloakwork.photos.tensors import as_float, to_bytes
@@ -43,6 +44,7 @@ def protect_images(
     *,
     config: Any = None,
     preset: str | None = None,
+    refine: int = 0,
     surrogates: Sequence[str] | str = ("tiny",),
     seed: int = 0,
     clean: Any = None,
@@ -60,7 +62,8 @@ def protect_images(
     Args:
         images: a picture, a batch or a list of pictures; see above.
         clean: further ones, unprotected, that the protector may learn from (set A).
-        protection, config, preset, surrogates, seed, device, dtype: as `protect` takes them.
+        protection, config, preset, refine, surrogates, seed, device, dtype: as `protect` takes
+            them.
         sample_posterior, low_memory, graphs, fetch, progress, settings: likewise.
 
     Returns:
@@ -81,6 +84,8 @@ def protect_images(
         settings=settings,
         arguments=arguments,
     )
+    if refine:
+        method = refined(method, refine)
     uses_models = getattr(method.module, "USES_SURROGATES", True)
     check_config(method.config, surrogates=surrogates if uses_models else None)
     given, known = _read(images), None if clean is None else _read(clean)

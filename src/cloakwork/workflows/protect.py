@@ -22,6 +22,7 @@ from cloakwork.evaluation.sources import as_loaded
 from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.models import latent_spaces
 from cloakwork.perturbation import pgd
+from cloakwork.perturbation.start import refined
 from cloakwork.photos.photo import Photo, load_photo, quality_key
 from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
 from cloakwork.photos.sidecars import write_copies
@@ -63,6 +64,7 @@ def protect(
     protection: specs.Given = registry.DEFAULT_PROTECTION,
     config: Any = None,
     preset: str | None = None,
+    refine: int = 0,
     surrogates: Sequence[str] | str = ("tiny",),
     seed: int = 0,
     clean: Path | str | None = None,
@@ -102,6 +104,7 @@ def protect(
         config: the method's Config; None takes the preset.
         preset: name of one of the method's PRESETS; None takes "tiny" on the embedded models and
             "paper" on others. Goes without `config`.
+        refine: steps of PID that go on from a protection that asks no surrogate, such as "learned".
         surrogates: models the protection is computed against: "tiny", "tiny-b", folders, hub ids or
             single files (`names.parse`);
             or, for protections that need no denoiser, encoders alone: families by name ("sd3",
@@ -159,6 +162,8 @@ def protect(
         settings=settings,
         arguments=arguments,
     )
+    if refine:
+        method = refined(method, refine)
     plan = plan_protection(
         photos,
         out,
