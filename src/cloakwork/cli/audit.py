@@ -55,7 +55,7 @@ class AuditFlags:
     fields"""
     quick: bool = False
     """train a third of the steps and draw half of the pictures: about four minutes a photo set and
-    seed (208 CPU seconds were measured) where the whole takes three times as long; it shows less
+    seed (208 CPU seconds were measured) where the whole takes some ten times as long; it shows less
     surely"""
     metrics: Annotated[str, arg(metavar="NAME,...", help_behavior_hint=MEASURED)] = ""
     """what the pictures are scored by"""
