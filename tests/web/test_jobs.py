@@ -179,8 +179,8 @@ def test_the_time_is_told_for_both(page: Open, done: dict[str, Any]) -> None:
 
 
 def test_edits_stand_side_by_side(page: Open, done: dict[str, Any]) -> None:
-    page.begin(kind="try", number=0, prompt="a painting")
-    job = page.until("try", "done", "failed")
+    page.begin(kind="edit", number=0, prompt="a painting")
+    job = page.until("edit", "done", "failed")
     assert job["state"] == "done", job["faults"]
     (pair,) = job["pairs"]
     assert pair["strength"] == 0.5 and job["answer"]["model"].startswith("tiny (weights")

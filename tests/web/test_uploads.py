@@ -263,7 +263,7 @@ def test_ids_cannot_be_guessed(page: Visitor) -> None:
             {"kind": "protect", "strength": "faint", "choice": "quick", "format": "exe"},
             "The format is 'exe'; allowed are png, same.",
         ),
-        ({"kind": "try", "number": 0, "prompt": "x"}, "There is no such protected photo"),
+        ({"kind": "edit", "number": 0, "prompt": "x"}, "There is no such protected photo"),
         ({"kind": ["protect"]}, "There is no job ['protect']."),
     ],
 )

@@ -42,7 +42,7 @@ def job_of(question: Mapping[str, Any], page: Page, methods: Methods) -> Job:
         UserError: there is no such job, or nothing to do it with.
     """
     kind = question.get("kind")
-    if kind == "try":
+    if kind == "edit":
         asked = _edit(question, page, methods)
     elif kind == "left":
         number, photo = _protected(question, page)
@@ -136,7 +136,7 @@ def pictures(job: Job) -> list[dict[str, Any]]:
     """Return the pairs of pictures that a job has made, with their files."""
     if job.state != "done":
         return []
-    lists = {"protect": "photos", "try": "rows", "audit": "sheets"}
+    lists = {"protect": "photos", "edit": "rows", "audit": "sheets"}
     if job.kind in lists:
         return job.answer[lists[job.kind]]
     return [job.answer] if job.kind == "preview" else []

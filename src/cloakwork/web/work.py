@@ -335,7 +335,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
     "protect": protect_photos,
     "preview": preview,
     "estimate": estimate_time,
-    "try": edit,
+    "edit": edit,
     "left": what_is_left,
     "audit": audit_photos,
 }

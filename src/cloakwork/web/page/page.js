@@ -198,7 +198,7 @@ find("#try-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const picked = find("[name=try-photo]:checked");
   const photo = Number(picked ? picked.value : 0);
-  const answer = await begin({ kind: "try", number: photo, prompt: find("#try-prompt").value });
+  const answer = await begin({ kind: "edit", number: photo, prompt: find("#try-prompt").value });
   refuse(find("#try-form .fault"), answer.faults);
   const known = current("left");
   if (!answer.faults.length && !(known && known.state === "done" && known.answer.number === photo)) {
@@ -354,7 +354,7 @@ function comparison({ name, width, height, before, after, caption }) {
 }
 
 function showTry(protectedJob) {
-  const form = find("#try-form"), job = state.jobs.try;
+  const form = find("#try-form"), job = state.jobs.edit;
   showLeft(protectedJob && state.jobs.left);
   showAudit(protectedJob);
   find("#try-empty").hidden = Boolean(protectedJob);
