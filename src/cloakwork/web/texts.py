@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from cloakwork.templates import environment
+
 PARTS = Path(__file__).parent / "page"
 SHARED = Path(__file__).parents[1] / "workflows" / "page"  # with before-after.html
 LANGUAGES = ("en", "de")
@@ -44,17 +46,9 @@ def render(page: str, accepted: str, **values: Any) -> str:
         accepted: the languages that the browser accepts.
         values: what the template names.
     """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    env = Environment(
-        loader=FileSystemLoader(PARTS),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     spoken = language(accepted)
     words = texts(spoken)
-    return env.get_template(f"{page}.html.j2").render(
+    template = environment(PARTS).get_template(f"{page}.html.j2")
+    return template.render(
         language=spoken, t=words, script_texts=json.dumps(words, ensure_ascii=False), **values
     )

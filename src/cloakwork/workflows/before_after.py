@@ -7,14 +7,13 @@ they lie, by file: addresses, and loads nothing from any network.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from cloakwork import templates
 from cloakwork.files import FOLDER, atomic_write, permissions
 from cloakwork.workflows.records import PhotoRecord, SetRecord, summary
 
@@ -65,7 +64,6 @@ def write_page(results: Sequence[SetRecord], out: Path) -> Path | None:
 
 def html(results: Sequence[SetRecord], out: Path) -> str:
     """Return the page as HTML that runs its own script and loads nothing but photos."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
     script, page, parts = (
@@ -74,22 +72,11 @@ def html(results: Sequence[SetRecord], out: Path) -> str:
     )
     # the script defines what the page of `cloakwork web` uses too
     script += '\nfor (const figure of document.querySelectorAll("figure")) compare(figure);\n'
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
-    env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     shown = summary(results)
-    return env.get_template("before_after.html.j2").render(
+    template = templates.environment(TEMPLATES).get_template("before_after.html.j2")
+    return template.render(
         mark=Markup(MARK),
-        policy=Markup(policy),
+        policy=Markup(templates.policy(script, "'self' file:")),
         style=Markup(page + parts),
         script=Markup(script),
         head=readable(shown.head),

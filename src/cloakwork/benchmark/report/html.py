@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cloakwork import templates
 from cloakwork.benchmark.report import charts, leaderboard, wording
 from cloakwork.benchmark.report.gallery import Gallery
 from cloakwork.benchmark.results import Cell, Results, TableResults
@@ -103,11 +102,7 @@ def fill(template: str, *names: str, **values: Any) -> str:
         "".join((TEMPLATES / f"{n}.{ending}").read_text(encoding="utf-8") for n in names)
         for ending in ("css", "js")
     )
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = (
-        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    )
+    policy = templates.policy(script, "data:")
     common = (TEMPLATES / "common.css").read_text(encoding="utf-8")
     template_ = environment().get_template(template)
     return template_.render(
@@ -116,19 +111,10 @@ def fill(template: str, *names: str, **values: Any) -> str:
 
 
 def environment() -> Environment:
-    """Return the templates, whose values are escaped and in which a name that is not there is an
-    error.
-    """
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    """Return the report's templates, with the functions and filters that they use."""
     from markupsafe import Markup
 
-    env = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    env = templates.environment(TEMPLATES)
     env.globals |= {
         "known": leaderboard.known,
         "bar": charts.bar,
