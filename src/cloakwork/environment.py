@@ -31,6 +31,11 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     }
 
 
+def arithmetic(device: torch.device) -> list[Any]:
+    """Return what decides the rounding, as it stands in keys: kind of device, torch, threads."""
+    return [device.type, torch.__version__, torch.get_num_threads()]
+
+
 @lru_cache
 def commit() -> str:
     """Return the commit of the checkout that the package runs from, with "-dirty" where files of it

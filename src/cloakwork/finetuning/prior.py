@@ -6,6 +6,7 @@ import hashlib
 
 import torch
 
+from cloakwork.environment import arithmetic
 from cloakwork.files import cache_folder, read_tensors, write_tensors
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.training import Training
@@ -32,7 +33,7 @@ def class_pictures(
     Returns:
         n x 3 x S x S in [0, 1].
     """
-    where = f"{ldm.device.type} {torch.__version__} {torch.get_num_threads()}"
+    where = " ".join(map(str, arithmetic(ldm.device)))
     what = f"class 2 {ldm.weights} {ldm.dtype} {prompt!r} {guidance} {steps} {where}"
     folder = cache_folder() / f"class-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
     batches = []

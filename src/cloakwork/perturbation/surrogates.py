@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cloakwork.environment import arithmetic
 from cloakwork.files import cache_folder, read_tensors, remove, write_tensors
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
@@ -327,7 +328,7 @@ def _digest(
     seed: int,
 ) -> str:
     """Return the hash of all that decides the snapshots, hex."""
-    where = f"{theta.device.type} {torch.__version__} {torch.get_num_threads()}"
+    where = " ".join(map(str, arithmetic(theta.device)))
     # these tell LoRA's ranks and layers
     shapes = [(name, tuple(p.shape)) for name, p in learnable(theta).items()]
     # `training` stands here by its repr, so the class Training and its fields may not be renamed,

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cloakwork.environment import arithmetic
 from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import Original
 from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
@@ -71,9 +72,8 @@ class PurifyJob:
             revised: `photo.revisions` of any of them.
         """
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
-        where = [self.device.type, torch.__version__, torch.get_num_threads()]
         quality, late = quality_key(outputs, self.quality)
-        parts = [self.methods_used, weights, self.seed, quality, where]
+        parts = [self.methods_used, weights, self.seed, quality, arithmetic(self.device)]
         return hash_of([*parts, SEEDING, list(digests), *sorted(revised), *late])
 
     def generators(self) -> list[torch.Generator]:
