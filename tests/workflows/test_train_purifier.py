@@ -157,4 +157,6 @@ def test_too_few_photos_are_told_by_the_command(
         shutil.copy(file, folder)
     words = ["train-purifier", str(folder), "-o", str(tmp_path / "net"), "--protection", "noise"]
     assert cli.main(words) == 2
-    assert "There are 2 photos; a purifier is trained on 5 at least" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "Purifiers are learned from 5 photos at least, and 2 were given" in said
+    assert not (tmp_path / "net").exists()  # nothing was computed

@@ -84,6 +84,7 @@ class _Block(nn.Module):
 def save(net: Cleaner, folder: Path) -> None:
     """Write the network's weights into a folder, in half precision."""
     save_tensors(folder / WEIGHTS, {k: v.half() for k, v in net.state_dict().items()})
+    load.cache_clear()  # the folder may have held another
 
 
 @cache

@@ -65,6 +65,7 @@ def save(patterns: Tensor, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     levels = (LEVELS * patterns).round().to(torch.int8).contiguous()
     save_tensors(folder / WEIGHTS, {"patterns": levels})
+    load.cache_clear()  # the folder may have held others
 
 
 @cache

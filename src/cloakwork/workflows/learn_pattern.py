@@ -41,6 +41,7 @@ from cloakwork.photos.tensors import to_pil
 from cloakwork.protections import learned, noise
 from cloakwork.purifiers import jpeg
 from cloakwork.state import Progress, RunState
+from cloakwork.workflows.held_out import check_enough, split
 
 SIDE = 192  # pixels of a square
 BATCH = 6
@@ -55,8 +56,6 @@ MOMENTUM = 0.9
 ENCODERS = ("tiny", "sd3:tiny", "tiny", "flux2:tiny", "tiny", "tiny-b")
 SHORT_SIDE = 512  # pixels at which larger photos are looked at
 HELD = 100  # photos kept in memory
-HELD_OUT = 5  # one of so many photos is never learned from
-FEWEST = 5  # photos, so that one is held out
 JUDGED = 10  # photos that the result is measured on, at most
 
 Squares = Callable[[random.Random], np.ndarray]  # draws a square of a photo, 3 x SIDE x SIDE
@@ -112,13 +111,8 @@ def learn_pattern(
         )
     out, names = expand_home(out).absolute(), _several(encoders)
     files = [file for found in find_sets(_several(photos), out) for file in found.files]
-    if len(files) < FEWEST:
-        raise UserError(
-            f"Patterns are learned from {FEWEST} photos at least, and {len(files)} were given. "
-            "Add some; they may show anything."
-        )
-    known = [file for i, file in enumerate(files) if i % HELD_OUT]
-    unknown = [file for i, file in enumerate(files) if not i % HELD_OUT]
+    check_enough(len(files), "Patterns")
+    known, unknown = split(files)
     coders = {name: autoencoders.load(name, device) for name in names}
     key = hash_of([[str(f) for f in files], list(names), patterns, steps, seed])[:16]
     made, states = [], []
@@ -132,7 +126,6 @@ def learn_pattern(
         made.append(learn(squares_of(known), [coders[name] for name in names], steps, begin, state))
         states.append(state)
     protector.save(torch.stack(made), out)
-    protector.load.cache_clear()  # the folder may have held others
     moves = _moves(out, coders, unknown[:JUDGED])
     result = LearnedPatterns(out, patterns, steps, len(known), len(unknown), moves)
     write_json(out / "config.json", asdict(result))
@@ -205,7 +198,7 @@ def learn(
         rate = LAST_STEP + (STEP - LAST_STEP) * (1 - k / steps)
         pattern = (pattern + rate * running.sign()).clamp(-1, 1)
         finite = running.isfinite().all()
-        state.record(value, finite, way.any(), "The learning is not finite; try again.")
+        state.record(value, finite, way.any(), "The learning is not finite; try another --seed.")
         state.checkpoint(
             k + 1,
             steps,

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +26,18 @@ from cloakwork.models.cleaner import Cleaner
 from cloakwork.models.device import pick_device
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import working_copy
+from cloakwork.photos.sets import find_sets
 from cloakwork.purifiers import jpeg
 from cloakwork.state import Progress, RunState
+from cloakwork.workflows.held_out import check_enough, split
 from cloakwork.workflows.protect import protect
 
 PROTECTED = "protected"  # the folder of the pairs' protected photos
 CROP = 96  # pixels; multiples of `cleaner.UNIT`
 BATCH = 8  # pairs
 RATE = 1e-3  # of AdamW, along a half cosine
-HELD_OUT = 5  # one of so many photos is never learned from
-FEWEST = 5  # photos, so that one is held out
+NOT_FINITE = "The training is not finite; try another --seed."
+HELD = 32  # pairs that are kept in memory, up to 34 MB each
 SCALES = (0.5, 1.0)  # photos are seen smaller too, as platforms give them back
 
 
@@ -95,6 +98,8 @@ def train_purifier(
     if steps < 1:
         raise UserError(f"{steps} training steps were asked for; allowed are 1 and more.")
     out = expand_home(out).absolute()
+    photos = [photos] if isinstance(photos, str | Path) else photos
+    check_enough(sum(len(found.files) for found in find_sets(photos, out)), "Purifiers")
     records = protect(
         photos,
         out / PROTECTED,
@@ -105,7 +110,7 @@ def train_purifier(
         progress=progress,
         **settings,
     )
-    known, unknown = _split([r.output for record in records for r in record.photos], out)
+    known, unknown = split(_pairs([r.output for record in records for r in record.photos], out))
     net = Cleaner(torch.Generator().manual_seed(seed)).to(pick_device(device))
     name = records[0].protection
     key = hash_of([name, [str(p) for p, _ in known], steps, seed])[:16]
@@ -119,22 +124,14 @@ def train_purifier(
     return result
 
 
-def _split(outputs: Sequence[Path], out: Path) -> tuple[list[Pair], list[Pair]]:
-    """Return pairs to learn from, and those that are held out, by the photos' contents."""
+def _pairs(outputs: Sequence[Path], out: Path) -> list[Pair]:
+    """Return what was protected, and its originals."""
     made, pairs = set(outputs), []
     for subject in find_subjects(out / PROTECTED):
         assert isinstance(subject.protected, Source)
         both: list[Pair] = list(zip(subject.protected.files, subject.clean.files, strict=True))
         pairs += [pair for pair in both if pair[0] in made]
-    if len(pairs) < FEWEST:
-        raise UserError(
-            f"There are {len(pairs)} photos; a purifier is trained on {FEWEST} at least, and some "
-            "hundred are better."
-        )
-    return (
-        [p for i, p in enumerate(pairs) if i % HELD_OUT],
-        [p for i, p in enumerate(pairs) if not i % HELD_OUT],
-    )
+    return pairs
 
 
 def _loaded(pair: Pair) -> tuple[Tensor, Tensor]:
@@ -151,16 +148,14 @@ def _train(net: Cleaner, pairs: list[Pair], steps: int, seed: int, state: RunSta
     done, saved = state.resume(rng)
     if saved:
         restore_training(named, optimizer, saved)
-    device, photos = next(net.parameters()).device, [_loaded(pair) for pair in pairs]
+    device, loaded = next(net.parameters()).device, lru_cache(maxsize=HELD)(_loaded)
     for k in range(done, steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * (1 + math.cos(math.pi * k / steps)) / 2
         # a step's crops are its number's, so that a stopped training goes on with the same
         draws = random.Random(f"{seed} {k}")
-        protected, clean = (
-            torch.stack(x).to(device)
-            for x in zip(*(_crops(*draws.choice(photos), draws) for _ in range(BATCH)), strict=True)
-        )
+        crops = [_crops(*loaded(draws.choice(pairs)), draws) for _ in range(BATCH)]
+        protected, clean = (torch.stack(x).to(device) for x in zip(*crops, strict=True))
         found, told = net(torch.cat([protected, clean]))
         added = torch.cat([protected - clean, torch.zeros_like(clean)])
         truth = torch.cat([torch.ones(BATCH), torch.zeros(BATCH)]).to(device)
@@ -171,7 +166,7 @@ def _train(net: Cleaner, pairs: list[Pair], steps: int, seed: int, state: RunSta
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         optimizer.step()
         true = torch.ones((), dtype=torch.bool)
-        state.record(loss, torch.isfinite(loss), true, "The training is not finite; try again.")
+        state.record(loss, torch.isfinite(loss), true, NOT_FINITE)
         state.checkpoint(k + 1, steps, rng, lambda: training_tensors(named, optimizer))
 
 
