@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cloakwork.errors import NotFinite
+from cloakwork.errors import NotFinite, UserError
 from cloakwork.files import read_tensors, write_tensors
 from cloakwork.types import Limit, Photos
 
@@ -23,7 +24,7 @@ UNREAD = 16
 class RunState:
     """The memory of one run of one method: its last checkpoint, its loss trace, its progress bar.
 
-    A checkpoint is written at most every `every` seconds, under a temporary name and then renamed.
+    A checkpoint is written every `checkpoint_seconds` at most, under a temporary name, and renamed.
     The random generator is part of it, so an interrupted run that goes on gives the same bytes as
     one that was left alone. A checksum is part of it too, so a damaged one is begun again from the
     start, with a sentence in `notes`.
@@ -56,8 +57,10 @@ class RunState:
         limits: Sequence[Limit] = (),
     ) -> None:
         self.path, self.label, self.progress = path, label, progress
-        usual = float(os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15"))
-        self.checkpoint_seconds = usual if checkpoint_seconds is None else checkpoint_seconds
+        usual = os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15")
+        if checkpoint_seconds is None and not re.fullmatch(r"\d+\.?\d*", usual):
+            raise UserError(f"CLOAKWORK_CHECKPOINT_SECONDS is '{usual}'; give seconds, such as 15.")
+        self.checkpoint_seconds = float(usual) if checkpoint_seconds is None else checkpoint_seconds
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
         self.limits = limits
         self.start: Photos = []  # where PGD begins; none: at the photos

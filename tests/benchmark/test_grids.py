@@ -86,6 +86,11 @@ def kinds(found: Results) -> dict[str, list[str]]:
     return places
 
 
+def test_encoders_alone_may_be_the_surrogates(run: Run) -> None:
+    found, _, _ = run("pid:tiny:steps=1@sd3:tiny+tiny")
+    assert found.made["weights"]["sd3:tiny"] != found.made["weights"]["tiny"]
+
+
 def test_a_table_has_its_controls_and_pairs_them(run: Run, people: tuple[Subject, ...]) -> None:
     found, grid, _ = run("own_lab.darker", "own_lab.idle", budget=16, rival="own_lab.darker")
     (table,) = found.tables

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from cloakwork import specs
+from cloakwork.errors import UserError
 from cloakwork.files import cache_folder
 from cloakwork.finetuning import training
 from cloakwork.finetuning.batches import latent_batches
@@ -48,6 +50,12 @@ def moved(model: LDM, before: dict[str, torch.Tensor]) -> float:
     return sum((now[k] != v).sum().item() for k, v in before.items()) / sum(
         v.numel() for v in before.values()
     )
+
+
+@pytest.mark.parametrize("setting", ["batch=0", "lr=-1", "final_lr=2"])
+def test_settings_out_of_range_are_refused_before_anything_is_computed(setting: str) -> None:
+    with pytest.raises(UserError, match=f"The field {setting.partition('=')[0]} is "):
+        specs.parse("protections", f"metacloak:tiny:training.{setting}")
 
 
 def test_learning_lowers_the_error_on_what_was_learned(

@@ -48,6 +48,14 @@ def test_photos_change_only_where_the_mask_is_white(
     assert change[:, :third].max() == 8
 
 
+def test_a_budget_of_zero_within_a_mask_changes_nothing(
+    photo: Path, mask: Path, tmp_path: Path, small_name: str
+) -> None:
+    how = {"protection": "pid", "budget": 0, "steps": 2, "surrogates": [small_name]}
+    protect(photo, tmp_path / "out", mask=mask, **how)
+    assert np.array_equal(pixels_of(tmp_path / "out" / photo.name), pixels_of(photo))
+
+
 def test_another_mask_is_another_job(photo: Path, mask: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     protect(photo, out, protection="noise", mask=mask)

@@ -9,5 +9,6 @@ Conventions, which no method's "Departures" repeats:
 
 Constants that say what a method can: `TRAINS = True` (it trains the victim, so it has a `loader`, a
 `token` and a model to write), `SAMPLES = True` (it draws pictures in the way of its field
-`sampling`). Both are False where they are missing.
+`sampling`), `TAKES_MASKS = True` (it needs to be told where it may paint). All are False where they
+are missing.
 """

@@ -2,7 +2,7 @@
 that they rest on.
 
 A recipe (see recipes/) is a plain function that returns a `Grid`. Here is what grids are made of;
-`findings` says what came out.
+`results` says what came out.
 """
 
 from __future__ import annotations

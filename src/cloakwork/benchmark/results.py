@@ -346,15 +346,16 @@ def costs(grid: Grid, workspace: Workspace) -> tuple[Cost, ...]:
 
 def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
     """Return all that is needed to do it again."""
-    models, tables = set(), {}
+    weights, tables = {}, {}
     for table in grid.tables:
         rows = [line for line in lines(table) if line.arm == PROTECTED]
         asked = [
             s.protected for line in rows for s in line.subjects[:1] if isinstance(s.protected, Step)
         ]
-        models |= {name for step in asked for name in step.models} | {
-            who.victim for who in table.threat_models
-        }
+        weights |= {who.victim: pipelines.weights(who.victim) for who in table.threat_models}
+        for step in asked:
+            hashes = [digest for digest, _ in workspace.weight_hashes(step)]
+            weights |= dict(zip(step.models, hashes, strict=True))
         tables[table.name] = {
             "protections": {
                 line.protection: asdict(step.config) for line, step in zip(rows, asked, strict=True)
@@ -380,7 +381,7 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
             for (kind, name), method in sorted(methods.items())
             if isinstance(method, Method)
         },
-        "weights": {m: pipelines.weights(m) for m in sorted(models)},
+        "weights": dict(sorted(weights.items())),
         "surroundings": surroundings(workspace.torch_device),
         "tables": tables,
     }

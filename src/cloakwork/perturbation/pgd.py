@@ -224,7 +224,7 @@ def ascend(
                     way = _adam(g, running[i], squares[i], k + 1)
                 else:
                     way = _with_momentum(g, running, i, momentum).sign()
-                if spaces[i] is PIXELS and isinstance(limits[i], Tensor):
+                if budget and spaces[i] is PIXELS and isinstance(limits[i], Tensor):
                     way = limits[i] / budget * way
                 moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
                 x[i] = _project(moved, x0[i], limits[i], grey[i])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cloakwork.errors import UserError
 from cloakwork.models.counting import alike
 
 
@@ -61,18 +60,3 @@ class Schedule:
             return turn.pgd, turn.lookahead_steps, turn.kept_steps, turn.members
 
         return alike(enumerate(self.turns[done:], done), kind=steps)
-
-
-def at_least_one(cfg: object, *names: str) -> None:
-    """Check that fields of a Config are not 0.
-
-    Raises:
-        UserError: with every field that is.
-    """
-    faults = [
-        f"The field {name} is {getattr(cfg, name)}; it must be at least 1."
-        for name in names
-        if getattr(cfg, name) < 1
-    ]
-    if faults:
-        raise UserError(*faults)

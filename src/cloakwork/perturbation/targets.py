@@ -22,16 +22,6 @@ from cloakwork.types import Images
 BUILT_IN = ("zero", "grey", "pattern")
 
 
-def check_target_image(target: str) -> None:
-    """Check that a target is built in, or an image that can be read.
-
-    Raises:
-        UserError: it is neither.
-    """
-    if target not in BUILT_IN:
-        _load(target)
-
-
 def digest(config: Any) -> str:
     """Return the hash of a Config's `target`, since a file may change under its name; empty for a
     built-in one or none.

@@ -131,17 +131,17 @@ def protect(
     with trainable_copies(surrogates) as thetas:
         learners = []
         for theta in thetas:
-            prior = prior_dataset(
-                theta,
-                cfg.class_prompt,
-                cfg.class_images,
-                training,
-                plan.surrogate_steps,
-                state,
-                sampling_steps=cfg.class_sampling_steps,
-            )
-            adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
             with on_device(theta, photos[0].device):
+                prior = prior_dataset(
+                    theta,
+                    cfg.class_prompt,
+                    cfg.class_images,
+                    training,
+                    plan.surrogate_steps,
+                    state,
+                    sampling_steps=cfg.class_sampling_steps,
+                )
+                adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, rng, text_encoder=False)
                 z_target = targets.latent(theta, cfg.target)
             ascent = partial(_towards, z_target, cfg, rng)
             learners.append(LearningSurrogate(theta, None, prior, ascent))

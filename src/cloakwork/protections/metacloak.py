@@ -33,16 +33,18 @@ Departures (beside the package's conventions):
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
+from cloakwork.errors import check_ranges
 from cloakwork.finetuning.sampling import draw_seed
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import losses, pgd
-from cloakwork.perturbation.schedule import Schedule, Turn, at_least_one
+from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import (
     Pool,
     frozen_gradient,
@@ -104,6 +106,9 @@ class Config:
     class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
+    def __post_init__(self) -> None:
+        check_ranges(self, **dict.fromkeys(("M", "B", "J", "interval", "advance"), (1, math.inf)))
+
 
 TINY = Config(
     steps=60,
@@ -129,7 +134,6 @@ def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
     """Plan what is done, in this order; which members take part in the paper's steps is left to
     chance.
     """
-    at_least_one(cfg, "M", "B", "J", "interval", "advance")
     if cfg.variant == "paper":
         turns = cfg.steps * [Turn(lookahead_steps=cfg.K, pgd=1, kept_steps=1, members=cfg.B)]
     else:

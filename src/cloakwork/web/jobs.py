@@ -14,6 +14,7 @@ CRASHED = (
     "The computation ended unexpectedly, perhaps for want of memory. "
     "Try again with fewer or smaller photos."
 )
+PAUSE = 5.0  # seconds until a process that could not be started is tried again
 TOO_LONG = (
     "The computation took more than the {:g} seconds that are allowed, and was stopped. "
     "Try a quicker protection, or a smaller photo."
@@ -147,11 +148,11 @@ class Queue:
         """Let a worker do one job after the other."""
         while True:
             # torch takes seconds to be imported: it is, before the first job comes
-            await worker.start()
+            await self._started(worker)
             while not self._waiting:
                 self._new.clear()
                 await self._new.wait()
-            await worker.start()
+            await self._started(worker)
             if not self._waiting:  # it may have been stopped meanwhile
                 continue
             job = self._waiting.pop(0)
@@ -166,3 +167,13 @@ class Queue:
                     job.take({"faults": [TOO_LONG.format(self.seconds)]})
             finally:
                 del self._running[job]
+
+    async def _started(self, worker: Worker) -> None:
+        """Get a worker ready; while it cannot be, what waits fails, and is not kept waiting."""
+        while True:
+            try:
+                return await worker.start()
+            except OSError:  # no memory for another process
+                if self._waiting:
+                    self._waiting.pop(0).take({"faults": [CRASHED]})
+                await asyncio.sleep(PAUSE)

@@ -20,6 +20,7 @@ from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, unwritable, write_json
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.finetuning.validation import check_new_folder
+from cloakwork.models import pipelines
 from cloakwork.parts import new_part, remove_parts
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.masks import load_masks
@@ -172,7 +173,7 @@ def _about(
     return {
         "attacker": step.name,
         "config": asdict(step.config),
-        "victim": {"name": victim, "weights": workspace.model(victim).weights},
+        "victim": {"name": victim, "weights": pipelines.weights(victim)},
         "prompts": list(step.prompts),
         "purifiers": [method.record() for method in chain],
         "seed": step.seed,

@@ -22,6 +22,7 @@ from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.evaluation.typed_json import OLDER_NAMES, renamed
 from cloakwork.files import expand_home, write_json
+from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.state import Progress
@@ -30,6 +31,8 @@ from cloakwork.workflows.audit_results import Audit, compare_all, needed
 from cloakwork.workflows.audit_sheet import sheet
 from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
 from cloakwork.workflows.shown import paper_note
+
+LONGEST = 200  # bytes of a sheet's name; file systems allow 255
 
 
 def audit(
@@ -119,15 +122,11 @@ def audit(
     notes = [n for t in with_config for n in paper_note(t.attacker, [t.victim])]
     notes += [*untried, *left_out_of(protected, clean, reference)]
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
-    for threat, subject in product(threat_models, subjects):
-        sheet(
-            subject,
-            threat,
-            named,
-            workspace,
-            out / f"{_plain(subject.name)}-{_plain(threat.name)}.png",
-        )
     write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
+    taken: set[str] = set()
+    for threat, subject in product(threat_models, subjects):
+        name = _sheet_name(f"{subject.name}-{threat.name}", taken)
+        sheet(subject, threat, named, workspace, out / name)
     workspace.results.tidy()
     return results
 
@@ -223,9 +222,20 @@ def _labels(
     return labels
 
 
-def _plain(name: str) -> str:
-    """Return a name without the characters that some file systems forbid."""
-    return re.sub(r'[\s:/\\"*?<>|]+', "-", name)
+def _sheet_name(text: str, taken: set[str]) -> str:
+    """Return a sheet's file name, which no file system refuses, and add it to those taken.
+
+    >>> taken = set()
+    >>> _sheet_name("anna-dreambooth: lr=1", taken), _sheet_name("anna-dreambooth:lr=1", taken)
+    ('anna-dreambooth-lr=1.png', 'anna-dreambooth-lr=1-2.png')
+    """
+    plain = re.sub(r'[\s:/\\"*?<>|]+', "-", text).encode()[:LONGEST].decode(errors="ignore")
+    name, number = plain, 1
+    while name.lower() in taken:
+        number += 1
+        name = f"{plain}-{number}"
+    taken.add(name.lower())
+    return f"{name}.png"
 
 
 def report(
@@ -241,9 +251,7 @@ def report(
     plain = asdict(results)
     return plain | {
         "rows": [renamed(row, OLDER_NAMES) for row in plain["rows"]],
-        "thieves": [
-            t.record() | {"weights": workspace.model(t.victim).weights} for t in threat_models
-        ],
+        "thieves": [t.record() | {"weights": pipelines.weights(t.victim)} for t in threat_models],
         "photos": {
             s.name: {
                 "budget": s.budget,

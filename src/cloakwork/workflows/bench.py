@@ -52,7 +52,7 @@ def bench(
             None keeps them in `out`.
         device: where the models run.
         low_memory: compute in less memory, in up to 1.3 times the time; the results are the same.
-        engine: what runs the steps; `executors.serial`, or another of its kind.
+        engine: what runs the steps; `execution.serial.serial`, or another of its kind.
         tell: called after every step with steps done, their total and the last one's name.
         progress: called with "time", the seconds passed and those of the whole run; of the serial
             engine only.

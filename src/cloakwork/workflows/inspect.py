@@ -99,7 +99,7 @@ class Inspection:
     moved, in shares of their spread"""
     denoiser: dict[str, dict[str, Estimate]]
     """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in
-    `bottleneck.Erred`"""
+    `bottleneck.DenoiserShift`"""
     training: dict[str, dict[str, dict[int, Estimate]]]
     """metric -> attacker -> training steps -> score; empty where none was watched"""
     sentences: list[str]
