@@ -17,7 +17,7 @@ from cloakwork.evaluation.design import Subject, ThreatModel
 OURS = "cloakwork"
 FOLLOWING = ("faint", "normal", "strong")
 # what a person may choose among, from slow and strong to a moment
-OFFERED = (OURS, "pid", "pid:refined", "learned")
+OFFERED = (OURS, "pid", "pid:tiny:budget=8", "pid:refined", "learned")
 # the strengths of the default, as `protect` has them, and the same everywhere
 STRENGTHS = (
     "pid",
@@ -102,6 +102,7 @@ def red_team(data: Path) -> tuple[Table, ...]:
             OFFERED[1:],
             tuple(_purified(p, dtype="float32") for p in ("", "codesr")),
             everybody,
+            budget=None,
             rival="pid",
         ),
         Table(
@@ -109,6 +110,7 @@ def red_team(data: Path) -> tuple[Table, ...]:
             OFFERED,
             tuple(_purified(p, dtype="float32") for p in WASHERS),
             everybody,
+            budget=None,
             rival="pid",
         ),
         Table("purifiers", ATTACKED, with_and_without_cdl(*MAIN), everybody, dtype="bfloat16"),
