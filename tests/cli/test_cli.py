@@ -731,7 +731,9 @@ def test_one_bar_for_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "step 3 of 4, in photo set 2 of 2" in [text for _, text in shown]
 
 
-@pytest.mark.parametrize("words", [["audit", "safe", "-o", "out"], ["bench", "quick"]])
+@pytest.mark.parametrize(
+    "words", [["attack", "safe", "-o", "out"], ["audit", "safe", "-o", "out"], ["bench", "quick"]]
+)
 @pytest.mark.parametrize("low_memory", [False, True])
 def test_memory_may_be_spared(
     words: list[str], low_memory: bool, monkeypatch: pytest.MonkeyPatch

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,9 @@ from PIL import Image
 from cloakwork import cli, specs
 from cloakwork.cli.common import ThreatFlags, read_prompts
 from cloakwork.errors import UserError
+from cloakwork.evaluation import steps
+from cloakwork.models import loading
+from cloakwork.models.ldm import LDM
 from cloakwork.photos.sheets import attack_sheet
 from cloakwork.protections import noise
 from cloakwork.workflows import attack, protect, score
@@ -100,6 +105,26 @@ def test_the_same_attack_gives_the_same_bytes(folder: Path, tmp_path: Path) -> N
         attack.attack(folder, tmp_path / name, config=config, device="cpu") for name in "ab"
     )
     assert [f.read_bytes() for f in first] == [f.read_bytes() for f in again]
+
+
+def test_less_memory_gives_the_same_bytes(
+    folder: Path, tmp_path: Path, small_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spared: list[bool] = []
+
+    def load(*given: Any, **how: Any) -> LDM:
+        model = loading.load(*given, **how)
+        spared.append(model.low_memory)
+        return model
+
+    monkeypatch.setattr(steps, "loading", SimpleNamespace(load=load))
+    how: dict[str, Any] = {"attacker": QUICK, "victim": small_name, "device": "cpu"}
+    usual, less = (
+        attack.attack(folder, tmp_path / f"low-{low}", low_memory=low, **how)
+        for low in (False, True)
+    )
+    assert spared == [False, True]
+    assert [f.read_bytes() for f in usual] == [f.read_bytes() for f in less]
 
 
 def test_the_originals_are_attacked_too(folder: Path, tmp_path: Path, small_name: str) -> None:

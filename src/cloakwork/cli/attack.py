@@ -35,6 +35,8 @@ class AttackFlags:
     no_clean: bool = False
     """leave out what the same attacker gets from the originals, which takes as long again; it is
     done where the records beside the photos name them"""
+    low_memory: bool = False
+    """compute in less memory and up to 1.3 times the time; changes no byte"""
 
 
 def attack_command(words: list[str]) -> None:
@@ -62,6 +64,7 @@ def attack_command(words: list[str]) -> None:
             beside_clean=not flags.no_clean,
             device=threat.device,
             dtype=threat.dtype,
+            low_memory=flags.low_memory,
             progress=progress,
         )
     sheet = flags.out / ".cloakwork" / "sheet.png"
