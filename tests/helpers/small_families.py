@@ -24,6 +24,7 @@ from diffusers import (
     QwenImageTransformer2DModel,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
     ZImagePipeline,
@@ -84,6 +85,40 @@ def words() -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(ASSETS / "tiny" / "tokenizer")
 
 
+def euler(predicts: str = "epsilon") -> EulerDiscreteScheduler:
+    return EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        steps_offset=1,
+        timestep_spacing="leading",
+        prediction_type=predicts,
+    )
+
+
+def stable_diffusion(predicts: str, **settings: Any) -> Any:
+    unet = UNet2DConditionModel(
+        sample_size=SIDE // 8,
+        block_out_channels=(16, 32),
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        cross_attention_dim=16,
+        norm_num_groups=8,
+        **settings,
+    )
+    return StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=clip(CLIPTextModel, 16),
+        tokenizer=words(),
+        unet=unet,
+        scheduler=euler(predicts),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 def sdxl() -> Any:
     unet = UNet2DConditionModel(
         sample_size=SIDE // 8,
@@ -100,13 +135,6 @@ def sdxl() -> Any:
         projection_class_embeddings_input_dim=32 + 6 * 8,
         norm_num_groups=8,
     )
-    scheduler = EulerDiscreteScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        timestep_spacing="leading",
-    )
     return StableDiffusionXLPipeline(
         vae=vae(scaling_factor=0.13025),
         text_encoder=clip(CLIPTextModel, 16),
@@ -114,7 +142,7 @@ def sdxl() -> Any:
         tokenizer=words(),
         tokenizer_2=words(),
         unet=unet,
-        scheduler=scheduler,
+        scheduler=euler(),
         add_watermarker=False,
     )
 
@@ -352,8 +380,15 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "qwen": qwen,
     "z_image": z_image,
 }
+TWO = {"attention_head_dim": (2, 4), "use_linear_projection": True}
+# of Stable Diffusion's first family, of which the fixture `small` is too
+FIRST = {
+    "sd1": partial(stable_diffusion, "epsilon", attention_head_dim=2),
+    "sd2": partial(stable_diffusion, "v_prediction", **TWO),
+}
 KINDS = {
     **FAMILIES,
+    **FIRST,
     "schnell": partial(flux, told=False),
     "klein": partial(flux2, distilled=True),
     "kontext": partial(flux, kind=FluxKontextPipeline),

@@ -34,6 +34,10 @@ from cloakwork.types import Images, Photos
 from cloakwork.workflows.check_trial import SHORT
 
 PROMPTS = ["a photo of a cat", "a red car"]
+# for what is compared with diffusers; other tests have a model of the first family, `small`
+compared = pytest.mark.parametrize(
+    "folder", [*small_families.FIRST, *small_families.FAMILIES], indirect=True, scope="module"
+)
 
 
 @pytest.fixture(scope="module", params=small_families.FAMILIES)
@@ -98,6 +102,7 @@ def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+@compared
 @pytest.mark.parametrize("negative", ["", "blurry"])
 def test_pictures_are_the_pipelines(model: LDM, pipe: Any, negative: str) -> None:
     side = model.size // model.scale
@@ -118,11 +123,19 @@ def test_pictures_are_the_pipelines(model: LDM, pipe: Any, negative: str) -> Non
     assert far(model.sample(PROMPTS, 1, generator(5), negative="a dog", **how), theirs) > 1e-4
 
 
+@compared
+def test_what_prompts_become_is_the_pipelines(model: LDM, pipe: Any) -> None:
+    ours = model.embed(PROMPTS[:1]).hidden
+    theirs = embedded(pipe, PROMPTS[0])[0].view_as(ours)
+    assert far(ours, theirs) < 1e-4
+
+
 @pytest.fixture(scope="module")
 def x(photos: Photos, model: LDM) -> Images:
     return preprocess(photos[:2], model.size)
 
 
+@compared
 def test_the_denoising_error_is_the_trainers(model: LDM, pipe: Any, x: Images) -> None:
     """Stated again with the pipeline's own parts, on what the model itself drew."""
     ours = model.loss(x, model.embed(PROMPTS), generator(3))
@@ -148,6 +161,15 @@ def latents_of(pipe: Any, x: Tensor) -> Tensor:
         return ((z - mean) * (1 / std))[:, :, 0]
     z = pipe.vae.encode(x).latent_dist.mean
     return (z - (pipe.vae.config.shift_factor or 0)) * pipe.vae.config.scaling_factor
+
+
+def error_of_stable_diffusion(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """As in train_dreambooth.py and train_dreambooth_lora.py."""
+    c, _ = pipe.encode_prompt(PROMPTS, "cpu", 1, do_classifier_free_guidance=False)
+    schedule = diffusers.DDPMScheduler.from_config(pipe.scheduler.config)
+    out = pipe.unet(schedule.add_noise(z, noise, t), t, c, return_dict=False)[0]
+    v = schedule.config.prediction_type == "v_prediction"
+    return F.mse_loss(out, schedule.get_velocity(z, noise, t) if v else noise)
 
 
 def error_of_sdxl(pipe: Any, z: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -238,6 +260,7 @@ ERRORS = {
     "QwenImagePipeline": error_of_qwen,
     "ZImagePipeline": error_of_z_image,
     "FluxPipeline": error_of_flux,
+    "StableDiffusionPipeline": error_of_stable_diffusion,
     "StableDiffusionXLPipeline": error_of_sdxl,
     "StableDiffusion3Pipeline": error_of_sd3,
 }
@@ -276,7 +299,10 @@ def embedded(pipe: Any, words: str) -> list[Tensor]:
     """Return all that a pipeline makes of words."""
     with torch.no_grad():
         others = ["prompt_2", "prompt_3"][: len([n for n in pipe.components if "tokenizer_" in n])]
-        said = pipe.encode_prompt(words, **dict.fromkeys(others, words))
+        if type(pipe) is diffusers.StableDiffusionPipeline:
+            said = pipe.encode_prompt(words, "cpu", 1, do_classifier_free_guidance=False)
+        else:
+            said = pipe.encode_prompt(words, **dict.fromkeys(others, words))
     parts = [t for part in said for t in (part if isinstance(part, list) else [part])]
     return [t.float() for t in parts if t is not None and t.float().norm() > 0]
 
@@ -305,6 +331,7 @@ def test_a_kept_dreambooth_model_is_a_model_of_its_family(
     assert far(sampler(model, ATTACKED, LEAN["sampling"], seed)(2), got) > 1e-3
 
 
+@compared
 def test_edits_are_the_pipelines(model: LDM, pipe: Any, x: Images) -> None:
     """The same latents, the same noise, the last half of the steps."""
     cfg = sdedit.Config(strengths=(0.5,), steps=4, guidance=4.0, scheduler="euler")
@@ -462,6 +489,7 @@ def test_klein_says_that_it_is_distilled(tmp_path: Path) -> None:
     )
 
 
+@compared
 def test_a_prompt_is_embedded_as_if_alone(model: LDM) -> None:
     """However long others are; padding of the shorter one is nothing that a denoiser sees."""
     words = ["cat", "a photo of a cat on a red sofa"]
