@@ -16,8 +16,8 @@ USAGE = f"""\
 usage: cloakwork list [KIND [NAME]]
 
 The methods there are, one line each; of one method its presets and fields.
-KIND: {", ".join(LISTED)}; or {MODELS}: which can be named as surrogates, what of them is on this
-machine, and what would be fetched."""
+KIND: {", ".join(LISTED)}; or {MODELS}: which can be named as surrogates, the families that they
+may be of, what of them is on this machine, and what would be fetched."""
 
 
 def list_command(words: list[str]) -> None:
@@ -53,8 +53,8 @@ def _list(kinds: tuple[str, ...]) -> None:
 
 
 def _list_models() -> None:
-    """Print the models that go by a name of their own, and where each is."""
-    from cloakwork.models import latent_spaces
+    """Print the models and families that go by a name of their own, and where each is."""
+    from cloakwork.models import latent_spaces, published
 
     whole = [(name, "comes with the package") for name in registry.EMBEDDED]
     whole += [
@@ -63,6 +63,7 @@ def _list_models() -> None:
         ("MODEL+FILE.safetensors", "any of them with a LoRA added to its weights"),
     ]
     _columns("whole models", whole)
+    _columns("families of whole models", published.offers())
     rows = [
         (name, f"{says}. {space.models}")
         for space in latent_spaces.SPACES.values()

@@ -134,6 +134,18 @@ def cached(name: str, wanted: list[str], unwanted: list[str] | None = None) -> P
     return Path(folder)
 
 
+def copies() -> list[str]:
+    """Return the hub ids of which anything is kept on this machine; the hub is not asked."""
+    from huggingface_hub import constants, scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    try:
+        kept = scan_cache_dir(constants.HF_HUB_CACHE).repos
+    except CacheNotFound:
+        return []
+    return sorted(repo.repo_id for repo in kept if repo.repo_type == "model")
+
+
 def identity(name: str) -> str:
     """Return what tells weights apart in a key: a digest of local ones, a file or a folder.
 

@@ -25,7 +25,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven")
 
 @dataclass(frozen=True)
 class OnHub:
-    """Where an encoder can be fetched from, as a folder of diffusers."""
+    """Where an encoder or a whole model can be fetched from, as a folder of diffusers."""
 
     id: str
     megabytes: int

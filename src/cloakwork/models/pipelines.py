@@ -146,15 +146,28 @@ def without_network(name: str) -> str | None:
     named = names.parse(name)
     if named.file or not hub.is_on_hub(named.model, EMBEDDED):
         return name
-    folder = hub.cached(named.model, PIPELINE_PATTERNS, PIPELINE_LEFT_OUT)
+    copy = copy_of(named.model)
+    return str(replace(named, model=str(copy[0]))) if copy else None
+
+
+def copy_of(name: str) -> tuple[Path, Family] | None:
+    """Return the folder of a hub id's copy on this machine, and its family; the hub is not asked.
+
+    Returns:
+        None where there is no copy, or one that is not whole.
+
+    Raises:
+        UserError: it is of another family.
+    """
+    folder = hub.cached(name, PIPELINE_PATTERNS, PIPELINE_LEFT_OUT)
     if folder is None or not (folder / "model_index.json").is_file():
         return None
     try:
         index = parse_json((folder / "model_index.json").read_bytes())
-        family_of(index, named.model)
     except ValueError:
         return None
-    return str(replace(named, model=str(folder))) if _has_weights(folder, index) else None
+    family = family_of(index, name)
+    return (folder, family) if _has_weights(folder, index) else None
 
 
 @lru_cache
