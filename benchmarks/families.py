@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import torch
+import torch.nn.functional as F
 from flops import META, count, on_meta
 from torch import Tensor, nn
 
@@ -298,6 +300,21 @@ def told(ldm: LDM) -> Text:
         return ldm.family.embed(ldm, ["a photo"])
 
 
+attention = F.scaled_dot_product_attention
+
+
+def fused(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, **how: Any
+) -> Tensor:
+    """Attention that keeps no maps, as on a CPU and a GPU; on meta tensors torch's own does."""
+    if query.device != META:
+        return attention(query, key, value, attn_mask, **how)
+    assert not how.pop("enable_gqa", False)
+    mask = attn_mask if attn_mask is None else attn_mask.to(query.dtype)
+    attend = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return attend(query, key, value, attn_mask=mask, **how)[0]
+
+
 def kept(network: nn.Module, compute: Callable[[], Tensor]) -> int:
     """Bytes that a network keeps for its backward, beside its weights; fused attention's."""
     weights, seen = {p.untyped_storage()._cdata for p in network.parameters()}, {}
@@ -308,10 +325,27 @@ def kept(network: nn.Module, compute: Callable[[], Tensor]) -> int:
             seen[storage._cdata] = storage
         return t
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+    with (
+        patch.object(F, "scaled_dot_product_attention", fused),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
+    ):
         out = compute()
     assert out.grad_fn is not None
     return sum(storage.nbytes() for storage in seen.values())
+
+
+def graphs(ldm: LDM, c: Text) -> dict[str, int]:
+    """Bytes of one photo's graphs."""
+    side = ldm.size // ldm.scale
+    x = torch.rand(1, 3, ldm.size, ldm.size, device=META, requires_grad=True)
+    z = torch.rand(1, latents.channels(ldm.vae), side, side, device=META, requires_grad=True)
+    t = torch.full((1,), 500.0, device=META)
+    with on_meta():
+        return {
+            "encoder_bytes": kept(ldm.vae, lambda: ldm.encode(x)),
+            "denoiser_bytes": kept(ldm.denoiser, lambda: ldm.predict(z, t, c)),
+            "denoiser_reckoned": 4 * ldm.family.saved(ldm.denoiser, side * side),
+        }
 
 
 def measure(name: str, size: int) -> dict[str, float]:
@@ -319,20 +353,16 @@ def measure(name: str, size: int) -> dict[str, float]:
     ldm = build(name, size)
     c, rng = told(ldm), torch.Generator().manual_seed(0)
     photo = torch.rand(3, size, size, device=META)
-    x = photo[None].clone().requires_grad_(True)
     side = size // ldm.scale
-    channels = latents.channels(ldm.vae)
-    z = torch.rand(1, channels, side, side, device=META, requires_grad=True)
+    z = torch.rand(1, latents.channels(ldm.vae), side, side, device=META)
     t = torch.full((1,), 500.0, device=META)
     with on_meta():
         step = losses.gradient(ldm, losses.denoising(ldm, c, rng), rng, loader=Preprocessing())
-        return {
+        flops = {
             "step_flops": count(lambda: step([photo], [0])),
-            "picture_flops": count(lambda: ldm.predict(z.detach(), t, c)),
-            "encoder_bytes": kept(ldm.vae, lambda: ldm.encode(x)),
-            "denoiser_bytes": kept(ldm.denoiser, lambda: ldm.predict(z, t, c)),
-            "denoiser_reckoned": 4 * ldm.family.saved(ldm.denoiser, side * side),
+            "picture_flops": count(lambda: ldm.predict(z, t, c)),
         }
+    return {**flops, **graphs(ldm, c)}
 
 
 def main() -> None:

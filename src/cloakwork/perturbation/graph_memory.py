@@ -11,19 +11,22 @@ from cloakwork.models.ldm import LDM
 # of the one before, so that the first one tells the size of all. Counted for Stable Diffusion at
 # 512 px.
 ENCODER, DECODER = 25, 46
-BYTES = 4  # of a number; autocast saves less
+BYTES = 4  # of a number; autocast saves some in fewer
 USABLE = 0.9  # of the free memory; the rest is for what is computed on the way
 
 
 def saved_bytes(ldm: LDM, n: int) -> tuple[int, int]:
     """Estimate the bytes that the encoder, and the largest loss, save for their backward.
 
-    The denoiser goes over all n photos at once, the decoder over one at a time.
+    The denoiser goes over all n photos at once, the decoder over one at a time. Under autocast the
+    denoiser's graph holds its weights once more, cast.
     """
     pixels, places = ldm.size**2, (ldm.size // ldm.scale) ** 2
     of_vae = BYTES * pixels * latents.width(ldm.vae)
     of_denoiser = BYTES * ldm.family.saved(ldm.denoiser, places)
-    return n * ENCODER * of_vae, max(n * of_denoiser, DECODER * of_vae)
+    cast = sum(p.numel() for p in ldm.denoiser.parameters() if p.dtype != ldm.dtype)
+    casts = ldm.dtype.itemsize * cast
+    return n * ENCODER * of_vae, max(n * of_denoiser + casts, DECODER * of_vae)
 
 
 def fits(ldm: LDM, n: int) -> bool:

@@ -124,7 +124,9 @@ class Family(Protocol):
         ...
 
     def saved(self, denoiser: Any, places: int, /) -> int:
-        """Estimate how many numbers the denoiser saves for its backward, of one latent."""
+        """Estimate how many numbers a frozen denoiser saves for its backward, of one latent; its
+        attention is a fused one, which keeps no maps.
+        """
         ...
 
 

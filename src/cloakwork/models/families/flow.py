@@ -93,10 +93,15 @@ def last_quarter(layers: Sequence[T]) -> Sequence[T]:
     return layers[-max(1, len(layers) // 4) :]
 
 
-def saved(blocks: int, width: int, tokens: int) -> int:
-    """Estimate the numbers that transformer blocks save for their backward, rather too many.
+def saved(each: int, blocks: int, width: int, tokens: int) -> int:
+    """Estimate the numbers that frozen transformer blocks save for their backward.
 
-    Of frozen blocks 8 to 16 were counted at 512 and 1024 px, for each token and each of its width
-    (benchmarks/families.py), without the attention's maps, which a fused attention does not keep.
+    A block saves what its norms, its activations and its attention are given, and what the
+    attention gives, each as wide as a token or some times as wide. A fused attention keeps no maps,
+    and a layer that does not learn keeps its weights alone.
+
+    Args:
+        each: numbers for each token and each of its width in a block.
+        blocks, width, tokens: how many, and how wide a token is.
     """
-    return 60 * blocks * width * tokens
+    return each * blocks * width * tokens

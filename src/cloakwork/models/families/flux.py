@@ -44,6 +44,7 @@ OTHERS = [*flow.FEED_FORWARD, "proj_mlp"]
 T5_TOKENS = 512
 TRAINED_GUIDANCE = 3.5
 PATCH = 2  # side of a token, latents
+SAVED = 12  # numbers that a block saves, each token and width; see flow.saved
 SIZE = 1024  # pixels, where the autoencoder does not say
 
 guide = stable_diffusion.guide
@@ -130,4 +131,4 @@ def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     config = transformer.config
     blocks = config.num_layers + config.num_single_layers
-    return flow.saved(blocks, transformer.inner_dim, places // PATCH**2 + T5_TOKENS)
+    return flow.saved(SAVED, blocks, transformer.inner_dim, places // PATCH**2 + T5_TOKENS)

@@ -45,6 +45,7 @@ ATTENTION = [
 ]
 OTHERS = [f"{part}.linear_{end}" for part in ("ff", "ff_context") for end in ("in", "out")]
 TOKENS = 512
+SAVED = 17  # numbers that a block saves, each token and width; see flow.saved
 LAYERS = (9, 18, 27)  # whose hidden states a prompt is
 AXES = 4  # of a token's place: picture, row, column, word
 SHOWN = 10  # the number of a picture that is shown, beside 0 of that which is denoised
@@ -138,4 +139,4 @@ def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     config = transformer.config
     blocks = config.num_layers + config.num_single_layers
-    return flow.saved(blocks, transformer.inner_dim, places + TOKENS)
+    return flow.saved(SAVED, blocks, transformer.inner_dim, places + TOKENS)

@@ -58,6 +58,7 @@ INSTRUCTED = (
 BEFORE_INSTRUCTED = 64
 TOKEN_OF_PICTURE = "<|image_pad|>"
 PATCH = flux.PATCH
+SAVED = 13  # numbers that a block saves, each token and width; see flow.saved
 
 unconditional = stable_diffusion.unconditional
 weigh = stable_diffusion.weigh
@@ -123,4 +124,4 @@ def features(transformer: Any) -> Sequence[nn.Module]:
 def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     tokens = places // PATCH**2 + TOKENS
-    return flow.saved(transformer.config.num_layers, transformer.inner_dim, tokens)
+    return flow.saved(SAVED, transformer.config.num_layers, transformer.inner_dim, tokens)

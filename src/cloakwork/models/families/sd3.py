@@ -39,6 +39,7 @@ OPTIONS = {"image_encoder": None, "feature_extractor": None}
 ATTENTION = flow.ATTENTION
 OTHERS = flow.FEED_FORWARD
 CLIP_TOKENS, T5_TOKENS = 77, 256
+SAVED = 16  # numbers that a block saves, each token and width; see flow.saved
 
 unconditional = stable_diffusion.unconditional
 guide = stable_diffusion.guide
@@ -115,4 +116,4 @@ def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     config = transformer.config
     tokens = places // config.patch_size**2 + CLIP_TOKENS + T5_TOKENS
-    return flow.saved(config.num_layers, transformer.inner_dim, tokens)
+    return flow.saved(SAVED, config.num_layers, transformer.inner_dim, tokens)

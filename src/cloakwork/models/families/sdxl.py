@@ -80,8 +80,9 @@ def denoise(ldm: LDM, z_t: Tensor, t: Tensor, c: Text) -> Tensor:
 
 
 def saved(unet: Any, places: int) -> int:
-    """Estimate the numbers that are saved by the channels of the first level, counted at 512 px.
+    """Estimate the numbers that are saved by the channels of the first level.
 
-    They are more than Stable Diffusion 1's, for deeper levels have more layers.
+    They are more than Stable Diffusion 1's, for deeper levels have more layers. Counted at 512 and
+    1024 px.
     """
-    return 2100 * places * unet.config.block_out_channels[0]
+    return 560 * places * unet.config.block_out_channels[0]

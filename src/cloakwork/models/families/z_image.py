@@ -39,6 +39,7 @@ ATTENTION = [f"attention.{layer}" for layer in ("to_q", "to_k", "to_v", "to_out.
 OTHERS = [f"feed_forward.{layer}" for layer in ("w1", "w2", "w3")]
 TOKENS = 512
 PATCH = flux.PATCH
+SAVED = 17  # numbers that a block saves, each token and width; see flow.saved
 
 unconditional = stable_diffusion.unconditional
 guide = stable_diffusion.guide
@@ -81,4 +82,4 @@ def features(transformer: Any) -> Sequence[nn.Module]:
 def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     blocks = transformer.config.n_layers + transformer.config.n_refiner_layers
-    return flow.saved(blocks, transformer.config.dim, places // PATCH**2 + TOKENS)
+    return flow.saved(SAVED, blocks, transformer.config.dim, places // PATCH**2 + TOKENS)
