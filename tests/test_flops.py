@@ -136,6 +136,7 @@ def test_a_graph_under_autocast_holds_the_weights_once_more(
         families.kept(m.denoiser, lambda m=m: m.predict(z, t, few)) for m in (full, half)
     )
     weights = 2 * sum(p.numel() for p in half.denoiser.parameters())
-    assert plain < 0.2 * weights and 0.6 * weights < cast < weights + plain
+    # not those of layers that see but the prompt and the time, through which no gradient goes
+    assert plain < 0.2 * weights and 0.5 * weights < cast < weights + plain
     reckoned = [graph_memory.saved_bytes(m, 100)[1] for m in (full, half)]
     assert reckoned[1] - reckoned[0] == weights
