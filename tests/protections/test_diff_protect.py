@@ -13,9 +13,10 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from helpers.spies import relative_error
 from torch import Tensor
 
+from cloakwork.models import schedulers
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import targets
-from cloakwork.photos.preprocessing import preprocess
+from cloakwork.perturbation import graph_memory, targets
+from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.protections import advdm, mist, photoguard, sds, sdst
 from cloakwork.state import RunState
 from cloakwork.types import Photos
@@ -140,6 +141,41 @@ def test_photoguard_diffusion_first_step(
     picture = (small.vae.decode(z / 0.18215).sample / 2 + 0.5).clamp(0, 1)
     (theirs,) = torch.autograd.grad(-(picture - 0.5).square().sum(), x)
     assert len(steps) == 4 and relative_error(first_gradient[0], theirs) < 1e-4
+
+
+def test_photoguard_diffusion_recomputes_passes_only_in_little_memory(
+    small: LDM, square: Photos, first_gradient: list[Photos], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg = replace(photoguard.PRESETS["diffusion"], steps=1, repetitions=3)
+    passes, counts = [], []
+    hook = small.denoiser.register_forward_pre_hook(lambda *_: passes.append(1))
+    for free, low_memory in ((10**12, False), (10**12, True), (1, False)):
+        monkeypatch.setattr(graph_memory, "free_memory", lambda device, n=free: n)
+        passes.clear()
+        run(photoguard, square[:2], replace(small, low_memory=low_memory), cfg)
+        counts.append(len(passes))
+    hook.remove()
+    assert counts == [3 * 4, 2 * 3 * 4, 2 * 3 * 4]
+    for again in first_gradient[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(first_gradient[0], again, strict=True))
+
+
+def test_photoguard_diffusion_is_one_backward_through_all_repetitions(
+    small: LDM, square: Photos, first_gradient: list[Photos]
+) -> None:
+    two = square[:2]
+    run(photoguard, two, small, replace(photoguard.PRESETS["diffusion"], steps=1, repetitions=3))
+    g = torch.Generator().manual_seed(SEED)
+    leaves = [p.clone().requires_grad_(True) for p in two]
+    z = small.encode(preprocess(leaves, small.size, SLIDE, g))
+    c, free, total = small.embed(2 * [""]), small.unconditional(), torch.zeros(())
+    for _ in range(3):
+        scheduler, timesteps = small.plan("ddim", 6, 0.7)
+        z_t = schedulers.noised(scheduler, z, small.noise(z.shape, g), timesteps[0])
+        z_0 = small.denoise(z_t, c, free, scheduler, timesteps, guidance=7.5)
+        total = total - (small.decode(z_0) - 0.5).square().sum() / 2 / 3
+    theirs = torch.autograd.grad(total, leaves)
+    assert all(torch.equal(a, b) for a, b in zip(first_gradient[0], theirs, strict=True))
 
 
 def test_photoguard_diffusion_makes_edits_greyer(tiny: LDM, square: Photos) -> None:

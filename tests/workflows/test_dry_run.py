@@ -54,7 +54,7 @@ def test_one_turn_multiplied_is_all_turns(protection: str) -> None:
         ("metacloak", {"B": 2, "K": 3, "J": 2}, {"surrogates": 2, "clean": 3}),
         ("metacloak", {"M": 4, "surrogate_steps": 4}, {}),  # a snapshot after every step
         ("metacloak", {"variant": "release", "interval": 4, "surrogate_steps": 9}, {}),
-        ("photoguard", {"attack": "diffusion"}, {"photos": 9}),  # recomputes passes in the backward
+        ("photoguard", {"attack": "diffusion"}, {"photos": 9}),  # in two micro-batches
         ("caat", {}, {"photos": 17}),  # learns at the last of several micro-batches
         ("ace", {"outer": 3}, {"photos": 3}),
     ],

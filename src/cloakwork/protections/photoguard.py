@@ -21,13 +21,14 @@ Departures (beside the package's conventions):
   surrogate and one repetition, while a mean over several weights them differently);
 - the diffusion attack is the text-to-image model's SDEdit (the notebook attacks an inpainting
   pipeline, with a mask, from pure noise), its DDIM deterministic (there eta 1), its UNet
-  checkpointed; it takes 10 repetitions, those of the notebook's l2 variant;
+  checkpointed where memory is short; it takes 10 repetitions, those of the notebook's l2 variant;
 - the laptop preset's step does not decay, and its target is the latent of mid-grey.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, cast
 
 import torch
@@ -35,9 +36,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from cloakwork.models import schedulers
+from cloakwork.models.counting import alike
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import ensemble, losses, pgd, targets
+from cloakwork.perturbation import ensemble, graph_memory, losses, pgd, targets
 from cloakwork.photos.tensors import send
 from cloakwork.registry import IN_KEY, OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
@@ -158,13 +160,21 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
         z = schedulers.noised(scheduler, z, noise, timesteps[0])
         return ldm.denoise(z, c.expand(len(z)), free, scheduler, timesteps, guidance=cfg.guidance)
 
-    def nearness(z: Tensor) -> Tensor:
-        total = torch.zeros((), device=z.device)
-        for _ in range(cfg.repetitions):
-            z_0 = checkpoint(edit, z, ldm.noise(z.shape, rng), use_reentrant=False)
-            total = total - (ldm.decode(z_0) - x_target).square().sum() / len(z) / cfg.repetitions
-        return total
+    def nearness(noise: Tensor, short: bool, z: Tensor) -> Tensor:
+        z_0 = checkpoint(edit, z, noise, use_reentrant=False) if short else edit(z, noise)
+        return -(ldm.decode(z_0) - x_target).square().sum() / len(z) / cfg.repetitions
 
-    # a decoder's graph of every repetition is more than a gradient makes room for
-    split = ldm.size > losses.SMALL_PICTURE
-    return losses.gradient(ldm, losses.from_scalar(nearness), rng, split=split)
+    def mean(short: bool, z: Tensor) -> tuple[Tensor, Tensor]:
+        noises = [ldm.noise(z.shape, rng) for _ in range(cfg.repetitions)]
+        # one graph at a time; from the last one on, as a backward through all of them would go
+        each = [losses.from_scalar(partial(nearness, e, short))(z) for e in alike(noises[::-1])]
+        values, grads = zip(*each, strict=True)
+        return sum(values[::-1], torch.zeros_like(values[0])), sum(grads[1:], grads[0])
+
+    def gradient(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
+        passes = cfg.ddim_steps * (1 if free is None or cfg.guidance == 1 else 2)
+        short = ldm.low_memory or not graph_memory.fits(ldm, len(x), sampling=passes)
+        loss = losses.LatentLoss(partial(mean, short), graph=True)
+        return losses.gradient(ldm, loss, rng, split=short)(x, which)
+
+    return gradient
