@@ -27,6 +27,7 @@ from cloakwork.finetuning.weights import (
 )
 from cloakwork.models.counting import alike
 from cloakwork.models.ldm import LDM
+from cloakwork.photos.tensors import send
 from cloakwork.state import RunState
 from cloakwork.types import Images
 
@@ -278,6 +279,6 @@ def weighted_error(
         c = embedded[[texts.index(prompts[i]) for i in which]]
         off = ldm.weigh(ldm.predict(z_t, t, c) - target, t)
         errors = off.square().flatten(1).mean(1)
-        shares = torch.tensor([weights[i] for i in which], device=ldm.device)
+        shares = send(torch.tensor([weights[i] for i in which]), ldm.device)
         total = total + (errors * shares).sum()
     return total

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cloakwork.photos.tensors import send
+
 
 @dataclass(frozen=True, eq=False)
 class Text:
@@ -46,7 +48,10 @@ class Text:
         return len(self.hidden)
 
     def __getitem__(self, rows: slice | list[int]) -> Text:
-        text = self._each(lambda t: t[rows])
+        # torch would copy a list's numbers to the device, and wait for that
+        listed = isinstance(rows, list)
+        at = send(torch.tensor(rows, dtype=torch.long), self.hidden.device) if listed else rows
+        text = self._each(lambda t: t[at])
         if not self.lengths:
             return text
         which = range(len(self))[rows] if isinstance(rows, slice) else rows
@@ -94,7 +99,7 @@ class Text:
         if all(n == length for n in self.lengths):
             return None
         places = torch.arange(length, device=self.hidden.device)
-        return places < torch.tensor(self.lengths, device=self.hidden.device)[:, None]
+        return places < send(torch.tensor(self.lengths), self.hidden.device)[:, None]
 
     def _filled(self, length: int) -> Text:
         return replace(self, hidden=F.pad(self.hidden, (0, 0, 0, length - self.hidden.shape[1])))

@@ -20,6 +20,7 @@ from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.prior import prior_dataset
 from cloakwork.finetuning.training import Training, finetune, train_steps
 from cloakwork.finetuning.weights import learnable, set_weights
+from cloakwork.models.device import free_memory
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
 from cloakwork.perturbation.schedule import Turn
@@ -69,9 +70,15 @@ def _crowded(surrogates: Sequence[LDM]) -> bool:
         return False
     # copies have all digits, whatever the surrogates have
     sizes = [sum(4 * p.numel() for p in learnable(ldm).values()) for ldm in surrogates]
-    free, _ = torch.cuda.mem_get_info(surrogates[0].device)
+    return _would_fill(surrogates[0].device, sizes)
+
+
+def _would_fill(device: torch.device, sizes: Sequence[int]) -> bool:
+    """Return whether weights of so many bytes, and what training the largest of them takes, would
+    fill most of a device.
+    """
     training = 4 * max(sizes)  # the weights again, gradients, two moments
-    return sum(sizes) + training > free / 2  # the other half is left to activations
+    return sum(sizes) + training > free_memory(device) / 2  # the other half is for activations
 
 
 def _move(ldm: LDM, device: torch.device) -> None:
@@ -162,7 +169,7 @@ class Pool:
 
     members: list[Snapshot] = field(default_factory=list)
     moved: dict[int, dict[str, Tensor]] = field(default_factory=dict)
-    """weights of those that have left their snapshot, in the CPU's memory"""
+    """weights of those that have left their snapshot, as `_copied` keeps them"""
 
     @contextmanager
     def at(self, m: int, device: torch.device) -> Iterator[LDM]:
@@ -250,7 +257,13 @@ def frozen_gradient(theta: LDM, gradient: pgd.Gradient, *, alone: bool) -> pgd.G
 
 
 def _copied(theta: LDM) -> dict[str, Tensor]:
-    return {name: p.to(CPU, copy=True) for name, p in learnable(theta).items()}
+    """Copy the weights that learn, to where they are if there is room for them: the way to the
+    CPU's memory and back takes longer than a step.
+    """
+    named = learnable(theta)
+    full = _would_fill(theta.device, [sum(p.nbytes for p in named.values())])
+    place = CPU if full else theta.device
+    return {name: p.to(place, copy=True) for name, p in named.items()}
 
 
 def snapshots(
