@@ -37,6 +37,7 @@ from cloakwork.types import Photos
 META = torch.device("meta")
 SEARCH, STEP = "a round of the search", "step"
 MODEL_FREE = ("none", "noise")
+OTHER_PRESETS = ("photoguard:diffusion",)  # whose step is another than that of `paper`
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,12 @@ AT_ONCE = {
 
 
 def of_protection(name: str, ldm: LDM, preset: str = "paper") -> dict[str, int]:
-    """FLOPs of a PGD step, and of a round of the search where the method begins with one."""
+    """FLOPs of a PGD step, and of a round of the search where the method begins with one.
+
+    `name` may hold a preset, as in photoguard:diffusion.
+    """
+    name, _, own = name.partition(":")
+    preset = own or preset
     module = registry.load("protections", name)
     config = module.PRESETS[preset]
     at_once = {k: v for k, v in AT_ONCE.items() if hasattr(config, k) and getattr(config, k) != ""}
@@ -211,7 +217,8 @@ def of_all(ldm: LDM, names: list[str]) -> Iterator[tuple[str, int]]:
     """FLOPs of every kind of step of these protections, and of a surrogate's training step."""
     for name in names:
         for what, flops in of_protection(name, ldm).items():
-            yield name if what == STEP else f"{name}, {what}", flops
+            said = name.replace(":", ", ")
+            yield said if what == STEP else f"{said}, {what}", flops
     yield "training step", of_training(ldm, prior=False)
     yield "training step, with a class picture", of_training(ldm, prior=True)
 
@@ -223,7 +230,7 @@ def main() -> None:
     parser.add_argument("--as", dest="column", default="now", choices=("before", "now"))
     parser.add_argument("--file", type=Path, default=Path("results/flops.json"))
     known = [name for name, _ in registry.listing("protections") if name not in MODEL_FREE]
-    parser.add_argument("--only", nargs="*", default=known)
+    parser.add_argument("--only", nargs="*", default=[*known, *OTHER_PRESETS])
     args = parser.parse_args()
     for what, flops in of_all(build(STABLE_DIFFUSION), args.only):
         columns = json.loads(args.file.read_text()) if args.file.exists() else {}
