@@ -74,19 +74,25 @@ def test_a_step_has_no_pass_too_many(flops: ModuleType, hollow: LDM) -> None:
     assert encoding < part["encoder"] < 2.2 * encoding, "there and back, once each"
     learned = part["encoder"] + part["unet"]
     disturbed = learned + part["glance"]
+    search = {"a round of the search": 6 * learned}
     lean = {
         "photoguard": {"step": part["encoder"]},
-        "sds": {"step": part["encoder"] + part["glance"]},
-        "advdm": {"step": learned},
-        "ace": {"step": learned},
         "pid": {"step": part["encoder"]},
-        # and `simac` without the decoder
-        "cloakwork": {"a round of the search": 6 * learned, "step": disturbed + part["decoder"]},
+        "sds": {"step": part["encoder"] + part["glance"]},
+        "sdst": {"step": part["encoder"] + part["glance"]},
+        "advdm": {"step": learned},
+        "mist": {"step": learned},
+        "aspl": {"step": learned},
+        "fsmg": {"step": learned},
+        "simac": {**search, "step": disturbed},
+        "cloakwork": {**search, "step": disturbed + part["decoder"]},
     }
-    found = {name: flops.of_protection(name, hollow) for name in lean if name != "ace"}
-    lora = flops.of_protection("ace", hollow)["step"]
-    assert found == {name: counts for name, counts in lean.items() if name != "ace"}
-    assert learned < lora < 1.2 * learned, "LoRA's layers are a few FLOPs more"
+    assert {name: flops.of_protection(name, hollow) for name in lean} == lean
+    others = ("ace", "caat", "metacloak")
+    more = {name: flops.of_protection(name, hollow)["step"] for name in others}
+    assert learned < more["ace"] < 1.2 * learned, "LoRA's layers are a few FLOPs more"
+    assert learned < more["caat"] < 1.2 * learned, "and so are gradients by keys' weights"
+    assert learned < more["metacloak"] < 1.05 * learned, "and so is its loader's blur"
 
 
 def test_graphs_hold_what_is_reckoned_with(flops: ModuleType, families: ModuleType) -> None:
