@@ -22,12 +22,12 @@ from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from cloakwork import registry
 from cloakwork.files import write_json
 from cloakwork.finetuning.latent_dataset import LatentDataset
 from cloakwork.finetuning.training import Training, train_steps
+from cloakwork.models.counting import Flops
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, surrogates
 from cloakwork.protections import fsmg, metacloak
@@ -115,9 +115,9 @@ class Ones(TorchDispatchMode):
 
 def count(compute: Callable[[], Any]) -> int:
     """FLOPs of what a function computes."""
-    with FlopCounterMode(display=False) as counter:
+    with Flops() as flops:
         compute()
-    return counter.get_total_flops()
+    return flops.total
 
 
 class _Counted(Exception):

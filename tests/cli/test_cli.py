@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -633,6 +634,7 @@ def test_a_dry_run_counts_and_writes_nothing(
     assert (
         "1 photo set of 5 photos" in shown
         and "pgd steps 7 training steps 0 vae encode 7" in shown
+        and re.search(r"tiny: 0\.\d+ GB of weights. All of it is about [\d.]+ TFLOP", shown)
         and not out.exists()
     )
 

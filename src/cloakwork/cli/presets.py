@@ -56,23 +56,35 @@ def dry_run(plan: ProtectPlan, surrogates: int) -> None:
     """
     from cloakwork.models.ldm import LDM
     from cloakwork.workflows import needs
-    from cloakwork.workflows.dry_run import count
+    from cloakwork.workflows.dry_run import tallied
 
-    method, clean = plan.job.method, len(plan.job.clean.files) if plan.job.clean else 0
+    job, models = plan.job, plan.job.surrogates
+    method, clean = job.method, len(job.clean.files) if job.clean else 0
     photos = [len(task.photos) for task in plan.tasks]
     of = {
-        n: count(method.module, method.config, photos=n, surrogates=surrogates, clean=clean)
+        n: tallied(
+            method.module,
+            method.config,
+            photos=n,
+            surrogates=surrogates,
+            clean=clean,
+            low_memory=needs.computes_twice(models, n),
+        )
         for n in dict.fromkeys(photos)
     }
-    counted = [of[n] for n in photos]
+    tallies = [of[n] for n in photos]
+    counted = [tally.counts.whole() for tally in tallies]
     sets = f"{len(photos)} photo set{'s' * (len(photos) != 1)}"
     head = f"{method.name} would do, for {sets} of {', '.join(map(str, photos))} photos:"
     print(f"If {' and '.join(plan.unfetched)} can be used, {head}" if plan.unfetched else head)
     for name in asdict(counted[0]):
         print(f"  {name.replace('_', ' '):<22}{sum(getattr(c, name) for c in counted):>12,}")
-    for model in plan.job.surrogates:
-        if isinstance(model, LDM):
-            say(needs.sentence(model))
+    for model in models:
+        say(needs.weights_sentence(model))
+    if models and not plan.unfetched:
+        whole = all(isinstance(model, LDM) for model in models)
+        side = 0 if whole else needs.short_side(task.source for task in plan.tasks)
+        say(needs.sentence(tallies, models, side))
     for note in plan.notes:
         say(note)
     for name in plan.unfetched:

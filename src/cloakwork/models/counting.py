@@ -1,4 +1,4 @@
-"""Loops whose turns take the same passes through models, so that one turn tells of all.
+"""FLOPs; and loops whose turns take the same passes through models, so that one turn tells of all.
 
 A method's loop says so itself, by `alike` and `drawn`. In a run that changes nothing. While passes
 are only counted, in `one_turn_each`, one turn of each kind is gone through, and a pass in it counts
@@ -11,15 +11,42 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 T = TypeVar("T")
 R = TypeVar("R")
 # how many passes one pass stands for; None: every turn is gone through. By context, since other
 # threads may be at a run meanwhile
 _SHARE: ContextVar[float | None] = ContextVar("share", default=None)
+
+
+class Flops(TorchDispatchMode):
+    """Adds up the FLOPs of what is computed inside, by torch's own formulas.
+
+    torch's FlopCounterMode finds the same, and which module each is of, which takes it longer.
+
+    >>> with Flops() as flops:
+    ...     _ = torch.ones(2, 3) @ torch.ones(3, 5)
+    >>> flops.total
+    60
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if (formula := flop_registry.get(func._overloadpacket)) is not None:
+            self.total += formula(*args, **kwargs, out_val=out)
+        return out
 
 
 def stands_for() -> float:

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -26,29 +25,9 @@ from cloakwork.models.ldm import LDM
 from cloakwork.models.pretrained_parts import quiet
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
+from cloakwork.workflows.tally import Counts, Tally
 
 SIDE, LATENT = 16, 4
-
-
-@dataclass
-class Counts:
-    """Steps, and calls of each part of the surrogates; a call is one micro-batch."""
-
-    pgd_steps: int = 0
-    """sign steps over the whole photo set; those of a search for timesteps, which are undone, count
-    by their passes alone"""
-    training_steps: int = 0
-    """optimizer steps of surrogates"""
-    vae_encode: int = 0
-    vae_encode_backward: int = 0
-    vae_decode: int = 0
-    vae_decode_backward: int = 0
-    unet: int = 0
-    unet_backward: int = 0
-
-    def whole(self) -> Counts:
-        """Return the counts as whole numbers: things that are drawn were counted by shares."""
-        return Counts(**{name: round(n) for name, n in vars(self).items()})
 
 
 def count(
@@ -63,13 +42,47 @@ def count(
     """Count what `module.protect` would do with a config: the same numbers each time.
 
     Args:
+        module, config, photos, surrogates, clean: as in `tallied`.
+        whole: go through every turn of every loop, which takes minutes for long schedules.
+    """
+    with nullcontext() if whole else one_turn_each():
+        tally = _gone_through(module, config, photos, surrogates, clean)
+    return tally.counts.whole()
+
+
+def tallied(
+    module: ModuleType,
+    config: Any,
+    *,
+    photos: int,
+    surrogates: int = 1,
+    clean: int = 0,
+    low_memory: bool = False,
+) -> Tally:
+    """Return all that is counted of what `module.protect` would do with a config.
+
+    Args:
         module: a protection.
         config: its Config.
         photos: photos in the set.
         surrogates: models to protect against.
         clean: unprotected photos that the protection may learn from.
-        whole: go through every turn of every loop, which takes minutes for long schedules.
+        low_memory: of the surrogates.
     """
+    with one_turn_each():
+        return _gone_through(module, config, photos, surrogates, clean, low_memory=low_memory)
+
+
+def _gone_through(
+    module: ModuleType,
+    config: Any,
+    photos: int,
+    surrogates: int,
+    clean: int,
+    *,
+    low_memory: bool = False,
+) -> Tally:
+    """Run a protection on hollow models, and return what it did."""
 
     def run(images: Photos, models: list[LDM], state: RunState) -> None:
         module.protect(
@@ -82,23 +95,8 @@ def count(
         )
 
     tally = Tally()
-    with nullcontext() if whole else one_turn_each():
-        run_hollow(run, tally, photos=photos + clean, models=surrogates)
-    return tally.counts.whole()
-
-
-@dataclass
-class Tally:
-    """Passes so far."""
-
-    counts: Counts = field(default_factory=Counts)
-    pictures: Counter[str] = field(default_factory=Counter)
-    """by the name in `Counts`: how many pictures went through in those calls"""
-
-    def add(self, name: str, calls: float, pictures: int = 1) -> None:
-        """Add calls of so many pictures each."""
-        setattr(self.counts, name, getattr(self.counts, name) + calls)
-        self.pictures[name] += calls * pictures  # type: ignore[assignment] - shares of passes
+    run_hollow(run, tally, photos=photos + clean, models=surrogates, low_memory=low_memory)
+    return tally
 
 
 def run_hollow(
@@ -109,6 +107,7 @@ def run_hollow(
     models: int,
     label: str = "",
     progress: Progress | None = None,
+    low_memory: bool = False,
 ) -> None:
     """Run a method on hollow models.
 
@@ -117,9 +116,10 @@ def run_hollow(
         tally: what it does is added to it.
         photos, models: how many it gets.
         label, progress: of the state.
+        low_memory: of the models.
     """
     quiet()  # the hollow model's text encoder is too small for its own defaults
-    hollow = [_stub(tally, f"hollow {i}") for i in range(models)]
+    hollow = [replace(_stub(tally, f"hollow {i}"), low_memory=low_memory) for i in range(models)]
     images = [
         torch.rand(3, SIDE, SIDE, generator=torch.Generator().manual_seed(i)) for i in range(photos)
     ]
@@ -158,6 +158,7 @@ class _State(RunState):
 
     def record(self, value: Tensor, finite: Tensor, alive: Tensor, refusal: str) -> None:
         self.tally.add("pgd_steps", stands_for())
+        self.tally.close()
         super().record(value, finite, alive, refusal)
 
 
@@ -175,19 +176,13 @@ class _Autoencoder(nn.Module):
         )
 
     def encode(self, x: Tensor) -> Any:
-        n = stands_for()
-        self.tally.add("vae_encode", n, len(x))
         z = nn.functional.avg_pool2d(x, 8).mean(1, keepdim=True).repeat(1, LATENT, 1, 1) * self.gain
-        if z.requires_grad:
-            z.register_hook(lambda g: self.tally.add("vae_encode_backward", n, len(x)))
+        self.tally.watch("vae_encode", z)
         return SimpleNamespace(latent_dist=SimpleNamespace(parameters=torch.cat([z, z], 1)))
 
     def decode(self, z: Tensor) -> Any:
-        n = stands_for()
-        self.tally.add("vae_decode", n, len(z))
         x = nn.functional.interpolate(z[:, :3], scale_factor=8.0) * self.gain
-        if x.requires_grad:
-            x.register_hook(lambda g: self.tally.add("vae_decode_backward", n, len(z)))
+        self.tally.watch("vae_decode", x)
         return SimpleNamespace(sample=x)
 
 
@@ -226,10 +221,8 @@ def _stub(tally: Tally, weights: str) -> LDM:
     )
 
     def watch(_: nn.Module, __: Any, out: Any) -> None:
-        n, pictures = stands_for(), len(out.sample)
-        tally.add("unet", n, pictures)
-        if out.sample.requires_grad:
-            out.sample.register_hook(lambda g: tally.add("unet_backward", n, pictures))
+        learns = all(p.requires_grad for p in unet.parameters())
+        tally.watch("unet", out.sample, learns=learns)
 
     unet.register_forward_hook(watch)
     text = CLIPTextModel(

@@ -17,9 +17,10 @@ from cloakwork.models.ldm import LDM
 from cloakwork.specs import Method, word
 from cloakwork.state import Progress, RunState
 from cloakwork.types import Photos
-from cloakwork.workflows.dry_run import Counts, Tally, run_hollow
+from cloakwork.workflows.dry_run import run_hollow
 from cloakwork.workflows.forecast import Forecast, Part, telling
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
+from cloakwork.workflows.tally import Counts, Tally
 
 LAST = "what is left"  # of what a method does after its last loop
 CLASS_PICTURES = "class pictures"  # how drawing them is reported
