@@ -28,7 +28,7 @@ Departures (beside the package's conventions):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from typing import Literal, cast
 
 import torch
@@ -169,7 +169,7 @@ def _diffusion(ldm: LDM, cfg: Config, rng: torch.Generator) -> pgd.Gradient:
         # one graph at a time; from the last one on, as a backward through all of them would go
         each = [losses.from_scalar(partial(nearness, e, short))(z) for e in alike(noises[::-1])]
         values, grads = zip(*each, strict=True)
-        return sum(values[::-1], torch.zeros_like(values[0])), sum(grads[1:], grads[0])
+        return reduce(torch.add, values[::-1]), reduce(torch.add, grads)
 
     def gradient(x: Photos, which: list[int]) -> tuple[pgd.Value, Photos]:
         passes = cfg.ddim_steps * (1 if free is None or cfg.guidance == 1 else 2)
