@@ -159,9 +159,10 @@ def clip(settings: dict[str, Any], *, projected: bool = False) -> nn.Module:
     return kind(CLIPTextConfig(vocab_size=49408, **settings))
 
 
-def build(name: str, size: int) -> LDM:
-    """A model of a family's real shapes and classes, in no memory, on squares of so many pixels."""
-    with META:
+def build(name: str, size: int, device: torch.device = META) -> LDM:
+    """A model of a family's real shapes and classes, in no memory unless a device is named, on
+    squares of so many pixels."""
+    with device:
         family, vae, denoiser, scheduler, readers = MODELS[name]()
     for part in (vae, denoiser, *readers):
         part.eval().requires_grad_(False)

@@ -1,4 +1,5 @@
-"""A table that one store has begun is finished in another, from scores alone."""
+"""A table that one store has begun is finished in another, from scores alone; the program for a
+GPU measures on small models."""
 
 from __future__ import annotations
 
@@ -8,16 +9,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-from helpers import own_methods
+import torch
+from helpers import own_methods, small_families
 
+from cloakwork import registry
 from cloakwork.benchmark import results
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.grids import Grid, Table, targets, threat_model
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Workspace
+from cloakwork.models.families import sd3
+from cloakwork.models.ldm import LDM
 
 
 @pytest.fixture
@@ -57,3 +63,49 @@ def test_scores_stand_for_attackers(
     # a table that no longer asks for them is rid of them
     assert kept_scores.keep(replace(table, metrics=("linf",)), first, folder) == 0
     assert not list(folder.iterdir())
+
+
+def small_parts() -> tuple[Any, ...]:
+    pipe = small_families.KINDS["sd3"]()
+    readers = [pipe.text_encoder, pipe.text_encoder_2, pipe.text_encoder_3]
+    return sd3, pipe.vae, pipe.transformer, pipe.scheduler, readers
+
+
+def test_what_a_gpu_takes_is_measured(
+    small: LDM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real shapes are too large here; the file is for results of a GPU."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    gpu, families = (importlib.import_module(name) for name in ("gpu", "families"))
+    monkeypatch.setattr(gpu, "models", lambda device: {128: small})
+    for constant, n in {"PHOTOS": 1, "WARM": 0, "STEPS": 1}.items():
+        monkeypatch.setattr(gpu, constant, n)
+    brief = {"steps": 2, "outer": 2, "clean_steps": 2, "pgd_steps": 1, "adv_steps": 1}
+    for name, how in gpu.METHODS.items():
+        fields = registry.load("protections", name).Config.__dataclass_fields__
+        monkeypatch.setitem(
+            gpu.METHODS, name, how | {k: n for k, n in brief.items() if k in fields}
+        )
+    monkeypatch.setattr(families, "MODELS", {"small": small_parts})
+    monkeypatch.setattr(families, "SIZES", (64,))
+    *_, found = gpu.measure(torch.device("cpu"), [*gpu.METHODS, "small"], 1e-3)
+    lines = {name: ways["plain"] for name, ways in found["methods"]["128"].items()}
+    lines["small"] = found["families"]["small"]["64"]
+    assert list(lines) == [*gpu.METHODS, "small"]
+    for line in lines.values():
+        assert line["seconds"] > 0
+        assert line["share"] == pytest.approx(line["tflop"] / line["seconds"] / 1e-3)
+    # a turn of aspl learns three times here, one of metacloak twice, and each takes a step of PGD
+    assert lines["aspl"]["tflop"] > lines["metacloak"]["tflop"] > lines["pid"]["tflop"] > 0
+    file = tmp_path / "gpu.json"
+    words = ["gpu.py", "--device", "cpu", "--only", "pid", "--file", str(file)]
+    monkeypatch.setattr(sys, "argv", words)
+    gpu.main()
+    assert not file.exists()
+
+
+def test_a_cards_peak_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+    gpu = importlib.import_module("gpu")
+    names = ("NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3", "NVIDIA L40S", "NVIDIA L4", "Voodoo 2")
+    assert [gpu.peak_of(name) for name in names] == [756, 989, 362, 121, None]
