@@ -33,12 +33,13 @@ from cloakwork.photos import photo as photo_files
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.rounding import WORK_SIDE, working_copy
 from cloakwork.photos.sets import find_sets, load_all
-from cloakwork.photos.sheets import before_and_after, thumbnail
+from cloakwork.photos.sheets import thumbnail
 from cloakwork.photos.tensors import as_float
 from cloakwork.protections import aspl, noise, photoguard, pid
 from cloakwork.specs import Method
 from cloakwork.workflows import at_hand, protect, protect_photo
 from cloakwork.workflows.protect_job import ProtectJob, task_of
+from cloakwork.workflows.protect_sheet import before_and_after
 from cloakwork.workflows.purify import purify
 
 QUICK = noise.Config(budget=7)
@@ -695,6 +696,18 @@ def test_contact_sheet_shows_the_difference(tmp_path: Path) -> None:
     before_and_after(["a"], [before], [before + 8 / 255], 8, tmp_path / "s.png")
     sheet = pixels_of(tmp_path / "s.png")
     assert before.shape == (3, 171, 256) and sheet[150, 650].min() > 245  # +8 of 8 fills the range
+
+
+def test_contact_sheet_maps_the_colour_difference(tmp_path: Path) -> None:
+    before = torch.full((3, 64, 64), 0.5)
+    after = before.clone()
+    after[:, :, 32:] += 8 / 255  # of lightness 53.4 and 56.4: 3 of the map's 20, which is dark red
+    before_and_after(["a"], [before], [after], 8, tmp_path / "s.png")
+    sheet = pixels_of(tmp_path / "s.png")
+    column = 12 + 3 * 268
+    assert sheet[50, column + 16].tolist() == [0, 0, 0]
+    red, green, blue = sheet[50, column + 48].tolist()
+    assert 100 < red < 125 and green == blue == 0
 
 
 PEAK = """

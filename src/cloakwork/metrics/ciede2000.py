@@ -8,6 +8,7 @@ under D65, 2 degree observer. Photos are scored in strips of rows, so that memor
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,10 +44,26 @@ def score(
     )
 
 
+def by_pixel(photo: Tensor, original: Tensor) -> Tensor:
+    """Return the difference of each pixel, 1 x H x W, of two photos, 3 x H x W in [0, 1] each.
+
+    >>> white, half_black = torch.ones(3, 1, 2), torch.tensor([0.0, 1.0]).expand(3, 1, 2)
+    >>> by_pixel(half_black, white).round().tolist()
+    [[[100.0, 0.0]]]
+    """
+    strips = _strips(photo.flatten(1), original.flatten(1))
+    return torch.cat(list(strips)).view(1, *photo.shape[1:])
+
+
 def _mean(a: Tensor, b: Tensor) -> Tensor:
     """Average the difference over the pixels of two photos, 3 x (H W) each."""
-    pairs = zip(a.split(STRIP, dim=1), b.split(STRIP, dim=1), strict=True)
-    return torch.stack([difference(lab(x), lab(y)).sum() for x, y in pairs]).sum() / a.shape[1]
+    return torch.stack([strip.sum() for strip in _strips(a, b)]).sum() / a.shape[1]
+
+
+def _strips(a: Tensor, b: Tensor) -> Iterator[Tensor]:
+    """Yield the differences of the pixels of two photos, 3 x (H W) each, strip by strip."""
+    for x, y in zip(a.split(STRIP, dim=1), b.split(STRIP, dim=1), strict=True):
+        yield difference(lab(x), lab(y))
 
 
 def lab(rgb: Tensor) -> Tensor:

@@ -53,8 +53,9 @@ def contact_sheet(
     path: Path,
     *,
     compared: tuple[str, str] | None = None,
+    further: Mapping[str, Photos] | None = None,
 ) -> None:
-    """Write a PNG with a row for each photo: the columns, then the amplified difference.
+    """Write a PNG with a row for each photo: the columns, the amplified difference, further ones.
 
     The difference is what one column has and another has not, around mid-grey.
 
@@ -64,33 +65,25 @@ def contact_sheet(
         gain: how far the difference is amplified; 127.5 / budget fills the range.
         path: of the PNG.
         compared: titles of these two; None: the last and the first.
+        further: title -> pictures that stand right of the difference.
     """
     cell, head, pad = THUMBNAIL + 12, 34, 12
-    rows = list(zip(names, *columns.values(), strict=True))[:ROWS]
-    sheet = Image.new(
-        "RGB", ((len(columns) + 1) * cell + pad, head + len(rows) * (cell + 18)), "white"
-    )
+    after, before = compared or (list(columns)[-1], next(iter(columns)))
+    pairs = zip(columns[after], columns[before], strict=True)
+    change = [amplified(a, b, gain) for a, b in pairs]
+    shown = {**columns, f"{after} - {before}, x {gain:.0f}": change, **(further or {})}
+    rows = list(zip(names, *shown.values(), strict=True))[:ROWS]
+    sheet = Image.new("RGB", (len(shown) * cell + pad, head + len(rows) * (cell + 18)), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(14)
-    titles = list(columns)
-    after, before = map(titles.index, compared or (titles[-1], titles[0]))
-    difference = f"{titles[after]} - {titles[before]}, x {gain:.0f}"
-    for column, title in enumerate((*titles, difference)):
+    for column, title in enumerate(shown):
         draw.text((pad + column * cell, 10), title, "black", font)
     for row, (name, *pictures) in enumerate(rows):
         top = head + row * (cell + 18)
-        change = amplified(pictures[after], pictures[before], gain)
-        for column, picture in enumerate((*pictures, change)):
+        for column, picture in enumerate(pictures):
             sheet.paste(to_pil(picture), (pad + column * cell, top))
         draw.text((pad, top + pictures[0].shape[-2] + 1), name, "black", font)
     with atomic_write(path) as part:
         sheet.save(part, "PNG")
-
-
-def before_and_after(
-    names: Sequence[str], originals: Photos, protected: Photos, budget: float, path: Path
-) -> None:
-    """Write the contact sheet of protected photos; see `contact_sheet`."""
-    contact_sheet(names, {"original": originals, "protected": protected}, gain_for(budget), path)
 
 
 def gain_for(budget: float) -> float:
@@ -111,6 +104,16 @@ def amplified(after: Tensor, before: Tensor, gain: float) -> Tensor:
     [0.5, 0.75, 1.0]
     """
     return ((after - before) * gain + 0.5).clamp(0, 1)
+
+
+def heat(values: Tensor) -> Tensor:
+    """Colour values in [0, 1], 1 x H x W, from black over red and yellow to white, 3 x H x W.
+
+    >>> import torch
+    >>> heat(torch.tensor([[[0.0, 1 / 3, 2 / 3, 1.0]]]))[:, 0].T.round().tolist()
+    [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0], [1.0, 1.0, 1.0]]
+    """
+    return torch.cat([3 * values, 3 * values - 1, 3 * values - 2]).clamp(0, 1)
 
 
 def thumbnail(photo: Tensor) -> Tensor:

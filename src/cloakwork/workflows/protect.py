@@ -23,8 +23,8 @@ from cloakwork.files import FOLDER, keep_private, write_json
 from cloakwork.models import latent_spaces
 from cloakwork.perturbation import pgd
 from cloakwork.perturbation.start import refined
-from cloakwork.photos.photo import Photo, load_photo, quality_key
-from cloakwork.photos.sheets import ROWS, before_and_after, thumbnail
+from cloakwork.photos.photo import Photo, quality_key
+from cloakwork.photos.sheets import ROWS
 from cloakwork.photos.sidecars import write_copies
 from cloakwork.photos.sizes import load_narrow
 from cloakwork.photos.tensors import as_float
@@ -44,6 +44,7 @@ from cloakwork.workflows.protect_job import (
 from cloakwork.workflows.protect_notes import notes_on, place_note
 from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
 from cloakwork.workflows.protect_plan import plan_protection
+from cloakwork.workflows.protect_sheet import before_and_after, overview
 from cloakwork.workflows.protect_surrogates import against
 from cloakwork.workflows.records import (
     SetRecord,
@@ -237,7 +238,7 @@ def _protect_sets(
             checkpoint.unlink()
     _tell(progress, len(tasks), len(tasks))
     if len(results) > 1:
-        _overview(results, job.config.budget, out / FOLDER / "overview.png")
+        overview(results, job.config.budget, out / FOLDER / "overview.png")
     return results
 
 
@@ -352,18 +353,6 @@ def _working_copies(job: ProtectJob, task: PhotoSetTask) -> tuple[list[Photo | N
         copies.append(as_float(pixels).to(job.device))
         kept.append(photo)
     return kept, copies
-
-
-def _overview(results: list[SetRecord], budget: float, path: Path) -> None:
-    """Write one contact sheet over many sets: the first photo of each."""
-    first = [r.photos[0] for r in results[:ROWS]]
-    before, after = (
-        [thumbnail(as_float(load_photo(f).pixels)) for f in files]
-        for files in ([p.original for p in first], [p.output for p in first])
-    )
-    before_and_after(
-        [str(p.output.relative_to(path.parent.parent)) for p in first], before, after, budget, path
-    )
 
 
 def _settings(job: ProtectJob) -> dict[str, Any]:
