@@ -23,6 +23,7 @@ from cloakwork.benchmark.execution.serial import Expected
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, Table, lines, targets, threat_model
 from cloakwork.benchmark.recipes.quick import quick
+from cloakwork.benchmark.report import write
 from cloakwork.benchmark.results import Results
 from cloakwork.cli import main
 from cloakwork.cli.expected import in_words
@@ -114,6 +115,18 @@ def test_a_table_has_its_controls_and_pairs_them(run: Run, people: tuple[Subject
         c.steps for c in found.costs
     )
     assert [s.name for s in grid.tables[0].subjects] == [s.name for s in people]
+
+
+def test_a_metric_of_stealth_without_its_network_says_so(run: Run, tmp_path: Path) -> None:
+    found, _, _ = run("own_lab.darker", stealth=("linf", "noticed", "dists"))
+    (table,) = found.tables
+    by = table.stealth["own_lab.darker"]
+    assert set(by) == {"linf", "noticed", "dists"} and by["noticed"].mean > 1
+    assert math.isnan(by["dists"].mean) and set(table.stealth_unscored) == {"dists"}
+    assert "has no VGG16 of its own" in table.stealth_unscored["dists"]
+    write.write(found, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "dists is unscored: &#39;dists&#39; has no VGG16 of its own" in page
 
 
 def test_budgets_of_their_own_have_noise_of_their_own(people: tuple[Subject, ...]) -> None:

@@ -24,6 +24,7 @@ from cloakwork.benchmark.report import (
     blind_page,
     gallery,
     leaderboard,
+    serialize,
     tables,
     thumbnails,
     wording,
@@ -101,6 +102,21 @@ def test_all_files_are_written(tmp_path: Path) -> None:
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(
         files
     )  # and nothing half-written beside them
+
+
+def test_results_from_before_a_metric_of_stealth_load(tmp_path: Path) -> None:
+    """They have no column for it, and no reasons."""
+    found = made_up.findings()
+    content = json.loads(serialize.dump(found))
+    for table in content["findings"]["tables"]:
+        del table["stealth_unscored"]
+    again = serialize.load(json.dumps(content))
+    assert again.tables == found.tables
+    page = written(again, tmp_path)
+    columns = [m for m in ("lpips", "noticed") if f"{m} lower is less visible" in page.seen]
+    assert columns == ["lpips"] and not [
+        a for _, a in page.all("span") if a.get("class") == "failed"
+    ]
 
 
 def test_the_page_has_its_parts(tmp_path: Path) -> None:

@@ -63,6 +63,9 @@ class Table:
     """what the surrogates compute in"""
     rival: str = ""
     """the protection that all others are also compared with, if any"""
+    stealth: tuple[str, ...] = STEALTH
+    """what protected photos are compared with their originals by; a network may be named, as in
+    `dists:vgg=timm/vgg16.tv_in1k`"""
     about: str = ""
     """a sentence or two for the report"""
 
@@ -271,7 +274,7 @@ def targets(grid: Grid) -> Iterator[Step]:
             if line.arm == PROTECTED:
                 yield from (
                     stealth_step(subject, metric)
-                    for subject, metric in product(line.subjects, STEALTH)
+                    for subject, metric in product(line.subjects, table.stealth)
                 )
 
 

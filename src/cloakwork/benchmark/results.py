@@ -18,7 +18,6 @@ from cloakwork.evaluation.design import (
     CLEAN,
     NOISE,
     PROTECTED,
-    STEALTH,
     ThreatModel,
     score_step,
     stealth_step,
@@ -170,8 +169,9 @@ class TableResults:
     rival: str
     cells: tuple[Cell, ...]
     stealth: dict[str, dict[str, Estimate]]
-    """protection -> linf, psnr, ssim, lpips of protected photos against their originals; what
-    failed is left out"""
+    """protection -> metric -> protected photos against their originals; what failed is left out"""
+    stealth_unscored: dict[str, str] = field(default_factory=dict)
+    """metric -> why it says nothing of them, one sentence"""
 
 
 @dataclass(frozen=True)
@@ -233,7 +233,7 @@ def _table(table: Table, workspace: Workspace, failures: Mapping[str, Failure]) 
         names,
         table.rival,
         tuple(cells),
-        _stealth(table_lines, workspace),
+        *_stealth(table, table_lines, workspace),
     )
 
 
@@ -310,17 +310,26 @@ def scores_of(
     return Missing(reasons[0] or "", unscored=True) if all(reasons) else scores
 
 
-def _stealth(table_lines: Iterable[Line], workspace: Workspace) -> dict[str, dict[str, Estimate]]:
+def _stealth(
+    table: Table, table_lines: Iterable[Line], workspace: Workspace
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, str]]:
+    """Return how far protected photos are from their originals, and why some metrics are unscored.
+
+    As of `TableResults.stealth` and `stealth_unscored`.
+    """
     estimates: dict[str, dict[str, Estimate]] = {}
+    unscored: dict[str, str] = {}
     protected = [line for line in table_lines if line.arm == PROTECTED]
-    for line, metric in product(protected, STEALTH):
+    for line, metric in product(protected, table.stealth):
         wanted = {s.name: stealth_step(s, metric) for s in line.subjects}
         if all(steps.cached(step, workspace) for step in wanted.values()):
-            values = {
-                name: {0: compute.score(step, workspace).values} for name, step in wanted.items()
-            }
-            estimates.setdefault(line.protection, {})[metric] = estimate(values)
-    return estimates
+            found = {name: compute.score(step, workspace) for name, step in wanted.items()}
+            mean = estimate({name: {0: scored.values} for name, scored in found.items()})
+            estimates.setdefault(line.protection, {})[metric] = mean
+            reasons = [scored.reason for scored in found.values() if scored.reason]
+            if math.isnan(mean.mean) and reasons:
+                unscored[metric] = reasons[0]
+    return estimates, unscored
 
 
 def costs(grid: Grid, workspace: Workspace) -> tuple[Cost, ...]:

@@ -21,7 +21,8 @@ from cloakwork.specs import Method
 from cloakwork.types import Strength
 
 CLEAN, NOISE, PROTECTED = ARMS = ("clean", "noise", "protected")
-STEALTH = ("linf", "psnr", "ssim", "lpips")
+# what protected photos are compared with their originals by; `dists` needs a network that is named
+STEALTH = ("linf", "psnr", "ssim", "lpips", "noticed")
 # an attacker whose pictures match the person less often on clean photos has nothing to lose
 MIN_CLEAN_MATCH_RATE = 0.3
 
@@ -147,5 +148,4 @@ def parse_metric(word: str) -> Method:
 
 def stealth_step(subject: Subject, metric: str) -> Step:
     """Return the step that scores protected photos against originals, at their own size."""
-    method = Method("metrics", metric, registry.load("metrics", metric).Config())
-    return Step(method, (subject.protected, subject.clean))
+    return Step(parse_metric(metric), (subject.protected, subject.clean))

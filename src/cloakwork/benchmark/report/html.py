@@ -58,6 +58,8 @@ class Part:
     worst: list[leaderboard.WorstCase]
     heat: str
     stealth: str
+    less_visible: dict[str, str]
+    """metric of stealth -> which way is less visible"""
 
 
 def parts(findings: Results) -> list[Part]:
@@ -86,7 +88,6 @@ def page(findings: Results, drawn: Sequence[Part], gallery: Gallery, beside: Seq
         flags=flags,
         victims=wording.victims(findings),
         verdicts=leaderboard.VERDICTS,
-        stealth=wording.STEALTH,
         columns=_columns(findings),
         ids={kind: f"flag-{i + 1}" for i, kind in enumerate(flags)},
     )
@@ -166,6 +167,7 @@ def _part(table: TableResults, name: str) -> Part:
         worst,
         charts.heat(table, f"{name}-heat") if any(w.worst for w in worst) else "",
         charts.stealth(table, f"{name}-stealth"),
+        wording.stealth(table),
     )
 
 
@@ -205,11 +207,10 @@ def _columns(findings: Results) -> dict[str, tuple[str, str]]:
     """
     better = {c.metric: c.better for t in findings.tables for c in t.cells}
     columns = {m: (wording.about_metric(m), wording.safer(b)) for m, b in better.items()}
-    stealth = dict.fromkeys(m for t in findings.tables for by in t.stealth.values() for m in by)
     return columns | {
-        m: (wording.about_metric(m), f"{wording.STEALTH[m]} is less visible")
-        for m in stealth
-        if m in wording.STEALTH
+        m: (wording.about_metric(m), f"{way} is less visible")
+        for table in findings.tables
+        for m, way in wording.stealth(table).items()
     }
 
 

@@ -214,7 +214,7 @@ def _interval(estimate: Estimate, unit: str = "") -> str:
 
 
 def _stealth_latex(table: TableResults, label: str) -> str:
-    metrics = [m for m in wording.STEALTH if any(m in by for by in table.stealth.values())]
+    metrics = wording.stealth(table)
     body = [
         [
             escape(p),
@@ -225,7 +225,7 @@ def _stealth_latex(table: TableResults, label: str) -> str:
         ]
         for p, by in table.stealth.items()
     ]
-    head = ["protection", *(f"{m} ({wording.STEALTH[m]} is less visible)" for m in metrics)]
+    head = ["protection", *(f"{escape(m)} ({way} is less visible)" for m, way in metrics.items())]
     about = f"{table.name}: how visible protections are, protected photos against their originals."
     return _latex(f"{about} {_basis(table)}", f"{label}-stealth", head, list(body))
 

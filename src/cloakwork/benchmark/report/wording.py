@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 
-from cloakwork import registry
+from cloakwork import registry, specs
 from cloakwork.benchmark.report import leaderboard
 from cloakwork.benchmark.results import Flag, Results, TableResults
-from cloakwork.evaluation import design
 from cloakwork.evaluation.statistics import Estimate
-
-# metric of how visible a protection is -> which way is less visible
-STEALTH = {name: registry.load("metrics", name).METRIC.better for name in design.STEALTH}
 
 
 def number(value: float, unit: str = "", *, signed: bool = False) -> str:
@@ -101,8 +97,18 @@ def victims(findings: Results) -> list[str]:
 
 
 def about_metric(name: str) -> str:
-    """Return the first line of a metric's help; nothing for one from outside the package."""
-    return dict(registry.listing("metrics")).get(name, "")
+    """Return the first line of a metric's help; nothing for one from outside the package.
+
+    Args:
+        name: of the metric, or that with its settings.
+    """
+    return dict(registry.listing("metrics")).get(name.partition(":")[0], "")
+
+
+def stealth(table: TableResults) -> dict[str, str]:
+    """Return metrics of how visible a table's protections are -> which way is less visible."""
+    metrics = dict.fromkeys(m for by in table.stealth.values() for m in by)
+    return {m: specs.module("metrics", m).METRIC.better for m in metrics}
 
 
 def sample_size(table: TableResults) -> str:
