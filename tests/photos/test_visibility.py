@@ -6,10 +6,14 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from helpers.spies import pixels_of
+from PIL import Image
 from torch import Tensor
 
+from cloakwork import cli
 from cloakwork.evaluation.design import NOISE, arms
 from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.steps import Step
@@ -18,6 +22,14 @@ from cloakwork.photos.rounding import apply_perturbation
 from cloakwork.photos.visibility import limits, noticeable
 from cloakwork.state import RunState
 from cloakwork.workflows.protect import protect
+
+
+def drawing(n: int = 160) -> np.ndarray:
+    """Return a drawing of a blue field and a black line on white, n x n x 3."""
+    colours = np.full((n, n, 3), 255, np.uint8)
+    colours[n // 8 : n // 2, n // 8 : -n // 8] = (40, 90, 200)
+    colours[3 * n // 4 : 3 * n // 4 + 3, n // 8 : -n // 8] = 0
+    return colours
 
 
 def texture(n: int = 48) -> Tensor:
@@ -113,6 +125,25 @@ def test_the_noise_beside_a_protection_follows_the_photo_as_it_does(
     noisy = arms(subject, seed=0)[NOISE]
     assert isinstance(noisy, Step)
     assert (noisy.config.budget, noisy.config.strength) == (7, "faint")
+
+
+def test_a_drawing_is_changed_less_where_it_is_flat(tmp_path: Path) -> None:
+    """By the command line: the saved file keeps the map of what may be changed, pixel by pixel."""
+    file = tmp_path / "drawing.png"
+    Image.fromarray(drawing()).save(file)
+    change = {}
+    for strength in ("faint", "uniform"):
+        out = tmp_path / strength
+        words = ["protect", str(file), "-o", str(out), "--protection", "learned"]
+        assert cli.main([*words, "--strength", strength]) == 0
+        change[strength] = np.abs(pixels_of(out / "drawing.png") - pixels_of(file))
+    before = torch.from_numpy(pixels_of(file)).permute(2, 0, 1).float() / 255
+    most = 0.5 * noticeable(before)[0].numpy()[..., None]
+    assert (change["faint"] <= most + 1e-3).all()
+    field, white = np.s_[30:70, 30:130], np.s_[90:110, 30:130]
+    for flat in (field, white):
+        faint, uniform = (change[strength][flat].mean() for strength in ("faint", "uniform"))
+        assert 0 < faint < uniform / 2
 
 
 def test_old_records_of_photoguard_are_read(sample_files: list[Path], tmp_path: Path) -> None:

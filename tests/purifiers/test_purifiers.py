@@ -19,7 +19,7 @@ from PIL import Image
 
 from cloakwork import cli, registry, specs
 from cloakwork.errors import UserError
-from cloakwork.metrics import linf, lpips
+from cloakwork.metrics import linf, lpips, psnr
 from cloakwork.models import pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda
@@ -391,6 +391,30 @@ def test_latent_diffpure_is_an_edit_by_ddim_that_asks_for_no_change(
             z = earlier.sqrt() * z_0 + (1 - earlier).sqrt() * e
         want = tiny.decode(z)[0]
     assert torch.allclose(got, want, atol=2e-3)
+
+
+def test_latent_diffpure_img2img_asks_as_its_paper_does(
+    photos: Photos, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What diffusers' pipeline does unasked: of 50 steps the last 15 %, at guidance 7.5."""
+    asked, gone, embed, denoise = [], [], LDM.embed, LDM.denoise
+
+    def told(self: LDM, prompts: list[str]) -> Any:
+        asked.extend(prompts)
+        return embed(self, prompts)
+
+    def counted(self: LDM, *given: Any, **how: Any) -> torch.Tensor:
+        gone.append((len(given[4]), how["guidance"]))
+        return denoise(self, *given, **how)
+
+    monkeypatch.setattr(LDM, "embed", told)
+    monkeypatch.setattr(LDM, "denoise", counted)
+    preset = specs.parse("purifiers", "latent_diffpure:img2img").config
+    (square,) = preprocess(photos[:1], 128)
+    (got,) = run("latent_diffpure", [square], **vars(preset))
+    assert preset.strength == 0.15 and asked[0] == "Denoise the image"
+    assert gone == [(7, 7.5)]
+    assert not torch.equal(got, square) and psnr.score([got], [square], None, psnr.Config()) > 15
 
 
 def test_latent_diffpure_paints_more_the_more_noise(photos: Photos) -> None:
