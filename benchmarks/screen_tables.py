@@ -36,7 +36,9 @@ def screen(results: Path, column: str, harm: str | None = None) -> list[str]:
             for p, some in of.items()
             if some
         }
-        clean = [f"{mean([r for some in of.values() for r in some], harm):.3f}"] if harm else []
+        # once a person: some protections were screened of fewer
+        people = {r["person"]: r for some in of.values() for r in reversed(some)}
+        clean = [f"{mean(list(people.values()), harm):.3f}"] if harm else []
         order = fmean(mean(some, column) for some in of.values() if some)
         lines.append((order, line([word, *clean, *(cells.get(p, "") for p in protections)])))
     return [
