@@ -12,7 +12,7 @@ from cloakwork.types import Photos
 from cloakwork.workflows.records import SetRecord
 
 # CIEDE2000 that is white in the map, on every sheet: about 1 is just noticeable, and the usual
-# budget without a strength comes to 5 to 20
+# budget without a strength comes near the white
 WHITE = 20
 
 
