@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from data import CAPTION_OF, all_captions, captions, load_index, name_of, sampling_weights, to_unit
-from loop import Run
+from loop import Run, autocast
 from numpy.lib.format import open_memmap
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import Tensor
@@ -182,7 +182,7 @@ def main() -> None:
             )
         tokens = dict(tokenizer(texts, padding=True, return_tensors="pt"))
         x = jitter(to_unit(pixels[rows, views]), torch.Generator().manual_seed(step))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             loss = contrastive_loss(model, tokens, x, torch.tensor(labels))
         run.descend(loss)
 

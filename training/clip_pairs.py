@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from clip import build, jitter, normalise
 from data import DEGRADATIONS, captions, degrade, load_index, name_of, sampling_weights, to_unit
-from loop import Run, compiled
+from loop import Run, autocast, compiled
 from numpy.lib.format import open_memmap
 from PIL import Image
 from safetensors.torch import load_file
@@ -128,7 +128,7 @@ def main() -> None:
         x = jitter(
             to_unit(pairs(pixels[rows, views], kinds, step)), torch.Generator().manual_seed(step)
         )
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             logits = forward(**tokens, pixel_values=normalise(x)).logits_per_image
         run.descend(
             pair_loss(

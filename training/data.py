@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from loop import autocast
 from numpy.lib.format import open_memmap
 from PIL import Image
 from teacher import Teacher
@@ -270,7 +271,7 @@ def main() -> None:
         args.work / "latents.npy", "w+", np.float16, (n, 4, 4, SIDE // 8, SIDE // 8)
     )
     decoded = open_memmap(args.work / "decoded.npy", "w+", np.uint8, (n, 2, 3, SIDE, SIDE))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         for i in range(0, n, 8):
             z = (
                 teacher.encode(to_unit(pixels[i : i + 8].reshape(-1, 3, SIDE, SIDE)))

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from data import photo_files
 from diffusers import DDPMScheduler, UNet2DModel
-from loop import Run, compiled
+from loop import Run, autocast, compiled
 from PIL import Image
 from torch import Tensor
 
@@ -94,7 +94,7 @@ def main() -> None:
         noise = torch.randn(x.shape, generator=rng)
         a = alphas[t][:, None, None, None]
         x_t = (a.sqrt() * x + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             run.descend((forward(x_t, t).sample.float() - noise).square().mean())
 
 

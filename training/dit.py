@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from data import DEGRADATIONS, captions, photo_files, row_of, sampling_weights, to_unit, views
 from diffusers import AutoencoderTiny, SD3Transformer2DModel
 from diffusers.models.attention_processor import Attention
-from loop import Run
+from loop import Run, autocast
 from numpy.lib.format import open_memmap
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -138,7 +138,7 @@ class Latents:
         """Latents n x 16 x 16 x 16 and caption kinds of one view of each photo."""
         for row in {int(r) for r in rows if not self.kinds[r].any()}:
             pixels, kinds = views(self.files[row])
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast():
                 z = self.vae.encode(to_unit(pixels) * 2 - 1).latents
             self.latents[row] = z.half().numpy()
             self.kinds[row] = [1 + KINDS.index(kind) for kind in kinds]
@@ -155,7 +155,7 @@ def flow_loss(
     noise = torch.randn(z.shape, generator=rng)
     mixed = z + sigma[:, None, None, None] * (noise - z)
     tokens, pooled = conditions
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         velocity = net(mixed, tokens, pooled, 1000 * sigma, return_dict=False)[0]
     return (velocity.float() - (noise - z)).square().mean()
 

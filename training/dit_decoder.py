@@ -18,7 +18,7 @@ import torch
 from data import photo_files, to_unit
 from diffusers import AutoencoderTiny
 from encoders import CHANNELS, crop
-from loop import Run
+from loop import Run, autocast
 from vae import LPIPS_FROM, decoder_loss
 
 SIZES = (64, 96, 128)  # pixels, in turn
@@ -66,7 +66,7 @@ def main() -> None:
         side = SIZES[step % len(SIZES)]
         chosen = rng.sample(files, round(PIXELS / side**2))
         x = to_unit(np.stack([crop(f, side, rng) for f in chosen]))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             with torch.no_grad():
                 z = vae.encode(2 * x - 1).latents.float()
             noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(step))

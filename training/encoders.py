@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from data import photo_files, to_unit
 from diffusers import AutoencoderTiny
-from loop import Run
+from loop import Run, autocast
 from PIL import Image
 from teacher import Teacher
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ def taught(teacher: Teacher, files: list[Path], side: int, number: int) -> Batch
     n = max(1, round(PIXELS / side**2))
     x = to_unit(np.stack([picture(files, side, rng) for _ in range(n)]))
     x = disturb(x, torch.Generator().manual_seed(number))
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast():
         return x, teacher.features(x)
 
 
@@ -145,7 +145,7 @@ def train(name: str, args: argparse.Namespace) -> None:
             batches = lesson(teacher, files, part)
         order = np.random.default_rng([part, place // len(SIZES)]).permutation(len(SIZES))
         x, targets = batches[order[place % len(SIZES)]]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             answers = features(encoder, x)
         *stages, error = (
             (a.float() - t.float()).square().mean() / s

@@ -8,12 +8,31 @@ import math
 import os
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from muon import Muon
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+
+@cache
+def arithmetic() -> torch.dtype:
+    """What trainings compute in: bfloat16, or float32 where the processor lacks it.
+
+    There bfloat16 is imitated, and took some 45 times as long.
+    """
+    found = torch.cpu.get_capabilities()
+    has = any(there for name, there in found.items() if name.endswith("bf16"))
+    return torch.bfloat16 if has else torch.float32
+
+
+def autocast() -> torch.autocast:
+    """The context in which networks run."""
+    kind = arithmetic()
+    return torch.autocast("cpu", kind, enabled=kind != torch.float32)
 
 
 def compiled(net: nn.Module) -> Any:
@@ -52,7 +71,7 @@ class Run:
 
     A checkpoint (weights, EMA, optimizer moments, step) is written every two minutes and at the end
     by rename, so a killed run loses two minutes and `python SCRIPT ...` again goes on.
-    `record.json` keeps the loss curve and CPU seconds.
+    `record.json` keeps the loss curve, CPU seconds, and the arithmetic of the last call.
     """
 
     def __init__(
@@ -92,11 +111,13 @@ class Run:
         )
         self.optimizers: list[torch.optim.Optimizer] = [self.opt]
         if muon:
-            self.muon = torch.optim.Muon(
-                self.matrices.values(),
-                lr=lr,
-                weight_decay=weight_decay,
-                adjust_lr_fn="match_rms_adamw",
+            kept = {"lr": lr, "weight_decay": weight_decay}
+            self.muon = (
+                Muon(self.matrices.values(), **kept)
+                if arithmetic() == torch.float32
+                else torch.optim.Muon(
+                    self.matrices.values(), adjust_lr_fn="match_rms_adamw", **kept
+                )
             )
             self.optimizers.append(self.muon)
         self.ema_rate = ema
@@ -148,6 +169,7 @@ class Run:
             "cpu_seconds": round(self.cpu_seconds),
             "lr": self.lr,
             "steps": self.steps,
+            "arithmetic": str(arithmetic()).removeprefix("torch."),
             "curve": self.curve,
         }
         (self.folder / "record.tmp").write_text(json.dumps(record))

@@ -19,7 +19,7 @@ import torch
 from data import captions, load_index, sampling_weights
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
-from loop import Run, compiled
+from loop import Run, autocast, compiled
 from numpy.lib.format import open_memmap
 from safetensors.torch import load_file
 from torch import Tensor
@@ -134,7 +134,7 @@ def main() -> None:
         a = alphas[t][:, None, None, None]
         z_t = (a.sqrt() * z + (1 - a).sqrt() * noise).contiguous(memory_format=torch.channels_last)
         c = prompts(texts)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             error = (forward(z_t, t, c).sample.float() - noise).square().mean((1, 2, 3))
         snr = alphas[t] / (1 - alphas[t])
         run.descend((error * snr.clamp(max=5) / snr).mean())

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from data import PEOPLE, load_index, sampling_weights, to_unit
 from diffusers import AutoencoderKL, AutoencoderTiny
-from loop import Run, compiled
+from loop import Run, autocast, compiled
 from numpy.lib.format import open_memmap
 from safetensors.torch import load_file
 from torch import Tensor
@@ -142,7 +142,7 @@ def main() -> None:
         )
         z = latents[rows, views if encoding else 2 * views]
         photo = pixels[rows, views if encoding else 2 * views]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             if encoding:
                 loss = encoder_loss(
                     forward(to_unit(photo) * 2 - 1).float(), torch.from_numpy(z).float()
@@ -177,7 +177,7 @@ def own_encoder(work: Path, name: str) -> Callable[[np.ndarray], np.ndarray] | N
     net.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def encode(photos: np.ndarray) -> np.ndarray:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), autocast():
             return net(to_unit(photos) * 2 - 1)[:, :4].float().numpy()
 
     return encode
