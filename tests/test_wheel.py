@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,19 @@ def run(*words: object, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("folder", "package"),
+    [(ROOT, "cloakwork"), (ROOT / "packages" / "cloakwork-tiny-dit", "cloakwork_tiny_dit")],
+)
+def test_a_wheel_holds_its_own_package_alone(folder: Path, package: str, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "pip", "wheel", "--no-deps", "-w", tmp_path, folder, cwd=tmp_path)
+    (wheel,) = tmp_path.glob(f"{package}-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert f"{package}/__init__.py" in names
+    assert {n for n in names if not n.startswith((f"{package}/", f"{package}-"))} == set()
 
 
 @pytest.mark.slow

@@ -1,0 +1,1 @@
+"""The folder of the model `tiny-dit`, which cloakwork finds beside this file."""
