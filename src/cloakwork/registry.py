@@ -47,8 +47,11 @@ IN_KEY = "in key"
 SEEN_SOURCE, SEEN_DIGEST = "cloakwork_source", "cloakwork_digest"
 # of a Config's field with a text that names what photos show, as in "a photo of a person"
 SUBJECT_PROMPT = {"subject_prompt": True}
-# the embedded models, for which methods have a preset of their own, and their folders under assets/
-EMBEDDED = {"tiny": "tiny", "tiny-b": "tiny-b"}
+# small models of ours, for which methods have a preset of their own, and their folders, under
+# assets/ but for those below
+EMBEDDED = {"tiny": "tiny", "tiny-b": "tiny-b", "tiny-dit": "tiny-dit"}
+# those of them that have a distribution of their own, and its import package
+APART = {"tiny-dit": "cloakwork_tiny_dit"}
 
 
 @dataclass(frozen=True, kw_only=True)

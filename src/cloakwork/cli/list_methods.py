@@ -56,7 +56,7 @@ def _list_models() -> None:
     """Print the models and families that go by a name of their own, and where each is."""
     from cloakwork.models import latent_spaces, published
 
-    whole = [(name, "comes with the package") for name in registry.EMBEDDED]
+    whole = [(name, _place(name)) for name in registry.EMBEDDED]
     whole += [
         ("FOLDER or owner/name", "a diffusers pipeline; one of the hub's is then fetched"),
         ("FILE.safetensors", "a pipeline in one file; what it lacks comes from --parts FOLDER"),
@@ -71,6 +71,17 @@ def _list_models() -> None:
         if (says := latent_spaces.offers(name := f"{space.name}:{version}"))
     ]
     _columns("encoders alone (all: those on this machine)", rows)
+
+
+def _place(model: str) -> str:
+    """Return where one of our own models is, in words."""
+    from cloakwork.models import hub
+
+    if model not in registry.APART:
+        return "comes with the package"
+    distribution = registry.APART[model].replace("_", "-")
+    here = "here" if hub.apart(model) else "not here"
+    return f"{here}; comes with the distribution {distribution}"
 
 
 def _against(protection: str) -> str:

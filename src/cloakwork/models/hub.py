@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from cloakwork.errors import Unscored, UserError
 from cloakwork.files import ASSETS, hash_files
+from cloakwork.registry import APART
 
 MODEL_PATTERNS = ["*.json", "*.txt", "*.safetensors"]
+PACKAGES = Path(__file__).parents[3] / "packages"  # of a checkout: the other distributions
 
 
 def folder(name: str) -> Path:
@@ -54,19 +57,46 @@ def locate(
         what: what the user calls it, such as "model".
         kind: what a folder of it holds, such as "pipeline".
         advice: what may be given beside a hub id.
-        embedded: of models that come with the package, name -> folder under assets/.
+        embedded: of models that go by a name of their own, name -> folder under assets/; one of
+            `registry.APART` is where `apart` finds it.
 
     Raises:
-        UserError: neither of the three, or a hub that cannot be reached.
+        UserError: neither of the three, or a hub that cannot be reached, or a distribution that is
+            not here.
     """
     if embedded and name in embedded:
-        return ASSETS / embedded[name]
+        return _installed(name) if name in APART else ASSETS / embedded[name]
     path = Path(name).expanduser()
     if path.is_dir():
         return path
     if not is_on_hub(name, embedded or {}):
         raise UserError(f"There is no {what} '{name}'; give {advice} or a hub id like owner/name.")
     return fetch(name, wanted, what=kind, failure=UserError, unwanted=unwanted)
+
+
+def apart(name: str) -> Path | None:
+    """Return the folder of a model of `registry.APART`, a checkout's own before an installed one.
+
+    Returns:
+        None where it is not on this machine.
+    """
+    package = APART[name]
+    spec = find_spec(package)
+    installed = (spec and spec.submodule_search_locations) or ()
+    places = [PACKAGES / package.replace("_", "-") / package, *map(Path, installed)]
+    return next((p / name for p in places if (p / name / "model_index.json").is_file()), None)
+
+
+def _installed(name: str) -> Path:
+    found = apart(name)
+    if found is None:
+        distribution = APART[name].replace("_", "-")
+        raise UserError(
+            f"The model '{name}' is not on this machine: its weights come in the distribution "
+            f"{distribution}, which is packages/{distribution} of cloakwork's repository (its "
+            "README.md says whether they are there yet); install that with pip."
+        )
+    return found
 
 
 def is_on_hub(name: str, embedded: Container[str] = ()) -> bool:

@@ -39,8 +39,9 @@ def load(
     victim, not a trainer's.
 
     Args:
-        name: "tiny", "tiny-b", a diffusers pipeline folder, a hub id or a safetensors file; behind
-            it, each after a +, the folder of what a file lacks and LoRA files (`names.parse`).
+        name: "tiny", "tiny-b", "tiny-dit", a diffusers pipeline folder, a hub id or a safetensors
+            file; behind it, each after a +, the folder of what a file lacks and LoRA files
+            (`names.parse`).
         device: where it runs; see `device.pick_device`.
         dtype: "float32", "bfloat16" or "float16": what the arithmetic is autocast to.
         sample_posterior: encode to a sample of the autoencoder's posterior instead of its mean.

@@ -44,6 +44,7 @@ def expectation(
 
 
 def _measured(threat: ThreatModel) -> bool:
-    """Return whether a threat model's attacker is the quick one, on an embedded model."""
+    """Return whether a threat model's attacker is the quick one, on a model of the package."""
     quick = specs.parse("attackers", QUICK_ATTACKER, [threat.victim])
-    return threat.victim in registry.EMBEDDED and threat.attacker == quick
+    ours = threat.victim in registry.EMBEDDED and threat.victim not in registry.APART
+    return ours and threat.attacker == quick
