@@ -10,8 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloakwork.benchmark.grids import THINGS, Grid, Table, people, things, threat_model
+from cloakwork.benchmark.recipes._architectures import TRANSFORMER, architectures
 from cloakwork.benchmark.recipes._red_team import FOLLOWING, LEAN, OURS, red_team
 from cloakwork.errors import UserError
+from cloakwork.models import hub
 
 EVERY = (
     "pid",
@@ -77,12 +79,18 @@ def tiny(data: Path | None) -> Grid:
             "The recipe 'tiny' needs photo sets. "
             "Name a folder with --data that holds the folders identities and subjects."
         )
-    return Grid(
-        "tiny",
+    tables = (*_protections(data), *red_team(data))
+    about = (
         "Protections and purifiers on tiny, a model of a few million weights at 128 x 128 pixels. "
-        "None of it says anything about Stable Diffusion.",
-        (*_protections(data), *red_team(data)),
+        "None of it says anything about Stable Diffusion."
     )
+    if hub.apart(TRANSFORMER):
+        tables += architectures(people(data / "identities"))
+    else:
+        about += (
+            f" The tables of two architectures are left out: {TRANSFORMER} is not on this machine."
+        )
+    return Grid("tiny", about, tables)
 
 
 def _protections(data: Path) -> tuple[Table, ...]:
