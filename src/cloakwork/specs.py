@@ -38,6 +38,9 @@ class Method:
     name: str
     config: Any
 
+    def __post_init__(self) -> None:
+        _ = self.begins  # refused here, before anything is computed
+
     @property
     def module(self) -> ModuleType:
         """The module that the method is."""
@@ -64,12 +67,17 @@ class Method:
         return registry.settings(self.config)
 
     @property
+    def begins(self) -> Method | None:
+        """The protection that PGD starts from, by a protection's field `start`; None: the photo."""
+        text = getattr(self.config, "start", "") if self.kind == "protections" else ""
+        return starting(text) if text else None
+
+    @property
     def networks(self) -> str:
         """The networks that the method finds by itself, with their weights; "" for none."""
-        own = registry.instrument(self.module, self.config)
-        if self.kind != "protections" or not getattr(self.config, "start", ""):
+        own, first = registry.instrument(self.module, self.config), self.begins
+        if first is None:
             return own
-        first = parse("protections", self.config.start)
         return " ".join(str(word) for word in (own, first.name, first.code, first.networks) if word)
 
     @property
@@ -138,6 +146,27 @@ def parse(kind: str, text: str, models: Iterable[str] = ("tiny",)) -> Method:
     except SystemExit:
         faults = [_fault(name, config, *pair) for pair in given if not _fits(config, *pair)]
         raise UserError(*faults) from None
+
+
+def starting(text: str) -> Method:
+    """Return the protection that PGD is to start from.
+
+    Args:
+        text: as of `parse`.
+
+    Raises:
+        UserError: an unknown protection, or one that asks surrogates itself.
+
+    >>> starting("noise").name
+    'noise'
+    """
+    first = parse("protections", text)
+    if getattr(first.module, "USES_SURROGATES", True):
+        raise UserError(
+            f"PGD cannot start from '{first.name}', which computes against models itself. "
+            "Name a protection that needs none, such as learned or noise."
+        )
+    return first
 
 
 Given: TypeAlias = str | Method

@@ -28,7 +28,7 @@ def added(text: str, state: RunState | None = None) -> Photos:
 
 
 def test_pgd_goes_on_from_what_another_protection_made() -> None:
-    begun = start.photos("learned", PHOTOS, 11, RunState())
+    begun = start.photos(specs.starting("learned"), PHOTOS, 11, RunState())
     one = added("pid:tiny:steps=1,step=0.5,start=learned")
     for x, first, delta in zip(PHOTOS, begun, one, strict=True):
         assert (x + delta - first).abs().max().item() == pytest.approx(0.5 / 255, abs=1e-4)
@@ -44,8 +44,9 @@ def test_latents_have_moved_before_the_first_step() -> None:
     assert told[",start=learned"] > 2 * told[""]
 
 
-def test_it_is_part_of_what_a_result_is_known_by() -> None:
-    plain, begun = (specs.parse("protections", f"pid{rest}") for rest in ("", ":start=learned"))
+@pytest.mark.parametrize("name", ["pid", "aspl"])
+def test_it_is_part_of_what_a_result_is_known_by(name: str) -> None:
+    plain, begun = (specs.parse("protections", f"{name}{rest}") for rest in ("", ":start=learned"))
     assert "start" not in plain.settings and not plain.networks
     assert begun.settings["start"] == "learned"
     assert specs.parse("protections", "learned").networks in begun.networks
@@ -68,3 +69,5 @@ def test_what_needs_models_itself_is_refused() -> None:
         specs.parse("protections", "pid:start=aspl")
     with pytest.raises(UserError, match="no protection 'lerned'; did you mean 'learned'"):
         specs.parse("protections", "cloakwork:start=lerned")
+    with pytest.raises(UserError, match="PGD cannot start from 'pid'"):
+        specs.method("protections", "mist", settings={"start": "pid"})

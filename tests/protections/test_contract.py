@@ -16,6 +16,7 @@ from helpers.spies import pixels_of
 
 import cloakwork
 from cloakwork import registry
+from cloakwork.evaluation.run import run_protection
 from cloakwork.models import ldm
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.visibility import SHARES, noticeable
@@ -212,6 +213,26 @@ def test_interrupted_and_resumed_is_the_same(
     trial = Trial(Method("protections", name, lean(name, **BRIEF)), small, photos)
     assert not list(check_runs.resumption(trial))
     assert max(resumed) > 0, "nothing was resumed"
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_pgd_goes_on_from_another_protection(name: str, photos: Photos, small: ldm.LDM) -> None:
+    """Within budget and mask, and with the same seed to the same bytes."""
+    config, middle = lean(name, **BRIEF | {"outer": 1, "budget": 4.0}), photos[0].shape[-1] // 2
+    mask = torch.zeros_like(photos[0][:1])
+    mask[..., :middle] = 1
+
+    def added(begin: str) -> torch.Tensor:
+        method = Method("protections", name, replace(config, start=begin))
+        rng, state = torch.Generator().manual_seed(1), RunState()
+        (delta,) = run_protection(
+            method, photos[:1], [small], clean=None, rng=rng, state=state, masks=[mask]
+        )
+        return delta
+
+    begun = added("noise")
+    assert not torch.equal(begun, added("")) and torch.equal(begun, added("noise"))
+    assert 255 * begun.abs().max() <= 4.001 and not begun[..., middle:].any()
 
 
 @pytest.mark.parametrize("name", LEARNED)

@@ -93,8 +93,7 @@ def run_protection(
         UserError: what it returned are no photos of the same sizes, or they exceed the budget.
     """
     state.limits = limits(photos, method.config, masks) if masks or follows(method.config) else ()
-    begin = getattr(method.config, "start", "")
-    state.start = start.photos(begin, photos, method.config.budget, state)
+    state.start = start.photos(method.begins, photos, method.config.budget, state)
     protected = method.module.protect(
         photos, list(models), method.config, clean=clean, rng=rng, state=state
     )

@@ -12,27 +12,6 @@ from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 
-def method(text: str) -> specs.Method:
-    """Return the protection that PGD is to start from.
-
-    Args:
-        text: as of `specs.parse`.
-
-    Raises:
-        UserError: an unknown protection, or one that asks surrogates itself.
-
-    >>> method("noise").name
-    'noise'
-    """
-    first = specs.parse("protections", text)
-    if getattr(first.module, "USES_SURROGATES", True):
-        raise UserError(
-            f"PGD cannot start from '{first.name}', which computes against models itself. "
-            "Name a protection that needs none, such as learned or noise."
-        )
-    return first
-
-
 def refined(first: specs.Method, steps: int) -> specs.Method:
     """Return PID that goes on from a protection with some steps, within its budget and strength.
 
@@ -45,7 +24,7 @@ def refined(first: specs.Method, steps: int) -> specs.Method:
     """
     if steps < 1:
         raise UserError(f"refine {steps}: give a number of PGD steps, such as 20.")
-    method(first.name)
+    specs.starting(first.name)
     pid = specs.parse("protections", "pid:refined")
     config, usual = first.config, registry.config(first.module, None, ("tiny",))
     own = {n: getattr(config, n) for n in ("budget", "strength") if hasattr(config, n)}
@@ -54,21 +33,20 @@ def refined(first: specs.Method, steps: int) -> specs.Method:
     return replace(pid, config=replace(pid.config, steps=steps, start=specs.word(begun), **own))
 
 
-def photos(text: str, originals: Photos, budget: float, state: RunState) -> Photos:
+def photos(first: specs.Method | None, originals: Photos, budget: float, state: RunState) -> Photos:
     """Return where PGD begins.
 
     Args:
-        text: of the protection; "": at the originals.
+        first: the protection that it begins with; None: at the originals.
         originals: each 3 x H x W in [0, 1].
         budget: of the protection that goes on from there, 1/255.
         state: knows how far each photo may change.
 
     Returns:
-        As many photos of the same sizes; none for "".
+        As many photos of the same sizes; none where it begins at the originals.
     """
-    if not text:
+    if first is None:
         return []
-    first = method(text)
     # not the run's own generator: what PGD draws is to be the same from everywhere
     rng = torch.Generator().manual_seed(0)
     return first.module.protect(

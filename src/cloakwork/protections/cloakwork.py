@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import bpda, losses, pgd, start, timestep_search
+from cloakwork.perturbation import bpda, losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
@@ -94,8 +94,6 @@ class Config:
     """what surrogates compute in: bfloat16, faster on CPUs that have it; empty: as loaded"""
 
     def __post_init__(self) -> None:
-        if self.start:
-            start.method(self.start)
         if self.purifiers:
             bpda.chains(self.purifiers)
 

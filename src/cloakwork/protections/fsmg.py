@@ -56,6 +56,9 @@ class Config:
     """largest change of a pixel, 1/255"""
     strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
+    start: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """a protection that PGD starts from, such as learned, with which fewer steps may do (empty: the
+    photo itself)"""
     steps: int = 100
     """PGD steps"""
     step: float | None = 0.64
@@ -162,9 +165,11 @@ def protect(
                 )
 
         if len(thetas) == 1:  # the PGD loop keeps its own checkpoints
-            return perturb(0, photos, plan.pgd_steps)
+            return perturb(0, state.start or photos, plan.pgd_steps)
         done, saved = state.resume(rng)
-        x = [saved[f"x.{i}"].to(place) for i in range(len(photos))] if saved else photos
+        x = state.start or photos
+        if saved:
+            x = [saved[f"x.{i}"].to(place) for i in range(len(photos))]
         for k, turn in plan.after(done):
             each = [perturb(j, x, turn.pgd) for j in range(len(thetas))]
             x = [torch.stack(p).mean(0) for p in zip(*each, strict=True)]

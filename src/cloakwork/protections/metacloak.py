@@ -67,6 +67,9 @@ class Config:
     """largest change of a pixel, 1/255"""
     strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
+    start: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """a protection that PGD starts from, such as learned, with which fewer steps may do (empty: the
+    photo itself)"""
     step: float | None = None
     """change per PGD step, 1/255 (none: budget / 10)"""
     variant: Literal["paper", "release"] = "paper"
@@ -169,7 +172,7 @@ def protect(
         for theta in thetas:
             pictures = preprocess(clean or photos, theta.size)
             pool.members += make_snapshots(theta, pictures, cfg, pool_steps(cfg), seed, state)
-        done, x = pool.resume(state, rng, photos)
+        done, x = pool.resume(state, rng, state.start or photos)
         for k, turn in plan.after(done):
             x = _craft(k, turn, x, photos, pool, cfg, rng, state)
             state.checkpoint(k + 1, len(plan.turns), rng, lambda: pool.tensors(x))  # noqa: B023 - called at once

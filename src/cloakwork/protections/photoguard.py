@@ -59,6 +59,9 @@ class Config:
         default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT | {IN_KEY: "visible strength"}
     )
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
+    start: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """a protection that PGD starts from, such as learned, with which fewer steps may do (empty: the
+    photo itself)"""
     steps: int = 1000
     """PGD steps"""
     step: float | None = 2.55

@@ -31,7 +31,7 @@ from torch import Tensor
 
 from cloakwork.models import latents
 from cloakwork.models.encoder import Encoder
-from cloakwork.perturbation import bpda, ensemble, losses, pgd, start
+from cloakwork.perturbation import bpda, ensemble, losses, pgd
 from cloakwork.perturbation.originals import Originals
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
@@ -70,8 +70,6 @@ class Config:
 
     def __post_init__(self) -> None:
         ensemble.parse_weights(self.surrogate_weights)
-        if self.start:
-            start.method(self.start)
         if self.purifiers:
             bpda.chains(self.purifiers)
 

@@ -55,6 +55,9 @@ class Config:
     """largest change of a pixel, 1/255"""
     strength: Strength = field(default="uniform", metadata=OMIT_FROM_KEY_AT_DEFAULT)
     """how the budget follows the photo: not at all; or less where the eye would notice a change"""
+    start: str = field(default="", metadata=OMIT_FROM_KEY_AT_DEFAULT)
+    """a protection that PGD starts from, such as learned, with which fewer steps may do (empty: the
+    photo itself)"""
     steps: int = 50
     """most rounds of the search for timesteps (max_steps)"""
     outer: int = 50
