@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from PIL import Image
 
 from cloakwork import registry
+from cloakwork.models.faces import Face
 from cloakwork.specs import Method, method
-from cloakwork.workflows import protect
+from cloakwork.workflows import face_masks, protect
 from cloakwork.workflows.effect_notes import effect_notes
 
 
@@ -60,6 +64,28 @@ def test_what_was_never_measured_is_told(
     text: str, settings: dict[str, Any], surrogates: tuple[str, ...], says: str
 ) -> None:
     assert note(text, surrogates, **settings).endswith(says)
+
+
+def test_photos_that_changed_in_part_have_no_verdict(
+    sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the good one of whole photos nor the bad one."""
+    for text, budget in (("simac", 11.0), ("pid", 6.4)):
+        asked = method("protections", text, settings={"budget": budget})
+        assert effect_notes(asked, ("tiny",), "around faces") == [
+            f"{text} at a budget of {budget:g} was measured where photos change everywhere, and "
+            "never only around faces."
+        ]
+    Image.new("L", Image.open(sample_files[0]).size, 255).save(tmp_path / "mask.png")
+    face = Face(1024.0, 1.0, torch.zeros(128), (32, 32, 64, 64))
+    detector = SimpleNamespace(find=lambda x: [face])
+    monkeypatch.setattr(face_masks, "load_faces", lambda: detector)
+    for mask, where in ((tmp_path / "mask.png", "within a mask."), (None, "around faces.")):
+        out = tmp_path / where.replace(" ", "-")
+        records = protect.protect(
+            sample_files[0], out, protection="learned", mask=mask, faces=mask is None
+        )
+        assert records.summary.notes[-1].endswith(where)
 
 
 def test_controls_and_others_methods_have_no_note() -> None:

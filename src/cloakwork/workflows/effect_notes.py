@@ -20,13 +20,14 @@ KNOWN_BY = {"codesr": "Real-ESRGAN", "gridpure": "GrIDPure"}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
-def effect_notes(method: Method, surrogates: Sequence[str]) -> list[str]:
+def effect_notes(method: Method, surrogates: Sequence[str], where: str = "") -> list[str]:
     """Return a note where no effect of a protection was found, or none was ever looked for.
 
     Args:
         method: one of the package's protections with its settings; others, and the controls, have
             no note.
         surrogates: what it is computed against.
+        where: photos change alone, such as "around faces"; "": everywhere, as measured photos did.
 
     Returns:
         One sentence, or none where all attackers were found to do worse.
@@ -44,6 +45,8 @@ def effect_notes(method: Method, surrogates: Sequence[str]) -> list[str]:
         return [f"{what} was never measured."]
     if not (row := next((row for row in same if _config(row) == method.config), None)):
         return [f"{what} was never measured with these settings."]
+    if where:
+        return [f"{what} was measured where photos change everywhere, and never only {where}."]
     return _not_found(method, row, known["victim"])
 
 

@@ -199,7 +199,8 @@ def protect(
     notes = paper_note(method, surrogates) if said else []
     notes = [*plan.notes, *told, *notes]
     results[0] = replace(results[0], notes=[*notes, *results[0].notes])
-    effects = effect_notes(method, surrogates)
+    where = "around faces" if faces else "within a mask" if mask else ""
+    effects = effect_notes(method, surrogates, where)
     results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
     if write_page(results, plan.out) is None:
         results[-1] = replace(results[-1], notes=[*results[-1].notes, NOT_OURS.format(plan.out)])
