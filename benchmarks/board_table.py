@@ -12,8 +12,8 @@ from cloakwork.benchmark.board.folder import read_all
 
 
 def made(results: Path) -> list[str]:
-    """A line an entry: what an attacker gets of it, what the worst washer leaves, LPIPS, CPU
-    seconds; controls first, then best first."""
+    """A line an entry: what an attacker gets of it, what the worst washer leaves and of how
+    many purifiers it is the worst, LPIPS, CPU seconds; controls first, then best first."""
     lines = head(["protection", "learned from", "worst washer", "edits", "LPIPS", "CPU s"])
     for row in page.rows(read_all(results.parent / "board")):
         entry, main, worst = row.entry, row.main, row.entry.worst
@@ -21,7 +21,9 @@ def made(results: Path) -> list[str]:
             continue
         older = f", VERSION {main.version}" if main.version < entry.version else ""
         washed = (
-            f"{_share(worst.score)}{_sign(worst.works)} {worst.threat}" if worst else "not tried"
+            f"{_share(worst.score)}{_sign(worst.works)} {worst.threat}, of {row.purifiers}"
+            if worst
+            else "not tried"
         )
         edit = row.edit.score if row.edit and not entry.control else None
         lpips = entry.change.lpips if entry.change else None

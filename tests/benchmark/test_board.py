@@ -144,6 +144,8 @@ def test_the_worst_washer_is_at_the_boards_budget() -> None:
         judged.WASHED_AWAY,
         judged.OLDER,
     )
+    again = measured(0.5, "jpeg", threat="jpeg, CDL")
+    assert judged.purifiers([measured(0.1), *tried, again]) == 2, "attackers are not purifiers"
     alone = judged.worst([measured(0.9, "tvm", budget=4.0)])
     assert alone and alone.budget == 4.0
 
@@ -309,6 +311,7 @@ def test_the_page_says_what_is_best_and_what_holds(committed: dict[str, Entry]) 
     assert [row.entry.method for row in table[:2]] == ["none", "noise"]
     ranked = [row.main.score.mean for row in table if row.ranked and row.main and row.main.score]
     assert len(ranked) > 15 and ranked == sorted(ranked)
+    assert "gridpure, CDL; worst of 3 purifiers, 6 attackers" in page.page([*committed.values()])
     best, washed = page.best(table), page.washed(table)
     first = next(row.entry.method for row in table if row.ranked)
     assert first in best.heading and best.good

@@ -292,6 +292,23 @@ def test_a_protection_that_helps_the_attacker_is_flagged(run: Run) -> None:
         assert where == (["lab: own_lab.darker / copier"] if flagged else [])
 
 
+def test_a_worst_case_that_noise_may_leave_as_well_is_flagged(run: Run) -> None:
+    washers = [copier(name, purifiers=f"own_lab.{name}") for name in ("dim", "brighten")]
+    found, grid, bench = run("own_lab.darker", threat_models=(copier(), *washers))
+    (table,) = found.tables
+    assert "worst case within noise" not in kinds(found), "every pixel is darker than with noise"
+    for planted, flagged in (("brighten", True), ("dim", False), ("copier", False)):
+        cells = tuple(
+            replace(c, against_noise=Estimate(-0.1, -0.3, 0.0, 3, 1, 3))
+            if (c.protection, c.threat_model) == ("own_lab.darker", planted)
+            else c
+            for c in table.cells
+        )
+        again = add_flags(replace(found, tables=(replace(table, cells=cells),)), grid, bench)
+        where = kinds(again).get("worst case within noise", [])
+        assert where == (["lab: own_lab.darker / brighten"] if flagged else [])
+
+
 def test_an_attacker_who_may_succeed_is_not_said_to_fail(run: Run) -> None:
     found, grid, bench = run("own_lab.darker")
     (table,) = found.tables

@@ -449,6 +449,16 @@ def test_the_worst_case_stands_first() -> None:
     assert [t.partition(":")[0] for t in told[1:]] == ["lean", "after a"]
 
 
+def test_a_worst_case_that_noise_may_leave_as_well_is_told() -> None:
+    rows = [rates("lean", 1, 0), rates("after a", 1, 0.5)]
+    said = "The worst case, after a, is not shown to be less than from random noise"
+    less = Estimate(-0.5, -0.7, -0.3, 1, 1, 8)
+    shown = [rows[0], replace(rows[1], against_noise=less)]
+    for found, told in ((rows, 1), (shown, 0)):
+        audited = Audit(found, {}, [], ["a set"], 1, worst=_worst(found))
+        assert sum(s.startswith(said) for s in conclusions(audited)) == told
+
+
 def test_an_audit_tries_the_usual_purifiers() -> None:
     threats = audit.attackers(["dreambooth", "lora"])
     assert [t.name for t in threats] == [

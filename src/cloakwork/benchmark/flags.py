@@ -5,6 +5,7 @@ Every kind of flag has a function that yields it; FLAG_KINDS says in a few words
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -12,7 +13,15 @@ from itertools import product
 from cloakwork import specs
 from cloakwork.benchmark.execution.failures import Failure
 from cloakwork.benchmark.grids import Grid, Line, Table, lines
-from cloakwork.benchmark.results import Cell, Flag, Missing, Results, TableResults, scores_of
+from cloakwork.benchmark.results import (
+    Cell,
+    Flag,
+    Missing,
+    Results,
+    TableResults,
+    beats_both,
+    scores_of,
+)
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import MIN_CLEAN_MATCH_RATE, PROTECTED, ThreatModel
 from cloakwork.evaluation.statistics import FEWEST_SETS, Estimate, difference
@@ -31,6 +40,10 @@ FLAG_KINDS = {
     ),
     "adaptive attacker": "another attacker gets more from protected photos than the standard one",
     "helps the attacker": "the attacker gets more from protected photos than from clean ones",
+    "worst case within noise": (
+        "after the worst purifier that was tried, a protection is not shown to leave the attacker "
+        "less than random noise that went the same way"
+    ),
     "few photo sets": f"fewer than {FEWEST_SETS} photo sets: indicative only",
 }
 
@@ -234,6 +247,27 @@ def helps_the_attacker(case: TableContext) -> FlaggedCells:
             yield case.flag("helps the attacker", text, cell)
 
 
+def worst_within_noise(case: TableContext) -> FlaggedCells:
+    """Yield protections whose worst case over purifiers, by the table's first metric, is not shown
+    to be less than random noise that went the same way.
+    """
+    for line in case.lines:
+        washed = [
+            (c.mean.mean * (-1 if c.better == "lower" else 1), c)
+            for c in _cells(case, line)
+            if c.purifiers and c.metric == case.table.metrics[0] and c.better
+            if c.mean and not math.isnan(c.mean.mean)
+        ]
+        if line.arm != PROTECTED or not washed:
+            continue
+        _, worst = max(washed, key=lambda pair: pair[0])
+        gap = worst.against_noise
+        if gap and beats_both(worst.better, gap, gap) is False:
+            text = f"{worst.threat_model} gets most from {line.protection}, and by {worst.metric} "
+            text += "it is not shown to be less than from random noise that went the same way: "
+            yield case.flag("worst case within noise", f"{text}{_spread(gap)}.", worst)
+
+
 def few_photo_sets(case: TableContext) -> FlaggedCells:
     """Yield tables whose intervals rest on too few photo sets."""
     if (n := len(case.table.subjects)) < FEWEST_SETS:
@@ -250,6 +284,7 @@ CHECKS: tuple[Callable[[TableContext], FlaggedCells], ...] = (
     harmful_purifier,
     adaptive_attacker,
     helps_the_attacker,
+    worst_within_noise,
     few_photo_sets,
 )
 

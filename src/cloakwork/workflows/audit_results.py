@@ -252,6 +252,12 @@ def conclusions(found: Audit) -> Iterator[str]:
             yield _sentence(row)
             if advice := verdicts.what_next(row.arms, row.against_clean, row.against_noise):
                 yield advice
+    for row in _matches(found.rows):
+        if row.threat_model == found.worst and not row.against_noise.high < 0:
+            yield (
+                f"The worst case, {row.threat_model}, is not shown to be less than from random "
+                "noise that went the same way."
+            )
     sets, seeds = len(found.subjects), found.seeds
     if sets < statistics.FEWEST_SETS or seeds < 2:
         counted = f"{sets} photo set{'s' * (sets > 1)}, {seeds} seed{'s' * (seeds > 1)}"

@@ -64,15 +64,8 @@ def edit(measured: Iterable[Measured]) -> Measured | None:
 
 
 def worst(measured: Iterable[Measured]) -> Worst | None:
-    """Return the worst case over washers: of the measurements at the board's budget, or of those
-    with most people where there are none, that by which the attacker gets most.
-    """
-
-    def place(m: Measured) -> tuple[bool, bool, int]:
-        return m.metric == METRIC, m.budget in (0, BUDGET), m.people
-
-    washed = _learned(measured, washed=True)
-    among = [m for m in washed if place(m) == max(map(place, washed))]
+    """Return the worst case over washers, that by which the attacker gets most."""
+    among = _washed(measured)
     if not among:
         return None
     most = max(among, key=lambda m: m.score.mean if m.score else 0.0)
@@ -94,6 +87,23 @@ def worst(measured: Iterable[Measured]) -> Worst | None:
         most.version,
         most.works,
     )
+
+
+def purifiers(measured: Iterable[Measured]) -> int:
+    """Return of how many purifiers, or chains of them, the worst case is the worst."""
+    return len({m.washers for m in _washed(measured)})
+
+
+def _washed(measured: Iterable[Measured]) -> list[Measured]:
+    """Return what the worst case is chosen from: the measurements of washers at the board's budget,
+    or where there are none at another, with most people.
+    """
+
+    def place(m: Measured) -> tuple[bool, bool, int]:
+        return m.metric == METRIC, m.budget in (0, BUDGET), m.people
+
+    washed = _learned(measured, washed=True)
+    return [m for m in washed if place(m) == max(map(place, washed))]
 
 
 def _learned(measured: Iterable[Measured], *, washed: bool) -> list[Measured]:

@@ -21,6 +21,8 @@ class Row:
     id: str
     main: Measured | None
     edit: Measured | None
+    purifiers: int
+    """of how many purifiers the worst case is the worst"""
     ranked: bool
     """whether it can be compared with the others"""
     variant: bool
@@ -81,6 +83,7 @@ def _row(entry: Entry) -> Row:
         "entry-" + file_name(entry.method).removesuffix(".json"),
         stands_for,
         judged.edit(entry.measured),
+        judged.purifiers(entry.measured),
         comparable and not entry.unreliable and not entry.control,
         ":" in entry.method or "@" in entry.method,
     )
