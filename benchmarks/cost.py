@@ -3,6 +3,7 @@ memory of those named.
 
 Run: python benchmarks/cost.py --photos FOLDER [--protection aspl ...] [--preset tiny ...]
 [--threads 2]
+     python benchmarks/cost.py stages ...      (one photo, stage by stage: see stages.py)
 
 Counts come from a dry run for as many photos, times from a process of its own each. Everything goes
 into the package's protections/costs.json, which `cloakwork protect --list-presets` shows; cells
@@ -21,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import stages
 import tables
 
 from cloakwork import registry
@@ -131,4 +133,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["stages"]:
+        stages.main(sys.argv[2:])
+    else:
+        main()

@@ -30,6 +30,7 @@ import flops_table
 import load_table
 import looks_table
 import screen_tables
+import stages
 import tables
 import tries_table
 from finding_tables import head, line
@@ -325,6 +326,7 @@ def place(
         (RELIABILITY, campaign_table.TABLES),
         (FAITHFUL, faithful_table.TABLES),
         ("docs/protections.md", flops_table.TABLES),
+        ("docs/protections.md", stages.TABLES),
         ("docs/protections.md", looks_table.TABLES),
         ("docs/protections.md", blind_table.TABLES),
         ("docs/models.md", families_table.TABLES),

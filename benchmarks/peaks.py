@@ -56,12 +56,12 @@ def measured(photos: str, protection: str) -> dict[str, float]:
     return {"cpu": round(taken, 2), "peak_mb": round(peak)}
 
 
-def photo(size: str, folder: Path) -> Path:
-    """A folder with one JPEG of a size in it."""
-    (folder / size).mkdir()
+def photo(size: tuple[int, int], folder: Path) -> Path:
+    """A folder with one JPEG in it, of so many pixels in width and height."""
+    folder.mkdir(exist_ok=True)
     sample = Image.open(sorted(SAMPLE_PHOTOS.glob("*.png"))[0]).convert("RGB")
-    sample.resize(SIZES[size], Image.Resampling.BICUBIC).save(folder / size / "a.jpg", quality=92)
-    return folder / size
+    sample.resize(size, Image.Resampling.BICUBIC).save(folder / "a.jpg", quality=92)
+    return folder
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
@@ -96,7 +96,7 @@ def main() -> None:
     for size in args.size:
         for name in args.protection:
             with tempfile.TemporaryDirectory() as folder:
-                photos = args.photos if size == FIVE else photo(size, Path(folder))
+                photos = args.photos if size == FIVE else photo(SIZES[size], Path(folder))
                 command = [sys.executable, __file__, "--here", "--photos", str(photos)]
                 command += ["--protection", name]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)

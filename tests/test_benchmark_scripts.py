@@ -1,9 +1,9 @@
-"""A table that one store has begun is finished in another, from scores alone; the program for a
-GPU measures on small models."""
+"""What scripts of the benchmarks do beyond writing tables."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -109,3 +109,23 @@ def test_a_cards_peak_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> N
     gpu = importlib.import_module("gpu")
     names = ("NVIDIA H100 PCIe", "NVIDIA H100 80GB HBM3", "NVIDIA L40S", "NVIDIA L4", "Voodoo 2")
     assert [gpu.peak_of(name) for name in names] == [756, 989, 362, 121, None]
+
+
+def test_a_photo_is_measured_stage_by_stage_by_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the code of two checkouts, which are the same one here."""
+    root = Path(__file__).parents[1]
+    monkeypatch.syspath_prepend(root / "benchmarks")
+    stages = importlib.import_module("stages")
+    doc, out = tmp_path / "a.md", tmp_path / "stages.json"
+    doc.write_text("<!-- stages -->\n\nNot measured yet.\n\n<!-- end -->\n")
+    how = ["--size", "64", "--protection", "learned", "--turns", "1", "--before", str(root)]
+    stages.main([*how, "--out", str(out), "--doc", str(doc)])
+    (found,) = json.loads(out.read_text()).values()
+    for (run,) in (found["before"], found["now"]):
+        parts = [run[stage] for stage in ("load", "apply", "encode", "measure")]
+        assert min(parts) > 0 and sum(parts) <= run["all"] + 0.01 and run["peak_mb"] > 100
+    assert "| 64 | learned, before |" in doc.read_text() and "| 64 | learned |" in doc.read_text()
+    with pytest.raises(SystemExit):
+        stages.main(["--before", str(tmp_path)])
