@@ -483,7 +483,7 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     ]
     assert main([*words, "--dry-run"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    assert "36 steps, 0 cached" in said and "36 steps have never been run" in said
+    assert "39 steps, 0 cached" in said and "39 steps have never been run" in said
     assert main(words) == 0
     assert "grid: 3 cells in 1 table, 0 without a number" in capsys.readouterr().out
     made = {p: p.read_bytes() for p in (tmp_path / "out/grid").rglob("*") if p.is_file()}
@@ -492,8 +492,8 @@ def test_a_recipe_of_ones_own_runs_and_is_found_again(
     assert how["command"].startswith("cloakwork bench --recipe bench_lab.grid --data")
     assert re.fullmatch("bench_lab.grid, source [0-9a-f]+", how["recipe"])
     log = (tmp_path / "out/bench.log").read_text().splitlines()
-    assert len(log) == 37 and " grid: 36 of 36 steps, score/" in log[35]
-    assert main([*words, "--dry-run"]) == 0 and "36 steps, 36 cached" in capsys.readouterr().out
+    assert len(log) == 40 and " grid: 39 of 39 steps, score/" in log[38]
+    assert main([*words, "--dry-run"]) == 0 and "39 steps, 39 cached" in capsys.readouterr().out
     assert main(words) == 0
     assert {p: p.read_bytes() for p in made} == made, "the same again, byte for byte"
 
