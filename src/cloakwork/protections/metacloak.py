@@ -33,7 +33,6 @@ Departures (beside the package's conventions):
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -109,9 +108,6 @@ class Config:
     class_prompt: str = field(default="a photo of person", metadata=SUBJECT_PROMPT)
     """what the class pictures show"""
 
-    def __post_init__(self) -> None:
-        check_ranges(self, **dict.fromkeys(("M", "B", "J", "interval", "advance"), (1, math.inf)))
-
 
 TINY = Config(
     steps=60,
@@ -137,6 +133,7 @@ def schedule(cfg: Config, surrogates: int = 1) -> Schedule:
     """Plan what is done, in this order; which members take part in the paper's steps is left to
     chance.
     """
+    check_ranges(cfg, **dict.fromkeys(("M", "B", "J", "interval", "advance"), (1, float("inf"))))
     if cfg.variant == "paper":
         turns = cfg.steps * [Turn(lookahead_steps=cfg.K, pgd=1, kept_steps=1, members=cfg.B)]
     else:
