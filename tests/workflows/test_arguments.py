@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import cloakwork
 from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.protections import noise, photoguard
+from cloakwork.workflows.protect_plan import ProtectOptions
 from cloakwork.workflows.shown import paper_note
 
 
@@ -20,6 +23,12 @@ def test_three_ways_to_give_a_method() -> None:
     ways = [specs.method("protections", g) for g in given]
     ways.append(specs.method("protections", "noise", settings={"budget": 8.0}))
     assert ways == [given[1]] * 3
+
+
+def test_options_are_what_protect_is_given_and_their_defaults_its_own() -> None:
+    given = inspect.signature(cloakwork.protect).parameters
+    for option in fields(ProtectOptions):
+        assert given[option.name].default == option.default, option.name
 
 
 def test_a_bare_config_is_the_papers() -> None:

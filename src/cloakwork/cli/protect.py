@@ -30,6 +30,7 @@ from cloakwork.models.names import with_parts
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cloakwork.workflows.protect_plan import ProtectOptions
     from cloakwork.workflows.records import SetRecord
 
 BY_SURROGATE = "(default: tiny for the embedded models, else paper)"
@@ -274,30 +275,11 @@ def _refuse_clashes(module: ModuleType, *common: type) -> None:
         )
 
 
-def _asked(files: Files, how: How) -> dict[str, Any]:
-    """Return what a job and a dry run are both asked."""
-    return {
-        "seed": how.seed,
-        "clean": files.clean,
-        "mask": files.mask,
-        "faces": files.faces,
-        "device": how.device,
-        "dtype": how.dtype,
-        "sample_posterior": how.sample_posterior,
-        "low_memory": how.low_memory,
-        "graphs": how.graphs,
-        "each": files.each,
-        "one_set": files.one_set,
-        "suffix": ending(files.format),
-        "quality": files.quality,
-        "for_width": files.for_width,
-        "jpeg": files.jpeg,
-        "strip_metadata": files.strip_metadata,
-        "strip_gps": files.strip_gps,
-        "force": files.force,
-        "skip_bad": files.skip_bad,
-        "sidecars": files.sidecars,
-    }
+def _options(files: Files, how: How) -> ProtectOptions:
+    """Return what a job and a dry run are both asked; flags have the options' names."""
+    from cloakwork.workflows.protect_plan import ProtectOptions
+
+    return ProtectOptions.among(vars(files) | vars(how) | {"suffix": ending(files.format)})
 
 
 def _dry_run(files: Files, how: How, config: Any) -> None:
@@ -306,7 +288,7 @@ def _dry_run(files: Files, how: How, config: Any) -> None:
 
     method, surrogates = specs.Method("protections", how.protection, config), how.surrogate
     plan = plan_protection(
-        files.photos, files.out, method, surrogates, dry=True, **_asked(files, how)
+        files.photos, files.out, method, surrogates, _options(files, how), dry=True
     )
     presets.dry_run(plan, len(surrogates))
 
@@ -326,7 +308,7 @@ def _job(photos: Sequence[str], files: Files, how: How, config: Any) -> None:
             surrogates=how.surrogate,
             progress=progress,
             say=partial(print, flush=True),
-            **_asked(files, how),
+            **vars(_options(files, how)),
         )
     console = plain_console()
     # with --each, a folder's sets share its name

@@ -30,7 +30,7 @@ from cloakwork.workflows.forecast import TIME
 from cloakwork.workflows.how_far import how_far, share_done
 from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
-from cloakwork.workflows.protect_plan import plan_protection
+from cloakwork.workflows.protect_plan import ProtectOptions, plan_protection
 from cloakwork.workflows.records import SetRecord, in_short, reach
 from cloakwork.workflows.try_photos import try_photos
 from cloakwork.workflows.workload import Workloads
@@ -168,22 +168,7 @@ def estimate_time(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             asked["out"],
             method,
             [MODEL],
-            seed=0,
-            clean=None,
-            device="auto",
-            dtype="float32",
-            sample_posterior=False,
-            low_memory=False,
-            graphs=False,
-            each=False,
-            one_set=False,
-            suffix=".png",
-            quality=None,
-            strip_metadata=False,
-            strip_gps=False,
-            force=False,
-            skip_bad=True,
-            sidecars=False,
+            ProtectOptions(skip_bad=True),
         )
         found[name] = estimate.seconds_expected(plan.job, plan.tasks, workloads)
         tell(dict(found))

@@ -43,7 +43,7 @@ from cloakwork.workflows.protect_job import (
 )
 from cloakwork.workflows.protect_notes import notes_on, place_note
 from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
-from cloakwork.workflows.protect_plan import plan_protection
+from cloakwork.workflows.protect_plan import ProtectOptions, plan_protection
 from cloakwork.workflows.protect_sheet import before_and_after, overview
 from cloakwork.workflows.protect_surrogates import against
 from cloakwork.workflows.records import (
@@ -150,7 +150,8 @@ def protect(
     Raises:
         UserError: every fault found in the input, before anything is written.
     """
-    arguments = check_arguments(protect, locals())
+    given = dict(locals())  # the options are the arguments of their names
+    arguments = check_arguments(protect, given)
     photos = [photos] if isinstance(photos, str | Path) else photos
     surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
     surrogates = latent_spaces.spelled(surrogates, device, fetch=fetch)
@@ -165,32 +166,7 @@ def protect(
     )
     if refine:
         method = refined(method, refine)
-    plan = plan_protection(
-        photos,
-        out,
-        method,
-        surrogates,
-        seed=seed,
-        clean=clean,
-        device=device,
-        dtype=dtype,
-        sample_posterior=sample_posterior,
-        low_memory=low_memory,
-        graphs=graphs,
-        each=each,
-        one_set=one_set,
-        suffix=suffix,
-        quality=quality,
-        strip_metadata=strip_metadata,
-        strip_gps=strip_gps,
-        force=force,
-        skip_bad=skip_bad,
-        sidecars=sidecars,
-        mask=mask,
-        faces=faces,
-        for_width=for_width,
-        jpeg=jpeg,
-    )
+    plan = plan_protection(photos, out, method, surrogates, ProtectOptions.among(given))
     outputs = [o for task in plan.tasks for o in task.outputs]
     with locked(plan.out, "protect", outputs) as told:
         results = _protect_sets(plan.job, plan.tasks, plan.out, force, progress, say)

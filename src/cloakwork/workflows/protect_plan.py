@@ -5,9 +5,10 @@ reason not to.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from cloakwork.errors import UserError
 from cloakwork.files import expand_home
@@ -34,6 +35,37 @@ from cloakwork.workflows.protected_before import protected_before
 from cloakwork.workflows.shown import by_photo
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProtectOptions:
+    """How photos are protected beside the method, as `protect.protect` says of each."""
+
+    seed: int = 0
+    clean: Path | str | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    sample_posterior: bool = False
+    low_memory: bool = False
+    graphs: bool = False
+    each: bool = False
+    one_set: bool = False
+    suffix: str = ".png"
+    quality: int | None = None
+    for_width: int | None = None
+    jpeg: int | None = None
+    strip_metadata: bool = False
+    strip_gps: bool = False
+    force: bool = False
+    skip_bad: bool = False
+    sidecars: bool = False
+    mask: Path | str | None = None
+    faces: bool = False
+
+    @classmethod
+    def among(cls, given: Mapping[str, Any]) -> ProtectOptions:
+        """Take them from among other things that were given, by their names."""
+        return cls(**{option.name: given[option.name] for option in fields(cls)})
+
+
 @dataclass(frozen=True)
 class ProtectPlan:
     """What is to be done, with nothing left that would forbid it."""
@@ -55,33 +87,15 @@ def plan_protection(
     out: Path | str,
     method: Method,
     surrogates: Sequence[str],
+    how: ProtectOptions,
     *,
-    seed: int,
-    clean: Path | str | None,
-    device: str,
-    dtype: str,
-    sample_posterior: bool,
-    low_memory: bool,
-    graphs: bool,
-    each: bool,
-    one_set: bool,
-    suffix: str,
-    quality: int | None,
-    strip_metadata: bool,
-    strip_gps: bool,
-    force: bool,
-    skip_bad: bool,
-    sidecars: bool,
-    mask: Path | str | None = None,
-    faces: bool = False,
-    for_width: int | None = None,
-    jpeg: int | None = None,
     dry: bool = False,
 ) -> ProtectPlan:
     """Open all photos and models, and make the plan; nothing is written.
 
     Args:
-        photos, out, method, surrogates: as of `protect.protect`, and all that follow.
+        photos, out, method, surrogates: as of `protect.protect`.
+        how: all else that it was given.
         dry: nothing is to be done: models that would come from the hub are left out of the plan and
             named in it, and outputs that exist are refused at once, not under the folder's lock.
 
@@ -89,67 +103,67 @@ def plan_protection(
         UserError: every fault that is found.
     """
     uses_models = getattr(method.module, "USES_SURROGATES", True)
-    suffix, quality = _as_jpeg(jpeg, suffix, quality)
-    check_config(method.config, quality, surrogates if uses_models else None, for_width)
+    suffix, quality = _as_jpeg(how.jpeg, how.suffix, how.quality)
+    check_config(method.config, quality, surrogates if uses_models else None, how.for_width)
     out = Path(os.path.abspath(expand_home(out)))
-    found = find_sets(photos, out, each=each, one_set=one_set, suffix=suffix)
-    at_hand = AtHand(frozenset(found[0].files), width=for_width)
+    found = find_sets(photos, out, each=how.each, one_set=how.one_set, suffix=suffix)
+    at_hand = AtHand(frozenset(found[0].files), width=how.for_width)
     together = not dry and not getattr(method.module, "SINGLY", False)
     sets, skipped = load_all(
         found,
-        skip_bad=skip_bad,
-        strip_metadata=strip_metadata,
-        width=for_width,
+        skip_bad=how.skip_bad,
+        strip_metadata=how.strip_metadata,
+        width=how.for_width,
         keep=at_hand.keep if together else None,
     )
     before = protected_before([file for s in sets for file in s.files], out)
-    if before and not force:
+    if before and not how.force:
         raise UserError(*[photo.fault for photo in before])
-    known = clean_photos(clean, out, sets)
-    masks = _masks(mask, faces)
+    known = clean_photos(how.clean, out, sets)
+    masks = _masks(how.mask, how.faces)
     masked = mask_digests(masks, [file for s in sets for file in s.files]) if masks else None
     asked = list(surrogates) if uses_models else []
     here = [pipelines.without_network(name) for name in asked] if dry else asked
     models = load_surrogates(
         method,
         [name for name in here if name],
-        device,
-        dtype,
-        sample_posterior=sample_posterior,
-        low_memory=low_memory,
-        graphs=graphs,
+        how.device,
+        how.dtype,
+        sample_posterior=how.sample_posterior,
+        low_memory=how.low_memory,
+        graphs=how.graphs,
     )
     job = ProtectJob(
         method,
         models,
-        seed,
+        how.seed,
         known,
         suffix,
         quality,
-        strip_metadata,
-        strip_gps,
+        how.strip_metadata,
+        how.strip_gps,
         masks,
-        for_width,
-        halved=jpeg is not None,
+        how.for_width,
+        halved=how.jpeg is not None,
     )
     tasks = [
         task_of(
             job,
             s,
             out,
-            records_folder(out, s.name, s.outputs[0].stem if each else ""),
+            records_folder(out, s.name, s.outputs[0].stem if how.each else ""),
             at_hand,
             masked,
         )
         for s in sets
     ]
     refuse_places(file for task in tasks for file in (*task.outputs, *own_files(task.folder)))
-    if dry and not force:
+    if dry and not how.force:
         refuse_overwriting(tasks)
     unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
     again = by_photo((photo.file.name, [photo.note]) for photo in before)
     beside = find_sidecars(sets, out)
-    copied = copies(beside, sets, force=force) if sidecars else None
+    copied = copies(beside, sets, force=how.force) if how.sidecars else None
     known_beside = [sidecar.file for sidecar in find_sidecars(found, out)]
     rest = left_out(photos, out, found, known_beside)
     idle = idle_quality((output for s in sets for output in s.outputs), quality)
