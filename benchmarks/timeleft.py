@@ -89,7 +89,7 @@ def measured(name: str) -> dict[str, Any]:
     import torch
 
     from cloakwork.workflows import forecast
-    from cloakwork.workflows.how_far import share_done
+    from cloakwork.workflows.how_far import TIME, share_done
 
     importlib.import_module(f"cloakwork.workflows.{name.partition('-')[0]}")
     torch.set_num_threads(1)
@@ -101,7 +101,7 @@ def measured(name: str) -> dict[str, Any]:
     def tell(label: str, done: int, total: int) -> None:
         nonlocal begun
         now = time.process_time()
-        if label != forecast.TIME:
+        if label != TIME:
             begun = begun or now
             running[label] = (done, total)
             return

@@ -13,7 +13,8 @@ from cloakwork.attackers import dreambooth
 from cloakwork.protections import aspl
 from cloakwork.specs import Method
 from cloakwork.workflows import forecast
-from cloakwork.workflows.forecast import TIME, Forecast, Part, telling
+from cloakwork.workflows.forecast import Forecast, Part, telling
+from cloakwork.workflows.how_far import TIME
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.workload import Workloads
 

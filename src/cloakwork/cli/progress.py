@@ -9,8 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cloakwork.cli.terminal import plain
-from cloakwork.workflows.forecast import TIME
-from cloakwork.workflows.how_far import PREPARING, how_far, share_done
+from cloakwork.workflows.how_far import HowFar
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -28,30 +27,21 @@ def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
     Yields:
         A function of a label, steps done and their total.
     """
-    display, running, furthest, foretold = _display(), {}, 0.0, False
+    display, far = _display(), HowFar()
     bar = display.add_task("getting ready", total=None, until=None)
 
     def show(label: str, done: int, total: int) -> None:
-        nonlocal furthest, foretold
-        if label == TIME:
-            foretold, now = True, time.monotonic()
-            display.update(bar, completed=done, total=total, until=now + total - done)
-            return
-        running[label] = (done, total)
-        # a loop that ends inside another makes way for the next one
-        furthest = max(furthest, share_done(running))
-        if label not in PREPARING and not foretold:
-            display.update(bar, completed=furthest, total=1)
-        display.update(bar, description=plain(how_far(running)))
-        if done >= total:
-            del running[label]
+        far.report(label, done, total)
+        if far.begun:
+            display.update(bar, completed=far.share, total=1, until=far.until)
+        display.update(bar, description=plain(far.words))
 
     try:
         with display:
             yield show
     except KeyboardInterrupt as stop:
-        if running:
-            stop.add_note(how_far(running))
+        if far.words:
+            stop.add_note(far.words)
         raise
 
 

@@ -26,8 +26,7 @@ from cloakwork.state import Progress, RunState
 from cloakwork.web.uploads import without_folder
 from cloakwork.workflows import before_after, estimate
 from cloakwork.workflows.audit import audit
-from cloakwork.workflows.forecast import TIME
-from cloakwork.workflows.how_far import how_far, share_done
+from cloakwork.workflows.how_far import HowFar
 from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.protect_plan import ProtectOptions, plan_protection
@@ -291,27 +290,16 @@ def _saved(picture: Image.Image, path: Path) -> Path:
 
 def reporting(tell: Tell) -> Progress:
     """Return a progress that reports how far the whole job is, at most every EVERY seconds."""
-    running: dict[str, tuple[int, int]] = {}
-    furthest, told, words = 0.0, 0.0, ""
-    until: float | None = None
+    far, told = HowFar(), 0.0
 
     def progress(label: str, done: int, total: int) -> None:
-        nonlocal furthest, told, words, until
+        nonlocal told
+        far.report(label, done, total)
         now = time.monotonic()
-        if label == TIME:
-            until, furthest = now + total - done, max(furthest, done / max(1, total))
-        else:
-            running[label] = (done, total)
-            if until is None:
-                # a loop that ends inside another makes way for the next one
-                furthest = max(furthest, share_done(running))
-            if done >= total:
-                del running[label]
-            words = how_far(running) or words
         if now - told >= EVERY:
             told = now
-            left = None if until is None else max(0, round(until - now))
-            tell({"share": furthest, "words": words, "left": left})
+            left = None if far.until is None else max(0, round(far.until - now))
+            tell({"share": far.share, "words": far.words, "left": left})
 
     return progress
 

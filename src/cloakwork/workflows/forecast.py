@@ -13,6 +13,8 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from cloakwork.workflows.how_far import TIME
+
 if TYPE_CHECKING:  # the command line shows its help without torch
     from cloakwork.state import Progress
 
@@ -34,8 +36,6 @@ AT_ONCE = 8  # steps of a loop that one report may be about
 MANY = 20  # steps of which the second comes soon enough
 TRUST = 3  # steps of a loop that weigh as much as what was expected of it
 Ratios = Mapping[Hashable, float]
-# label under which seconds are reported: those that have passed, and those of the whole run
-TIME = "time"
 clock: Callable[[], float] = time.monotonic
 
 

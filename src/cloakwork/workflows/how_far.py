@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+TIME = "time"  # label of the seconds that a job has taken, and of those that it is thought to take
 # label of a loop over whole things -> what one of them is called; any other loop is one of steps
 THINGS = {
     "photo sets": "photo set",
@@ -50,3 +53,32 @@ def how_far(running: dict[str, tuple[int, int]]) -> str:
     ]
     inside = [f"{what} {done} of {total}" for what, (done, total) in steps[:1]]
     return ", in ".join([*inside, *things])
+
+
+class HowFar:
+    """How far a job is, from what it reports; it never goes back."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        """of the job, 0 to 1"""
+        self.begun = False
+        """whether that is known yet: a method may be getting ready"""
+        self.until: float | None = None
+        """when it is thought to end, by the monotonic clock"""
+        self.words = ""
+        self._running: dict[str, tuple[int, int]] = {}
+
+    def report(self, label: str, done: int, total: int) -> None:
+        """Take a loop's label, the steps done and their total."""
+        if label == TIME:
+            self.begun, self.until = True, time.monotonic() + total - done
+            self.share = max(self.share, done / max(1, total))
+            return
+        self._running[label] = (done, total)
+        self.words = how_far(self._running)
+        if self.until is None:
+            # a loop that ends inside another makes way for the next one
+            self.share = max(self.share, share_done(self._running))
+            self.begun |= label not in PREPARING
+        if done >= total:
+            del self._running[label]
