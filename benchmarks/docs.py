@@ -299,6 +299,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
     FINDINGS: {"learning": board, "frozen": board, "whole schedule": board},
     RED_TEAM: {
         "choices": board,
+        "choices after GrIDPure": board,
         "looking through": board,
         "purifiers": worst,
         "other purifiers": worst,

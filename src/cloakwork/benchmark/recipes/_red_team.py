@@ -106,6 +106,13 @@ def red_team(data: Path) -> tuple[Table, ...]:
             rival="pid",
         ),
         Table(
+            "choices after GrIDPure",
+            ("pid", "pid:refined", "learned"),
+            (_purified(DIFFUSION, dtype="float32"),),
+            everybody,
+            rival="pid",
+        ),
+        Table(
             "headline",
             OFFERED,
             tuple(_purified(p, dtype="float32") for p in WASHERS),
