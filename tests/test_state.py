@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cloakwork.errors import UserError
 from cloakwork.state import RunState
 
 
@@ -64,3 +65,14 @@ def test_one_that_somebody_else_wrote_begins_again(kept: Path) -> None:
     for missing in ("done", "rng", "trace", "dead"):
         save_file({k: v for k, v in saved.items() if k != missing}, kept)
         assert began_again(kept)
+
+
+def test_the_environment_says_how_often_checkpoints_are_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CLOAKWORK_CHECKPOINT_SECONDS", ".5")
+    assert RunState().checkpoint_seconds == 0.5
+    monkeypatch.setenv("CLOAKWORK_CHECKPOINT_SECONDS", "soon")
+    assert RunState(checkpoint_seconds=3).checkpoint_seconds == 3
+    with pytest.raises(UserError, match="is 'soon'; give seconds"):
+        RunState()

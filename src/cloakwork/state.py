@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,10 +56,9 @@ class RunState:
         limits: Sequence[Limit] = (),
     ) -> None:
         self.path, self.label, self.progress = path, label, progress
-        usual = os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15")
-        if checkpoint_seconds is None and not re.fullmatch(r"\d+\.?\d*", usual):
-            raise UserError(f"CLOAKWORK_CHECKPOINT_SECONDS is '{usual}'; give seconds, such as 15.")
-        self.checkpoint_seconds = float(usual) if checkpoint_seconds is None else checkpoint_seconds
+        self.checkpoint_seconds = (
+            _usual_seconds() if checkpoint_seconds is None else checkpoint_seconds
+        )
         self.sample_every, self.watch, self.keep_model = sample_every, watch, keep_model
         self.limits = limits
         self.start: Photos = []  # where PGD begins; none: at the photos
@@ -182,3 +180,18 @@ class RunState:
         """Draw pictures (n x 3 x S x S in [0, 1]) for `watch` when step `done` is one for it."""
         if self.watch is not None and self.sample_every and done % self.sample_every == 0:
             self.watch(done, draw())
+
+
+def _usual_seconds() -> float:
+    """Return the seconds between two checkpoints that the environment says, else 15.
+
+    Raises:
+        UserError: it says no number.
+    """
+    said = os.environ.get("CLOAKWORK_CHECKPOINT_SECONDS", "15")
+    try:
+        return float(said)
+    except ValueError:
+        raise UserError(
+            f"CLOAKWORK_CHECKPOINT_SECONDS is '{said}'; give seconds, such as 15."
+        ) from None
