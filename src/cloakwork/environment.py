@@ -31,7 +31,7 @@ def surroundings(device: torch.device) -> dict[str, Any]:
     }
 
 
-def arithmetic(device: torch.device) -> list[Any]:
+def computed_on(device: torch.device) -> list[Any]:
     """Return what decides the rounding, as it stands in keys: kind of device, torch, threads."""
     return [device.type, torch.__version__, torch.get_num_threads()]
 

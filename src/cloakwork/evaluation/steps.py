@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 import torch
 
 from cloakwork import registry
-from cloakwork.environment import arithmetic
+from cloakwork.environment import computed_on
 from cloakwork.evaluation.run import KEPT_GREY
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.store import Store, open_store
@@ -243,7 +243,7 @@ def _key_parts(step: Step, workspace: Workspace) -> dict[str, Any]:
         parts["grey"] = KEPT_GREY
     if target := targets.digest(step.config):
         parts["target"] = target  # a file may change under its name
-    parts["where"] = [*arithmetic(workspace.torch_device), WORK_SIDE]
+    parts["where"] = [*computed_on(workspace.torch_device), WORK_SIDE]
     return parts
 
 

@@ -6,7 +6,7 @@ import hashlib
 
 import torch
 
-from cloakwork.environment import arithmetic
+from cloakwork.environment import computed_on
 from cloakwork.files import cache_folder, read_tensors, write_tensors
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.training import Training
@@ -33,7 +33,7 @@ def class_pictures(
     Returns:
         n x 3 x S x S in [0, 1].
     """
-    where = " ".join(map(str, arithmetic(ldm.device)))
+    where = " ".join(map(str, computed_on(ldm.device)))
     what = f"class 2 {ldm.weights} {ldm.dtype} {prompt!r} {guidance} {steps} {where}"
     folder = cache_folder() / f"class-{hashlib.sha256(what.encode()).hexdigest()[:16]}"
     batches = []

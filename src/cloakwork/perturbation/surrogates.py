@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork.environment import arithmetic
+from cloakwork.environment import computed_on
 from cloakwork.files import cache_folder, read_tensors, remove, write_tensors
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
@@ -341,7 +341,7 @@ def _digest(
     seed: int,
 ) -> str:
     """Return the hash of all that decides the snapshots, hex."""
-    where = " ".join(map(str, arithmetic(theta.device)))
+    where = " ".join(map(str, computed_on(theta.device)))
     # these tell LoRA's ranks and layers
     shapes = [(name, tuple(p.shape)) for name, p in learnable(theta).items()]
     # `training` stands here by its repr, so the class Training and its fields may not be renamed,

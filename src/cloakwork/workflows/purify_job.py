@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cloakwork.environment import arithmetic
+from cloakwork.environment import computed_on
 from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import Original
 from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
@@ -73,7 +73,7 @@ class PurifyJob:
         """
         weights = [(m.weights, str(m.dtype)) for m in self.models.values()]
         quality, late = quality_key(outputs, self.quality)
-        parts = [self.methods_used, weights, self.seed, quality, arithmetic(self.device)]
+        parts = [self.methods_used, weights, self.seed, quality, computed_on(self.device)]
         return hash_of([*parts, SEEDING, list(digests), *sorted(revised), *late])
 
     def generators(self) -> list[torch.Generator]:
