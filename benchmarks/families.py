@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from cloakwork.files import write_json
 from cloakwork.models import latents
+from cloakwork.models.counting import graph_kept
 from cloakwork.models.families import flux, flux2, qwen_image, sd3, sdxl, stable_diffusion, z_image
 from cloakwork.models.ldm import LDM
 from cloakwork.models.text import Text
@@ -318,21 +319,10 @@ def fused(
 
 def kept(network: nn.Module, compute: Callable[[], Tensor]) -> int:
     """Bytes that a network keeps for its backward, beside its weights; fused attention's."""
-    weights, seen = {p.untyped_storage()._cdata for p in network.parameters()}, {}
-
-    def pack(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if storage._cdata not in weights:  # a weight that is transposed is still a weight
-            seen[storage._cdata] = storage
-        return t
-
-    with (
-        patch.object(F, "scaled_dot_product_attention", fused),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t),
-    ):
+    with patch.object(F, "scaled_dot_product_attention", fused), graph_kept(network) as held:
         out = compute()
     assert out.grad_fn is not None
-    return sum(storage.nbytes() for storage in seen.values())
+    return held()
 
 
 def graphs(ldm: LDM, c: Text) -> dict[str, int]:

@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -47,6 +48,26 @@ class Flops(TorchDispatchMode):
         if (formula := flop_registry.get(func._overloadpacket)) is not None:
             self.total += formula(*args, **kwargs, out_val=out)
         return out
+
+
+@contextmanager
+def graph_kept(network: nn.Module) -> Iterator[Callable[[], int]]:
+    """Watch what is kept inside for a network's backward.
+
+    Yields:
+        A function that says how many bytes that is by now, beside the network's weights.
+    """
+    weights = {p.untyped_storage()._cdata for p in network.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}
+
+    def pack(t: Tensor) -> Tensor:
+        storage = t.untyped_storage()
+        if storage._cdata not in weights:  # a weight that is transposed is still a weight
+            kept[storage._cdata] = storage
+        return t
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
+        yield lambda: sum(storage.nbytes() for storage in kept.values())
 
 
 def stands_for() -> float:

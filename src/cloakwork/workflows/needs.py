@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cloakwork.evaluation.sources import Source
 from cloakwork.models import latents
-from cloakwork.models.counting import Flops
+from cloakwork.models.counting import Flops, graph_kept
 from cloakwork.models.device import copied_to
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
@@ -128,23 +128,15 @@ def _cost(
     network: nn.Module, compute: Callable[[Tensor], Tensor], x: Tensor, *, learns: bool = False
 ) -> PassCost:
     """Count what a pass through a network costs."""
-    x, saved = x.requires_grad_(True), dict[int, Any]()
-    own = {p.untyped_storage()._cdata for p in network.parameters()}
-
-    def keep(t: Tensor) -> Tensor:
-        storage = t.untyped_storage()
-        if storage._cdata not in own:  # a weight that is transposed is still a weight
-            saved[storage._cdata] = storage
-        return t
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+    x.requires_grad_(True)
+    with graph_kept(network) as kept:
         forward, backward = _there_and_back(compute, x, [])
     learning = 0
     if learns:
         weights = list(network.requires_grad_(True).parameters())
         _, learning = _there_and_back(compute, x, weights)
         network.requires_grad_(False)
-    return PassCost(forward, backward, learning, sum(s.nbytes() for s in saved.values()))
+    return PassCost(forward, backward, learning, kept())
 
 
 def _there_and_back(
