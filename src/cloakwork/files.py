@@ -342,3 +342,20 @@ def hash_of(parts: Any) -> str:
     '4f53cda18c2b'
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def untaken(name: str, taken: set[str], joint: str) -> str:
+    """Return a file's name, numbered where others have it, and add it to those taken.
+
+    Names that differ in capitals alone are the same to some file systems, so they are here.
+
+    >>> taken = {"cat"}
+    >>> untaken("Cat", taken, "-"), untaken("cat", taken, "-"), sorted(taken)
+    ('Cat-2', 'cat-3', ['cat', 'cat-2', 'cat-3'])
+    """
+    free, number = name, 1
+    while free.lower() in taken:
+        number += 1
+        free = f"{name}{joint}{number}"
+    taken.add(free.lower())
+    return free

@@ -21,7 +21,7 @@ from cloakwork.evaluation.photo_pairs import find_subjects
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.evaluation.typed_json import OLDER_NAMES, renamed
-from cloakwork.files import expand_home, write_json
+from cloakwork.files import expand_home, untaken, write_json
 from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.sets import refuse_report_among_photos
@@ -230,12 +230,7 @@ def _sheet_name(text: str, taken: set[str]) -> str:
     ('anna-dreambooth-lr=1.png', 'anna-dreambooth-lr=1-2.png')
     """
     plain = re.sub(r'[\s:/\\"*?<>|]+', "-", text).encode()[:LONGEST].decode(errors="ignore")
-    name, number = plain, 1
-    while name.lower() in taken:
-        number += 1
-        name = f"{plain}-{number}"
-    taken.add(name.lower())
-    return f"{name}.png"
+    return f"{untaken(plain, taken, '-')}.png"
 
 
 def report(

@@ -13,6 +13,7 @@ from typing import Any
 from cloakwork.benchmark.report import leaderboard, wording
 from cloakwork.benchmark.results import Cell, Results, TableResults
 from cloakwork.evaluation.statistics import Estimate
+from cloakwork.files import untaken
 
 GAPS = ("against_clean", "against_noise", "against_rival")
 # fields of a cell that say what was measured
@@ -68,11 +69,7 @@ def slug(name: str, taken: set[str]) -> str:
     ('a_8_255', 'a_8_255_2', 'table')
     """
     plain = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_").lower() or "table"
-    free, n = plain, 1
-    while free in taken:
-        free, n = f"{plain}_{n + 1}", n + 1
-    taken.add(free)
-    return free
+    return untaken(plain, taken, "_")
 
 
 def escape(text: str) -> str:
