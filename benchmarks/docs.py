@@ -36,7 +36,7 @@ import tries_table
 from finding_tables import head, line
 
 from cloakwork.benchmark.report import leaderboard, serialize, write
-from cloakwork.benchmark.results import Cell, Results, TableResults
+from cloakwork.benchmark.results import Cell, Results, TableResults, strongest
 from cloakwork.evaluation.statistics import Estimate
 from cloakwork.files import atomic_write
 
@@ -191,7 +191,7 @@ def worst(table: TableResults) -> list[str]:
     by = leading(table)
     first, sentences = table.threat_models[0], []
     for protection in table.protections:
-        top = leaderboard.strongest(by[protection, attacker] for attacker in table.threat_models)
+        top = strongest(by[protection, attacker] for attacker in table.threat_models)
         if top is None:
             continue
         beyond = (

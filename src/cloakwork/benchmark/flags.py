@@ -5,7 +5,6 @@ Every kind of flag has a function that yields it; FLAG_KINDS says in a few words
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -21,6 +20,7 @@ from cloakwork.benchmark.results import (
     TableResults,
     beats_both,
     scores_of,
+    strongest,
 )
 from cloakwork.evaluation import compute, steps
 from cloakwork.evaluation.design import MIN_CLEAN_MATCH_RATE, PROTECTED, ThreatModel
@@ -252,17 +252,12 @@ def worst_within_noise(case: TableContext) -> FlaggedCells:
     to be less than random noise that went the same way.
     """
     for line in case.lines:
-        washed = [
-            (c.mean.mean * (-1 if c.better == "lower" else 1), c)
-            for c in _cells(case, line)
-            if c.purifiers and c.metric == case.table.metrics[0] and c.better
-            if c.mean and not math.isnan(c.mean.mean)
-        ]
-        if line.arm != PROTECTED or not washed:
+        if line.arm != PROTECTED:
             continue
-        _, worst = max(washed, key=lambda pair: pair[0])
-        gap = worst.against_noise
-        if gap and beats_both(worst.better, gap, gap) is False:
+        first = (c for c in _cells(case, line) if c.metric == case.table.metrics[0])
+        worst = strongest(c for c in first if c.purifiers)
+        gap = worst and worst.against_noise
+        if worst and gap and beats_both(worst.better, gap, gap) is False:
             text = f"{worst.threat_model} gets most from {line.protection}, and by {worst.metric} "
             text += "it is not shown to be less than from random noise that went the same way: "
             yield case.flag("worst case within noise", f"{text}{_spread(gap)}.", worst)

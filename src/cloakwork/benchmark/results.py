@@ -67,6 +67,18 @@ class Spread(Protocol):
         ...
 
 
+def strongest(cells: Iterable[Cell]) -> Cell | None:
+    """Return the cell of the attacker who gets most; None where no cell has a number, or the metric
+    has no better side.
+    """
+    scored = [
+        (c.mean.mean * (-1 if c.better == "lower" else 1), c)
+        for c in cells
+        if c.mean and not math.isnan(c.mean.mean) and c.better
+    ]
+    return max(scored, key=lambda pair: pair[0])[1] if scored else None
+
+
 def beats_both(better: str, clean: Spread | None, noise: Spread | None) -> bool | None:
     """Return whether an attacker gets less than from clean photos and than from noise.
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from cloakwork.benchmark import grids
-from cloakwork.benchmark.report import leaderboard, thumbnails
+from cloakwork.benchmark.report import thumbnails
 from cloakwork.benchmark.report.thumbnails import InlineImage
 from cloakwork.benchmark.report.wording import count, join_names
-from cloakwork.benchmark.results import Results
+from cloakwork.benchmark.results import Results, strongest
 from cloakwork.evaluation.design import Subject, ThreatModel
 from cloakwork.evaluation.steps import Workspace
 
@@ -95,7 +95,7 @@ def _turns(grid: grids.Grid) -> Iterator[tuple[grids.Table, int]]:
 def _attackers(findings: Results, table: grids.Table, line: grids.Line) -> Sequence[ThreatModel]:
     """Return the table's first, and the one who gets most from this line where that is another."""
     results = next((t for t in findings.tables if t.name == table.name), None)
-    worst = leaderboard.strongest(
+    worst = strongest(
         c
         for c in (results.cells if results else ())
         if c.protection == line.protection and c.metric == table.metrics[0]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cloakwork.benchmark.grids import CONTROLS
-from cloakwork.benchmark.results import Cell, TableResults
+from cloakwork.benchmark.results import Cell, TableResults, strongest
 from cloakwork.evaluation.statistics import Estimate
 
 
@@ -104,18 +104,6 @@ def _place(row: LeaderboardRow, metric: str) -> tuple[bool, float]:
     if cell is None or cell.mean is None or not known(cell.mean):
         return True, 0.0
     return False, cell.mean.mean * (-1 if cell.better == "lower" else 1)
-
-
-def strongest(cells: Iterable[Cell]) -> Cell | None:
-    """Return the cell of the attacker who gets most; None where no cell has a number, or the metric
-    has no better side.
-    """
-    scored = [
-        (c.mean.mean * (-1 if c.better == "lower" else 1), c)
-        for c in cells
-        if c.mean and known(c.mean) and c.better
-    ]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
 def worst_cases(table: TableResults) -> list[WorstCase]:
