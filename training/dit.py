@@ -13,7 +13,6 @@ Run: python training/dit.py --photos PHOTOS --model src/cloakwork/assets --work 
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +20,15 @@ import torch
 import torch.nn.functional as F
 from data import DEGRADATIONS, captions, photo_files, row_of, sampling_weights, to_unit, views
 from diffusers import AutoencoderTiny, SD3Transformer2DModel
-from diffusers.models.attention_processor import Attention
 from loop import Run, autocast
 from numpy.lib.format import open_memmap
 from torch import Tensor
 from transformers import CLIPModel, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-T5_TOKENS = 256  # the pipeline's own number
+from cloakwork.models.families import equal_tokens
+from cloakwork.models.families.sd3 import T5_TOKENS
+
+TOKENS = 32  # of a prompt, for each CLIP; the longest caption has 13
 KINDS = ("clean", "close", *DEGRADATIONS)
 
 
@@ -57,33 +58,6 @@ def build() -> SD3Transformer2DModel:
     return net
 
 
-class OneForMany:
-    """Joint attention in which the last text token stands for `many` equal ones."""
-
-    def __init__(self, many: int) -> None:
-        self.bias = math.log(many)
-
-    def __call__(
-        self, attn: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor, **_: object
-    ) -> tuple[Tensor, Tensor]:
-        def heads(x: Tensor) -> Tensor:
-            return x.unflatten(-1, (attn.heads, -1)).transpose(1, 2)
-
-        image, text = hidden_states, encoder_hidden_states
-        q = [attn.norm_q(heads(attn.to_q(image))), attn.norm_added_q(heads(attn.add_q_proj(text)))]
-        k = [attn.norm_k(heads(attn.to_k(image))), attn.norm_added_k(heads(attn.add_k_proj(text)))]
-        v = [heads(attn.to_v(image)), heads(attn.add_v_proj(text))]
-        query, key, value = (torch.cat(pair, 2) for pair in (q, k, v))
-        bias = torch.zeros(key.shape[2], dtype=value.dtype)
-        bias[-1] = self.bias
-        out = F.scaled_dot_product_attention(
-            query.to(value.dtype), key.to(value.dtype), value, attn_mask=bias[None]
-        )
-        image, text = out.transpose(1, 2).flatten(2).split([image.shape[1], text.shape[1]], 1)
-        text = text if attn.context_pre_only else attn.to_add_out(text)
-        return attn.to_out[1](attn.to_out[0](image)), text
-
-
 def towers(model: Path) -> tuple[list[CLIPTextModelWithProjection], CLIPTokenizer]:
     """The two text encoders from the embedded models: `tiny-clip`'s and `tiny`'s own."""
     clip = CLIPModel.from_pretrained(model / "tiny-clip")
@@ -95,11 +69,11 @@ def towers(model: Path) -> tuple[list[CLIPTextModelWithProjection], CLIPTokenize
         tower.text_model.load_state_dict(getattr(text, "text_model", text).state_dict())
         tower.text_projection.load_state_dict(clip.text_projection.state_dict())
         found.append(tower)
-    return found, CLIPTokenizer.from_pretrained(model / "tiny-clip")
+    return found, CLIPTokenizer.from_pretrained(model / "tiny-clip", model_max_length=TOKENS)
 
 
 class Prompts:
-    """Conditions of captions, each computed once: n x 78 x 384 (the last token is T5's zero) and n
+    """Conditions of captions, each computed once: n x 33 x 384 (the last token is T5's zero) and n
     x 256."""
 
     def __init__(self, model: Path) -> None:
@@ -179,7 +153,7 @@ def main() -> None:
     weights = sampling_weights([row_of(i, file, []) for i, file in enumerate(files)])
     torch.manual_seed(2)
     net = build()
-    net.set_attn_processor(OneForMany(T5_TOKENS))
+    equal_tokens.let_one_stand(net, T5_TOKENS)
     run = Run(
         args.work / "dit",
         net,

@@ -455,8 +455,17 @@ def test_stable_diffusion_3_without_its_t5(flowing: LDM, tmp_path: Path) -> None
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         tmp_path / "lean", text_encoder_3=None, tokenizer_3=None
     )
-    (ours,), theirs = model.embed(PROMPTS[:1]).hidden, embedded(pipe, PROMPTS[0])[0][0]
-    assert far(ours, theirs) < 1e-5 and not torch.equal(ours, flowing.embed(PROMPTS[:1]).hidden[0])
+    text, (hidden, _, pooled, _) = model.embed(PROMPTS[:1]), embedded(pipe, PROMPTS[0])
+    assert text.hidden.shape[1] == hidden.shape[1] - 255  # one of T5's zeros stands for all
+    z = torch.randn(1, 8, 8, 8, generator=generator(0)).requires_grad_()
+    moments = torch.tensor([700.0])
+    ours = model.predict(z, moments, text)
+    (of_ours,) = torch.autograd.grad(ours.square().sum(), z)
+    theirs = pipe.transformer(z, hidden, pooled, moments).sample
+    (of_theirs,) = torch.autograd.grad(theirs.square().sum(), z)
+    assert far(ours, theirs) < 1e-5 and far(of_ours, of_theirs) < 1e-5
+    with_t5 = flowing.predict(z, moments, flowing.embed(PROMPTS[:1]))
+    assert far(with_t5, theirs) > 1e-3
 
 
 @pytest.mark.parametrize("name", ["schnell", "klein"])

@@ -125,6 +125,7 @@ def _load_cpu(name: str) -> LDM:
     )
     for part in ldm.networks.values():
         part.eval().requires_grad_(False)
+    family.prepare(ldm)
     return ldm
 
 

@@ -77,6 +77,10 @@ class Family(Protocol):
         """Further arguments of the pipeline's class."""
         ...
 
+    def prepare(self, ldm: LDM, /) -> None:
+        """Change what has to be changed in a model that was just read."""
+        ...
+
     def embed(self, ldm: LDM, prompts: Sequence[str], /) -> Text:
         """Embed prompts."""
         ...
@@ -128,6 +132,10 @@ class Family(Protocol):
         attention is a fused one, which keeps no maps.
         """
         ...
+
+
+def as_it_is(ldm: LDM) -> None:
+    """Prepare nothing: for families that `prepare` has nothing to do for."""
 
 
 def token_ids(

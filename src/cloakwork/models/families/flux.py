@@ -47,6 +47,7 @@ PATCH = 2  # side of a token, latents
 SAVED = 12  # numbers that a block saves, each token and width; see flow.saved
 SIZE = 1024  # pixels, where the autoencoder does not say
 
+prepare = stable_diffusion.prepare
 guide = stable_diffusion.guide
 weigh = stable_diffusion.weigh
 

@@ -50,6 +50,7 @@ LAYERS = (9, 18, 27)  # whose hidden states a prompt is
 AXES = 4  # of a token's place: picture, row, column, word
 SHOWN = 10  # the number of a picture that is shown, beside 0 of that which is denoised
 
+prepare = stable_diffusion.prepare
 guide = stable_diffusion.guide
 weigh = stable_diffusion.weigh
 timesteps = flux.timesteps

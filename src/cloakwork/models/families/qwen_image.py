@@ -60,6 +60,7 @@ TOKEN_OF_PICTURE = "<|image_pad|>"
 PATCH = flux.PATCH
 SAVED = 13  # numbers that a block saves, each token and width; see flow.saved
 
+prepare = stable_diffusion.prepare
 unconditional = stable_diffusion.unconditional
 weigh = stable_diffusion.weigh
 timesteps = flux.timesteps

@@ -3,7 +3,8 @@
 Trained as in diffusers' train_dreambooth_lora_sd3.py (its defaults): timesteps are logit-normal,
 and the error is that of the clean latent which the prediction implies, so that it counts sigma
 squared. Prompts have 256 T5 tokens, as in the pipeline (the trainer: 77). A folder without the T5
-is read as the pipeline reads it: that part of a prompt is zeros.
+is read as the pipeline reads it: that part of a prompt is zeros, of which one is computed for all
+(`equal_tokens`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cloakwork.models.families import flow, stable_diffusion
+from cloakwork.models.families import equal_tokens, flow, stable_diffusion
 from cloakwork.models.families.family import Instruct, token_ids
 from cloakwork.models.text import Text
 
@@ -45,6 +46,12 @@ unconditional = stable_diffusion.unconditional
 guide = stable_diffusion.guide
 
 
+def prepare(ldm: LDM) -> None:
+    """Where there is no T5, have one token of zeros stand for all that it would have given."""
+    if ldm.text_encoder_3 is None:
+        equal_tokens.let_one_stand(ldm.denoiser, T5_TOKENS)
+
+
 def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
     """Embed prompts: the CLIPs' last but one hidden states side by side, the T5's behind them."""
     clips = [
@@ -58,7 +65,7 @@ def embed(ldm: LDM, prompts: Sequence[str]) -> Text:
     hidden = torch.cat([clip.hidden_states[-2] for clip in clips], -1)
     hidden = F.pad(hidden, (0, width - hidden.shape[-1]))
     if ldm.text_encoder_3 is None:
-        behind = hidden.new_zeros(len(prompts), T5_TOKENS, width)
+        behind = hidden.new_zeros(len(prompts), 1, width)
     else:
         behind = ldm.text_encoder_3(token_ids(ldm, ldm.tokenizer_3, prompts, T5_TOKENS))[0]
     pooled = torch.cat([clip.text_embeds for clip in clips], -1)
@@ -115,5 +122,6 @@ def features(transformer: Any) -> Sequence[nn.Module]:
 def saved(transformer: Any, places: int) -> int:
     """Estimate the numbers that are saved by the tokens of picture and text, and the blocks."""
     config = transformer.config
-    tokens = places // config.patch_size**2 + CLIP_TOKENS + T5_TOKENS
+    behind = 1 if equal_tokens.one_stands(transformer) else T5_TOKENS
+    tokens = places // config.patch_size**2 + CLIP_TOKENS + behind
     return flow.saved(SAVED, config.num_layers, transformer.inner_dim, tokens)

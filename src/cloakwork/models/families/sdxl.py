@@ -37,6 +37,7 @@ OPTIONS = {"image_encoder": None, "feature_extractor": None, "add_watermarker": 
 ATTENTION = stable_diffusion.ATTENTION
 OTHERS = stable_diffusion.OTHERS
 
+prepare = stable_diffusion.prepare
 guide = stable_diffusion.guide
 timesteps = stable_diffusion.timesteps
 weigh = stable_diffusion.weigh

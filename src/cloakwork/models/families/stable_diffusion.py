@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from cloakwork.models.families.family import Instruct, token_ids
+from cloakwork.models.families.family import Instruct, as_it_is, token_ids
 from cloakwork.models.text import Text
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ OTHERS = [
     "conv",
 ]
 OPTIONS = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+
+prepare = as_it_is
 
 
 def embed(ldm: LDM, prompts: Sequence[str]) -> Text:

@@ -41,6 +41,7 @@ TOKENS = 512
 PATCH = flux.PATCH
 SAVED = 17  # numbers that a block saves, each token and width; see flow.saved
 
+prepare = stable_diffusion.prepare
 unconditional = stable_diffusion.unconditional
 guide = stable_diffusion.guide
 weigh = stable_diffusion.weigh
