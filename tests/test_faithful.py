@@ -33,6 +33,7 @@ METHODS = (
     "dreambooth (trainer)",
     "custom_diffusion (trainer)",
     "lora (trainer)",
+    "textual_inversion (trainer)",
 )
 
 

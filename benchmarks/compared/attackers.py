@@ -6,7 +6,7 @@ from operator import attrgetter
 
 from releases import trainers
 
-from cloakwork.attackers import custom_diffusion, dreambooth, lora
+from cloakwork.attackers import custom_diffusion, dreambooth, lora, textual_inversion
 from cloakwork.models.sampling import Sampling
 from cloakwork.photos.preprocessing import Preprocessing
 from compared.sides import CLASSES, LR, PHOTOS, STEPS, Case, short, stated
@@ -62,6 +62,26 @@ TRAINERS = (
                 prompts=attrgetter("prompts"),
                 rank=4,
                 text_encoder=True,
+            ),
+        ),
+    ),
+    Case(
+        "textual_inversion (trainer)",
+        textual_inversion,
+        short(
+            textual_inversion.Config(
+                **ONE_PICTURE, vectors=2, instance_prompt="a photo of sks person"
+            ),
+            steps="steps",
+        ),
+        "huggingface/diffusers 000280f",
+        (
+            stated(
+                trainers.textual_inversion,
+                **{k: v for k, v in TRAINER.items() if k != "classes"},
+                prompts=("a photo of <subject> <subject>_1 person",),
+                words=["<subject>", "<subject>_1"],
+                like="person",
             ),
         ),
     ),

@@ -1,11 +1,12 @@
-"""The trainers of attackers and surrogates: DreamBooth, Custom Diffusion, LoRA.
+"""The trainers of attackers and surrogates: DreamBooth, Custom Diffusion, LoRA, textual inversion.
 
 huggingface/diffusers at 58eb52c: examples/dreambooth/train_dreambooth.py:1238-1344 (whole weights),
 examples/custom_diffusion/train_custom_diffusion.py:934-976 and 1136-1216 with the attention of
 src/diffusers/models/attention_processor.py:1220-1276 (keys and values of the cross-attention, a new
-word), examples/dreambooth/train_dreambooth_lora.py:939-958, 1071-1073 and 1250-1336 (LoRA). Photos
-at the model's own size, so that Custom Diffusion's mask is 1 everywhere; latents are the
-posterior's mean (the scripts take a sample).
+word), examples/dreambooth/train_dreambooth_lora.py:939-958, 1071-1073 and 1250-1336 (LoRA); at
+000280f examples/textual_inversion/textual_inversion.py (the training loop of `main`; several new
+words, nothing clipped). Photos at the model's own size, so that Custom Diffusion's mask is 1
+everywhere; latents are the posterior's mean (the scripts take a sample).
 """
 
 from __future__ import annotations
@@ -38,8 +39,13 @@ def train(
     steps: int,
     batch: int,
     prior_weight: float = 1.0,
+    clipped: bool = True,
 ) -> None:
-    """AdamW on a batch of photos and as many class pictures (all in [0, 1]), clipped to norm 1."""
+    """AdamW on a batch of photos and as many class pictures (all in [0, 1]).
+
+    Args:
+        clipped: gradients to norm 1.
+    """
     optimizer = torch.optim.AdamW(params, lr=lr, weight_decay=1e-2)
     turns = [itertools.cycle(signed(x)) for x in (photos, classes) if x is not None]
     words = [p for p, _ in zip(prompts, turns, strict=False) for _ in range(batch)]
@@ -52,7 +58,8 @@ def train(
         if classes is not None:
             loss = loss + prior_weight * error[batch:].mean()
         loss.backward()
-        nn.utils.clip_grad_norm_(params, 1.0)
+        if clipped:
+            nn.utils.clip_grad_norm_(params, 1.0)
         optimizer.step()
         optimizer.zero_grad()
 
@@ -81,29 +88,48 @@ def custom_diffusion(
         word: a token that is not in the vocabulary, in the prompts.
         like: the token that it begins as.
     """
-    for part in (parts.unet, parts.text_encoder):
-        part.requires_grad_(False)
-    parts = replace(parts, tokenizer=copy.deepcopy(parts.tokenizer))
-    (begin,) = parts.tokenizer(like, add_special_tokens=False).input_ids
-    parts.tokenizer.add_tokens([word])
-    known = parts.text_encoder.get_input_embeddings()
-    words = OneMore(known, nn.Parameter(known.weight[begin].detach().clone()))
-    parts.text_encoder.set_input_embeddings(words)
-    params = [*keys_and_values(parts.unet), words.row]
+    parts, rows = with_words(parts, [word], like)
+    params = [*keys_and_values(parts.unet), rows]
     for p in params:
         p.requires_grad_(True)
     train(parts, params, photos, classes, draws, **how)
 
 
-class OneMore(nn.Module):
-    """Embeddings with one more row."""
+def textual_inversion(
+    parts: Parts, photos: Tensor, draws: Draws, *, words: list[str], like: str, **how: Any
+) -> None:
+    """New words learn; the release lets all words learn, and sets the others back after each step.
 
-    def __init__(self, known: nn.Embedding, row: nn.Parameter) -> None:
+    Args:
+        words: tokens that are not in the vocabulary, in the prompt.
+        like: the token that they begin as.
+    """
+    parts, rows = with_words(parts, words, like)
+    train(parts, [rows], photos, None, draws, clipped=False, **how)
+
+
+def with_words(parts: Parts, words: list[str], like: str) -> tuple[Parts, nn.Parameter]:
+    """A frozen model that knows more words, and their embeddings, which learn."""
+    for part in (parts.unet, parts.text_encoder):
+        part.requires_grad_(False)
+    parts = replace(parts, tokenizer=copy.deepcopy(parts.tokenizer))
+    (begin,) = parts.tokenizer(like, add_special_tokens=False).input_ids
+    parts.tokenizer.add_tokens(words)
+    known = parts.text_encoder.get_input_embeddings()
+    rows = nn.Parameter(known.weight[begin].detach().repeat(len(words), 1))
+    parts.text_encoder.set_input_embeddings(More(known, rows))
+    return parts, rows
+
+
+class More(nn.Module):
+    """Embeddings with more rows."""
+
+    def __init__(self, known: nn.Embedding, rows: nn.Parameter) -> None:
         super().__init__()
-        self.known, self.row = known, row
+        self.known, self.rows = known, rows
 
     def forward(self, ids: Tensor) -> Tensor:
-        return F.embedding(ids, torch.cat([self.known.weight.detach(), self.row[None]]))
+        return F.embedding(ids, torch.cat([self.known.weight.detach(), self.rows]))
 
     @property
     def weight(self) -> Tensor:

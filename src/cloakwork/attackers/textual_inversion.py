@@ -35,7 +35,7 @@ from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
-VERSION = 1
+VERSION = 2  # 1 clipped the gradient, which the release does not; on `tiny` it never was so long
 TRAINS = True
 SAMPLES = True
 
@@ -111,6 +111,7 @@ def attack(
         lr=cfg.lr,
         batch=cfg.batch,
         prior_weight=0,
+        clip=0,
         gradient_checkpointing=cfg.gradient_checkpointing,
     )
     return personalize(
