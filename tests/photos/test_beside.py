@@ -20,7 +20,10 @@ SECOND = (
     "The file holds a second picture (a gain map, a depth map, another view or a film). "
     "It is left out."
 )
-BEHIND = "Left out, for it may show the original: of the file about 1 kB behind the picture's end."
+BEHIND = (
+    "Left out, since it may show the original: "
+    "other parts of the file (about 1 kB behind the picture's end)."
+)
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF")
 
 
@@ -128,7 +131,9 @@ def test_a_preview_in_heic_is_said(tmp_path: Path) -> None:
     heic.info["thumbnails"] = [64]
     heic.save(file)
     (note,) = loaded(tmp_path, file.getvalue()).notes
-    assert note == "Left out, for it may show the original: of the file the preview."
+    assert (
+        note == "Left out, since it may show the original: other parts of the file (the preview)."
+    )
 
 
 def meta(items: dict[int, bytes], *references: bytes, alphas: tuple[int, ...] = ()) -> bytes:
@@ -222,7 +227,9 @@ def test_what_items_are_to_the_photo(name: str) -> None:
 @pytest.mark.parametrize("kind", [b"mpvd", b"uuid"])
 def test_a_box_that_nobody_knows_is_said(tmp_path: Path, kind: bytes) -> None:
     photo = loaded(tmp_path, photo_file("AVIF") + box(kind, SECRET))
-    assert photo.notes == (f"Left out, for it may show the original: of the file {kind.decode()}.",)
+    assert photo.notes == (
+        f"Left out, since it may show the original: other parts of the file ({kind.decode()}).",
+    )
 
 
 def test_a_film_is_said(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cloakwork.photos.photo import FORMATS, load_photo, revisions, save_photo
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8))
 PREVIEW = b"\xff\xd8\xff\xe0 a preview of the original " * 20
-SEEN = "Left out, for it may show the original: of the file Photoshop's preview."
+SEEN = "Left out, since it may show the original: other parts of the file (Photoshop's preview)."
 WORDS = ((80, "Ada"), (116, "© Ada, all rights reserved"), (25, "sea"), (25, "Übermut"))
 
 

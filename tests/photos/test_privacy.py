@@ -86,7 +86,7 @@ def test_no_field_of_exif_hides_a_picture(field: str) -> None:
     assert holds_secret(content) and not holds_secret(photo.exif or b"")
     assert read(photo.exif)[Base.Copyright] == "(c) Ada"
     (note,) = photo.notes
-    assert note.startswith("Left out, for it may show the original: of EXIF ")
+    assert note.startswith("Left out, since it may show the original: EXIF (")
 
 
 @pytest.mark.parametrize("profile", carriers.PROFILES)
@@ -123,9 +123,9 @@ def test_what_is_left_out_is_said() -> None:
     xmp = packet('own:a="1" xmpGImg:image="/9j/" dc:rights="Ada"')
     photo = loaded(photo_file("JPEG", exif=exif.tobytes(), xmp=xmp, icc=SRGB + SECRET))
     assert photo.notes == (
-        "Left out, for it may show the original: of EXIF 0x9999, MakerNote; "
-        "of XMP http://example.org/own/, http://ns.adobe.com/xap/1.0/g/img/; "
-        "of the colour profile the bytes behind its end.",
+        "Left out, since it may show the original: EXIF (0x9999, MakerNote); "
+        "XMP (http://example.org/own/, http://ns.adobe.com/xap/1.0/g/img/); "
+        "colour profile (the bytes behind its end).",
     )
 
 
@@ -133,8 +133,8 @@ def test_metadata_that_cannot_be_read_is_left_out_and_said() -> None:
     photo = loaded(photo_file("PNG", exif=b"Exif\0\0nonsense", xmp=b"<no", icc=b"no profile"))
     assert photo.exif is None and photo.xmp is None and photo.icc is None
     assert photo.notes == (
-        "Left out, for it may show the original: of EXIF all, which is damaged; "
-        "of XMP all, which cannot be read; of the colour profile all, which is damaged.",
+        "Left out, since it may show the original: EXIF (all, which is damaged); "
+        "XMP (all, which cannot be read); colour profile (all, which is damaged).",
     )
 
 
@@ -249,7 +249,9 @@ def test_a_second_picture_is_left_out_and_said(version: str) -> None:
 )
 def test_blocks_that_nobody_knows_are_said(format: str, beside: str, named: str) -> None:
     photo = loaded(carriers.BESIDE[format][beside](photo_file(format)))
-    assert photo.notes == (f"Left out, for it may show the original: of the file {named}.",)
+    assert photo.notes == (
+        f"Left out, since it may show the original: other parts of the file ({named}).",
+    )
 
 
 @pytest.mark.parametrize("kind", ["depth_images", "aux"])

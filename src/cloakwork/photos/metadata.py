@@ -64,11 +64,11 @@ def kept(path: Path, image: Image.Image, icc: bytes | None) -> Kept:
     kinds = {
         "EXIF": of_exif,
         "XMP": of_xmp,
-        "the colour profile": of_icc,
-        "the file": list(dict.fromkeys(_foreign_blocks(image, beside, second))),
+        "colour profile": of_icc,
+        "other parts of the file": list(dict.fromkeys(_foreign_blocks(image, beside, second))),
     }
-    lost = [f"of {kind} {listed(names)}" for kind, names in kinds.items() if names]
-    notes = [f"Left out, for it may show the original: {'; '.join(lost)}."] if lost else []
+    lost = [f"{kind} ({listed(names)})" for kind, names in kinds.items() if names]
+    notes = [f"Left out, since it may show the original: {'; '.join(lost)}."] if lost else []
     if second:
         notes.append(
             "The file holds a second picture (a gain map, a depth map, another view or a film). "
