@@ -56,6 +56,8 @@ LIMITS = {
     "tiny-pixels": 12e6,
     "encoders": 9e6,
     "protector": 10e6,
+    "purifier": 2e6,
+    "super_resolution": 1e6,
     "": 50e6,
 }  # bytes of weight files: of a part of the package, and of all others
 NETS = {"encoder": "vae", "decoder": "vae", "unet": "unet"}
@@ -67,7 +69,7 @@ PARTS = (
         for net, place in NETS.items()
     }
     | {f"encoder-{name}": f"encoders/{name}" for name in TEACHERS}
-    | {"protector": "protector"}
+    | {"protector": "protector", "purifier": "purifier", "super-resolution": "super_resolution"}
 )
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 

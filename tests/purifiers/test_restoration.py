@@ -101,6 +101,28 @@ def test_codesr_takes_noise_away(portrait: torch.Tensor) -> None:
     assert rough[2] < rough[0] + 0.3 * (rough[1] - rough[0])
 
 
+@needs_realesrgan
+def test_the_stand_in_network_is_nearer_to_real_esrgan_than_a_resize(
+    portrait: torch.Tensor,
+) -> None:
+    rng = torch.Generator()
+    (pure,) = codesr.purify([portrait], None, codesr.Config(), rng=rng)
+    resized, drawn = (
+        codesr.smooth([portrait], None, codesr.Config(stand_in=how), rng=rng)[0]
+        for how in ("resize", "network")
+    )
+    assert (drawn - pure).abs().mean() < 0.8 * (resized - pure).abs().mean()
+
+
+def test_the_stand_in_network_passes_a_gradient_on_at_any_size(portrait: torch.Tensor) -> None:
+    leaf = portrait[:, :75, :53].clone().requires_grad_(True)
+    cfg = codesr.Config(stand_in="network")
+    (out,) = codesr.smooth([leaf], None, cfg, rng=torch.Generator())
+    (gradient,) = torch.autograd.grad(out.square().sum(), leaf)
+    assert out.shape == leaf.shape and 0 <= out.min() and out.max() <= 1
+    assert gradient.isfinite().all() and (gradient != 0).float().mean() > 0.9
+
+
 def test_diffusers_upscaler(tiny: LDM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The real pipeline with random weights: four times as large, the same for the same seed."""
     blocks = {

@@ -24,18 +24,19 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from cloakwork.errors import Unscored, UserError, check_ranges
-from cloakwork.models import codeformer, hub, upscalers
+from cloakwork.models import codeformer, hub, super_resolution, upscalers
 from cloakwork.models.faces import load_faces
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import lanczos
 from cloakwork.purifiers import resize
-from cloakwork.registry import SUBJECT_PROMPT
+from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -59,6 +60,11 @@ class Config:
     """for a diffusers upscaler"""
     noise_level: int = 20
     """for a diffusers upscaler: how much noise it takes the photo to have"""
+    stand_in: Literal["resize", "network"] = field(
+        default="resize", metadata=OMIT_FROM_KEY_AT_DEFAULT
+    )
+    """what a protection that looks through this sees in place of super-resolution: an enlargement
+    that invents nothing, or a small network that was trained to give what Real-ESRGAN gives"""
 
     def __post_init__(self) -> None:
         check_ranges(self, fidelity=(0, 1), noise=(0, 10), scale=(0.01, 1), noise_level=(0, 1000))
@@ -90,23 +96,36 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
         if cfg.noise:
             noise = torch.randn(photo.shape, generator=rng).to(photo)
             photo = (photo + cfg.noise * noise).clamp(0, 1)
-        height, width = photo.shape[-2:]
-        small = lanczos(photo, max(1, round(height * cfg.scale)), max(1, round(width * cfg.scale)))
-        return lanczos(enlarge(small, rng), height, width)
+        small = lanczos(photo, *_small(photo, cfg.scale))
+        return lanczos(enlarge(small, rng), *photo.shape[-2:])
 
     return [pure(p) for p in photos]
 
 
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
-    """Return photos that were made small and large again, with a graph: a stand-in.
-
-    It takes from them what the networks take, and invents nothing.
+    """Return photos that were made small and large again, with a graph, by what stands in for
+    super-resolution (`stand_in`); faces are not drawn anew.
     """
     if cfg.noise:
         photos = [
             (p + cfg.noise * torch.randn(p.shape, generator=rng).to(p)).clamp(0, 1) for p in photos
         ]
-    return resize.smooth(photos, ldm, resize.Config(scale=cfg.scale), rng=rng)
+    if cfg.stand_in == "resize":
+        return resize.smooth(photos, ldm, resize.Config(scale=cfg.scale), rng=rng)
+
+    def enlarged(photo: Tensor) -> Tensor:
+        height, width = photo.shape[-2:]
+        small = resize.to_size(photo, *_small(photo, cfg.scale), "lanczos")
+        large = super_resolution.load(photo.device)(small[None])[0].clamp(0, 1)
+        return resize.to_size(large, height, width, "lanczos")
+
+    return [enlarged(p) for p in photos]
+
+
+def _small(photo: Tensor, scale: float) -> tuple[int, int]:
+    """Return the height and width of a photo that was made small."""
+    height, width = (max(1, round(side * scale)) for side in photo.shape[-2:])
+    return height, width
 
 
 def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:

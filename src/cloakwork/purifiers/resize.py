@@ -58,15 +58,18 @@ def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
     def resized(photo: torch.Tensor) -> torch.Tensor:
         height, width = photo.shape[-2:]
         h, w = (max(1, round(side * cfg.scale)) for side in (height, width))
-        # in Pillow's order, and what overshoots is clipped every time
-        for kernel, (rows, columns) in ((cfg.down, (h, w)), (cfg.up, (height, width))):
-            across = send(_weights(photo.shape[-1], columns, kernel), photo.device)
-            photo = (photo @ across.mT).clamp(0, 1)
-            down = send(_weights(photo.shape[-2], rows, kernel), photo.device)
-            photo = (down @ photo).clamp(0, 1)
-        return photo
+        return to_size(to_size(photo, h, w, cfg.down), height, width, cfg.up)
 
     return [resized(p) for p in photos]
+
+
+def to_size(photo: torch.Tensor, height: int, width: int, kernel: Kernel) -> torch.Tensor:
+    """Resize a photo (3 x H x W in [0, 1]) with a graph, as Pillow does but for the rounding."""
+    # in Pillow's order, and what overshoots is clipped every time
+    across = send(_weights(photo.shape[-1], width, kernel), photo.device)
+    photo = (photo @ across.mT).clamp(0, 1)
+    down = send(_weights(photo.shape[-2], height, kernel), photo.device)
+    return (down @ photo).clamp(0, 1)
 
 
 @lru_cache(maxsize=64)
