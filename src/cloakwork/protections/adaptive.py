@@ -8,9 +8,9 @@ drawn anew in every step (and for every surrogate and eight photos):
     x' = argmax over |x' - x| <= budget of  E_P E_t,eps L_S(P(x'))
 
 P's gradient is that of its differentiable form (jpeg, resize, blur, noise, tvm, and for codesr a
-shrinking and enlarging without the network that invents detail) or, where there is none, that of
-the identity (BPDA). Our own protection does the same with its own loss: `cloakwork`, preset
-"adaptive".
+shrinking and enlarging without the network that invents detail, or by a small one that imitates it,
+`codesr:stand_in=network`) or, where there is none, that of the identity (BPDA). Our own protection
+does the same with its own loss: `cloakwork`, preset "adaptive".
 
 Checked against the description alone: the authors' DiffShortcut at 7620b9d has no code of this
 attack.
