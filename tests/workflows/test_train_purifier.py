@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,16 @@ from PIL import Image
 
 from cloakwork import cli
 from cloakwork.errors import UserError
+from cloakwork.files import SAMPLE_PHOTOS
 from cloakwork.models import cleaner
 from cloakwork.models.cleaner import Cleaner
+from cloakwork.models.ldm import LDM
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.preprocessing import preprocess
+from cloakwork.photos.tensors import as_float
+from cloakwork.protections import pid
 from cloakwork.purifiers import learned
+from cloakwork.state import RunState
 from cloakwork.workflows import train_purifier as workflow
 from cloakwork.workflows.purify import purify
 from cloakwork.workflows.train_purifier import train_purifier
@@ -144,8 +152,26 @@ def test_a_folder_without_a_network_is_one_sentence(
         learned.purify(
             [torch.rand(3, 16, 16)], None, learned.Config(str(tmp_path)), rng=torch.Generator()
         )
-    with pytest.raises(UserError, match="has no network of its own"):
-        learned.purify([torch.rand(3, 16, 16)], None, learned.Config(), rng=torch.Generator())
+
+
+def test_the_packages_own_network_takes_off_what_pid_adds(tiny: LDM) -> None:
+    """It never saw the photo."""
+    photo = as_float(load_photo(SAMPLE_PHOTOS / "chelsea.png").pixels)
+    photos = preprocess([photo], tiny.size)
+    made = pid.protect(
+        list(photos),
+        [tiny],
+        replace(pid.PRESETS["tiny"], steps=20),
+        clean=None,
+        rng=torch.Generator().manual_seed(0),
+        state=RunState(),
+    )
+    (pure,), (same,) = (
+        learned.purify(list(x), None, learned.Config(), rng=torch.Generator())
+        for x in (made, photos)
+    )
+    assert torch.equal(same, photos[0]), "a clean photo stays as it is"
+    assert (pure - photos[0]).square().mean() < 0.75 * (made[0] - photos[0]).square().mean()
 
 
 def test_too_few_photos_are_told_by_the_command(

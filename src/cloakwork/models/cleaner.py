@@ -17,13 +17,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
-from cloakwork.files import save_tensors
+from cloakwork.files import ASSETS, save_tensors
 from cloakwork.photos import tiling
 
 WIDTHS = (16, 32, 64, 96)  # each level but the first at half the size of the one before
 UNIT = 2 ** (len(WIDTHS) - 1)  # pixels that sides are multiples of
 WEIGHTS = "model.safetensors"
 TILE, STEP = 512, 448  # pixels; what is seen at once of a larger photo
+EMBEDDED = ASSETS / "purifier"
 
 
 class Cleaner(nn.Module):

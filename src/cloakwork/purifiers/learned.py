@@ -3,7 +3,8 @@
 Any tool that people can run gives pairs of clean and protected photos, and from a few of them a
 network learns to undo it: LightShed (USENIX Security 2025) reconstructs the perturbation,
 BridgePure (arXiv 2412.21061) bridges from protected to clean photos. Here a small network, trained
-by `cloakwork train-purifier`, estimates the perturbation, which is subtracted.
+by `cloakwork train-purifier`, estimates the perturbation, which is subtracted. The package's own
+has learned from photos protected by `pid` (`training/purifier.py`).
 
 Departures: neither paper's network (theirs take a GPU for days or hours; this one under an hour of
 two cores); it also says how sure it is that a photo was protected, and leaves alone those of which
@@ -18,7 +19,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from cloakwork.errors import UserError
 from cloakwork.files import expand_home
 from cloakwork.models import cleaner, hub
 from cloakwork.models.ldm import LDM
@@ -32,31 +32,31 @@ class Config:
     """Which network."""
 
     weights: str = ""
-    """folder that `cloakwork train-purifier` wrote"""
+    """folder that `cloakwork train-purifier` wrote (empty: the package's own, against `pid`)"""
     every: bool = False
     """purify those photos too that the network takes for untouched"""
 
 
 def instrument(cfg: Config) -> str:
     """Name the network's weights."""
-    return hub.identity(cfg.weights)
+    return hub.identity(str(_folder(cfg)))
 
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]) of their own sizes.
 
     Raises:
-        UserError: no network is named, or it is not there.
+        UserError: the network is not there.
     """
-    if not cfg.weights:
-        raise UserError(
-            "'learned' has no network of its own; name the folder of one, as in "
-            "learned:weights=FOLDER. `cloakwork train-purifier` trains one."
-        )
-    folder = Path(expand_home(cfg.weights))
+    folder = _folder(cfg)
 
     def pure(photo: Tensor) -> Tensor:
         found, told = cleaner.look(cleaner.load(folder, photo.device), photo)
         return (photo - found).clamp(0, 1) if cfg.every or told > 0 else photo
 
     return [pure(p) for p in photos]
+
+
+def _folder(cfg: Config) -> Path:
+    """Return the folder of the network."""
+    return Path(expand_home(cfg.weights)) if cfg.weights else cleaner.EMBEDDED
