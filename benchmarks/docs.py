@@ -21,6 +21,7 @@ from pathlib import Path
 import blind_table
 import board_table
 import campaign_table
+import detector
 import displacement_table
 import faithful_table
 import families_table
@@ -300,6 +301,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
     RED_TEAM: {
         "choices": board,
         "choices after GrIDPure": board,
+        "choices after a network": board,
         "looking through": board,
         "purifiers": worst,
         "other purifiers": worst,
@@ -324,6 +326,7 @@ def place(
         (FINDINGS, finding_tables.TABLES),
         (FINDINGS, displacement_table.TABLES),
         (RED_TEAM, screen_tables.TABLES),
+        (RED_TEAM, detector.TABLES),
         (RELIABILITY, campaign_table.TABLES),
         (FAITHFUL, faithful_table.TABLES),
         ("docs/protections.md", flops_table.TABLES),

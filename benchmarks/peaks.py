@@ -2,10 +2,12 @@
 and one photo of 512 pixels, of 12 and of 24 megapixels.
 
     python benchmarks/peaks.py --photos FOLDER [--as before] [--protection pid ...] [--size 512 ...]
+        [--turns 3]
 
 FOLDER holds the five portraits; large photos are one sample photo enlarged. Each cell is a process
 of its own on `tiny` with one thread. Imports and the model count for the memory, not for the
-seconds. `--as` names the column, so that with PYTHONPATH at a checkout of an earlier commit another
+seconds. The same run differs by a tenth from time to time; of several turns the medians are kept.
+`--as` names the column, so that with PYTHONPATH at a checkout of an earlier commit another
 one of the same file is filled. Into results/peaks.json, and the table in docs/reliability.md.
 """
 
@@ -19,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import tables
@@ -64,6 +67,14 @@ def photo(size: tuple[int, int], folder: Path) -> Path:
     return folder
 
 
+def run(command: list[str]) -> dict[str, float]:
+    """What a process of its own measures."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def table(found: dict[str, dict[str, dict[str, float]]]) -> list[str]:
     """A Markdown table; where both columns were filled, before and now."""
     heads = ["photos", "protection", "peak MB, before", "now", "CPU s, before", "now"]
@@ -86,6 +97,7 @@ def main() -> None:
     parser.add_argument("--as", dest="column", default="now", choices=("before", "now"))
     parser.add_argument("--protection", nargs="*", default=list(STEPS), choices=list(STEPS))
     parser.add_argument("--size", nargs="*", default=[FIVE, *SIZES], choices=[FIVE, *SIZES])
+    parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results/peaks.json"))
     parser.add_argument("--doc", type=Path, default=Path("docs/reliability.md"))
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -99,12 +111,11 @@ def main() -> None:
                 photos = args.photos if size == FIVE else photo(SIZES[size], Path(folder))
                 command = [sys.executable, __file__, "--here", "--photos", str(photos)]
                 command += ["--protection", name]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                sys.exit(done.stderr)
+                runs = [run(command) for _ in range(args.turns)]
             found = json.loads(args.out.read_text()) if args.out.exists() else {}
             cell = found.setdefault(f"{size}, {name}", {})
-            cell[args.column] = json.loads(done.stdout.splitlines()[-1])
+            cell[args.column] = {what: median(one[what] for one in runs) for what in runs[0]}
+            cell[args.column]["turns"] = args.turns
             write_json(args.out, found)
             print(size, name, cell, flush=True)
             tables.write(args.doc, "peaks", table(found))

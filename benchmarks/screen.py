@@ -51,7 +51,7 @@ from cloakwork.types import Photos
 PROTECTIONS = ("noise", OURS, "aspl", "photoguard", "pid", "learned")
 # not on photos of this size: `post:1080`, which makes none of them narrower and is `jpeg` there;
 # `subtract:blind=True`, for which a photo has to hold four tiles of 128 px
-SCREENED = (*PURIFIERS, "jpeg_and_resize", "latent_diffpure:img2img", "subtract")
+SCREENED = (*PURIFIERS, "jpeg_and_resize", "latent_diffpure:img2img", "subtract", "learned")
 COLUMNS = {"left": "latents left", "off": "latents off", "lpips": "LPIPS"}
 
 

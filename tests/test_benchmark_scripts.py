@@ -129,3 +129,23 @@ def test_a_photo_is_measured_stage_by_stage_by_turns(
     assert "| 64 | learned, before |" in doc.read_text() and "| 64 | learned |" in doc.read_text()
     with pytest.raises(SystemExit):
         stages.main(["--before", str(tmp_path)])
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "benchmarks")
+
+
+def test_a_detector_is_judged_by_pairs_of_photos(scripts: None) -> None:
+    detector = importlib.import_module("detector")
+    clean = {"a": [-3.0, 1.0], "b": [-2.0, -1.0]}
+    row = detector.compare({"a": [2.0, 0.0], "b": [-1.5, 3.0]}, clean)
+    assert row["auc"]["mean"] == pytest.approx((4 + 3 + 2 + 4) / 16)
+    assert (row["taken"], row["clean_taken"]) == (0.5, 0.25)
+    assert detector.compare(clean, clean)["auc"]["mean"] == 0.5
+
+
+def test_a_pattern_is_turned_in_eight_ways(scripts: None) -> None:
+    turned = importlib.import_module("turned").turned(torch.arange(27.0).view(3, 3, 3))
+    assert len({tuple(t.flatten().tolist()) for t in turned}) == 8
+    assert all(t.shape == (3, 3, 3) and t[0].sum() == 36 for t in turned)

@@ -47,3 +47,23 @@ def test_muon_steps_as_torchs_own_does_in_float32(
         made.append([*params, *(optimizer.state[p]["momentum_buffer"] for p in params)])
     for own, theirs in zip(*made, strict=True):
         torch.testing.assert_close(own, theirs)
+
+
+def test_an_unfinished_training_goes_on_from_what_is_kept(loop: ModuleType, tmp_path: Path) -> None:
+    unfinished = importlib.import_module("unfinished")
+
+    def run(folder: Path, steps: int) -> torch.nn.Module:
+        net = torch.nn.Linear(4, 3)
+        training = loop.Run(folder, net, lr=0.1, steps=steps, minutes=1, ema=0.9, muon=True)
+        for _ in training:
+            training.descend(net(torch.ones(2, 4)).square().sum())
+        return net
+
+    before = run(tmp_path / "work", 2)
+    unfinished.keep(tmp_path / "work", tmp_path / "kept")
+    unfinished.restore(tmp_path / "kept", tmp_path / "other")
+    after = run(tmp_path / "other", 2)  # which is there already
+    assert torch.equal(after.weight, before.weight.bfloat16().float())
+    assert (tmp_path / "kept" / "weights.safetensors").stat().st_size < 400
+    with pytest.raises(SystemExit, match="left alone"):
+        unfinished.restore(tmp_path / "kept", tmp_path / "other")

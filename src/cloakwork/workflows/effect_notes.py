@@ -16,7 +16,11 @@ from cloakwork.specs import Method
 # written by benchmarks/measured.py
 MEASURED = ASSETS / "measured.json"
 # attackers are called by the purifiers that they use; what people know these by
-KNOWN_BY = {"codesr": "Real-ESRGAN", "gridpure": "GrIDPure"}
+KNOWN_BY = {
+    "codesr": "Real-ESRGAN",
+    "gridpure": "GrIDPure",
+    "learned": "a network that has learned to undo pid",
+}
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 

@@ -38,6 +38,7 @@ WASHERS = (
     "codesr",
     "impress",
     "latent_diffpure:img2img",
+    "learned",
 )
 PURIFIERS = (
     "jpeg",
@@ -58,6 +59,9 @@ PURIFIERS = (
 )
 # one of GrIDPure's rounds stands for all five, which would take five times as long
 KNOWN = ("jpeg", "tvm", "codesr", f"{DIFFUSION}:iterations=1")
+# through a network in place of Real-ESRGAN that was trained for it: as the preset `adaptive`, and
+# by a protector who knows what the attacker uses
+THROUGH = ('"none jpeg blur codesr:stand_in=network"', "codesr:stand_in=network")
 # the red team's attacker: of clean photos .86 of its pictures match (six people, 16 pictures each;
 # the plain one's .91), for 33 CPU seconds in place of 55; with half its learning rate .73
 LEAN = "dreambooth:tiny:steps=150,lr=0.001,final_lr=0.05"
@@ -88,7 +92,7 @@ def red_team(data: Path) -> tuple[Table, ...]:
         # was); in float32, for processors without bfloat16
         Table(
             "looking through",
-            ("pid:adaptive", "pid"),
+            ("pid:adaptive", *(f"pid:adaptive:purifiers={words}" for words in THROUGH), "pid"),
             (_purified("codesr", dtype="float32"),),
             everybody,
             rival="pid",
@@ -105,12 +109,15 @@ def red_team(data: Path) -> tuple[Table, ...]:
             budget=None,
             rival="pid",
         ),
-        Table(
-            "choices after GrIDPure",
-            ("pid", "pid:refined", "learned"),
-            (_purified(DIFFUSION, dtype="float32"),),
-            everybody,
-            rival="pid",
+        *(
+            Table(
+                f"choices after {after}",
+                ("pid", "pid:refined", "learned"),
+                (_purified(purifier, dtype="float32"),),
+                everybody,
+                rival="pid",
+            )
+            for after, purifier in {"GrIDPure": DIFFUSION, "a network": "learned"}.items()
         ),
         Table(
             "headline",
