@@ -143,7 +143,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=240)
     parser.add_argument("--batch", type=int, default=48)
-    parser.add_argument("--steps", type=int, default=30_000, help="length of the schedule")
+    parser.add_argument("--steps", type=int, default=12_000, help="length of the schedule")
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
     args.work.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,8 @@
 
 Real-ESRGAN as the package has it (`models.upscalers`) gives pictures and no gradients. A protector
 who wants to look through it needs a network that was trained to give what it gives
-(`training/super_resolution.py`): the purifier `codesr` takes this one for its differentiable form.
+(`training/super_resolution.py`): the purifier `codesr` takes this one for its differentiable form,
+and its VERSION is raised where the weights change, since results are kept by it.
 """
 
 from __future__ import annotations
