@@ -46,6 +46,7 @@ from diffusers import (
 from encoders import TEACHERS
 from encoders import build as build_encoder
 from fold import read_vae, trained
+from loop import checkpoint_from
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
@@ -340,20 +341,13 @@ def resume(out: Path, work: Path) -> None:
     CLIPTokenizer.from_pretrained(out / "tiny-clip").save_pretrained(work / "tokenizer")
     for part, net in nets.items():
         folder = work / part
-        if (folder / "state.safetensors").exists():
+        kept = folder / "record.json"
+        record = parts[part] | {"curve": known.get(part, {}).get("curve", [])}
+        if kept.exists():
+            record = json.loads(kept.read_text())
+        if not checkpoint_from(folder, dict(net.named_parameters()), record):
             print(f"{part}: has a checkpoint, left alone")
             continue
-        folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / "record.json").exists():
-            (folder / "record.json").write_text(
-                json.dumps(parts[part] | {"curve": known.get(part, {}).get("curve", [])})
-            )
-        both = {
-            f"{kind}.{k}": p.detach().float().clone()
-            for k, p in net.named_parameters()
-            for kind in ("model", "ema")
-        }
-        save_file(both, folder / "state.safetensors")
         print(f"{part}: step {parts[part]['step']}")
 
 

@@ -29,7 +29,7 @@ from dit import build, towers
 from dit_decoder import build as build_decoder
 from encoders import build as build_encoder
 from fold import trained
-from safetensors.torch import save_file
+from loop import checkpoint_from
 
 PARTS = {"dit": "transformer", "decoder-dit": "vae"}
 LIMIT = 30e6  # bytes of weight files
@@ -108,18 +108,9 @@ def resume(folder: Path, work: Path) -> None:
         "decoder-dit": AutoencoderTiny.from_pretrained(folder / "vae").decoder,
     }
     for part, net in nets.items():
-        target = work / part / "state.safetensors"
-        if target.exists():
+        if not checkpoint_from(work / part, dict(net.named_parameters()), records[part]):
             print(f"{part}: has a checkpoint, left alone")
             continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (work / part / "record.json").write_text(json.dumps(records[part]))
-        both = {
-            f"{kind}.{k}": p.detach().float().clone()
-            for k, p in net.named_parameters()
-            for kind in ("model", "ema")
-        }
-        save_file(both, target)
         print(f"{part}: step {records[part]['step']}")
 
 

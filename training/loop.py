@@ -59,6 +59,23 @@ def compiled(net: nn.Module) -> Any:
     )  # dynamic shapes fail in inductor when the crop size changes
 
 
+def checkpoint_from(folder: Path, weights: dict[str, Tensor], record: dict[str, Any]) -> bool:
+    """Write a checkpoint without moments, whose weights and averages are those given, and its
+    record; False where there is one already, which is left alone."""
+    path = folder / "state.safetensors"
+    if path.exists():
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(record))
+    both = {
+        f"{kind}.{k}": p.detach().float().clone()
+        for k, p in weights.items()
+        for kind in ("model", "ema")
+    }
+    save_file(both, path)
+    return True
+
+
 class Run:
     """Iterate over it for step numbers; call `descend(loss)` once a step. Stops after `minutes` or
     at `steps`.

@@ -8,9 +8,11 @@ Run: python training/unfinished.py --work WORK --part dit             (into trai
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 from pathlib import Path
 
+from loop import checkpoint_from
 from safetensors.torch import load_file, save_file
 
 KEPT = Path(__file__).parent / "unfinished"
@@ -28,13 +30,10 @@ def keep(source: Path, kept: Path) -> None:
 
 def restore(kept: Path, target: Path) -> None:
     """Write a checkpoint whose averages are the weights; one that exists is left alone."""
-    if (target / "state.safetensors").exists():
+    saved = load_file(kept / "weights.safetensors")
+    weights = {k.removeprefix(PREFIX): v for k, v in saved.items()}
+    if not checkpoint_from(target, weights, json.loads((kept / "record.json").read_text())):
         raise SystemExit(f"{target} has a checkpoint, which is left alone.")
-    target.mkdir(parents=True, exist_ok=True)
-    weights = {k: v.float() for k, v in load_file(kept / "weights.safetensors").items()}
-    averages = {f"ema.{k.removeprefix(PREFIX)}": v.clone() for k, v in weights.items()}
-    save_file(weights | averages, target / "state.safetensors")
-    shutil.copyfile(kept / "record.json", target / "record.json")
 
 
 def main() -> None:
