@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,9 @@ def logits(net: cleaner.Cleaner, photos: Photos, published: jpeg.Config | None) 
     return [cleaner.look(net, photo)[1] for photo in photos]
 
 
-def told(
-    net: cleaner.Cleaner, table: Table, protection: str, how: jpeg.Config | None, store: Workspace
-) -> Told:
-    """Logits of everybody's photos under a protection; "none": as they are."""
+def told(net: cleaner.Cleaner, table: Table, how: jpeg.Config | None, store: Workspace) -> Told:
+    """Logits of everybody's photos under a table's only protection; "none": as they are."""
+    (protection,) = table.protections
     row = next(row for row in lines(table) if row.protection == protection)
     return {
         subject.name: logits(net, compute.photos(photos, store), how)
@@ -104,14 +103,15 @@ def main() -> None:
     store, net = Workspace(args.store, "cpu"), cleaner.load(args.weights, torch.device("cpu"))
     named = json.loads((args.weights / "config.json").read_text())["protection"]
     rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    none = Table("all", ("none",), (), people(args.people, SIDE), dtype=args.dtype)
+    clean = {published: told(net, none, how, store) for published, how in PUBLISHED.items()}
     for protection in args.protections:
-        table = Table("all", (protection,), (), people(args.people, SIDE), dtype=args.dtype)
         for published, how in PUBLISHED.items():
-            clean, protected = (told(net, table, name, how, store) for name in ("none", protection))
+            protected = told(net, replace(none, protections=(protection,)), how, store)
             about = {"learned_from": named, "protection": protection, "published": published}
             rows = [r for r in rows if any(r[k] != v for k, v in about.items())]
             rows.append(about | {"weights": hub.identity(str(args.weights))})
-            rows[-1] |= compare(protected, clean)
+            rows[-1] |= compare(protected, clean[published])
             print(rows[-1], flush=True)
         write_json(args.out, {"rows": rows, "surroundings": surroundings(torch.device("cpu"))})
 
