@@ -199,7 +199,7 @@ def test_faces_alone_are_drawn_anew(
     monkeypatch.setattr(codeformer, "load", lambda path: darken)
     (face,) = load_faces().find(portrait)
     left, top, right, bottom = map(round, face.box)
-    new = codesr.with_faces_anew(portrait, codesr.Config(codeformer="x", fidelity=0.7))
+    new = codeformer.with_faces_anew(portrait, "x", 0.7)
     assert (
         seen[0][0] == (1, 3, 512, 512) and seen[0][1] >= 0 and seen[0][2] <= 1 and seen[0][3] == 0.7
     )

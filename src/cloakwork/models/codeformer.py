@@ -7,15 +7,18 @@ that neither code nor weights come with any extra. Untested: written against spa
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.errors import UserError
+from cloakwork.errors import Unscored, UserError
+from cloakwork.models.faces import load_faces
 
 SIDE = 512  # pixels
 # faces (n x 3 x 512 x 512 in [0, 1]), fidelity (0 to 1) -> the faces drawn anew
@@ -62,3 +65,44 @@ def load(path: str) -> Restore:
         return (net(2 * x - 1, weight=fidelity)[0] / 2 + 0.5).clamp(0, 1)
 
     return restore
+
+
+def with_faces_anew(photo: Tensor, weights: str, fidelity: float) -> Tensor:
+    """Return a photo (3 x H x W in [0, 1]) with every face restored.
+
+    Where there is none it stays as it is, with a warning.
+
+    Args:
+        photo: of any size.
+        weights: file, as of `load`.
+        fidelity: 0 draws the cleanest face, 1 the likest.
+
+    Raises:
+        UserError: there is no detector of faces, or no CodeFormer.
+    """
+    try:
+        faces = load_faces().find(photo)
+    except Unscored as error:
+        raise UserError(f"CodeFormer needs to know where faces are. {error.reason}") from None
+    if not faces:
+        warnings.warn("A photo shows no face, so CodeFormer left it as it is.", stacklevel=2)
+        return photo
+    restore, (height, width) = load(weights), photo.shape[-2:]
+    for face in faces:
+        left, top, right, bottom = face.box
+        side = min(round(2 * max(right - left, bottom - top)), height, width)
+        y = min(max(0, round((top + bottom - side) / 2)), height - side)
+        x = min(max(0, round((left + right - side) / 2)), width - side)
+        here = (slice(None), slice(y, y + side), slice(x, x + side))
+        large = F.interpolate(photo[here][None], (SIDE,) * 2, mode="bicubic", antialias=True).clamp(
+            0, 1
+        )
+        new = F.interpolate(restore(large, fidelity), (side, side), mode="bicubic", antialias=True)[
+            0
+        ].clamp(0, 1)
+        inward = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(photo)
+        edge = inward / (side / 8)
+        soft = torch.minimum(edge[:, None], edge).clamp(max=1)
+        photo = photo.clone()
+        photo[here] += soft * (new - photo[here])
+    return photo

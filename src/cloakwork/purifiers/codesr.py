@@ -22,17 +22,14 @@ Departures:
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cloakwork.errors import Unscored, UserError, check_ranges
+from cloakwork.errors import check_ranges
 from cloakwork.models import codeformer, hub, super_resolution, upscalers
-from cloakwork.models.faces import load_faces
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import lanczos
 from cloakwork.purifiers import resize
@@ -92,7 +89,7 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
     def pure(photo: Tensor) -> Tensor:
         if cfg.codeformer:
-            photo = with_faces_anew(photo, cfg)
+            photo = codeformer.with_faces_anew(photo, cfg.codeformer, cfg.fidelity)
         if cfg.noise:
             noise = torch.randn(photo.shape, generator=rng).to(photo)
             photo = (photo + cfg.noise * noise).clamp(0, 1)
@@ -126,39 +123,3 @@ def _small(photo: Tensor, scale: float) -> tuple[int, int]:
     """Return the height and width of a photo that was made small."""
     height, width = (max(1, round(side * scale)) for side in photo.shape[-2:])
     return height, width
-
-
-def with_faces_anew(photo: Tensor, cfg: Config) -> Tensor:
-    """Return a photo (3 x H x W in [0, 1]) with every face restored.
-
-    Where there is none it stays as it is, with a warning.
-
-    Raises:
-        UserError: there is no detector of faces, or no CodeFormer.
-    """
-    try:
-        faces = load_faces().find(photo)
-    except Unscored as error:
-        raise UserError(f"CodeFormer needs to know where faces are. {error.reason}") from None
-    if not faces:
-        warnings.warn("A photo shows no face, so CodeFormer left it as it is.", stacklevel=2)
-        return photo
-    restore, (height, width) = codeformer.load(cfg.codeformer), photo.shape[-2:]
-    for face in faces:
-        left, top, right, bottom = face.box
-        side = min(round(2 * max(right - left, bottom - top)), height, width)
-        y = min(max(0, round((top + bottom - side) / 2)), height - side)
-        x = min(max(0, round((left + right - side) / 2)), width - side)
-        here = (slice(None), slice(y, y + side), slice(x, x + side))
-        large = F.interpolate(
-            photo[here][None], (codeformer.SIDE,) * 2, mode="bicubic", antialias=True
-        ).clamp(0, 1)
-        new = F.interpolate(
-            restore(large, cfg.fidelity), (side, side), mode="bicubic", antialias=True
-        )[0].clamp(0, 1)
-        inward = torch.minimum(torch.arange(1, side + 1), torch.arange(side, 0, -1)).to(photo)
-        edge = inward / (side / 8)
-        soft = torch.minimum(edge[:, None], edge).clamp(max=1)
-        photo = photo.clone()
-        photo[here] += soft * (new - photo[here])
-    return photo
