@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cloakwork.files import atomic_write, remove, write_json, write_tensors
+from cloakwork.files import atomic_write, remove, write_json
 from cloakwork.parts import PART, new_part, remove_parts
+from cloakwork.tensor_files import write_tensors
 
 
 @pytest.fixture(scope="session")

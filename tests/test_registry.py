@@ -115,7 +115,7 @@ def test_every_method_keeps_the_contract(kind: str, name: str) -> None:
 
 
 def test_a_mistyped_name_gets_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_files", lambda kind: [Path("aspl.py"), Path("photoguard.py")])
+    monkeypatch.setattr(registry, "files", lambda kind: [Path("aspl.py"), Path("photoguard.py")])
     with pytest.raises(UserError) as error:
         registry.load("protections", "photogaurd")
     assert str(error.value).startswith(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import griffe
 
-from cloakwork import registry
+from cloakwork import registry, surrogate_needs
 
 ROOT = Path(__file__).parents[1]
 SHEETS = Path("docs/pictures/methods")
@@ -56,7 +56,7 @@ def page(kind: str, name: str) -> str:
     first, _, rest = (ast.get_docstring(tree) or "").partition("\n\n")
     parts = [f"# {name}", linked(" ".join(first.split()))]
     if kind == "protections":
-        against = registry.surrogates_in_words(name) or "nothing; it looks at no model"
+        against = surrogate_needs.surrogates_in_words(name) or "nothing; it looks at no model"
         parts.append(f"Computed against: {against}.")
     parts += sheet(kind, name)
     parts += metric(tree) if kind == "metrics" else []

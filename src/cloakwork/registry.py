@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import ast
 import difflib
-import hashlib
 import importlib
-import importlib.util
 import inspect
-import sys
-import sysconfig
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from cloakwork.errors import UserError
+from cloakwork.user_modules import find_module, source_digest
 
 # kind (a folder of this package) -> the function that a method of that kind has
 FUNCTIONS = {
@@ -43,8 +40,6 @@ ALIASES = {("protections", "strongest"): STRONGEST_PROTECTION}
 OMIT_FROM_KEY_AT_DEFAULT = {"late": True}
 # of a field that has been renamed, in its metadata: the name by which keys know it
 IN_KEY = "in key"
-# what a foreign module's spec carries: its source, and its digest, as they were first seen
-SEEN_SOURCE, SEEN_DIGEST = "cloakwork_source", "cloakwork_digest"
 # of a Config's field with a text that names what photos show, as in "a photo of a person"
 SUBJECT_PROMPT = {"subject_prompt": True}
 # small models of ours, for which methods have a preset of their own, and their folders, under
@@ -80,7 +75,8 @@ def listing(kind: str) -> list[tuple[str, str]]:
 
     A summary is the first paragraph of a docstring.
     """
-    return [(file.stem, _help(file)) for file in _files(kind)]
+    docstrings = {f.stem: ast.get_docstring(ast.parse(f.read_text("utf-8"))) for f in files(kind)}
+    return [(name, summary(docstring)) for name, docstring in docstrings.items()]
 
 
 def named(kind: str, word: str) -> str:
@@ -104,7 +100,7 @@ def load(kind: str, name: str) -> ModuleType:
     """
     if "." in name:
         return _foreign(kind, name)
-    known = [file.stem for file in _files(kind)]
+    known = [file.stem for file in files(kind)]
     if name not in known:
         raise unknown(
             kind.removesuffix("s"),
@@ -181,61 +177,6 @@ def instrument(module: ModuleType | None, config: Any) -> str:
     return module.instrument(config) if hasattr(module, "instrument") else ""  # type: ignore[union-attr]
 
 
-def needs(module: ModuleType, config: Any) -> str:
-    """Return what a protection needs of a surrogate with these settings.
-
-    Its module says so by NEEDS: "model" (which is taken for granted), "encoder", or "encoder if
-    FIELD=VALUE".
-
-    Returns:
-        "encoder" where an encoder alone will do, "model" where a whole model is asked for.
-    """
-    kind, _, condition = str(getattr(module, "NEEDS", "model")).partition(" if ")
-    field, _, value = condition.partition("=")
-    met = not condition or str(getattr(config, field, None)) == value
-    return "encoder" if kind == "encoder" and met else "model"
-
-
-def encoder_protections() -> list[str]:
-    """Return the protections for which an encoder alone will do, each with the setting it takes.
-
-    >>> encoder_protections()[0], encoder_protections()[2]
-    ('dct_shield', 'mist with mode=textural')
-    """
-    found = ((file.stem, _constant(file, "NEEDS")) for file in _files("protections"))
-    words = [f"{name}{need.removeprefix('encoder')}" for name, need in found if need]
-    return [word.replace(" if ", " with ") for word in words]
-
-
-def encoder_refused(protection: str, encoders: Sequence[str]) -> UserError:
-    """Return the error for encoders alone given to a protection that needs a whole model.
-
-    >>> str(encoder_refused("aspl", ["sd:tiny"]))[:66]
-    "'aspl' needs a whole model here, and sd:tiny is an encoder alone; "
-    """
-    fit = encoder_protections()
-    are = "is an encoder" if len(encoders) == 1 else "are encoders"
-    return UserError(
-        f"'{protection}' needs a whole model here, and {' and '.join(encoders)} {are} alone; name "
-        f"a model such as tiny, or take {', '.join(fit[:-1])} or {fit[-1]}."
-    )
-
-
-def surrogates_in_words(protection: str) -> str:
-    """Return what a protection of the package can be computed against; "" for none at all.
-
-    >>> surrogates_in_words("pid"), surrogates_in_words("mist"), surrogates_in_words("noise")
-    ('models and encoders', 'models; with mode=textural, encoders too', '')
-    """
-    (file,) = [file for file in _files("protections") if file.stem == protection]
-    if _constant(file, "USES_SURROGATES", True) is False:
-        return ""
-    need, _, condition = str(_constant(file, "NEEDS", "model")).partition(" if ")
-    if condition:
-        return f"models; with {condition}, encoders too"
-    return "models and encoders" if need == "encoder" else "models"
-
-
 def settings(config: Any) -> dict[str, Any]:
     """Return a Config as plain data for a key.
 
@@ -288,7 +229,7 @@ def field_help(config: type) -> dict[str, str]:
     }
 
 
-def _files(kind: str) -> list[Path]:
+def files(kind: str) -> list[Path]:
     """Return the files of a kind's methods, or those of the recipes, sorted by name."""
     folder = "benchmark/recipes" if kind == "recipes" else kind
     return sorted((Path(__file__).parent / folder).glob("[!_]*.py"))
@@ -303,19 +244,6 @@ def summary(docstring: str | None) -> str:
     return " ".join((docstring or "").strip().partition("\n\n")[0].split())
 
 
-def _help(file: Path) -> str:
-    """Return the summary of a file, read without importing it."""
-    return summary(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))
-
-
-def _constant(file: Path, name: str, otherwise: Any = "") -> Any:
-    """Return a module's constant, read without importing it; `otherwise` where it has none."""
-    for node in ast.parse(file.read_text(encoding="utf-8")).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return ast.literal_eval(node.value)
-    return otherwise
-
-
 def _foreign(kind: str, name: str) -> ModuleType:
     """Import a user's module, and check that it has what a method of its kind needs."""
     module = find_module(name)
@@ -325,104 +253,6 @@ def _foreign(kind: str, name: str) -> ModuleType:
         )
     source_digest(module)  # now, while its file is still what was imported
     return module
-
-
-def source_digest(module: ModuleType) -> str:
-    """Compute the hash of a foreign module's source, and of what it imports that lies beside it.
-
-    Beside it lies what is in the folder of its top-level package, but for installed packages. A
-    process keeps the digest that it saw first, since it also keeps the code that it imported; a
-    reloaded module gets another one.
-
-    Returns:
-        12 hex digits; "" for a module of this package, or one without a file.
-    """
-    file, spec = getattr(module, "__file__", None), module.__spec__
-    if module.__name__.partition(".")[0] == "cloakwork" or not file or spec is None:
-        return ""
-    if SEEN_DIGEST not in vars(spec):
-        sources = _sources_beside(module.__name__, Path(file))
-        total = hashlib.sha256()
-        for name, source in sorted(sources.items()):
-            total.update(f"{name} {hashlib.sha256(source).hexdigest()}\n".encode())
-        vars(spec)[SEEN_DIGEST] = total.hexdigest()[:12]
-    return vars(spec)[SEEN_DIGEST]
-
-
-def _sources_beside(name: str, file: Path) -> dict[str, bytes]:
-    """Return the sources of a module and of all beside it that it imports, by their names."""
-    depth = name.count(".") + (file.name == "__init__.py")
-    root, installed = file.parents[depth], {sysconfig.get_path(p) for p in ("purelib", "platlib")}
-    sources, todo = {}, [name]
-    while todo:
-        found = todo.pop()
-        place = root.joinpath(*found.split("."))
-        files = [place / "__init__.py", place.with_name(f"{place.name}.py")]
-        path = file if found == name else next((f for f in files if f.is_file()), None)
-        foreign_package = found.partition(".")[0] != name.partition(".")[0]
-        if path is None or found in sources or found.partition(".")[0] == "cloakwork":
-            continue
-        if foreign_package and (str(root) in installed or root.name == "dist-packages"):
-            continue
-        sources[found] = _seen_source(found, path)
-        todo += _imports(sources[found], found, path.name == "__init__.py")
-    return sources
-
-
-def _seen_source(name: str, path: Path) -> bytes:
-    """Return a module's source as it was when it was first looked at after its import."""
-    spec = getattr(sys.modules.get(name), "__spec__", None)
-    seen = {} if spec is None else vars(spec)
-    return seen.setdefault(SEEN_SOURCE, path.read_bytes())
-
-
-def _imports(source: bytes, name: str, is_package: bool) -> Iterator[str]:
-    """Yield all that a source may import, parent packages included.
-
-    >>> sorted(set(_imports(b"from . import a", "lab.mine", False)))
-    ['lab', 'lab.a']
-    """
-    package = name if is_package else name.rpartition(".")[0]
-    parents, wanted = name.split("."), []
-    try:
-        nodes = list(ast.walk(ast.parse(source)))
-    except (SyntaxError, ValueError):  # compiled
-        nodes = []
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            wanted += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = "." * node.level + (node.module or "")
-            base = importlib.util.resolve_name(base, package) if node.level else base
-            wanted += [base, *(f"{base}.{alias.name}" for alias in node.names)]
-    for dotted in [".".join(parents[:-1]), *wanted]:
-        parts = dotted.split(".") if dotted else []
-        yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
-
-
-def find_module(name: str) -> ModuleType:
-    """Import any module by its dotted name; the working folder is searched too.
-
-    Raises:
-        UserError: the module, or what it imports, is not there.
-    """
-    if not all(part.isidentifier() for part in name.split(".")):
-        raise UserError(
-            f"'{name}' is not the name of a module. Give it as in an import, such as my_lab.mine."
-        )
-    # the working folder comes last, so that no file in it takes the place of an installed package
-    if str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and f"{name}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"There is no module '{name}' here ({Path.cwd()}) or among the installed packages."
-            ) from None
-        raise UserError(
-            f"The module '{name}' needs '{error.name}', which is not installed."
-        ) from error
 
 
 def missing_parts(module: ModuleType, kind: str) -> list[str]:

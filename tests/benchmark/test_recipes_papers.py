@@ -23,6 +23,7 @@ from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import STEALTH, score_step
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Step, Workspace
+from cloakwork.user_modules import find_module
 
 PAPERS = ("paper_anti_dreambooth", "paper_metacloak", "paper_diff_protect", "paper_red_team")
 TINY = {
@@ -384,9 +385,9 @@ def test_no_more_people_than_in_the_paper(tmp_path: Path, sample_files: list[Pat
     ] == 2 * ["protections"]
     (red,) = recipes.find(["paper_red_team"]).values()
     assert {len(t.subjects) for t in recipes.build("paper_red_team", red, tmp_path).tables} == {4}
-    assert {
-        registry.find_module(f"cloakwork.benchmark.recipes.{name}").PEOPLE for name in PAPERS[:2]
-    } == {50}
+    assert {find_module(f"cloakwork.benchmark.recipes.{name}").PEOPLE for name in PAPERS[:2]} == {
+        50
+    }
 
 
 @pytest.mark.parametrize("name", PAPERS)

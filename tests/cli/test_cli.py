@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import cloakwork
-from cloakwork import cli, registry, specs
+from cloakwork import cli, registry, specs, surrogate_needs
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
@@ -120,7 +120,7 @@ def test_list_shows_every_method_with_its_help(capsys: pytest.CaptureFixture[str
         assert (kind in lines) == bool(rows)
         for name, text in rows:
             if kind == "protections":
-                text += f" Against: {registry.surrogates_in_words(name) or 'nothing'}."
+                text += f" Against: {surrogate_needs.surrogates_in_words(name) or 'nothing'}."
             assert any(line.split() == [name, *text.split()] for line in lines)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import registry, specs
+from cloakwork import specs, user_modules
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
@@ -84,7 +84,7 @@ def test_a_process_keeps_the_source_that_it_imported(lab: Path) -> None:
 
 def test_a_method_of_this_package_is_known_by_its_version_alone() -> None:
     method = specs.parse("purifiers", "jpeg")
-    assert method.code == method.version and registry.source_digest(method.module) == ""
+    assert method.code == method.version and user_modules.source_digest(method.module) == ""
 
 
 def test_a_step_is_made_anew_with_changed_code(lab: Path, sample_files: list[Path]) -> None:

@@ -10,6 +10,7 @@ import torch
 from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.evaluation.run import run_protection
+from cloakwork.method import starting
 from cloakwork.models import autoencoders
 from cloakwork.perturbation import start
 from cloakwork.state import RunState
@@ -28,7 +29,7 @@ def added(text: str, state: RunState | None = None) -> Photos:
 
 
 def test_pgd_goes_on_from_what_another_protection_made() -> None:
-    begun = start.photos(specs.starting("learned"), PHOTOS, 11, RunState())
+    begun = start.photos(starting("learned"), PHOTOS, 11, RunState())
     one = added("pid:tiny:steps=1,step=0.5,start=learned")
     for x, first, delta in zip(PHOTOS, begun, one, strict=True):
         assert (x + delta - first).abs().max().item() == pytest.approx(0.5 / 255, abs=1e-4)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import cli, registry
+from cloakwork import cli, user_modules
 from cloakwork.errors import UserError
 from cloakwork.workflows import check_module
 from cloakwork.workflows.check import check
@@ -143,7 +143,7 @@ def test_a_fault_in_the_module_gets_one_sentence(
     kind: str, old: str, new: str, sentence: str, lab: Path
 ) -> None:
     (lab / "mine.py").write_text(changed(EXAMPLES[kind], old, new))
-    found = check_module.faults(registry.find_module("check_lab.mine"), kind, {"seed", "out"})
+    found = check_module.faults(user_modules.find_module("check_lab.mine"), kind, {"seed", "out"})
     assert len(found) == 1 and found[0].startswith(sentence)
 
 

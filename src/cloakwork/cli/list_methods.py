@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from cloakwork import registry
+from cloakwork import registry, surrogate_needs
 from cloakwork.errors import UserError
 
 LISTED = (*registry.KINDS, "recipes")
@@ -86,7 +86,7 @@ def _place(model: str) -> str:
 
 def _against(protection: str) -> str:
     """Return what a protection is computed against, in words."""
-    return registry.surrogates_in_words(protection) or "nothing"
+    return surrogate_needs.surrogates_in_words(protection) or "nothing"
 
 
 def _columns(title: str, rows: list[tuple[str, str]]) -> None:

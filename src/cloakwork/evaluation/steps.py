@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 import torch
 
-from cloakwork import registry
+from cloakwork import registry, surrogate_needs
 from cloakwork.environment import computed_on
 from cloakwork.evaluation.run import KEPT_GREY
 from cloakwork.evaluation.sources import Source
@@ -186,7 +186,7 @@ class Workspace:
         load = self.denoiser if step.uses_pixel_ddpm else self.model
         alone, method = encoders_of(step), step.method
         if alone and isinstance(method, Method) and method.needs == "model":
-            raise registry.encoder_refused(method.name, alone)
+            raise surrogate_needs.encoder_refused(method.name, alone)
         return [(self.encoder if name in alone else load)(name, step.dtype) for name in step.models]
 
     def weight_hashes(self, step: Step) -> list[tuple[str, str]]:

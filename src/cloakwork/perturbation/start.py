@@ -8,6 +8,7 @@ import torch
 
 from cloakwork import registry, specs
 from cloakwork.errors import UserError
+from cloakwork.method import starting
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
@@ -24,7 +25,7 @@ def refined(first: specs.Method, steps: int) -> specs.Method:
     """
     if steps < 1:
         raise UserError(f"refine {steps}: give a number of PGD steps, such as 20.")
-    specs.starting(first.name)
+    starting(first.name)
     pid = specs.parse("protections", "pid:refined")
     config, usual = first.config, registry.config(first.module, None, ("tiny",))
     own = {n: getattr(config, n) for n in ("budget", "strength") if hasattr(config, n)}

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cloakwork.environment import computed_on
-from cloakwork.files import cache_folder, read_tensors, remove, write_tensors
+from cloakwork.files import cache_folder, remove
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.prior import prior_dataset
@@ -26,6 +26,7 @@ from cloakwork.perturbation import pgd
 from cloakwork.perturbation.schedule import Turn
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
 from cloakwork.state import Progress, RunState
+from cloakwork.tensor_files import read_tensors, write_tensors
 from cloakwork.types import Images, Photos
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cloakwork import registry, specs
+from cloakwork import registry, specs, user_modules
 from cloakwork.benchmark import recipes
 from cloakwork.benchmark.grids import Grid, protected
 from cloakwork.errors import UserError, faults_of
@@ -126,7 +126,7 @@ def _module(kind: str, name: str) -> ModuleType:
 def _imported(name: str) -> ModuleType:
     """Import anybody's module."""
     try:
-        return registry.find_module(name)
+        return user_modules.find_module(name)
     except UserError:
         raise
     except Exception as error:

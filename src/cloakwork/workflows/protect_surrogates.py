@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloakwork import registry
+from cloakwork import surrogate_needs
 from cloakwork.errors import UserError
 from cloakwork.models import autoencoders, latent_spaces, loading
 from cloakwork.models.autoencoders import Autoencoder
@@ -35,7 +35,7 @@ def load_surrogates(
         refuse_float16(DTYPES[dtype])
     alone = [name for name in names if autoencoders.is_alone(name)]
     if alone and method.needs == "model":
-        raise registry.encoder_refused(method.name, alone)
+        raise surrogate_needs.encoder_refused(method.name, alone)
     weights = parse_weights(getattr(method.config, "surrogate_weights", ""))
     if weights and len(weights) != len(names):
         raise UserError(

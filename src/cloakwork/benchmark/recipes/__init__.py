@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cloakwork import registry
+from cloakwork import registry, user_modules
 from cloakwork.benchmark.grids import Grid, check_grid
 from cloakwork.errors import UserError
 
@@ -79,7 +79,7 @@ def origin(recipe: Recipe) -> str:
     'cloakwork.benchmark.recipes.quick.quick'
     """
     place = inspect.getmodule(recipe)
-    source = registry.source_digest(place) if place else ""
+    source = user_modules.source_digest(place) if place else ""
     name = f"{recipe.__module__}.{getattr(recipe, '__name__', recipe)}"
     return f"{name}, source {source}" if source else name
 
@@ -123,12 +123,12 @@ def _function(name: str) -> Recipe:
             )
         return getattr(importlib.import_module(f"cloakwork.benchmark.recipes.{name}"), name)
     place, _, function = name.rpartition(".")
-    module = registry.find_module(place)
+    module = user_modules.find_module(place)
     recipe: Recipe | None = getattr(module, function, None)
     package = hasattr(module, "__path__")
     if not callable(recipe) and package and importlib.util.find_spec(name) is not None:
         # as this package's: the function of a module of the same name
-        recipe = getattr(registry.find_module(name), function, None)
+        recipe = getattr(user_modules.find_module(name), function, None)
     if not callable(recipe):
         raise UserError(
             f"The module '{place}' has no function '{function}'. "
