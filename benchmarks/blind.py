@@ -26,8 +26,8 @@ from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.files import write_json
 from cloakwork.models import protector
+from cloakwork.photos.folders import photo_files
 from cloakwork.photos.photo import load_photo
-from cloakwork.photos.sets import photo_files
 from cloakwork.photos.tensors import as_float, lanczos, to_bytes
 from cloakwork.protections import learned
 from cloakwork.purifiers import jpeg

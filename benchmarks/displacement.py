@@ -27,9 +27,9 @@ from cloakwork.files import SAMPLE_PHOTOS, write_json
 from cloakwork.metrics import lpips
 from cloakwork.models import autoencoders, latent_spaces
 from cloakwork.models.autoencoders import Autoencoder
+from cloakwork.photos.folders import photo_files
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.photos.sets import photo_files
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.types import Photos
 from cloakwork.workflows.images import protect_images

@@ -32,7 +32,7 @@ import psutil
 from PIL import Image
 
 from cloakwork.files import SAMPLE_PHOTOS, write_json
-from cloakwork.photos.sets import photo_files
+from cloakwork.photos.folders import photo_files
 
 ASK = 0.02  # seconds between two questions whether a photo is done
 

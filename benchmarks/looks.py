@@ -25,8 +25,8 @@ from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.files import SAMPLE_PHOTOS, write_json
 from cloakwork.metrics import dists, lpips, noticed, psnr
+from cloakwork.photos.folders import photo_files
 from cloakwork.photos.photo import load_photo
-from cloakwork.photos.sets import photo_files
 from cloakwork.photos.tensors import as_float, from_pil, pixels_of_pil, to_bytes, to_pil
 from cloakwork.workflows.images import protect_images
 

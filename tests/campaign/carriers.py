@@ -8,7 +8,8 @@ from pathlib import Path
 
 from helpers import carriers
 
-from cloakwork.photos.photo import load_photo, save_photo
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.saving import save_photo
 
 OUTPUTS = (".png", ".jpg", ".webp", ".tif", ".bmp")
 

@@ -27,7 +27,8 @@ from PIL.ExifTags import IFD, Base
 from PIL.PngImagePlugin import PngInfo
 
 from cloakwork.errors import UserError
-from cloakwork.photos.photo import FORMATS, Photo, load_photo, save_photo
+from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.saving import FORMATS, save_photo
 
 SECONDS = 20  # for a photo of 6,000 pixels, read and written in every format
 WRITTEN = 4  # every fourth photo that loads is written back

@@ -14,7 +14,8 @@ from PIL import Image
 
 from cloakwork.photos.beside import CHUNK, Beside, beside_photo
 from cloakwork.photos.items import pictures_beside
-from cloakwork.photos.photo import Photo, load_photo, save_photo
+from cloakwork.photos.photo import Photo, load_photo
+from cloakwork.photos.saving import save_photo
 
 SECOND = (
     "The file holds a second picture (a gain map, a depth map, another view or a film). "

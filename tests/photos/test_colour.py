@@ -16,8 +16,9 @@ from PIL.ExifTags import IFD, Base
 
 from cloakwork.errors import UserError
 from cloakwork.photos.colour import ADOBE, CURVES, PRIMARIES, SRGB
-from cloakwork.photos.photo import load_photo, save_photo
+from cloakwork.photos.photo import load_photo
 from cloakwork.photos.profiles import Space, matrix_profile
+from cloakwork.photos.saving import save_photo
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8)
 PICTURE = Image.fromarray(COLOURS)

@@ -14,7 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from cloakwork.photos.descriptions import NOTHING, Description
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.photo import FORMATS, load_photo, revisions, save_photo
+from cloakwork.photos.photo import load_photo, revisions
+from cloakwork.photos.saving import FORMATS, save_photo
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (72, 96, 3), np.uint8))
 PREVIEW = b"\xff\xd8\xff\xe0 a preview of the original " * 20

@@ -29,15 +29,9 @@ from PIL.PngImagePlugin import PngInfo
 
 from cloakwork.errors import UserError
 from cloakwork.photos import decoding
-from cloakwork.photos.photo import (
-    FORMATS,
-    Photo,
-    after_encoding,
-    check_target,
-    load_photo,
-    save_photo,
-)
+from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import round_within
+from cloakwork.photos.saving import FORMATS, after_encoding, check_target, save_photo
 from cloakwork.photos.tensors import as_float
 
 W, H = 80, 66

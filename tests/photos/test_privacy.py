@@ -15,7 +15,8 @@ from PIL.ExifTags import IFD, Base
 
 from cloakwork.photos.exif import CAMERA, read
 from cloakwork.photos.metadata import kept, kept_profile
-from cloakwork.photos.photo import Photo, has_place, load_photo, save_photo
+from cloakwork.photos.photo import Photo, has_place, load_photo
+from cloakwork.photos.saving import save_photo
 from cloakwork.photos.xmp import kept_xmp
 
 OUTPUTS = (".png", ".jpg", ".webp", ".tif")

@@ -12,7 +12,8 @@ from PIL import Image
 
 from cloakwork.errors import UserError
 from cloakwork.evaluation.photo_pairs import find_subjects
-from cloakwork.photos.photo import check_target, load_photo
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.saving import check_target
 from cloakwork.workflows import protect as protecting
 from cloakwork.workflows import purify_set as purifying
 from cloakwork.workflows.protect import protect

@@ -28,8 +28,8 @@ from cloakwork.evaluation.design import (
 )
 from cloakwork.evaluation.sources import Source, source
 from cloakwork.evaluation.steps import Step
+from cloakwork.photos.folders import photo_files
 from cloakwork.photos.rounding import WORK_SIDE
-from cloakwork.photos.sets import photo_files
 from cloakwork.types import Strength
 
 FACES = ("match", "face_missing", "identity", "clip_t")

@@ -158,7 +158,7 @@ def demo_command(words: list[str]) -> None:
     about = "Protect the sample photos that come with cloakwork."
     sample, how, config = _parse("demo", about, Sample, words)
     _refuse_strangers(sample.out)
-    from cloakwork.photos.sets import photo_files
+    from cloakwork.photos.folders import photo_files
 
     # not their folder, in which a text on where they are from would be named as passed over
     photos = tuple(map(str, photo_files(SAMPLE_PHOTOS)))

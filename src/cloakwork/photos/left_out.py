@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from cloakwork.photos.sets import NOWHERE, PhotoSet, expand, find_sets
+from cloakwork.photos.folders import expand
+from cloakwork.photos.sets import NOWHERE, PhotoSet, find_sets
 
 # nobody's photos: the system's (others of the kind are hidden), and a page of protected photos
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "before-after.html"})

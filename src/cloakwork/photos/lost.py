@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from cloakwork.photos import descriptions
-from cloakwork.photos.photo import FORMATS, Photo
+from cloakwork.photos.photo import Photo
+from cloakwork.photos.saving import FORMATS
 
 
 def lost_in(photo: Photo, path: Path) -> list[str]:
-    """Return the note on what `photo.save_photo` leaves out at a path, where that is anything.
+    """Return the note on what `saving.save_photo` leaves out at a path, where that is anything.
 
-    Transparency and colour profile are never left out; `photo.check_target` refuses such a path.
+    Transparency and colour profile are never left out; `saving.check_target` refuses such a path.
 
     Args:
         photo: the original.

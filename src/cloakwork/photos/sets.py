@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
+from typing import TypeAlias
 
 from cloakwork.errors import UserError
-from cloakwork.files import expand_home
-from cloakwork.photos.photo import FORMATS, Photo, check_target, revisions
-from cloakwork.photos.recognition import EXTENSIONS, is_photo
+from cloakwork.photos.folders import expand, inside, no_folder, walk, without_links
+from cloakwork.photos.photo import Photo, revisions
+from cloakwork.photos.recognition import EXTENSIONS
 from cloakwork.photos.rounding import seen_grey
+from cloakwork.photos.saving import FORMATS, check_target
 from cloakwork.photos.sizes import load_narrow
 
 NOWHERE = Path("/nonexistent-output")  # the output folder of sets that are only read
@@ -69,7 +72,7 @@ def find_sets(
         out: folder for the results; it need not exist.
         each: make every photo a set of its own; sets then share the names of their folders.
         one_set: make all photos one set, whose name is ""; they go where they would go without it.
-        suffix: ending of the results, one of `photo.FORMATS`, or SAME.
+        suffix: ending of the results, one of `saving.FORMATS`, or SAME.
 
     Returns:
         The sets: of loose files first, then of folders in the order of their paths, each followed
@@ -80,7 +83,7 @@ def find_sets(
     """
     faults: list[str] = []
     out = Path(os.path.abspath(out))
-    faults += _no_folder(out)
+    faults += no_folder(out)
     if suffix not in (*FORMATS, SAME):
         faults.append(
             f"The output ending '{suffix}' is not one of {', '.join(FORMATS)} and {SAME}; "
@@ -176,174 +179,57 @@ def load_sets(folder: Path | str) -> list[PhotoSet]:
     return load_all(find_sets([folder], NOWHERE), skip_bad=False)[0]
 
 
-def refuse_report_among_photos(out: Path, *folders: Path | str | None) -> None:
-    """Refuse a folder for reports whose pictures would become photos, or that is a file.
-
-    It may not be one of the photos' folders, nor lie in one.
-
-    Args:
-        out: the folder for reports.
-        folders: of photos; None counts as no folder.
-
-    Raises:
-        UserError: one sentence for each such folder.
-    """
-    faults = [
-        *_no_folder(out),
-        *(
-            fault
-            for folder in folders
-            if folder is not None
-            for fault in _inside(out, expand_home(folder))
-        ),
-    ]
-    if faults:
-        raise UserError(*dict.fromkeys(faults))
-
-
-def _no_folder(out: Path) -> list[str]:
-    """Return the fault of an output folder that is something else; none of one still to be made."""
-    if not os.path.lexists(out) or os.path.isdir(out):
-        return []
-    return [f"The output {out} is a file where a folder is needed; name another folder."]
-
-
-def _inside(out: Path, folder: Path) -> list[str]:
-    """Return the fault of an output folder that is the input folder or lies in it."""
-    if not _real(out).is_relative_to(_real(folder)):
-        return []
-    same = _real(out) == _real(folder)
-    where = "is the input folder" if same else f"lies in the input folder {folder}"
-    return [
-        f"The output folder {out} {where}, so results would become inputs; "
-        "choose a folder outside of it."
-    ]
-
-
-def photo_files(folder: Path) -> list[Path]:
-    """List the photos that lie in a folder itself, by name; none where there is no such folder."""
-    if not folder.is_dir():
-        return []
-    return sorted(f for f in folder.iterdir() if is_photo(f))
-
-
-def expand(photos: Sequence[Path | str]) -> tuple[set[Path], set[Path], list[str]]:
-    """Sort files, folders and patterns into files and folders, both absolute, and faults."""
-    faults: list[str] = []
-    files: set[Path] = set()
-    folders: set[Path] = set()
-    for argument in (str(expand_home(photo)) if str(photo) else "" for photo in photos):
-        matches = [Path(argument)] if os.path.lexists(argument) else _matches(argument)
-        if not matches and set(argument) & set("*?["):
-            faults.append(
-                f"The pattern '{argument}' matches no photo and no folder; check the spelling."
-            )
-        elif not matches:
-            faults.append(f"'{argument}' does not exist; check the spelling.")
-        for match in matches:
-            (folders if match.is_dir() else files).add(Path(os.path.abspath(match)))
-    return files, folders, faults
-
-
-def _matches(pattern: str) -> list[Path]:
-    """List photos and folders that match a pattern.
-
-    Hidden ones are listed only where the pattern itself names them.
-    """
-    path = Path(pattern)
-    if not set(pattern) & set("*?["):
-        return []
-    try:
-        # does not follow links to folders in "**"
-        matches = list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
-    except ValueError:  # such as "a**.jpg"
-        return []
-    named = set(path.parts)
-    shown = [
-        match
-        for match in matches
-        if not any(part.startswith(".") and part not in named for part in match.parts)
-    ]
-    return [match for match in shown if match.is_dir() or is_photo(match)]
+Walk: TypeAlias = list[tuple[str, list[Path]]]
+"""The name and the photos of each folder in a folder."""
 
 
 def _groups(
     files: set[Path], folders: set[Path], out: Path, one_set: bool
-) -> tuple[list[tuple[str, list[Path]]], list[str]]:
+) -> tuple[Walk, list[str]]:
     """Return the name and the photos of each set, and faults."""
-    faults: list[str] = []
-    out_real = _real(out)
-    for file in sorted(files):
-        if _real(file.parent).is_relative_to(out_real) or _real(file).is_relative_to(out_real):
-            faults.append(
-                f"{file} lies in the output folder {out}; "
-                "choose an output folder without originals."
-            )
-    walks: dict[Path, list[tuple[str, list[Path]]]] = {}
-    faulty: set[Path] = set()
-    for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
-        steps = _inside(out, folder) or list(_walk(folder, "", out, {}))
-        found = [step for step in steps if isinstance(step, str)]
-        faults += found
-        if found:
-            faulty.add(folder)
-        walks[folder] = [step for step in steps if not isinstance(step, str)]
-    loose = sorted(
-        files - {file for walk in walks.values() for _, members in walk for file in members}
-    )
-    groups = [("", loose)]
+    walks, broken = _walks(folders, out)
+    found = {file for walked in walks.values() for _, members in walked for file in members}
+    loose = sorted(files - found)
     alone = len(walks) == 1 and not loose
-    by_name: dict[str, Path] = {}
-    for folder, walk in walks.items():
-        if (other := by_name.setdefault(folder.name, folder)) != folder:
+    groups = [
+        (name if alone else f"{folder.name}/{name}".rstrip("/"), members)
+        for folder, walked in walks.items()
+        for name, members in walked
+    ]
+    faults = [*_among_results(files, out), *chain(*broken.values())]
+    for folder, walked in walks.items():
+        other = next(f for f in walks if f.name == folder.name)
+        if other != folder:
             faults.append(
                 f"{other} and {folder} would share the output folder {out / folder.name}; "
                 + ("rename one of them." if one_set else f"rename one of them, or {APART}.")
             )
-        if folder not in faulty and not any(members for _, members in walk):
+        if not broken[folder] and not any(members for _, members in walked):
             faults.append(
                 f"{folder} holds no photos ({', '.join(sorted(EXTENSIONS))}); "
                 "name a folder that does."
             )
-        groups += [
-            (name if alone else f"{folder.name}/{name}".rstrip("/"), members)
-            for name, members in walk
-        ]
-    return groups, faults
+    return [("", loose), *groups], faults
 
 
-def _walk(
-    folder: Path, name: str, out: Path, seen: dict[Path, Path]
-) -> Iterator[tuple[str, list[Path]] | str]:
-    """Yield the name and the photos of a folder and of all folders below it; a fault as a sentence.
+def _walks(folders: set[Path], out: Path) -> tuple[dict[Path, Walk], dict[Path, list[str]]]:
+    """Walk through the outermost of folders; return what is in each, and its faults."""
+    walks, faults = {}, {}
+    for folder in sorted(folder for folder in folders if folders.isdisjoint(folder.parents)):
+        steps = inside(out, folder) or list(walk(folder, "", out, {}))
+        faults[folder] = [step for step in steps if isinstance(step, str)]
+        walks[folder] = [step for step in steps if not isinstance(step, str)]
+    return walks, faults
 
-    `seen` guards against links that lead back.
-    """
-    real = _real(folder)
-    if real in seen:
-        yield (
-            f"{folder} and {seen[real]} are the same folder by way of a symbolic link; "
-            "remove the link."
-        )
-        return
-    seen[real] = folder
-    if real.is_relative_to(_real(out)):
-        yield (
-            f"{folder} lies in the output folder {out}, so results would become inputs; "
-            "choose another output folder."
-        )
-        return
-    try:
-        shown = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        yield (
-            f"{folder} cannot be read ({error.strerror}); give yourself the permission to read it."
-        )
-        return
-    yield name, [path for path in shown if not path.is_dir() and is_photo(path)]
-    for path in shown:
-        if path.is_dir():
-            yield from _walk(path, f"{name}/{path.name}".lstrip("/"), out, seen)
+
+def _among_results(files: set[Path], out: Path) -> list[str]:
+    """Return the faults of photos that lie where results are to go."""
+    place = without_links(out)
+    return [
+        f"{file} lies in the output folder {out}; choose an output folder without originals."
+        for file in sorted(files)
+        if any(without_links(p).is_relative_to(place) for p in (file.parent, file))
+    ]
 
 
 def _photo_set(name: str, files: list[Path], out: Path, suffix: str) -> PhotoSet:
@@ -375,11 +261,3 @@ def _collisions(sets: list[PhotoSet], one_set: bool) -> list[str]:
         for pairs in sources.values()
         if len(pairs) > 1
     ]
-
-
-def _real(path: Path) -> Path:
-    """Return the path without symbolic links.
-
-    Unlike Path.resolve it takes links that lead nowhere and in circles.
-    """
-    return Path(os.path.realpath(path))

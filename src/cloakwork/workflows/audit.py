@@ -23,8 +23,8 @@ from cloakwork.evaluation.steps import Workspace
 from cloakwork.evaluation.typed_json import OLDER_NAMES, renamed
 from cloakwork.files import expand_home, untaken, write_json
 from cloakwork.models import pipelines
+from cloakwork.photos.folders import refuse_report_among_photos
 from cloakwork.photos.left_out import left_out_of
-from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.state import Progress
 from cloakwork.workflows.audit_purifiers import left_out, read_chains
 from cloakwork.workflows.audit_results import Audit, compare_all, needed

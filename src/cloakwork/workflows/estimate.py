@@ -25,7 +25,7 @@ from cloakwork.files import cache_folder
 from cloakwork.metrics import noticed, psnr, ssim
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
-from cloakwork.photos.photo import after_encoding
+from cloakwork.photos.saving import after_encoding
 from cloakwork.photos.sizes import load_narrow
 from cloakwork.photos.tensors import as_float
 from cloakwork.state import RunState

@@ -45,9 +45,9 @@ from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.models import autoencoders, latent_spaces, pixel_ddpm
 from cloakwork.models.clip import Clip
+from cloakwork.photos.folders import refuse_report_among_photos
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.photos.sets import refuse_report_among_photos
 from cloakwork.specs import Method
 from cloakwork.state import Progress
 from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS

@@ -19,8 +19,8 @@ from cloakwork.models import autoencoders
 from cloakwork.models.encoder import Encoder
 from cloakwork.perturbation import pgd, targets
 from cloakwork.photos.masks import Masks, shrink
-from cloakwork.photos.photo import check_quality, quality_key
 from cloakwork.photos.rounding import WORK_SIDE
+from cloakwork.photos.saving import check_quality, quality_key
 from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.photos.sheets import ROWS
 from cloakwork.photos.sizes import check_width

@@ -15,16 +15,10 @@ from cloakwork.metrics import linf, noticed, psnr, ssim
 from cloakwork.models.encoder import Encoder
 from cloakwork.photos.fingerprint import fingerprint
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.photo import (
-    Photo,
-    after_encoding,
-    has_place,
-    keep_hidden,
-    load_photo,
-    save_photo,
-)
+from cloakwork.photos.photo import Photo, has_place, keep_hidden, load_photo
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.photos.rounding import working_copy
+from cloakwork.photos.saving import after_encoding, save_photo
 from cloakwork.photos.sheets import thumbnail
 from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob
 from cloakwork.workflows.records import PhotoRecord

@@ -15,7 +15,7 @@ from cloakwork.files import expand_home
 from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.masks import Drawn, Masks, mask_digests
-from cloakwork.photos.photo import idle_quality
+from cloakwork.photos.saving import idle_quality
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
 from cloakwork.specs import Method

@@ -17,11 +17,8 @@ from cloakwork.files import (
     keep_private,
 )
 from cloakwork.photos.left_out import left_out
-from cloakwork.photos.photo import (
-    check_quality,
-    load_photo,
-    loses,
-)
+from cloakwork.photos.photo import load_photo
+from cloakwork.photos.saving import check_quality, loses
 from cloakwork.photos.sets import SAME, find_sets, load_all
 from cloakwork.state import Progress
 from cloakwork.workflows.locks import locked

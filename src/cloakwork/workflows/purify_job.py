@@ -21,7 +21,8 @@ from cloakwork.models.device import pick_device
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.photos import tiling
-from cloakwork.photos.photo import Photo, load_photo, quality_key, revisions
+from cloakwork.photos.photo import Photo, load_photo, revisions
+from cloakwork.photos.saving import quality_key
 from cloakwork.photos.sets import PhotoSet
 from cloakwork.specs import Method
 

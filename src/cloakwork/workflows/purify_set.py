@@ -21,13 +21,8 @@ from cloakwork.files import read_json, sha256, write_json
 from cloakwork.metrics import lpips
 from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.lost import lost_in
-from cloakwork.photos.photo import (
-    Photo,
-    after_encoding,
-    keep_hidden,
-    load_photo,
-    save_photo,
-)
+from cloakwork.photos.photo import Photo, keep_hidden, load_photo
+from cloakwork.photos.saving import after_encoding, save_photo
 from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
 from cloakwork.photos.sizes import at_size
 from cloakwork.photos.tensors import as_float

@@ -27,9 +27,10 @@ from cloakwork.evaluation.photo_pairs import Original, load_original, originals
 from cloakwork.files import expand_home, sha256, write_json
 from cloakwork.metrics import linf, noticed
 from cloakwork.models import latent_spaces
+from cloakwork.photos.folders import refuse_report_among_photos
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import working_copy
-from cloakwork.photos.sets import NOWHERE, find_sets, load_all, refuse_report_among_photos
+from cloakwork.photos.sets import NOWHERE, find_sets, load_all
 from cloakwork.photos.sheets import ROWS, contact_sheet, gain_for
 from cloakwork.photos.tensors import to_bytes
 from cloakwork.protections import noise

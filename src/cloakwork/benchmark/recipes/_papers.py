@@ -12,7 +12,7 @@ from cloakwork.benchmark.grids import people
 from cloakwork.errors import UserError
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
-from cloakwork.photos.sets import photo_files
+from cloakwork.photos.folders import photo_files
 
 # Stability AI withdrew its 2.x repositories in November 2025 and Runway its own in 2024; these are
 # the mirrors in use since

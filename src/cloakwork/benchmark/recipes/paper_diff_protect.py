@@ -39,7 +39,7 @@ from cloakwork.benchmark.recipes._papers import CLIP, INPAINTING, SD14, Name, na
 from cloakwork.errors import UserError
 from cloakwork.evaluation.design import Subject
 from cloakwork.evaluation.sources import source
-from cloakwork.photos.sets import photo_files
+from cloakwork.photos.folders import photo_files
 
 MOST, BUDGET = 100, 16
 PROMPTS = {
