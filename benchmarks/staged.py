@@ -22,12 +22,12 @@ from PIL import Image
 from cloakwork import specs
 from cloakwork.environment import peak_memory_mb
 from cloakwork.models import loading
-from cloakwork.workflows import protect, protect_photo
+from cloakwork.workflows import protect, protect_photo, protect_set
 
 # none of them calls another
 STAGES: dict[str, tuple[tuple[ModuleType, str], ...]] = {
-    "load": ((protect, "plan_protection"), (protect, "load_narrow")),
-    "apply": ((protect, "run_protection"), (protect_photo, "add_within")),
+    "load": ((protect, "plan_protection"), (protect_set, "load_narrow")),
+    "apply": ((protect_set, "run_protection"), (protect_photo, "add_within")),
     "encode": ((protect_photo, "save_photo"),),
     # the file is read again to be measured
     "measure": ((protect_photo, "load_photo"), (protect_photo, "_record")),

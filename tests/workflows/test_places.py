@@ -78,7 +78,7 @@ def refused(folder: Path, out: Path, monkeypatch: pytest.MonkeyPatch, **how: str
     """Return the sentences, if they come before anything is computed or written."""
     found = []
     for run, module, work in (
-        (partial(protect, protection="noise"), protecting, "_protect_set"),
+        (partial(protect, protection="noise"), protecting, "protect_set"),
         (purify, purifying, "_purify"),
     ):
         monkeypatch.setattr(module, work, None)

@@ -4,57 +4,28 @@ the Python API call.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from cloakwork import registry, specs
-from cloakwork.environment import peak_memory_mb, surroundings
 from cloakwork.errors import check_arguments
-from cloakwork.evaluation.run import SEEDING, run_protection
-from cloakwork.evaluation.sources import as_loaded
-from cloakwork.files import FOLDER, keep_private, write_json
-from cloakwork.models import latent_spaces
-from cloakwork.perturbation import pgd
-from cloakwork.perturbation.start import refined
-from cloakwork.photos.photo import Photo, quality_key
-from cloakwork.photos.sheets import ROWS
+from cloakwork.files import FOLDER, keep_private
 from cloakwork.photos.sidecars import write_copies
-from cloakwork.photos.sizes import load_narrow
-from cloakwork.photos.tensors import as_float
-from cloakwork.specs import Method
-from cloakwork.state import Progress, RunState
-from cloakwork.types import Photos
+from cloakwork.state import Progress
 from cloakwork.workflows.before_after import NOT_OURS, write_page
 from cloakwork.workflows.effect_notes import effect_notes
 from cloakwork.workflows.estimate import expectation
 from cloakwork.workflows.forecast import Forecast, telling
 from cloakwork.workflows.locks import locked
-from cloakwork.workflows.protect_job import (
-    PhotoSetTask,
-    ProtectJob,
-    refuse_overwriting,
-)
-from cloakwork.workflows.protect_notes import notes_on, place_note
-from cloakwork.workflows.protect_photo import SavedPhoto, save_protected
+from cloakwork.workflows.protect_job import PhotoSetTask, ProtectJob, refuse_overwriting
+from cloakwork.workflows.protect_method import named_protection
 from cloakwork.workflows.protect_plan import ProtectOptions, plan_protection
-from cloakwork.workflows.protect_sheet import before_and_after, overview
-from cloakwork.workflows.protect_surrogates import against
-from cloakwork.workflows.records import (
-    SetRecord,
-    begin_saving,
-    end_saving,
-    read_result,
-    result_json,
-    summary,
-)
-from cloakwork.workflows.shown import Listed, by_photo, paper_note
+from cloakwork.workflows.protect_set import protect_set
+from cloakwork.workflows.protect_sheet import overview
+from cloakwork.workflows.records import SetRecord, end_saving, read_result, summary
+from cloakwork.workflows.shown import Listed, paper_note
 from cloakwork.workflows.workload import Workloads, protection_parts
 
 
@@ -153,30 +124,27 @@ def protect(
     given = dict(locals())  # the options are the arguments of their names
     arguments = check_arguments(protect, given)
     photos = [photos] if isinstance(photos, str | Path) else photos
-    surrogates = [surrogates] if isinstance(surrogates, str) else surrogates
-    surrogates = latent_spaces.spelled(surrogates, device, fetch=fetch)
-    method = specs.method(
-        "protections",
+    method, names = named_protection(
         protection,
         surrogates,
+        device,
         config=config,
         preset=preset,
+        refine=refine,
+        fetch=fetch,
         settings=settings,
         arguments=arguments,
     )
-    if refine:
-        method = refined(method, refine)
-    plan = plan_protection(photos, out, method, surrogates, ProtectOptions.among(given))
+    plan = plan_protection(photos, out, method, names, ProtectOptions.among(given))
     outputs = [o for task in plan.tasks for o in task.outputs]
     with locked(plan.out, "protect", outputs) as told:
         results = _protect_sets(plan.job, plan.tasks, plan.out, force, progress, say)
         write_copies(plan.copies)
-    said = config is not None or isinstance(protection, Method)
-    notes = paper_note(method, surrogates) if said else []
-    notes = [*plan.notes, *told, *notes]
+    said = config is not None or isinstance(protection, specs.Method)
+    notes = [*plan.notes, *told, *(paper_note(method, names) if said else [])]
     results[0] = replace(results[0], notes=[*notes, *results[0].notes])
     where = "around faces" if faces else "within a mask" if mask else ""
-    effects = effect_notes(method, surrogates, where)
+    effects = effect_notes(method, names, where)
     results[-1] = replace(results[-1], notes=[*results[-1].notes, *effects])
     if write_page(results, plan.out) is None:
         results[-1] = replace(results[-1], notes=[*results[-1].notes, NOT_OURS.format(plan.out)])
@@ -208,7 +176,7 @@ def _protect_sets(
     results = []
     for number, (task, done) in enumerate(zip(tasks, earlier, strict=True)):
         _tell(progress, number, len(tasks))
-        results.append(done or _protect_set(job, task, progress))
+        results.append(done or protect_set(job, task, progress))
         forecast.finished(task.key)
         end_saving(task.folder)
         for checkpoint in task.folder.glob("state-*.safetensors"):
@@ -223,145 +191,3 @@ def _tell(progress: Progress | None, done: int, total: int) -> None:
     """Report the photo sets that are done, where there are several."""
     if progress and total > 1:
         progress("photo sets", done, total)
-
-
-def _protect_set(job: ProtectJob, task: PhotoSetTask, progress: Progress | None) -> SetRecord:
-    """Protect one photo set from files to files."""
-    begun = time.monotonic()
-    state = RunState(
-        task.folder / f"state-{job.work_key(task.source, task.masked)[:16]}.safetensors",
-        task.name or job.method.name,
-        progress,
-    )
-    saved = sorted(_save_all(job, task, state), key=lambda one: one.record.output)
-    rows = [one.record for one in saved]
-    thumbnails = [one.thumbnails for one in saved if one.thumbnails]
-    before, after = (list(column) for column in zip(*thumbnails, strict=True))
-    sheet = task.folder / "sheet.png"
-    before_and_after([r.name for r in rows[:ROWS]], before, after, job.config.budget, sheet)
-    result = SetRecord(
-        name=task.name,
-        out=task.out,
-        protection=job.method.name,
-        surrogates=[f"{m.name} (weights {m.weights})" for m in job.surrogates],
-        against=against(job.surrogates) or getattr(job.method.module, "TRAINED_AGAINST", ""),
-        photos=rows,
-        sheet=sheet,
-        record=task.folder / "record.json",
-        notes=[
-            *by_photo([(one.record.name, one.notes) for one in saved], len(saved)),
-            *notes_on(job, rows),
-            *place_note([one.record.name for one in saved], [one.place for one in saved]),
-        ],
-        seconds=round(time.monotonic() - begun, 2),
-    )
-    write_json(
-        task.folder / "timings.json",
-        {
-            "seconds": result.seconds,
-            "peak_memory_mb": peak_memory_mb(),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )
-    write_json(
-        result.record,
-        {"key": task.key} | _settings(job) | result_json(result) | {"loss": state.trace},
-    )
-    # of this run alone: the record is the same as that of one that nothing happened to
-    return replace(result, notes=[*state.notes, *result.notes])
-
-
-def _save_all(job: ProtectJob, task: PhotoSetTask, state: RunState) -> list[SavedPhoto]:
-    """Protect the photos of a set and write them, in the order of their contents.
-
-    They are protected together; or one after the other where the method declares SINGLY, so that
-    no more than one is held.
-    """
-    deltas = partial(
-        run_protection,
-        job.method,
-        models=job.surrogates,
-        clean=[p.to(job.device) for p in job.clean.photos()] if job.clean else None,
-        rng=job.rng(task.source),
-        state=state,
-    )
-    # from where photos are written, outputs that exist are this job's own
-    mark = partial(begin_saving, task.folder, task.key, task.outputs)
-    if getattr(job.method.module, "SINGLY", False):
-        mark()
-        return [_protect_alone(job, task, file, output, deltas) for file, output in task.photos]
-    kept, copies = _working_copies(job, task)
-    masks = [job.mask(file, copy) for file, copy in zip(task.source.files, copies, strict=True)]
-    added = deltas(copies, masks=[m for m in masks if m is not None] or None)
-    copies.clear()
-    mark()
-    return [
-        save_protected(job, task, photo or load_narrow(file, job.width), output, delta)
-        for (file, output), photo, delta in zip(task.photos, kept, added, strict=True)
-    ]
-
-
-def _protect_alone(
-    job: ProtectJob,
-    task: PhotoSetTask,
-    file: Path,
-    output: Path,
-    deltas: Callable[..., list[Tensor]],
-) -> SavedPhoto:
-    """Protect one photo from file to file."""
-    photo = load_narrow(file, job.width)
-    copy = as_loaded(photo.pixels).to(job.device)
-    mask = job.mask(file, copy)
-    (delta,) = deltas([copy], masks=None if mask is None else [mask])
-    return save_protected(job, task, photo, output, delta)
-
-
-def _working_copies(job: ProtectJob, task: PhotoSetTask) -> tuple[list[Photo | None], Photos]:
-    """Take the photos of a set from what was kept when they were checked.
-
-    Returns:
-        Each photo, or None where it is larger than its working copy and decoded again to be
-            written; and the working copies, each 3 x h x w in [0, 1], on the job's device.
-    """
-    kept: list[Photo | None] = []
-    copies: Photos = []
-    for file in task.source.files:
-        pixels, photo = task.at_hand.take(file)
-        copies.append(as_float(pixels).to(job.device))
-        kept.append(photo)
-    return kept, copies
-
-
-def _settings(job: ProtectJob) -> dict[str, Any]:
-    """Return everything needed to do the same again.
-
-    Timings are kept apart, for they differ every time.
-    """
-    return {
-        "version": job.method.version,
-        **({"source": job.method.source} if job.method.source else {}),
-        "seeding": SEEDING,
-        "config": asdict(job.config),
-        "seed": job.seed,
-        "models": [
-            {
-                "name": m.name,
-                "weights": m.weights,
-                "dtype": str(m.dtype),
-                "sample_posterior": m.sample_posterior,
-            }
-            for m in job.surrogates
-        ],
-        "clean": [str(path.absolute()) for path in job.clean.files] if job.clean else [],
-        **({"mask": str(job.masks)} if job.masks else {}),
-        "output": {
-            "suffix": job.suffix,
-            "quality": job.quality if job.suffix == ".webp" else quality_key((), job.quality)[0],
-            "strip_metadata": job.strip_metadata,
-            "strip_gps": job.strip_gps,
-            **({"width": job.width} if job.width else {}),
-            **({"subsampling": "4:2:0"} if job.halved else {}),
-        },
-        "micro_batch": pgd.MICRO_BATCH,
-        "surroundings": surroundings(job.device),
-    }
