@@ -1,7 +1,7 @@
 """The service's addresses."""
 
 # no `from __future__ import annotations`: FastAPI reads those of the functions below, and they name
-# what only `add_addresses` knows
+# what only `_add_photos` knows
 
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
@@ -37,6 +37,51 @@ Strength = Literal["faint", "normal", "strong", "uniform"]
 IMAGES = {"image/png": {}, "image/jpeg": {}}
 
 
+def _never_null(schema: dict[str, Any]) -> None:
+    """Say of a field that it may be left out, but never null: forms have no such thing."""
+    kind, _ = schema.pop("anyOf")
+    schema.update(kind)
+
+
+Photo = Annotated[UploadFile, File(description="JPEG, PNG, WebP, TIFF, BMP or AVIF")]
+Followed = Annotated[
+    Strength | None,
+    Form(
+        description="how the budget follows what the eye would notice; uniform: not",
+        json_schema_extra=_never_null,
+    ),
+]
+Budget = Annotated[
+    float | None,
+    Form(
+        ge=1,
+        le=64,
+        description="largest change of a pixel, 1/255; else the method's",
+        json_schema_extra=_never_null,
+    ),
+]
+Width = Annotated[
+    int | None,
+    Form(
+        ge=MIN_SIDE,
+        le=20_000,
+        description="pixels; wider photos are made this wide",
+        json_schema_extra=_never_null,
+    ),
+]
+Quality = Annotated[
+    int | None,
+    Form(
+        ge=1,
+        le=100,
+        description="of a JPEG (4:2:0); without it comes a PNG",
+        json_schema_extra=_never_null,
+    ),
+]
+NoPlace = Annotated[bool, Form(description="leave out where it was taken")]
+NoMetadata = Annotated[bool, Form(description="leave out EXIF, XMP and texts")]
+
+
 def add_addresses(app: FastAPI, service: Service, *, tokens: bool) -> None:
     """Give an application its addresses.
 
@@ -45,8 +90,23 @@ def add_addresses(app: FastAPI, service: Service, *, tokens: bool) -> None:
         service: what they share.
         tokens: whether the schema is to say that a token is needed; the gate asks for it.
     """
+
+    @app.get("/healthz", responses={403: {"model": Faults}}, tags=["service"])
+    async def health() -> Health:
+        """Say that the service is there."""
+        return Health(waiting=service.queue.waiting, running=service.queue.running)
+
     asked = APIRouter(dependencies=[Security(HTTPBearer(auto_error=False))] if tokens else [])
-    names, usual = list(service.protections), next(iter(service.protections))
+    _add_photos(asked, service)
+    _add_jobs(asked, service)
+    _add_metrics(asked, service)
+    app.include_router(asked)
+
+
+def _add_photos(asked: APIRouter, service: Service) -> None:
+    """Add the address that photos are sent to."""
+    names = list(service.protections)
+    offered = Form(description="the protection", json_schema_extra={"enum": names})
 
     @asked.post(
         "/v1/protect",
@@ -57,49 +117,17 @@ def add_addresses(app: FastAPI, service: Service, *, tokens: bool) -> None:
     async def protect(
         request: Request,
         response: Response,
-        photo: Annotated[UploadFile, File(description="JPEG, PNG, WebP, TIFF, BMP or AVIF")],
-        method: Annotated[
-            str, Form(description="the protection", json_schema_extra={"enum": names})
-        ] = usual,
-        strength: Annotated[
-            Strength | None,
-            Form(
-                description="how the budget follows what the eye would notice; uniform: not",
-                json_schema_extra=_never_null,
-            ),
-        ] = None,
-        budget: Annotated[
-            float | None,
-            Form(
-                ge=1,
-                le=64,
-                description="largest change of a pixel, 1/255; else the method's",
-                json_schema_extra=_never_null,
-            ),
-        ] = None,
-        width: Annotated[
-            int | None,
-            Form(
-                ge=MIN_SIDE,
-                le=20_000,
-                description="pixels; wider photos are made this wide",
-                json_schema_extra=_never_null,
-            ),
-        ] = None,
-        quality: Annotated[
-            int | None,
-            Form(
-                ge=1,
-                le=100,
-                description="of a JPEG (4:2:0); without it comes a PNG",
-                json_schema_extra=_never_null,
-            ),
-        ] = None,
-        strip_gps: Annotated[bool, Form(description="leave out where it was taken")] = True,
-        strip_metadata: Annotated[bool, Form(description="leave out EXIF, XMP and texts")] = False,
+        photo: Photo,
+        method: Annotated[str, offered] = names[0],
+        strength: Followed = None,
+        budget: Budget = None,
+        width: Width = None,
+        quality: Quality = None,
+        strip_gps: NoPlace = True,
+        strip_metadata: NoMetadata = False,
     ) -> JobShown:
         """Take a photo, and put it into the queue."""
-        if method not in service.protections:
+        if method not in names:
             raise HTTPException(422, f"The method is {method!r}; allowed are {', '.join(names)}.")
         given = {"strength": strength, "budget": budget}
         question = {
@@ -110,26 +138,40 @@ def add_addresses(app: FastAPI, service: Service, *, tokens: bool) -> None:
             "strip_gps": strip_gps,
             "strip_metadata": strip_metadata,
         }
-        try:
-            entry = service.spool.open("protect", request.scope[OWNER], question)
-        except OSError:
-            raise HTTPException(507, FULL_DISK) from None
-        try:
-            await receive(_chunks(photo), entry.photo, lambda size: _refused(size, service))
-            size = await run_in_threadpool(header_size, entry.photo)
-            service.limits.check_pixels(*size)
-            service.begin(entry)
-        except UserError as error:
-            service.spool.remove(entry)
-            raise HTTPException(400, _sentences(error, entry)) from None
-        except OSError:
-            service.spool.remove(entry)
-            raise HTTPException(507, FULL_DISK) from None
-        except BaseException:
-            service.spool.remove(entry)
-            raise
+        entry = await _taken(service, photo, request.scope[OWNER], question)
         response.headers["Location"] = f"/v1/jobs/{entry.job.id}"
         return service.shown(entry)
+
+
+async def _taken(
+    service: Service, photo: UploadFile, owner: str, question: dict[str, Any]
+) -> Entry:
+    """Write a photo to the spool and begin its job; nothing is kept of one that is refused.
+
+    Raises:
+        HTTPException: it is too large or no photo, too much is waiting, or the disk is full.
+    """
+    try:
+        entry = service.spool.open("protect", owner, question)
+    except OSError:
+        raise HTTPException(507, FULL_DISK) from None
+    try:
+        await receive(_chunks(photo), entry.photo, lambda size: _refused(size, service))
+        size = await run_in_threadpool(header_size, entry.photo)
+        service.limits.check_pixels(*size)
+        service.begin(entry)
+    except BaseException as error:
+        service.spool.remove(entry)
+        if isinstance(error, UserError):
+            raise HTTPException(400, _sentences(error, entry)) from None
+        if isinstance(error, OSError):
+            raise HTTPException(507, FULL_DISK) from None
+        raise
+    return entry
+
+
+def _add_jobs(asked: APIRouter, service: Service) -> None:
+    """Add the addresses of jobs and of what came of them."""
 
     @asked.get("/v1/jobs/{id}", responses=refusals(404), tags=["jobs"])
     async def job(request: Request, id: str) -> JobShown:
@@ -161,10 +203,9 @@ def add_addresses(app: FastAPI, service: Service, *, tokens: bool) -> None:
             },
         )
 
-    @app.get("/healthz", responses={403: {"model": Faults}}, tags=["service"])
-    async def health() -> Health:
-        """Say that the service is there."""
-        return Health(waiting=service.queue.waiting, running=service.queue.running)
+
+def _add_metrics(asked: APIRouter, service: Service) -> None:
+    """Add the address of the numbers that are counted."""
 
     @asked.get(
         "/metrics",
@@ -176,14 +217,6 @@ def add_addresses(app: FastAPI, service: Service, *, tokens: bool) -> None:
         """Tell numbers to Prometheus."""
         told = generate_latest(service.metrics.registry)
         return Response(told, media_type=CONTENT_TYPE_LATEST)
-
-    app.include_router(asked)
-
-
-def _never_null(schema: dict[str, Any]) -> None:
-    """Say of a field that it may be left out, but never null: forms have no such thing."""
-    kind, _ = schema.pop("anyOf")
-    schema.update(kind)
 
 
 def _found(service: Service, request: Request, id: str) -> Entry:
