@@ -16,11 +16,11 @@ import uvicorn
 from PIL import Image
 
 from cloakwork.serve.app import create_app
-from cloakwork.serve.server import QUIET, WORK
+from cloakwork.serve.server import WORK
 from cloakwork.serve.spool import held
 from cloakwork.web.jobs import Job
 from cloakwork.web.process import Process
-from cloakwork.web.server import listening
+from cloakwork.web.server import QUIET, listening
 
 OFFERED = {"noise": "noise", "learned": "learned", "pid": "pid:tiny:steps=2"}
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -19,7 +17,7 @@ from cloakwork.serve.limits import Limits
 from cloakwork.serve.service import Service
 from cloakwork.serve.spool import Spool
 from cloakwork.serve.tokens import Tokens
-from cloakwork.web.jobs import Worker
+from cloakwork.web.jobs import Worker, beside
 from cloakwork.workflows.defaults import SERVED
 
 
@@ -45,19 +43,11 @@ def create_app(
     limits, tokens = limits or Limits(), tokens or Tokens()
     service = Service(spool, workers, limits, protections or SERVED)
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(service.queue.run()), asyncio.create_task(service.tidy())]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     app = FastAPI(
         title="cloakwork",
         version=__version__,
         summary="Protects photos from being learned or edited by diffusion models.",
-        lifespan=lifespan,
+        lifespan=lambda app: beside(service.queue.run(), service.tidy()),
         # these pages would load scripts from elsewhere
         docs_url=None,
         redoc_url=None,

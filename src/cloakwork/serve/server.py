@@ -6,16 +6,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cloakwork.errors import UserError
 from cloakwork.files import cache_folder, expand_home
 from cloakwork.serve.limits import Limits
 from cloakwork.serve.tokens import Tokens, read_tokens
-from cloakwork.web.hosts import hosts, is_alone
+from cloakwork.web.hosts import hosts, in_url, is_alone
 from cloakwork.web.jobs import Worker
 from cloakwork.web.process import Process
-from cloakwork.web.server import listening
+from cloakwork.web.server import QUIET, listening
 from cloakwork.workflows.defaults import SERVED
 
 PORT = 8766
@@ -131,24 +130,12 @@ def run(
         uvicorn.Server(uvicorn.Config(app, **QUIET)).run(sockets=[taken])
 
 
-QUIET: dict[str, Any] = {
-    "log_level": "warning",
-    "access_log": False,
-    "server_header": False,
-    "ws": "none",
-    "proxy_headers": False,
-    # a photo that is on its way is not waited for
-    "timeout_graceful_shutdown": 2,
-}
-"""How uvicorn is run: it writes down nothing of who asked for what."""
-
-
 def told(settings: Settings, port: int, found: int) -> str:
     """Return what is said at the start."""
-    name = f"[{settings.host}]" if ":" in settings.host else settings.host
     who = "with a token" if settings.tokens else "from this machine alone, without a token"
     lines = [
-        f"The service is at http://{name}:{port}, to be asked {who}. Ctrl-C ends it.",
+        f"The service is at http://{in_url(settings.host)}:{port}, to be asked {who}. "
+        "Ctrl-C ends it.",
         f"Protections: {', '.join(settings.offered.values())}. Spool: {settings.place}",
     ]
     if found:

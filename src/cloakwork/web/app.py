@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from cloakwork.web import job_addresses, photo_addresses, saving
 from cloakwork.web.asked import Methods, shown
 from cloakwork.web.guard import Guard
 from cloakwork.web.hosts import Keys
-from cloakwork.web.jobs import Queue
+from cloakwork.web.jobs import Queue, beside
 from cloakwork.web.limits import Limits
 from cloakwork.web.pages import Page, Pages
 from cloakwork.web.process import Process
@@ -70,31 +69,10 @@ def create_app(
         ending,
     )
 
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        tasks = [asyncio.create_task(site.queue.run()), asyncio.create_task(tidy(site))]
-        yield
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
     app = Starlette(
-        routes=[
-            Route("/", index),
-            Route("/static/{name}", static),
-            Route("/events", events),
-            *photo_addresses.ROUTES,
-            *job_addresses.ROUTES,
-            Route("/forget", forget, methods=["POST"]),
-        ],
-        exception_handlers={
-            UserError: lambda request, error: _faults(getattr(error, "sentences", ()), 400),
-            HTTPException: lambda request, error: _faults(
-                [getattr(error, "detail", "")], getattr(error, "status_code", 400)
-            ),
-            ClientDisconnect: lambda request, error: Response(status_code=400),
-        },
-        lifespan=lifespan,
+        routes=ROUTES,
+        exception_handlers=REFUSALS,
+        lifespan=lambda app: beside(site.queue.run(), tidy(site)),
     )
     app.state.site = site
     return Guard(app, hosts)
@@ -182,3 +160,22 @@ async def forget(request: Request) -> Response:
     site = site_of(request)
     await close(site, site.page(request))
     return Response(status_code=204)
+
+
+ROUTES = (
+    Route("/", index),
+    Route("/static/{name}", static),
+    Route("/events", events),
+    *photo_addresses.ROUTES,
+    *job_addresses.ROUTES,
+    Route("/forget", forget, methods=["POST"]),
+)
+
+REFUSALS = {
+    UserError: lambda request, error: _faults(getattr(error, "sentences", ()), 400),
+    HTTPException: lambda request, error: _faults(
+        [getattr(error, "detail", "")], getattr(error, "status_code", 400)
+    ),
+    ClientDisconnect: lambda request, error: Response(status_code=400),
+}
+"""How each error is answered."""

@@ -56,6 +56,15 @@ def hosts(port: int) -> frozenset[str]:
     return frozenset(f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]"))
 
 
+def in_url(host: str) -> str:
+    """Write an address to listen at as URLs have it.
+
+    >>> in_url("::1"), in_url("127.0.0.1")
+    ('[::1]', '127.0.0.1')
+    """
+    return f"[{host}]" if ":" in host else host
+
+
 def is_alone(host: str) -> bool:
     """Return whether an address to listen at cannot be reached from other machines.
 

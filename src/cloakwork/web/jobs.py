@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -177,3 +178,13 @@ class Queue:
                 if self._waiting:
                     self._waiting.pop(0).take({"faults": [CRASHED]})
                 await asyncio.sleep(PAUSE)
+
+
+@asynccontextmanager
+async def beside(*running: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run what never ends beside the block, and cancel it after."""
+    tasks = [asyncio.create_task(one) for one in running]
+    yield
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,11 +5,23 @@ from __future__ import annotations
 import socket
 import webbrowser
 from collections.abc import Callable
+from typing import Any
 
 from cloakwork.errors import UserError
-from cloakwork.web.hosts import Keys, check_host, hosts
+from cloakwork.web.hosts import Keys, check_host, hosts, in_url
 
 PORT = 8765
+
+QUIET: dict[str, Any] = {
+    "log_level": "warning",
+    "access_log": False,
+    "server_header": False,
+    "ws": "none",
+    "proxy_headers": False,
+    # a photo that is on its way is not waited for
+    "timeout_graceful_shutdown": 2,
+}
+"""How uvicorn is run: it writes down nothing of who asked for what."""
 
 
 def serve(
@@ -42,7 +54,6 @@ def serve(
         ) from None
     with listening(host, port) as taken, private_folder() as root:
         number, keys = taken.getsockname()[1], Keys()
-        name = f"[{host}]" if ":" in host else host
         app = create_app(
             root,
             hosts(number),
@@ -50,18 +61,8 @@ def serve(
             cookie=f"cloakwork-{number}",
             ending=lambda: server.should_exit,
         )
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="none",
-            proxy_headers=False,
-            # a photo that is on its way is not waited for
-            timeout_graceful_shutdown=2,
-        )
-        server = uvicorn.Server(config)
-        address = f"http://{name}:{number}/?key="
+        server = uvicorn.Server(uvicorn.Config(app, **QUIET))
+        address = f"http://{in_url(host)}:{number}/?key="
         say(
             f"The page is at {address}{keys.lasting}\n"
             "Only this machine reaches it, and only with this key. Ctrl-C ends it and deletes "
