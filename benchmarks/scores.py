@@ -27,10 +27,10 @@ import docs
 import torch
 
 from cloakwork.benchmark import grids
+from cloakwork.benchmark.collect import collect
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, Table
 from cloakwork.benchmark.recipes.tiny import tiny
-from cloakwork.benchmark.results import collect
 from cloakwork.evaluation import steps
 from cloakwork.evaluation.steps import Workspace
 from cloakwork.files import atomic_write, save_json

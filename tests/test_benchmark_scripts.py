@@ -16,7 +16,7 @@ import torch
 from helpers import own_methods, small_families
 
 from cloakwork import registry
-from cloakwork.benchmark import results
+from cloakwork.benchmark.collect import collect
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.grids import Grid, Table, targets, threat_model
 from cloakwork.evaluation.design import Subject
@@ -57,7 +57,7 @@ def test_scores_stand_for_attackers(
     whole = serial.serial(targets(grid), Workspace(tmp_path / "third", "cpu"))
     assert not whole.failed
     told, alone = (
-        results.collect(grid, Workspace(tmp_path / s, "cpu")).tables for s in ("second", "third")
+        collect(grid, Workspace(tmp_path / s, "cpu")).tables for s in ("second", "third")
     )
     assert told == alone
     # a table that no longer asks for them is rid of them

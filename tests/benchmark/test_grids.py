@@ -16,7 +16,8 @@ import torch
 from helpers import own_methods
 from safetensors.torch import load_file, save_file
 
-from cloakwork.benchmark import grids, recipes, results
+from cloakwork.benchmark import grids, recipes
+from cloakwork.benchmark.collect import collect
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.execution.failures import Failure
 from cloakwork.benchmark.execution.serial import Expected
@@ -73,7 +74,7 @@ def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
         )
         outcome = serial.serial(targets(grid), bench)
         failures = outcome.reasons()
-        found = results.collect(grid, bench, failures)
+        found = collect(grid, bench, failures)
         return add_flags(found, grid, bench, failures), grid, bench
 
     return of
@@ -159,7 +160,7 @@ def test_what_cannot_be_scored_is_no_failure(people: tuple[Subject, ...], tmp_pa
     grid = Grid("lab", "", (Table("lab", (), (copier(),), people, ("own_lab.blind",)),))
     bench = Workspace(tmp_path / "store", "cpu")
     assert not serial.serial(targets(grid), bench).failed
-    found = add_flags(results.collect(grid, bench), grid, bench)
+    found = add_flags(collect(grid, bench), grid, bench)
     assert all(
         c.status == "unscored"
         and c.unscored
@@ -176,7 +177,7 @@ def test_what_was_never_computed_says_so(people: tuple[Subject, ...], tmp_path: 
         "",
         (Table("lab", ("own_lab.darker",), (copier(),), people, ("own_lab.brightness",)),),
     )
-    cells = results.collect(grid, Workspace(tmp_path / "empty", "cpu")).tables[0].cells
+    cells = collect(grid, Workspace(tmp_path / "empty", "cpu")).tables[0].cells
     assert cells and all(c.failed.endswith("it has not been computed.") for c in cells)
 
 
@@ -193,7 +194,7 @@ def test_six_photo_sets_are_enough(people: tuple[Subject, ...], tmp_path: Path) 
     grid = Grid("lab", "", (Table("lab", (), (copier(),), six, ("own_lab.brightness",)),))
     bench = Workspace(tmp_path / "store", "cpu")
     serial.serial(targets(grid), bench)
-    assert not add_flags(results.collect(grid, bench), grid, bench).flags
+    assert not add_flags(collect(grid, bench), grid, bench).flags
 
 
 def test_an_attacker_who_fails_on_clean_photos_is_flagged(run: Run) -> None:
@@ -255,7 +256,7 @@ def test_a_failure_is_flagged_by_its_kind_and_not_by_its_words(run: Run) -> None
     todo = steps.graph(targets(grid), bench, missing=True)
     for kind in ("not_finite", "other"):
         failures = {name: Failure("A kettle that is not finite.", kind) for name in todo}
-        again = add_flags(results.collect(grid, bench, failures), grid, bench, failures)
+        again = add_flags(collect(grid, bench, failures), grid, bench, failures)
         flagged = {c.protection for c in again.tables[0].cells if "no gradient" in c.flags}
         assert flagged == ({"own_lab.nan"} if kind == "not_finite" else set())
 
@@ -564,7 +565,7 @@ def test_changed_code_gives_new_numbers(
         )
         grid, bench = Grid("lab", "", (table,)), Workspace(tmp_path / "store", "cpu")
         made = serial.serial(targets(grid), bench).made
-        cells = {c.protection: c for c in results.collect(grid, bench).tables[0].cells}
+        cells = {c.protection: c for c in collect(grid, bench).tables[0].cells}
         numbers.append((len(made), cells["stale_lab.darker"].mean.mean))
     assert numbers[1] == (0, numbers[0][1]), "unchanged: nothing is made"
     assert 0 < numbers[2][0] < numbers[0][0] and numbers[2][1] < numbers[0][1] - 0.01

@@ -17,7 +17,8 @@ from helpers import made_up
 from helpers.pages import browser, opened, said
 from PIL import Image
 
-from cloakwork.benchmark import grids, results
+from cloakwork.benchmark import grids
+from cloakwork.benchmark.collect import collect
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.report import (
     blind_answers,
@@ -514,7 +515,7 @@ def test_pictures_are_those_of_the_store(
 ) -> None:
     grid, bench = ground
     before = sorted(Path(bench.store).rglob("*"))
-    page = written(results.collect(grid, bench), tmp_path, grid=grid, workspace=bench)
+    page = written(collect(grid, bench), tmp_path, grid=grid, workspace=bench)
     assert sorted(Path(bench.store).rglob("*")) == before  # nothing was computed
     shown = page.all("img")
     # of each set: a clean photo, noise and pid with their changes, and two prompts under each of
@@ -553,7 +554,7 @@ def test_what_is_not_in_the_store_is_said(
 ) -> None:
     grid, _ = ground
     bench = Workspace(tmp_path / "empty", "cpu")
-    shown = gallery.gallery(results.collect(grid, bench), grid, bench, 10**7)
+    shown = gallery.gallery(collect(grid, bench), grid, bench, 10**7)
     strips = {s.protection: s for s in shown.sets[0].strips}
     assert strips["none"].missing == ("what plain got",) and len(strips["none"].photos) == 1
     assert strips["pid:steps=2"].missing == ("the photos", "what plain got")
@@ -565,7 +566,7 @@ def test_pictures_keep_their_budget(
     ground: tuple[grids.Grid, Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid, bench = ground
-    found = results.collect(grid, bench)
+    found = collect(grid, bench)
     whole = gallery.gallery(found, grid, bench, 10**7)
     sizes = [strip.size for s in whole.sets for strip in s.strips]
     assert len(sizes) == 6 and not whole.notes
@@ -588,7 +589,7 @@ def test_a_damaged_result_is_not_shown_and_not_made_again(
         attack.write_bytes(b"damaged")
     again = Workspace(tmp_path / "store", "cpu")
     with pytest.warns(UserWarning, match="is not what its record says"):
-        shown = gallery.gallery(results.collect(grid, again), grid, again, 10**7)
+        shown = gallery.gallery(collect(grid, again), grid, again, 10**7)
     assert all(strip.missing == ("what plain got",) for s in shown.sets for strip in s.strips)
 
 

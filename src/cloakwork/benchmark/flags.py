@@ -10,16 +10,15 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 from cloakwork import specs
+from cloakwork.benchmark.collect import Missing, scores_of
 from cloakwork.benchmark.execution.failures import Failure
 from cloakwork.benchmark.grids import Grid, Line, Table, lines
 from cloakwork.benchmark.results import (
     Cell,
     Flag,
-    Missing,
     Results,
     TableResults,
     beats_both,
-    scores_of,
     strongest,
 )
 from cloakwork.evaluation import compute, steps

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from cloakwork.benchmark.collect import collect
 from cloakwork.benchmark.execution import serial
 from cloakwork.benchmark.execution.serial import Expected, Outcome, StepProgress
 from cloakwork.benchmark.flags import add_flags
 from cloakwork.benchmark.grids import Grid, targets
 from cloakwork.benchmark.recipes._reported import add_reported
 from cloakwork.benchmark.report import write
-from cloakwork.benchmark.results import Results, collect
+from cloakwork.benchmark.results import Results
 from cloakwork.environment import commit
 from cloakwork.errors import UserError
 from cloakwork.evaluation import steps
