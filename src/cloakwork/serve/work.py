@@ -18,7 +18,8 @@ from cloakwork.models import loading
 from cloakwork.photos.sizes import load_narrow
 from cloakwork.serve.spool import THE_PHOTO
 from cloakwork.state import RunState
-from cloakwork.web.work import MODEL, Tell, reporting
+from cloakwork.web.reporting import Tell, reporting
+from cloakwork.web.work import MODEL
 from cloakwork.workflows.protect_job import ProtectJob, check_config
 from cloakwork.workflows.protect_photo import left_in, write_protected
 from cloakwork.workflows.protect_surrogates import against, load_surrogates
@@ -43,31 +44,8 @@ def protect_photo(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
             the file keeps of the protection (`left`, a share; None: all, losslessly), what it was
             computed `against`, and `notes`.
     """
-    path, jpeg = Path(asked["photo"]), asked["jpeg"]
-    method = specs.method("protections", asked["protection"], [MODEL], settings=asked["settings"])
-    uses = getattr(method.module, "USES_SURROGATES", True)
-    check_config(method.config, jpeg, [MODEL] if uses else None, asked["width"])
-    models = load_surrogates(
-        method,
-        [MODEL] if uses else [],
-        "auto",
-        "float32",
-        sample_posterior=False,
-        low_memory=False,
-        graphs=False,
-    )
-    job = ProtectJob(
-        method,
-        models,
-        0,
-        None,
-        ".png" if jpeg is None else ".jpg",
-        jpeg,
-        asked["strip_metadata"],
-        asked["strip_gps"],
-        width=asked["width"],
-        halved=jpeg is not None,
-    )
+    job, path = _job(asked), Path(asked["photo"])
+    method, models = job.method, job.surrogates
     photo = load_narrow(path, job.width)
     source = Source((path,), (photo.digest,), width=job.width)
     (delta,) = run_protection(
@@ -93,6 +71,35 @@ def protect_photo(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         "against": against(models) or getattr(method.module, "TRAINED_AGAINST", ""),
         "notes": [note.replace(str(path), THE_PHOTO) for note in photo.notes],
     }
+
+
+def _job(asked: Mapping[str, Any]) -> ProtectJob:
+    """Check what is asked of `protect_photo`, and load the models for it."""
+    jpeg, width = asked["jpeg"], asked["width"]
+    method = specs.method("protections", asked["protection"], [MODEL], settings=asked["settings"])
+    names = [MODEL] if getattr(method.module, "USES_SURROGATES", True) else []
+    check_config(method.config, jpeg, names or None, width)
+    models = load_surrogates(
+        method,
+        names,
+        "auto",
+        "float32",
+        sample_posterior=False,
+        low_memory=False,
+        graphs=False,
+    )
+    return ProtectJob(
+        method,
+        models,
+        0,
+        None,
+        ".png" if jpeg is None else ".jpg",
+        jpeg,
+        asked["strip_metadata"],
+        asked["strip_gps"],
+        width=width,
+        halved=jpeg is not None,
+    )
 
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {

@@ -6,12 +6,10 @@ go to a folder that it is told.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 
 from cloakwork import specs
@@ -22,11 +20,11 @@ from cloakwork.metrics import noticed
 from cloakwork.models import loading
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.tensors import from_pil, to_pil
-from cloakwork.state import Progress, RunState
+from cloakwork.state import RunState
+from cloakwork.web.reporting import Tell, reporting
 from cloakwork.web.uploads import without_folder
 from cloakwork.workflows import before_after, estimate
 from cloakwork.workflows.audit import audit
-from cloakwork.workflows.how_far import HowFar
 from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.protect_plan import ProtectOptions, plan_protection
@@ -34,8 +32,6 @@ from cloakwork.workflows.records import SetRecord, in_short, reach
 from cloakwork.workflows.try_photos import try_photos
 from cloakwork.workflows.workload import Workloads
 
-Tell = Callable[[dict[str, Any]], None]
-EVERY = 0.2  # seconds between two reports
 CROP = 480  # pixels of a preview's side
 MODEL = "tiny"
 
@@ -209,7 +205,10 @@ def edit(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
         "rows": [
             {
                 "strength": strength,
-                **{arm: _edited(pictures[arm][i], out / f"{i}-{arm}.png") for arm in arms},
+                **{
+                    arm: str(_saved(to_pil(pictures[arm][i]), out / f"{i}-{arm}.png"))
+                    for arm in arms
+                },
             }
             for i, strength in enumerate(method.config.strengths)
         ],
@@ -276,32 +275,11 @@ def audit_photos(asked: Mapping[str, Any], tell: Tell) -> dict[str, Any]:
     }
 
 
-def _edited(picture: torch.Tensor, path: Path) -> str:
-    """Write a picture, 3 x S x S in [0, 1]."""
-    return str(_saved(to_pil(picture), path))
-
-
 def _saved(picture: Image.Image, path: Path) -> Path:
     """Write a picture for browsers."""
     with atomic_write(path) as part:
         picture.save(part, "PNG")
     return path
-
-
-def reporting(tell: Tell) -> Progress:
-    """Return a progress that reports how far the whole job is, at most every EVERY seconds."""
-    far, told = HowFar(), 0.0
-
-    def progress(label: str, done: int, total: int) -> None:
-        nonlocal told
-        far.report(label, done, total)
-        now = time.monotonic()
-        if now - told >= EVERY:
-            told = now
-            left = None if far.until is None else max(0, round(far.until - now))
-            tell({"share": far.share, "words": far.words, "left": left})
-
-    return progress
 
 
 KINDS: Mapping[str, Callable[[Mapping[str, Any], Tell], dict[str, Any]]] = {
