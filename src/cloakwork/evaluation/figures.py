@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cloakwork.evaluation.figure_parts import WIDTH, literal, new_figure, save_figure, series_style
+from cloakwork.evaluation.point_names import name_points
 from cloakwork.evaluation.statistics import Estimate
 
 Curve = Mapping[Any, Estimate]  # a number -> estimate
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 
 def dots(
@@ -165,47 +166,8 @@ def plane(
         )
     ax.set_xlabel(axes[0])
     ax.set_ylabel(axes[1])
-    _name_points(fig, ax, {name: (x.mean, y.mean) for name, (x, y) in points.items()})
+    name_points(fig, ax, {name: (x.mean, y.mean) for name, (x, y) in points.items()})
     save_figure(fig, path, title, 1)
-
-
-def _name_points(
-    fig: Figure, ax: Axes, points: Mapping[str, tuple[float, float]], size: float = 8.5
-) -> None:
-    """Write names beside points, each at the nearest place where it covers no point and no other
-    name.
-    """
-    # adjustText would move names for seconds and differ by version; a few places are enough here
-    fig.draw_without_rendering()  # so that places on the page are known
-    frame = ax.get_window_extent()
-    at = {name: ax.transData.transform(xy) * 72 / fig.dpi for name, xy in points.items()}
-    taken = [(x - 4, x + 4, y - 4, y + 4) for x, y in at.values()]
-    for name, (x, y) in sorted(at.items(), key=lambda item: item[1][1]):
-        long = 0.6 * size * len(name)
-        for far, (right, up) in product(
-            (7, 14, 22, 32, 44, 60), ((1, 0.6), (-1, 0.6), (1, -1.4), (-1, -1.4), (0, 1), (0, -1.6))
-        ):
-            start, foot = x + far * right - long * (0.5 - right / 2), y + far * up
-            box = (start, start + long, foot - 0.2 * size, foot + size)
-            inside = frame.x0 < box[0] * fig.dpi / 72 and box[1] * fig.dpi / 72 < frame.x1
-            if inside and not any(
-                box[0] < b and box[1] > a and box[2] < d and box[3] > c for a, b, c, d in taken
-            ):
-                break
-        taken.append(box)
-        line = (
-            {"arrowstyle": "-", "color": "grey", "linewidth": 0.5, "shrinkB": 3}
-            if far > 14
-            else None
-        )
-        ax.annotate(
-            literal(name),
-            points[name],
-            xytext=(start - x, foot - y),
-            textcoords="offset points",
-            fontsize=size,
-            arrowprops=line,
-        )
 
 
 def heat(
@@ -239,43 +201,46 @@ def heat(
     names = max(2.2, 0.3 + 0.075 * max(map(len, values)))
     fig, (ax,) = new_figure(1, 1.6 + 0.36 * len(values), max(4.2, names + 0.95 * len(columns)))
     colours = matplotlib.colormaps["YlOrBr_r" if reverse else "YlOrBr"]
-    known = grid[~np.isnan(grid)]
-    # a colour says that something differs: zeros, and fields that are all the same, have none
-    even = known.size == 0 or bool((known == known[0]).all())
-    bare = np.isnan(grid) | (grid == 0) | even
+    bare = _uncoloured(grid)
     mesh = ax.pcolormesh(
         np.ma.masked_array(grid, bare), cmap=colours, edgecolors="#888888", linewidth=0.5
     )
     for (i, row), (j, column) in product(enumerate(values), enumerate(columns)):
-        name = words.get((row, column), "failed" if math.isnan(grid[i, j]) else f"{grid[i, j]:.2f}")
-        _field(
-            ax,
-            i,
-            j,
-            literal(name),
-            sum(mesh.to_rgba(grid[i, j])[:3]) if not bare[i, j] else None,
-            hatched=math.isnan(grid[i, j]),
-        )
-    ax.set_xticks(
-        np.arange(len(columns)) + 0.5,
-        [literal(c) for c in columns],
-        rotation=25,
-        ha="left",
-        fontsize=8.5,
-    )
-    ax.set_yticks(np.arange(len(values)) + 0.5, [literal(v) for v in values], fontsize=8.5)
+        failed = math.isnan(grid[i, j])
+        name = words.get((row, column), "failed" if failed else f"{grid[i, j]:.2f}")
+        light = None if bare[i, j] else sum(mesh.to_rgba(grid[i, j])[:3])
+        _field(ax, i, j, literal(name), light, hatched=failed)
+    _name_fields(ax, list(values), columns)
     if rule:
         ax.axvline(rule, color="black", linewidth=2.5)
-    ax.xaxis.tick_top()
-    ax.invert_yaxis()
-    ax.tick_params(length=0)
-    ax.grid(visible=False)
-    ax.spines[:].set_visible(False)
     if not bare.all():
         bar = fig.colorbar(mesh, ax=ax, location="bottom", fraction=0.06, pad=0.03, aspect=40)
         bar.set_label(literal(label), fontsize=8.5)
         bar.outline.set_visible(False)  # type: ignore[operator]
     save_figure(fig, path, title, 1)
+
+
+def _uncoloured(grid: np.ndarray) -> np.ndarray:
+    """Return which fields have no colour, which says that something differs: zeros, what is NaN,
+    and fields that are all the same.
+    """
+    import numpy as np
+
+    known = grid[~np.isnan(grid)]
+    even = known.size == 0 or bool((known == known[0]).all())
+    return np.isnan(grid) | (grid == 0) | even
+
+
+def _name_fields(ax: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
+    """Write the names of columns over a grid of fields, and those of rows from its top down."""
+    centres = [[i + 0.5 for i in range(len(names))] for names in (columns, rows)]
+    ax.set_xticks(centres[0], [literal(c) for c in columns], rotation=25, ha="left", fontsize=8.5)
+    ax.set_yticks(centres[1], [literal(r) for r in rows], fontsize=8.5)
+    ax.xaxis.tick_top()
+    ax.invert_yaxis()
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
 
 
 def _field(ax: Axes, i: int, j: int, name: str, light: float | None, *, hatched: bool) -> None:
