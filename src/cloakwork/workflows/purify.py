@@ -10,7 +10,8 @@ from typing import Any
 
 from cloakwork import registry, specs
 from cloakwork.errors import UserError, check_arguments
-from cloakwork.evaluation.photo_pairs import Original, originals
+from cloakwork.evaluation.photo_pairs import originals
+from cloakwork.evaluation.recorded_originals import Original
 from cloakwork.files import (
     FOLDER,
     expand_home,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cloakwork.environment import computed_on
 from cloakwork.errors import UserError
-from cloakwork.evaluation.photo_pairs import Original
+from cloakwork.evaluation.recorded_originals import Original
 from cloakwork.evaluation.run import SEEDING, purifier_rng, run_purifier
 from cloakwork.files import hash_of
 from cloakwork.models import loading, pixel_ddpm

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from cloakwork.environment import surroundings
-from cloakwork.evaluation.photo_pairs import Original, load_original
+from cloakwork.evaluation.photo_pairs import load_original
+from cloakwork.evaluation.recorded_originals import Original
 from cloakwork.evaluation.run import SEEDING
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, sha256, write_json

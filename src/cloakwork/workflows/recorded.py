@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cloakwork.errors import UserError
-from cloakwork.evaluation.photo_pairs import record_files
+from cloakwork.evaluation.recorded_originals import record_files
 from cloakwork.files import FOLDER, read_json
 from cloakwork.workflows.records import PhotoRecord, SetRecord, read_set
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cloakwork.evaluation.photo_pairs import record_files
+from cloakwork.evaluation.recorded_originals import record_files
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, remove, sha256, write_json
 from cloakwork.metrics.noticed import word

@@ -23,7 +23,8 @@ from cloakwork import specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.design import CLEAN, NOISE, PROTECTED
-from cloakwork.evaluation.photo_pairs import Original, load_original, originals
+from cloakwork.evaluation.photo_pairs import load_original, originals
+from cloakwork.evaluation.recorded_originals import Original
 from cloakwork.files import expand_home, sha256, write_json
 from cloakwork.metrics import linf, noticed
 from cloakwork.models import latent_spaces

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from cloakwork.errors import UserError
-from cloakwork.evaluation.photo_pairs import Original, read_records
+from cloakwork.evaluation.recorded_originals import Original, read_records
 from cloakwork.files import FOLDER, expand_home
 from cloakwork.photos.photo import load_photo
 
