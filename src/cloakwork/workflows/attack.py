@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cloakwork import specs
-from cloakwork.environment import surroundings
-from cloakwork.errors import Unwritable, UserError, check_arguments
+from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.compute import run_attack
 from cloakwork.evaluation.sources import Source, source
-from cloakwork.evaluation.steps import Step, Workspace, key, purify_steps
-from cloakwork.evaluation.typed_json import from_json
-from cloakwork.files import FOLDER, atomic_write, expand_home, read_json, unwritable, write_json
+from cloakwork.evaluation.steps import Workspace
+from cloakwork.files import FOLDER, expand_home
 from cloakwork.finetuning.training import PREVIEW
-from cloakwork.finetuning.validation import check_new_folder
-from cloakwork.models import pipelines
-from cloakwork.parts import new_part, remove_parts
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.masks import load_masks
 from cloakwork.photos.sets import find_sets, load_all
 from cloakwork.photos.sheets import write_grid
-from cloakwork.photos.tensors import to_pil
 from cloakwork.state import Progress, RunState
-from cloakwork.types import Images
+from cloakwork.types import Images, Photos
+from cloakwork.workflows.attack_files import (
+    at_the_end,
+    earlier_pictures,
+    recorded_pictures,
+    write_pictures,
+)
+from cloakwork.workflows.attack_job import AttackJob
 from cloakwork.workflows.beside_clean import LEFT_OUT, clean_source, write_beside
 from cloakwork.workflows.defaults import PROMPT
 from cloakwork.workflows.locks import locked
@@ -111,78 +109,62 @@ def attack(
     _check_learning(method, keep_model, sample_every)
     _check_mask(method, mask)
     chain = specs.purifiers(purifiers, victim, denoiser)
+    job = AttackJob(method, victim, prompts, chain, denoiser, seed, dtype)
     kept = expand_home(keep_model) if keep_model else None
-    with locked(out, "attack", _listed(out)) as told, _at_the_end(kept) as model:
-        earlier = _earlier(out)
+    with locked(out, "attack", recorded_pictures(out)) as told, at_the_end(kept) as model:
+        earlier = earlier_pictures(out)
         workspace = Workspace(out / FOLDER, device, progress, low_memory=low_memory)
-
-        def step_from(photos: Source) -> Step:
-            purified = purify_steps(
-                photos, chain, model=victim, denoiser=denoiser, seed=seed, dtype=dtype
-            )
-            return Step(method, (purified,), seed, (victim,), prompts, dtype)
-
-        def checkpoint(step: Step) -> Path:
-            return out / FOLDER / f"state-{key(step, workspace)[:16]}.safetensors"
-
-        step, known = step_from(originals), clean_source(originals)
+        known = clean_source(originals)
         clean = known if beside_clean else None
-        grids = out / FOLDER / "training"
-        state = RunState(
-            checkpoint(step),
-            method.name,
-            progress,
-            sample_every=sample_every,
-            watch=lambda done, pictures: write_grid(grids / f"{done:06d}.png", pictures, PREVIEW),
-            keep_model=model,
-        )
         masks = load_masks(expand_home(mask), originals.files) if mask else None
         _tell(progress, 0, clean)
-        images = run_attack(step, workspace, state, masks)
+        images, said = _attack(job, originals, out, workspace, masks, sample_every, model)
         _tell(progress, 1, clean)
-        about = _about(step, chain, originals, clean, workspace)
-        files = _write(images, out, about, earlier)
+        files = write_pictures(images, out, job.about(originals, clean, workspace), earlier)
         beside = None
         if clean:
-            own = RunState(checkpoint(step_from(clean)), method.name, progress)
-            beside = run_attack(step_from(clean), workspace, own, masks)
+            beside, _ = _attack(job, clean, out, workspace, masks)
             _tell(progress, 2, clean)
         where = write_beside(images, beside, prompts, out) or (LEFT_OUT if known else "")
-        for left in (out / FOLDER).glob("state-*.safetensors"):
-            left.unlink()
-        if chain:
-            workspace.results.tidy()
-    said = config is not None or isinstance(attacker, specs.Method)
-    notes = [
-        *left_out_of(photos),
-        *told,
-        *state.notes,
-        *([where] if where else []),
-        *(paper_note(method, [victim]) if said else []),
-    ]
+        _tidy(job, out, workspace)
+    as_config = config is not None or isinstance(attacker, specs.Method)
+    papers = paper_note(method, [victim]) if as_config else []
+    notes = [*left_out_of(photos), *told, *said, *([where] if where else []), *papers]
     return Listed(files, _summary(files, prompts, f"{method.name} on {victim}", notes))
 
 
-def _about(
-    step: Step,
-    chain: Sequence[specs.Method],
+def _attack(
+    job: AttackJob,
     photos: Source,
-    clean: Source | None,
+    out: Path,
     workspace: Workspace,
-) -> dict[str, Any]:
-    """Return everything needed to attack the same photos again."""
-    (victim,) = step.models
-    return {
-        "attacker": step.name,
-        "config": asdict(step.config),
-        "victim": {"name": victim, "weights": pipelines.weights(victim)},
-        "prompts": list(step.prompts),
-        "purifiers": [method.record() for method in chain],
-        "seed": step.seed,
-        "photos": sorted(str(f) for f in photos.files),
-        "originals": sorted(str(f) for f in clean.files) if clean else [],
-        "surroundings": surroundings(workspace.torch_device),
-    }
+    masks: Photos | None,
+    sample_every: int = 0,
+    keep_model: Path | None = None,
+) -> tuple[Images, list[str]]:
+    """Return what the attacker gets from photos, and what the user is told of the run."""
+    state = RunState(
+        job.checkpoint(photos, out, workspace),
+        job.attacker.name,
+        workspace.progress,
+        sample_every=sample_every,
+        watch=partial(_look, out),
+        keep_model=keep_model,
+    )
+    return run_attack(job.step(photos), workspace, state, masks), state.notes
+
+
+def _tidy(job: AttackJob, out: Path, workspace: Workspace) -> None:
+    """Remove the checkpoints of a finished attack, and what stopped ones left of its purifiers."""
+    for left in (out / FOLDER).glob("state-*.safetensors"):
+        left.unlink()
+    if job.purifiers:
+        workspace.results.tidy()
+
+
+def _look(out: Path, done: int, pictures: Images) -> None:
+    """Write the pictures of a training into a sheet that is named by the steps done."""
+    write_grid(out / FOLDER / "training" / f"{done:06d}.png", pictures, PREVIEW)
 
 
 def _tell(progress: Progress | None, done: int, clean: Source | None) -> None:
@@ -206,23 +188,6 @@ def _one_set(photos: Path | str, out: Path) -> Source:
     return source(sets[0].files)
 
 
-def _write(images: Images, out: Path, about: dict[str, Any], earlier: set[Path]) -> list[Path]:
-    """Write pictures, the sheet and a record of them, and remove those of an earlier attack.
-
-    Returns:
-        The pictures' files.
-    """
-    files = [out / f"{i:03}.png" for i in range(len(images))]
-    for file in earlier - set(files):  # first, while the record still names them
-        file.unlink()
-    # before the pictures, so that those of an attack that is stopped here are known as such
-    write_json(out / FOLDER / "attack.json", about | {"pictures": [str(f) for f in files]})
-    for picture, file in zip(images, files, strict=True):
-        with atomic_write(file) as part:
-            to_pil(picture).save(part, "PNG")
-    return files
-
-
 def _summary(
     files: Sequence[Path], prompts: Sequence[str], who: str, notes: Sequence[str]
 ) -> Summary:
@@ -231,34 +196,6 @@ def _summary(
     rows = [{"picture": file, "prompt": prompts[i // each]} for i, file in enumerate(files)]
     count = f"{len(files)} picture{'s' * (len(files) != 1)}"
     return Summary(f"{count} by {who}. Folder: {files[0].parent}", rows, notes)
-
-
-@contextmanager
-def _at_the_end(kept: Path | None) -> Iterator[Path | None]:
-    """Yield a neighbour of a new folder, which becomes the folder after all else was written.
-
-    So an attack that was stopped finds no model of its own in its way.
-
-    Raises:
-        UserError: something is there already.
-        Unwritable: it could not be written.
-    """
-    if kept is None:
-        yield None
-        return
-    check_new_folder(kept)
-    remove_parts(kept.parent, [kept.name])
-    part = new_part(kept)
-    try:
-        yield part
-        try:
-            if kept.is_dir():
-                kept.rmdir()
-            os.replace(part, kept)
-        except OSError as error:
-            raise Unwritable(unwritable(kept, error)) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_learning(method: specs.Method, keep_model: Path | str | None, sample_every: int) -> None:
@@ -282,34 +219,3 @@ def _check_mask(method: specs.Method, mask: Path | str | None) -> None:
         raise UserError(
             f"'{method.name}' paints in no mask. Leave --mask out, or take the attacker inpaint."
         )
-
-
-def _earlier(out: Path) -> set[Path]:
-    """Return the pictures of an earlier attack that still exist.
-
-    Raises:
-        UserError: a picture that would be replaced was not written by an attack.
-    """
-    existing = {f for f in out.glob("*.png") if f.stem.isdecimal() and len(f.stem) >= 3}
-    if strange := sorted(existing - _listed(out)):
-        raise UserError(
-            *[
-                f"{f} was not written by `cloakwork attack`, so it will not be overwritten. "
-                "Choose another output folder."
-                for f in strange
-            ]
-        )
-    return existing
-
-
-def _listed(out: Path) -> set[Path]:
-    """Return the pictures that the record of an earlier attack names, whether they exist or not."""
-    record = from_json(_Record, read_json(out / FOLDER / "attack.json"))
-    return {out / picture.name for picture in record.pictures} if record else set()
-
-
-@dataclass(frozen=True)
-class _Record:
-    """What is read of an attack's record."""
-
-    pictures: list[Path]
