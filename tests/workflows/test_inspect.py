@@ -34,7 +34,8 @@ from cloakwork.purifiers import jpeg
 from cloakwork.specs import Method
 from cloakwork.types import Photos
 from cloakwork.workflows import protect
-from cloakwork.workflows.inspect import Watched, _sentences, inspect
+from cloakwork.workflows.inspect import Watched, inspect
+from cloakwork.workflows.inspect_results import conclusions
 
 SHORT = replace(dreambooth.TINY, steps=4, batch=1, class_images=2, sampling=Sampling(n=1, steps=2))
 
@@ -304,7 +305,7 @@ class TestInspection:
             "clip_i": {arm: {2: statistics.estimate({"one": {0: [math.nan]}})} for arm in attackers}
         }
         assert "clip_i scores nothing along the training" in " ".join(
-            _sentences(replace(found, training=blank), load_clip(), "tiny")
+            conclusions(replace(found, training=blank), load_clip(), "tiny")
         )
 
     def test_only_the_last_attacker_decouples_and_by_the_users_words(

@@ -18,10 +18,9 @@ from typing import Any
 from cloakwork import registry, specs
 from cloakwork.environment import surroundings
 from cloakwork.errors import UserError
-from cloakwork.evaluation import compute, figures, inspection, steps, training_curve
+from cloakwork.evaluation import compute, steps, training_curve
 from cloakwork.evaluation.design import (
     CLEAN,
-    NOISE,
     PROTECTED,
     Subject,
     ThreatModel,
@@ -30,7 +29,6 @@ from cloakwork.evaluation.design import (
 )
 from cloakwork.evaluation.displacement import displacements
 from cloakwork.evaluation.inspection import (
-    ArmEstimates,
     clip_or_fault,
     seen_by_autoencoders,
     seen_by_clip,
@@ -44,13 +42,16 @@ from cloakwork.files import expand_home, write_json
 from cloakwork.finetuning.cdl import NO_CDL
 from cloakwork.finetuning.training import PREVIEW
 from cloakwork.models import autoencoders, latent_spaces, pixel_ddpm
+from cloakwork.models.autoencoders import Autoencoder
 from cloakwork.models.clip import Clip
 from cloakwork.photos.folders import refuse_report_among_photos
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.specs import Method
 from cloakwork.state import Progress
+from cloakwork.types import Photos
 from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
+from cloakwork.workflows.inspect_results import Inspection, conclusions, draw
 
 CLEAN_PURIFIED, PURIFIED = "clean, purified", "protected, purified"
 
@@ -73,36 +74,6 @@ class Watched:
             "every": self.every,
             "metrics": self.metrics,
         }
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """The results of an inspection.
-
-    Arms are clean, noise and protected; with purifiers, also both purified.
-    """
-
-    texts: tuple[str, str]
-    zero_shot: ArmEstimates
-    """how likely the first text is to CLIP, against the second"""
-    embeddings: dict[str, list[list[float]]]
-    """arm -> a point for each photo, in the plane of the two directions in which CLIP's embeddings
-    of all arms differ most"""
-    pixels: ArmEstimates
-    """how far photos, as a model sees them, were moved, in shares of their spread"""
-    latents: dict[str, ArmEstimates]
-    """autoencoder -> the same of their latents"""
-    amplified: dict[str, ArmEstimates]
-    """autoencoder -> latents over pixels"""
-    displacement: dict[str, dict[int, ArmEstimates]]
-    """autoencoder -> size at which a loader shows it the photos, pixels -> how far latents were
-    moved, in shares of their spread"""
-    denoiser: dict[str, dict[str, Estimate]]
-    """an arm, "attacked by 0.1" or "scattered by 0.1" -> latents, error, answers, as in
-    `bottleneck.DenoiserShift`"""
-    training: dict[str, dict[str, dict[int, Estimate]]]
-    """metric -> attacker -> training steps -> score; empty where none was watched"""
-    sentences: list[str]
 
 
 def inspect(
@@ -161,13 +132,8 @@ def inspect(
     eyes, halves = clip_or_fault(clip), [autoencoders.load(name, device) for name in coders]
     workspace = Workspace(store or out / ".cloakwork", device, progress)
     subjects = find_subjects(protected, clean)
-    kinds = {method.model_kind for method in chain}
     settings = {"model": victim, "denoiser": denoiser, "seed": seed, "dtype": dtype}
-    sources = {s.name: _arms(s, chain, settings) for s in subjects}
-    photos = {
-        arm: {s: compute.photos(of[arm], workspace) for s, of in sources.items()}
-        for arm in sources[subjects[0].name]
-    }
+    photos = _photos_by_arm(subjects, chain, settings, workspace)
     size = workspace.model(victim, dtype).size
     squares = {
         arm: {s: preprocess(images, size) for s, images in of.items()} for arm, of in photos.items()
@@ -181,29 +147,41 @@ def inspect(
         _along_training(subjects, watched, chain, seed, workspace) if watched else {},
         [],
     )
-    sentences = [*_sentences(result, eyes, victim), *left_out_of(protected, clean)]
+    sentences = [*conclusions(result, eyes, victim), *left_out_of(protected, clean)]
     result = replace(result, sentences=sentences)
-    write_json(
-        out / "inspection.json",
-        asdict(result)
-        | {
-            "clip": str(eyes),
-            "autoencoders": {half.name: half.weights for half in halves},
-            "victim": {"name": victim, "weights": workspace.model(victim, dtype).weights},
-            "seed": seed,
-            "dtype": dtype,
-            "pixel_denoiser": {"name": denoiser, "weights": pixel_ddpm.weights(denoiser)}
-            if "pixels" in kinds
-            else None,
-            "watched": watched.record() if watched else None,
-            "purifiers": [method.record() for method in chain],
-            "photo_sets": [s.name for s in subjects],
-            "surroundings": surroundings(workspace.torch_device),
-        },
-    )
+    about = _about(settings, eyes, halves, watched, chain, subjects, workspace)
+    write_json(out / "inspection.json", asdict(result) | about)
     draw(result, out)
     workspace.results.tidy()
     return result
+
+
+def _about(
+    settings: dict[str, Any],
+    eyes: Clip,
+    halves: Sequence[Autoencoder],
+    watched: Watched | None,
+    chain: Sequence[Method],
+    subjects: Sequence[Subject],
+    workspace: Workspace,
+) -> dict[str, Any]:
+    """Return everything needed to inspect the same photos again."""
+    victim, denoiser, dtype = (settings[name] for name in ("model", "denoiser", "dtype"))
+    in_pixels = any(method.model_kind == "pixels" for method in chain)
+    return {
+        "clip": str(eyes),
+        "autoencoders": {half.name: half.weights for half in halves},
+        "victim": {"name": victim, "weights": workspace.model(victim, dtype).weights},
+        "seed": settings["seed"],
+        "dtype": dtype,
+        "pixel_denoiser": {"name": denoiser, "weights": pixel_ddpm.weights(denoiser)}
+        if in_pixels
+        else None,
+        "watched": watched.record() if watched else None,
+        "purifiers": [method.record() for method in chain],
+        "photo_sets": [s.name for s in subjects],
+        "surroundings": surroundings(workspace.torch_device),
+    }
 
 
 def _check_watched(watched: Watched) -> None:
@@ -229,6 +207,20 @@ def _check_watched(watched: Watched) -> None:
             else "No metric was named"
         )
         raise UserError(f"{why}. Name metrics such as {', '.join(INSPECT_METRICS)}.")
+
+
+def _photos_by_arm(
+    subjects: Sequence[Subject],
+    purifiers: Sequence[Method],
+    settings: dict[str, Any],
+    workspace: Workspace,
+) -> dict[str, dict[str, Photos]]:
+    """Return the photos that are inspected: arm -> photo set -> photos."""
+    sources = {s.name: _arms(s, purifiers, settings) for s in subjects}
+    return {
+        arm: {s: compute.photos(of[arm], workspace) for s, of in sources.items()}
+        for arm in sources[subjects[0].name]
+    }
 
 
 def _arms(
@@ -282,90 +274,3 @@ def _along_training(
         for metric in watched.metrics:
             curves[metric][label] = training_curve.estimates(courses, metric)
     return curves
-
-
-def _sentences(found: Inspection, eyes: Clip, victim: str) -> list[str]:
-    """Return what the numbers mean, in words."""
-    likely = ", ".join(f"{arm} {e.mean:.2f}" for arm, e in found.zero_shot.items())
-    sentences = [
-        f"{eyes} finds '{found.texts[0]}' likelier than '{found.texts[1]}' with this probability: "
-        f"{likely}."
-    ]
-    for half, arms_found in found.amplified.items():
-        ours, noise = arms_found[PROTECTED], arms_found[NOISE]
-        sentences.append(
-            f"The encoder of {half} carries the protection {ours.mean:.1f} times as far "
-            f"as it is in the photo [{ours.low:.1f}, {ours.high:.1f}], "
-            f"random noise {noise.mean:.1f} times."
-        )
-    share = max(inspection.SHARES)
-    labels = (CLEAN, PROTECTED, f"attacked by {share:g}", f"scattered by {share:g}")
-    clean, protected, attacked, scattered = (found.denoiser[x]["error"].mean for x in labels)
-    sentences.append(
-        f"The denoiser of {victim}, attacked alone by {share:g} of the latents' spread, "
-        f"errs {attacked / clean:.1f} times as much as on clean latents "
-        f"({scattered / clean:.1f} times if they are moved as far at random). "
-        f"On protected photos it errs {protected / clean:.1f} times as much."
-    )
-    blank = [m for m, courses in found.training.items() if training_curve.unscored(courses)]
-    sentences += [
-        f"{m} scores nothing along the training; `cloakwork score` with it says why." for m in blank
-    ]
-    return [*sentences, "None of this says what an attacker gets; an audit does."]
-
-
-def draw(found: Inspection, out: Path) -> None:
-    """Draw the figures of an inspection; an arm has the same colour in all of them."""
-    (seen, taken_for), order = found.texts, list(found.zero_shot)
-    figures.dots(
-        out / "zero-shot",
-        {"": found.zero_shot},
-        line=0.5,
-        order=order,
-        title=f"What CLIP sees: '{seen}', or '{taken_for}'",
-        axis="how likely the first is",
-    )
-    figures.points(
-        out / "embeddings",
-        found.embeddings,
-        title="CLIP's embeddings; a photo's lead back to the clean one",
-        axes=("first main direction", "second main direction"),
-    )
-    if found.amplified:
-        ends = [Path(name).name for name in found.amplified]
-        encoders = dict(
-            zip(
-                ends if len(set(ends)) == len(ends) else found.amplified,
-                found.amplified.values(),
-                strict=True,
-            )
-        )
-        figures.dots(
-            out / "encoders",
-            encoders,
-            line=1,
-            order=order,
-            title="How far encoders carry a change in the photo",
-            axis="change of the latent over that of the photo, in shares of their spread",
-        )
-    courses = {
-        arm: {e["latents"].mean: e["error"]} for arm, e in found.denoiser.items() if arm in order
-    }
-    courses |= {
-        manner: {s: found.denoiser[f"{manner} by {s:g}"]["error"] for s in inspection.SHARES}
-        for manner in ("attacked", "scattered")
-    }
-    figures.lines(
-        out / "denoiser",
-        {"denoising error": courses},
-        title="How much the denoiser errs on latents that were moved",
-        axis="change of the latent, in shares of its spread",
-    )
-    if found.training:
-        figures.lines(
-            out / "training",
-            found.training,
-            order=order,
-            axis="training steps",
-            title="What the attacker's pictures score, along its training",
-        )
