@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from cloakwork.errors import UserError
+from cloakwork.evaluation.sources import Source
 from cloakwork.files import expand_home
 from cloakwork.models import pipelines
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.masks import Drawn, Masks, mask_digests
 from cloakwork.photos.saving import idle_quality
-from cloakwork.photos.sets import find_sets, load_all
+from cloakwork.photos.sets import PhotoSet, find_sets, load_all
 from cloakwork.photos.sidecars import Copy, copies, find_sidecars, sidecar_note
 from cloakwork.specs import Method
 from cloakwork.workflows.at_hand import AtHand
@@ -107,6 +108,36 @@ def plan_protection(
     check_config(method.config, quality, surrogates if uses_models else None, how.for_width)
     out = Path(os.path.abspath(expand_home(out)))
     found = find_sets(photos, out, each=how.each, one_set=how.one_set, suffix=suffix)
+    sets, skipped, at_hand = _load(found, method, how, dry)
+    files = [file for s in sets for file in s.files]
+    again = _again(files, out, how.force)
+    known = clean_photos(how.clean, out, sets)
+    masks = _masks(how.mask, how.faces)
+    masked = mask_digests(masks, files) if masks else None
+    asked = list(surrogates) if uses_models else []
+    here = [pipelines.without_network(name) for name in asked] if dry else asked
+    job = _job(method, [name for name in here if name], how, suffix, quality, known, masks)
+    tasks = _tasks(job, sets, out, how.each, at_hand, masked)
+    if dry and not how.force:
+        refuse_overwriting(tasks)
+    unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
+    beside = find_sidecars(sets, out)
+    copied = copies(beside, sets, force=how.force) if how.sidecars else None
+    rest = left_out(photos, out, found, [sidecar.file for sidecar in find_sidecars(found, out)])
+    idle = idle_quality((output for s in sets for output in s.outputs), quality)
+    notes = [*skipped, *rest, *sidecar_note(beside, copied), *again, *idle, *_faceless(masks)]
+    return ProtectPlan(job, tasks, notes, out, copied or [], unfetched)
+
+
+def _load(
+    found: list[PhotoSet], method: Method, how: ProtectOptions, dry: bool
+) -> tuple[list[PhotoSet], list[str], AtHand]:
+    """Load every photo once.
+
+    Returns:
+        The sets without bad photos, a sentence for each of these, and what is kept of the others
+            for a job that protects them together.
+    """
     at_hand = AtHand(frozenset(found[0].files), width=how.for_width)
     together = not dry and not getattr(method.module, "SINGLY", False)
     sets, skipped = load_all(
@@ -116,28 +147,45 @@ def plan_protection(
         width=how.for_width,
         keep=at_hand.keep if together else None,
     )
-    before = protected_before([file for s in sets for file in s.files], out)
-    if before and not how.force:
+    return sets, skipped, at_hand
+
+
+def _again(files: Sequence[Path], out: Path, force: bool) -> list[str]:
+    """Return the notes on photos that were protected before.
+
+    Raises:
+        UserError: there are such, and they are not to be protected again.
+    """
+    before = protected_before(files, out)
+    if before and not force:
         raise UserError(*[photo.fault for photo in before])
-    known = clean_photos(how.clean, out, sets)
-    masks = _masks(how.mask, how.faces)
-    masked = mask_digests(masks, [file for s in sets for file in s.files]) if masks else None
-    asked = list(surrogates) if uses_models else []
-    here = [pipelines.without_network(name) for name in asked] if dry else asked
+    return by_photo((photo.file.name, [photo.note]) for photo in before)
+
+
+def _job(
+    method: Method,
+    surrogates: Sequence[str],
+    how: ProtectOptions,
+    suffix: str,
+    quality: int | None,
+    clean: Source | None,
+    masks: Masks | None,
+) -> ProtectJob:
+    """Load the surrogates, and return what is done to the photos."""
     models = load_surrogates(
         method,
-        [name for name in here if name],
+        surrogates,
         how.device,
         how.dtype,
         sample_posterior=how.sample_posterior,
         low_memory=how.low_memory,
         graphs=how.graphs,
     )
-    job = ProtectJob(
+    return ProtectJob(
         method,
         models,
         how.seed,
-        known,
+        clean,
         suffix,
         quality,
         how.strip_metadata,
@@ -146,29 +194,28 @@ def plan_protection(
         how.for_width,
         halved=how.jpeg is not None,
     )
+
+
+def _tasks(
+    job: ProtectJob,
+    sets: Sequence[PhotoSet],
+    out: Path,
+    each: bool,
+    at_hand: AtHand,
+    masked: Mapping[Path, str] | None,
+) -> list[PhotoSetTask]:
+    """Return the photo sets with the folders of their records.
+
+    Raises:
+        UserError: files that could not be written.
+    """
+    folders = [records_folder(out, s.name, s.outputs[0].stem if each else "") for s in sets]
     tasks = [
-        task_of(
-            job,
-            s,
-            out,
-            records_folder(out, s.name, s.outputs[0].stem if how.each else ""),
-            at_hand,
-            masked,
-        )
-        for s in sets
+        task_of(job, s, out, folder, at_hand, masked)
+        for s, folder in zip(sets, folders, strict=True)
     ]
     refuse_places(file for task in tasks for file in (*task.outputs, *own_files(task.folder)))
-    if dry and not how.force:
-        refuse_overwriting(tasks)
-    unfetched = tuple(name for name, there in zip(asked, here, strict=True) if not there)
-    again = by_photo((photo.file.name, [photo.note]) for photo in before)
-    beside = find_sidecars(sets, out)
-    copied = copies(beside, sets, force=how.force) if how.sidecars else None
-    known_beside = [sidecar.file for sidecar in find_sidecars(found, out)]
-    rest = left_out(photos, out, found, known_beside)
-    idle = idle_quality((output for s in sets for output in s.outputs), quality)
-    notes = [*skipped, *rest, *sidecar_note(beside, copied), *again, *idle, *_faceless(masks)]
-    return ProtectPlan(job, tasks, notes, out, copied or [], unfetched)
+    return tasks
 
 
 def _masks(mask: Path | str | None, faces: bool) -> Masks | None:
