@@ -36,15 +36,14 @@ from cloakwork.photos.tensors import as_float
 from cloakwork.specs import Method
 from cloakwork.state import RunState
 from cloakwork.workflows import audit, audit_purifiers, audit_sheet, audit_time
+from cloakwork.workflows.audit_compare import _row, compare_all
 from cloakwork.workflows.audit_results import (
     Audit,
     AuditRow,
-    _row,
     _sentence,
-    _verdicts,
-    _worst,
-    compare_all,
     conclusions,
+    counted,
+    worst_case,
 )
 from cloakwork.workflows.defaults import QUICK_ATTACKER
 from cloakwork.workflows.inspect import inspect
@@ -421,7 +420,7 @@ def test_what_to_do_next_where_nothing_is_shown(
 
 
 def test_the_verdict_counts_pictures() -> None:
-    (verdict,) = _verdicts(match_rates(0.875, 0.75, 0.0625, sets=1))
+    (verdict,) = counted(match_rates(0.875, 0.75, 0.0625, sets=1))
     assert verdict == (
         "Of 16 pictures that the attacker drew from protected photos, 1 shows the person; "
         "from clean photos 14 of 16; from noise of the same size 12 of 16."
@@ -442,9 +441,9 @@ def rates(name: str, clean: float, protected: float) -> AuditRow:
 def test_the_worst_case_stands_first() -> None:
     rows = [rates("lean", 1, 0), rates("after a", 1, 0.5), rates("after b", 0.75, 0.5)]
     unknown = rates("after c", 1, math.nan)
-    assert _worst([*rows, unknown]) == "after b"  # as much as after a, of less
-    assert _worst(rows[:1]) == _worst([unknown]) == ""
-    told = list(_verdicts(Audit(rows, {}, [], ["a set"], 1, worst="after b")))
+    assert worst_case([*rows, unknown]) == "after b"  # as much as after a, of less
+    assert worst_case(rows[:1]) == worst_case([unknown]) == ""
+    told = list(counted(Audit(rows, {}, [], ["a set"], 1, worst="after b")))
     assert told[0].startswith("Worst case of 3, after b: Of 8 pictures that the attacker drew")
     assert [t.partition(":")[0] for t in told[1:]] == ["lean", "after a"]
 
@@ -455,7 +454,7 @@ def test_a_worst_case_that_noise_may_leave_as_well_is_told() -> None:
     less = Estimate(-0.5, -0.7, -0.3, 1, 1, 8)
     shown = [rows[0], replace(rows[1], against_noise=less)]
     for found, told in ((rows, 1), (shown, 0)):
-        audited = Audit(found, {}, [], ["a set"], 1, worst=_worst(found))
+        audited = Audit(found, {}, [], ["a set"], 1, worst=worst_case(found))
         assert sum(s.startswith(said) for s in conclusions(audited)) == told
 
 

@@ -26,8 +26,9 @@ from cloakwork.models import pipelines
 from cloakwork.photos.folders import refuse_report_among_photos
 from cloakwork.photos.left_out import left_out_of
 from cloakwork.state import Progress
+from cloakwork.workflows.audit_compare import compare_all, needed
 from cloakwork.workflows.audit_purifiers import left_out, read_chains
-from cloakwork.workflows.audit_results import Audit, compare_all, needed
+from cloakwork.workflows.audit_results import Audit
 from cloakwork.workflows.audit_sheet import sheet
 from cloakwork.workflows.defaults import AUDIT_METRICS, PROMPT
 from cloakwork.workflows.shown import paper_note
@@ -123,10 +124,7 @@ def audit(
     notes += [*untried, *left_out_of(protected, clean, reference)]
     results = replace(results, sentences=[*results.sentences, *dict.fromkeys(notes)])
     write_json(out / "audit.json", report(results, subjects, threat_models, workspace))
-    taken: set[str] = set()
-    for threat, subject in product(threat_models, subjects):
-        name = _sheet_name(f"{subject.name}-{threat.name}", taken)
-        sheet(subject, threat, named, workspace, out / name)
+    _write_sheets(subjects, threat_models, named, workspace, out)
     workspace.results.tidy()
     return results
 
@@ -220,6 +218,20 @@ def _labels(
         count = sum(other.partition(" #")[0] == label for other in labels)
         labels.append(f"{label} #{count + 1}" if count else label)
     return labels
+
+
+def _write_sheets(
+    subjects: Sequence[Subject],
+    threat_models: Sequence[ThreatModel],
+    metrics: Sequence[str],
+    workspace: Workspace,
+    out: Path,
+) -> None:
+    """Write a sheet of pictures for each threat model and photo set."""
+    taken: set[str] = set()
+    for threat, subject in product(threat_models, subjects):
+        name = _sheet_name(f"{subject.name}-{threat.name}", taken)
+        sheet(subject, threat, metrics, workspace, out / name)
 
 
 def _sheet_name(text: str, taken: set[str]) -> str:
