@@ -203,8 +203,21 @@ def _stub(tally: Tally, weights: str) -> LDM:
 
     `weights` tells it from others, which train surrogates of their own.
     """
-    from diffusers import DDPMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
+    from diffusers import DDPMScheduler
+
+    unet, text, vae = _unet(tally), _text_encoder(), _Autoencoder(tally)
+    weights_rng = torch.Generator().manual_seed(0)
+    for part in (unet, text, vae):
+        part.eval().requires_grad_(False)
+        for p in part.parameters():  # where gradients decide what comes next, chance does not
+            if p.dim() > 1:
+                p.normal_(std=0.3, generator=weights_rng)
+    return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), weights, SIDE)
+
+
+def _unet(tally: Tally) -> Any:
+    """Return a denoiser of four channels that counts its calls."""
+    from diffusers import UNet2DConditionModel
 
     unet: Any = UNet2DConditionModel(
         sample_size=SIDE // 8,
@@ -225,7 +238,14 @@ def _stub(tally: Tally, weights: str) -> LDM:
         tally.watch("unet", out.sample, learns=learns)
 
     unet.register_forward_hook(watch)
-    text = CLIPTextModel(
+    return unet
+
+
+def _text_encoder() -> Any:
+    """Return a text encoder of one layer, for two tokens."""
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=8,
             hidden_size=4,
@@ -238,11 +258,3 @@ def _stub(tally: Tally, weights: str) -> LDM:
             pad_token_id=1,
         )
     )
-    vae = _Autoencoder(tally)
-    weights_rng = torch.Generator().manual_seed(0)
-    for part in (unet, text, vae):
-        part.eval().requires_grad_(False)
-        for p in part.parameters():  # where gradients decide what comes next, chance does not
-            if p.dim() > 1:
-                p.normal_(std=0.3, generator=weights_rng)
-    return LDM("hollow", vae, unet, text, _Tokenizer(), DDPMScheduler(), weights, SIDE)

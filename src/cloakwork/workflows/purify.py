@@ -12,15 +12,11 @@ from cloakwork import registry, specs
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.photo_pairs import originals
 from cloakwork.evaluation.recorded_originals import Original
-from cloakwork.files import (
-    FOLDER,
-    expand_home,
-    keep_private,
-)
+from cloakwork.files import FOLDER, expand_home, keep_private
 from cloakwork.photos.left_out import left_out
 from cloakwork.photos.photo import load_photo
 from cloakwork.photos.saving import check_quality, loses
-from cloakwork.photos.sets import SAME, find_sets, load_all
+from cloakwork.photos.sets import SAME, PhotoSet, find_sets, load_all
 from cloakwork.state import Progress
 from cloakwork.workflows.locks import locked
 from cloakwork.workflows.places import own_files, records_folder, refuse_places
@@ -88,14 +84,7 @@ def purify(
     found = find_sets([photos], out, suffix=suffix)
     sets, skipped = load_all(found, skip_bad=skip_bad)
     known = originals(sets, clean)
-    protected = {original.file.resolve() for original in known.values()}
-    if overwritten := [o for s in sets for o in s.outputs if o.resolve() in protected]:
-        raise UserError(
-            *[
-                f"{o} is an original, which is never overwritten; choose another output folder."
-                for o in overwritten
-            ]
-        )
+    _refuse_originals(sets, known)
     job = job_of(chosen, model, denoiser, seed, device, dtype, quality)
     if job.window:
         shapes = {f: load_photo(f).pixels.shape[1:] for s in sets for f in s.files}
@@ -104,14 +93,22 @@ def purify(
     refuse_places(f for t in tasks for f in (*t.photos.outputs, *own_files(t.folder)))
     with locked(out, "purify", [o for s in sets for o in s.outputs]) as told:
         rows = _purify_sets(job, tasks, known, out, force, progress)
-    notes = [
-        *skipped,
-        *left_out([photos], out, found),
-        *told,
-        *_notes(job, purifiers, model, denoiser, suffix),
-    ]
+    rest = left_out([photos], out, found)
+    notes = [*skipped, *rest, *told, *_notes(job, purifiers, model, denoiser, suffix)]
     rows[0] = replace(rows[0], notes=[*notes, *rows[0].notes])
     return Listed(rows, _summary(rows, out))
+
+
+def _refuse_originals(sets: Sequence[PhotoSet], known: dict[Path, Original]) -> None:
+    """Refuse outputs that would take the place of originals."""
+    files = {original.file.resolve() for original in known.values()}
+    if overwritten := [o for s in sets for o in s.outputs if o.resolve() in files]:
+        raise UserError(
+            *[
+                f"{o} is an original, which is never overwritten; choose another output folder."
+                for o in overwritten
+            ]
+        )
 
 
 def _purify_sets(

@@ -92,18 +92,25 @@ def purify_set(
         if output in outputs[:ROWS]:
             stages[output] = [thumbnail(at_size(stage, made.pixels).pixels) for stage in shown]
         tell(place + 1)
-    titles = ("original", "as given", "purified")[-count:]
-    columns: dict[str, Photos] = {
-        title: [stages[o][i] for o in outputs[:ROWS]]
-        for i, title in zip(range(-count, 0), titles, strict=True)
-    }
-    sheet = task.folder / "sheet.png"
-    contact_sheet([rows[o].name for o in outputs[:ROWS]], columns, GAIN, sheet)
+    _draw_sheet(task, rows, stages, count)
     if fresh := {row.name: round(row.seconds, 2) for row in rows.values() if row.seconds}:
         write_json(task.folder / "timings.json", {"seconds": fresh})
     end_saving(task.folder)
     shutil.rmtree(task.draws(0).parent, ignore_errors=True)
     return [rows[o] for o in outputs]
+
+
+def _draw_sheet(
+    task: PurifyTask, rows: dict[Path, Purified], stages: dict[Path, Photos], count: int
+) -> None:
+    """Draw the first photos of a set: the last of their stages, as many as all photos have."""
+    shown = task.photos.outputs[:ROWS]
+    titles = ("original", "as given", "purified")[-count:]
+    columns: dict[str, Photos] = {
+        title: [stages[o][i] for o in shown]
+        for i, title in zip(range(-count, 0), titles, strict=True)
+    }
+    contact_sheet([rows[o].name for o in shown], columns, GAIN, task.folder / "sheet.png")
 
 
 def _write_record(job: PurifyJob, task: PurifyTask, rows: dict[Path, Purified]) -> None:
