@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from cloakwork.files import FOLDER, read_json, sha256
+from cloakwork.files import sha256
+from cloakwork.workflows.records import listed_photos
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,17 @@ class Before:
         )
 
 
+@dataclass(frozen=True)
+class _Changed:
+    """What is read of a record's photo."""
+
+    sha256: str
+    """of the output file"""
+    budget_used: float
+    """largest change, 1/255"""
+    original: str
+
+
 def protected_before(files: Sequence[Path], out: Path) -> list[Before]:
     """Find photos among files that an earlier run wrote, whatever they are called by now.
 
@@ -50,31 +61,16 @@ def protected_before(files: Sequence[Path], out: Path) -> list[Before]:
     """
     roots = {out} | {parent for file in files for parent in file.parents}
     written = {
-        row["sha256"]: (record.get("protection"), row)
+        photo.sha256: (record.get("protection"), photo)
         for root in sorted(roots)
-        for record in _records(root)
-        for row in _rows(record)
+        for record, photo in listed_photos(root, _Changed)
+        if photo.budget_used > 0
     }
     if not written:
         return []
     found = []
     for file in files:
         if known := written.get(sha256(file)):
-            protection, row = known
-            found.append(Before(file, str(protection), row["budget_used"], str(row["original"])))
+            protection, photo = known
+            found.append(Before(file, str(protection), photo.budget_used, photo.original))
     return found
-
-
-def _records(root: Path) -> Iterator[dict[str, Any]]:
-    """Yield what the records in a folder hold."""
-    for path in sorted((root / FOLDER).rglob("record.json")):
-        yield read_json(path)
-
-
-def _rows(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the photos of a record that were changed; a record may be damaged."""
-    photos = record.get("photos")
-    for row in photos if isinstance(photos, list) else []:
-        if isinstance(row, dict) and {"sha256", "budget_used", "original"} <= row.keys():
-            if isinstance(row["budget_used"], int | float) and row["budget_used"] > 0:
-                yield row

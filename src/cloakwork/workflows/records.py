@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cloakwork.evaluation.recorded_originals import record_files
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, remove, sha256, write_json
 from cloakwork.metrics.noticed import word
 from cloakwork.workflows.shown import Summary
+
+T = TypeVar("T")
 
 SAVING = "saving.json"  # beside the record, while outputs are written
 
@@ -216,6 +218,20 @@ class _Output:
 
 def written(out: Path) -> set[Path]:
     """Return the protected photos that a folder's records name and that have not changed since."""
-    listed = (row for path in record_files(out) for row in _listed(read_json(path)))
-    rows = [row for row in (from_json(_Output, entry) for entry in listed) if row is not None]
+    rows = [row for _, row in listed_photos(out, _Output)]
     return {r.output for r in rows if os.path.isfile(r.output) and sha256(r.output) == r.sha256}
+
+
+def listed_photos(out: Path, kind: type[T]) -> Iterator[tuple[dict[str, Any], T]]:
+    """Yield the photos that a folder's records list, each with all that its record holds.
+
+    Args:
+        out: a folder that `protect` wrote; one without records has none.
+        kind: dataclass of what is wanted of a photo; photos that lack it are passed over, for a
+            record may be damaged.
+    """
+    for path in record_files(out):
+        record = read_json(path)
+        for entry in _listed(record):
+            if (photo := from_json(kind, entry)) is not None:
+                yield record, photo
