@@ -22,7 +22,8 @@ from cloakwork.environment import surroundings
 from cloakwork.files import SAMPLE_PHOTOS, write_json
 from cloakwork.models import autoencoders
 from cloakwork.workflows.protect import protect
-from cloakwork.workflows.try_photos import Tried, try_photos
+from cloakwork.workflows.try_photos import try_photos
+from cloakwork.workflows.try_results import Tried
 
 SAMPLE = SAMPLE_PHOTOS / "coffee.png"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
@@ -14,6 +14,10 @@ from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.errors import UserError
 from cloakwork.workflows.defaults import TRIED_PURIFIERS
+
+if TYPE_CHECKING:
+    from cloakwork.workflows.shown import Listed
+    from cloakwork.workflows.try_results import Tried
 
 SPEC = "SPEC[+...]"
 TRIED = f"(repeatable, default: {', '.join(TRIED_PURIFIERS)})"
@@ -63,8 +67,6 @@ def try_command(words: list[str]) -> None:
         )
 
     # after the parser, so that --help does not load torch
-    from rich.table import Table
-
     from cloakwork.workflows.try_photos import try_photos
 
     with progress_bars() as progress:
@@ -79,6 +81,13 @@ def try_command(words: list[str]) -> None:
             device=flags.device,
             progress=progress,
         )
+    _report(tried, flags.out)
+
+
+def _report(tried: Listed[Tried], out: Path | None) -> None:
+    """Print what is left after each purifier, by encoder, and what that means."""
+    from rich.table import Table
+
     table = Table(title=TITLE, title_justify="left")
     table.add_column("after", overflow="fold")
     table.add_column("seen by", overflow="fold")
@@ -95,5 +104,5 @@ def try_command(words: list[str]) -> None:
     console = plain_console()
     for line in (tried.summary.head, *tried.summary.notes):
         console.print(line)
-    if flags.out:
-        console.print(f"Picture: {flags.out / 'try.png'}; numbers: try.json beside it.")
+    if out:
+        console.print(f"Picture: {out / 'try.png'}; numbers: try.json beside it.")

@@ -8,47 +8,37 @@ purifiers, beside those of random noise of the same budget. Each photo is looked
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
-from operator import itemgetter
 from pathlib import Path
-from statistics import mean
-from typing import Any
 
 from torch import Tensor
 
 from cloakwork import specs
-from cloakwork.environment import surroundings
 from cloakwork.errors import UserError, check_arguments
 from cloakwork.evaluation.design import CLEAN, NOISE, PROTECTED
 from cloakwork.evaluation.photo_pairs import load_original, originals
 from cloakwork.evaluation.recorded_originals import Original
-from cloakwork.files import expand_home, sha256, write_json
+from cloakwork.files import expand_home, sha256
 from cloakwork.metrics import linf, noticed
 from cloakwork.models import latent_spaces
 from cloakwork.photos.folders import refuse_report_among_photos
 from cloakwork.photos.photo import Photo, load_photo
 from cloakwork.photos.rounding import working_copy
 from cloakwork.photos.sets import NOWHERE, find_sets, load_all
-from cloakwork.photos.sheets import ROWS, contact_sheet, gain_for
 from cloakwork.photos.tensors import to_bytes
 from cloakwork.protections import noise
 from cloakwork.specs import Method
 from cloakwork.state import Progress
-from cloakwork.workflows.check_module import SHIFT
 from cloakwork.workflows.defaults import TRIED_PURIFIERS
 from cloakwork.workflows.images import protect_images
-from cloakwork.workflows.protect_surrogates import against
 from cloakwork.workflows.recorded import Recorded, recorded_files
-from cloakwork.workflows.shown import Listed, Summary, by_photo
-from cloakwork.workflows.try_looks import AS_IT_IS, Looks, Shift, look, looks_of, middle
+from cloakwork.workflows.shown import Listed
+from cloakwork.workflows.try_looks import Looks, look, looks_of, middle
+from cloakwork.workflows.try_results import Tried, notes_on, summary, write_results
 
-AUDIT = (
-    "What somebody gets who learns from the photos is another matter: ask `cloakwork audit` "
-    "before you rely on them."
-)
 UNKNOWN = (
     "The original of {} is not known, or it is gone, or it has changed since. "
     "Name the folder of the originals with --clean."
@@ -56,37 +46,6 @@ UNKNOWN = (
 # pixels: shorter side of what is looked at; larger photos are made smaller, for the time's sake
 LARGEST = 1536
 CHANGED = "Changed since it was protected; it was tried as it is now."
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One protected photo that was tried."""
-
-    name: str
-    file: Path
-    original: Path
-    budget: float
-    """of the noise, 1/255: that of the record, else the largest change"""
-    noticed: float
-    """just-noticeable differences, as of the metric"""
-    visible: str
-    """that in a word"""
-    made: str
-    """by what it was protected, in words; "" where no record tells"""
-    when: str
-    """day and time; likewise"""
-    shifts: list[Shift]
-    notes: list[str]
-    seconds: float
-
-    def __repr__(self) -> str:
-        return f"<tried {self.name}: {self.told}>"
-
-    @property
-    def told(self) -> str:
-        """How visible the change is, when it was made and by what."""
-        made = f", protected {self.when} by {self.made}" if self.made else ""
-        return f"change {self.visible}{made}"
 
 
 def try_photos(
@@ -145,10 +104,10 @@ def try_photos(
     unknown = [file.name for file in files if file not in {t.file for t in tried}]
     if not tried:
         raise UserError(UNKNOWN.format(", ".join(unknown)))
-    notes = [*_notes(tried, looks), *([UNKNOWN.format(", ".join(unknown))] if unknown else [])]
-    result = Listed(tried, _summary(tried, notes))
+    notes = [*notes_on(tried, looks), *([UNKNOWN.format(", ".join(unknown))] if unknown else [])]
+    result = Listed(tried, summary(tried, notes))
     if out:
-        _write(result, pictures, looks, seed, out)
+        write_results(result, pictures, looks, seed, out)
     return result
 
 
@@ -207,96 +166,3 @@ def _tell(progress: Progress | None, number: int, total: int, done: int, looks: 
         progress("tried", number, total)
         if looks:
             progress("looks", done, looks)
-
-
-def _notes(tried: Sequence[Tried], looks: Looks) -> Iterator[str]:
-    """Yield what belongs to the table."""
-    yield f"Looked at by {against(looks.coders)}."
-    for after, reason in looks.left_out.items():
-        yield f"{after} was left out. {reason}"
-    yield from by_photo([(t.name, [f"{t.told}.", *t.notes]) for t in tried], len(tried))
-    yield AUDIT
-
-
-def _summary(tried: Sequence[Tried], notes: Sequence[str]) -> Summary:
-    """Return what is shown of photos that were tried."""
-    rows = table(tried)
-    count = f"{len(tried)} photo{'s' * (len(tried) != 1)}"
-    least = min((r for r in rows if r["after"] == AS_IT_IS), key=itemgetter("times_noise"))
-    head = (
-        f"{count}: latents are moved {least['times_noise']:.1f} times as far as by noise of the "
-        f"same budget ({least['encoder']}, where it is least)."
-    )
-    if worst := _worst(rows):
-        head += (
-            f" Least of it is left after {worst['after']}: {worst['left']:.0%} "
-            f"({worst['encoder']}), {worst['times_noise']:.1f} times what is left of noise."
-        )
-    faint = dict.fromkeys(r["after"] for r in rows if r["times_noise"] < SHIFT)
-    if faint:
-        head += f" Hardly more than by noise: {', '.join(faint)}."
-    return Summary(head, rows, notes)
-
-
-def table(tried: Sequence[Tried]) -> list[dict[str, Any]]:
-    """Return a line for each purifier and encoder: means over photos.
-
-    `left` is the share of the shift that there was without the purifier.
-    """
-    by: dict[tuple[str, str], list[Shift]] = {}
-    for shift in (shift for t in tried for shift in t.shifts):
-        by.setdefault((shift.after, shift.encoder), []).append(shift)
-    rows = []
-    for (after, encoder), shifts in by.items():
-        moved, noisy = mean(s.protected for s in shifts), mean(s.noise for s in shifts)
-        before = mean(s.protected for s in by[AS_IT_IS, encoder])
-        rows.append(
-            {
-                "after": after,
-                "encoder": encoder,
-                "protected": moved,
-                "noise": noisy,
-                "times_noise": moved / noisy if noisy else 0.0,
-                "left": moved / before if before else 0.0,
-            }
-        )
-    return rows
-
-
-def _worst(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return the line of the purifier and the encoder where the smallest share is left."""
-    purified = [row for row in rows if row["after"] != AS_IT_IS]
-    return min(purified, key=itemgetter("left"), default=None)
-
-
-def _write(
-    result: Listed[Tried],
-    pictures: Sequence[Mapping[str, Tensor]],
-    looks: Looks,
-    seed: int,
-    out: Path,
-) -> None:
-    """Write try.json, and try.png with the purifier that leaves least."""
-    shown = {"original": CLEAN, "protected": AS_IT_IS}
-    if worst := _worst(result.summary.rows):
-        shown |= {f"after {worst['after']}": worst["after"]}
-    contact_sheet(
-        [t.name for t in result[:ROWS]],
-        {title: [p[key] for p in pictures[:ROWS]] for title, key in shown.items()},
-        gain_for(max(t.budget for t in result)),
-        out / "try.png",
-        compared=("protected", "original"),
-    )
-    write_json(
-        out / "try.json",
-        {
-            "photos": [asdict(t) for t in result],
-            "means": list(result.summary.rows),
-            "head": result.summary.head,
-            "notes": list(result.summary.notes),
-            "encoders": {coder.name: coder.weights for coder in looks.coders},
-            "purifiers": {after: job.methods_used for after, job in looks.jobs.items()},
-            "seed": seed,
-            "surroundings": surroundings(looks.coders[0].device),
-        },
-    )
