@@ -12,7 +12,7 @@ import pytest
 
 import cloakwork
 from cloakwork import registry, specs
-from cloakwork.cli.protect import Files, How, Sample, flag_names
+from cloakwork.cli.protect_flags import Files, How, Sample, flag_names
 from cloakwork.errors import UserError
 from cloakwork.workflows import check_module
 

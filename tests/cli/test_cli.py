@@ -775,7 +775,7 @@ def test_an_audit_in_a_hurry_is_one_attacker(
 
 def test_fields_of_fields_are_flags_too() -> None:
     """Else a method whose `training.seed` is `--seed` on the command line ends in a traceback."""
-    from cloakwork.cli.protect import Files, How, flag_names
+    from cloakwork.cli.protect_flags import Files, How, flag_names
     from cloakwork.protections.metacloak import Config
 
     assert {"blur_sigma", "budget"} <= flag_names(Config) and "transform" not in flag_names(Config)

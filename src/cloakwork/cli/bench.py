@@ -21,6 +21,7 @@ from cloakwork.errors import UserError
 
 if TYPE_CHECKING:
     from cloakwork.benchmark.execution.serial import StepProgress
+    from cloakwork.benchmark.grids import Grid
     from cloakwork.benchmark.results import Results
     from cloakwork.state import Progress
     from cloakwork.workflows.bench import Engine
@@ -106,20 +107,14 @@ def bench_command(words: list[str]) -> None:
 
     from cloakwork.benchmark import recipes
     from cloakwork.benchmark.report import blind_answers
-    from cloakwork.workflows.bench import bench, expect, forget, only
+    from cloakwork.workflows.bench import expect, only
     from cloakwork.workflows.board import board
 
     flags = parse(BenchFlags, "bench", "Protections against attackers, as a grid.", words)
     if flags.answers:
         print("\n".join(blind_answers.analyse(flags.answers).lines()))
         return
-    if not flags.names + flags.recipe:
-        known = ", ".join(name for name, _ in registry.listing("recipes"))
-        raise UserError(
-            f"No recipe was named; name one of {known}, or your own with --recipe MODULE.FUNCTION."
-        )
-    if flags.entries and flags.names + flags.recipe != ("board",):
-        raise UserError("--entries is for the recipe board alone: cloakwork bench board --entries.")
+    _check_recipes(flags)
     if flags.entries and not flags.method:
         print(f"The board: {board(flags.out / 'board', flags.entries)}")
         return
@@ -138,32 +133,64 @@ def bench_command(words: list[str]) -> None:
             show_expected(grid.name, expect(grid, store, flags.device))
             continue
         command = shlex.join(["cloakwork", "bench", *words])
-        log = partial(_log, flags.out / "bench.log", name)
-        if flags.force:
-            log(f"{forget(grid, flags.force, store, flags.device)} results removed by --force")
-        with progress_bars() as progress:
-            result = bench(
-                grid,
-                flags.out / name,
-                store=store,
-                device=flags.device,
-                low_memory=flags.low_memory,
-                engine=engine,
-                tell=_both(progress, log),
-                progress=progress,
-                command=command,
-                recipe=recipes.origin(found[name]),
-            )
-        log("report written")
-        failed += _summary(result, flags.out / name)
-        if name == "board":
-            page = board(flags.out / name, flags.entries, result)
-            print(f"The board: {page}; its entries: {page.with_name('entries')}")
+        failed += _run(name, grid, flags, store, engine, command, recipes.origin(found[name]))
     if failed:
         raise UserError(
             f"{failed} cells have no number; the report says why. "
             "Run the same command to try again."
         )
+
+
+def _check_recipes(flags: BenchFlags) -> None:
+    """Refuse flags that name no recipe, or entries for another one than the board."""
+    if not flags.names + flags.recipe:
+        known = ", ".join(name for name, _ in registry.listing("recipes"))
+        raise UserError(
+            f"No recipe was named; name one of {known}, or your own with --recipe MODULE.FUNCTION."
+        )
+    if flags.entries and flags.names + flags.recipe != ("board",):
+        raise UserError("--entries is for the recipe board alone: cloakwork bench board --entries.")
+
+
+def _run(
+    name: str,
+    grid: Grid,
+    flags: BenchFlags,
+    store: Path | str,
+    engine: Engine,
+    command: str,
+    recipe: str,
+) -> int:
+    """Run one recipe, and print what is worth knowing at once.
+
+    Returns:
+        How many cells have no number because a step failed.
+    """
+    from cloakwork.workflows.bench import bench, forget
+    from cloakwork.workflows.board import board
+
+    out, log = flags.out / name, partial(_log, flags.out / "bench.log", name)
+    if flags.force:
+        log(f"{forget(grid, flags.force, store, flags.device)} results removed by --force")
+    with progress_bars() as progress:
+        result = bench(
+            grid,
+            out,
+            store=store,
+            device=flags.device,
+            low_memory=flags.low_memory,
+            engine=engine,
+            tell=_both(progress, log),
+            progress=progress,
+            command=command,
+            recipe=recipe,
+        )
+    log("report written")
+    failed = _summary(result, out)
+    if name == "board":
+        page = board(out, flags.entries, result)
+        print(f"The board: {page}; its entries: {page.with_name('entries')}")
+    return failed
 
 
 def _both(bars: Progress, log: Callable[[str], None]) -> StepProgress:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from cloakwork.cli.common import parse
-from cloakwork.cli.protect import Files, How, Sample, flag_names
+from cloakwork.cli.protect_flags import Files, How, Sample, flag_names
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, UseAppendAction, arg
 
 from cloakwork import specs
-from cloakwork.cli.common import FROM_RECORDS, SPEC, parse_flags, read_prompts
+from cloakwork.cli.common import FROM_RECORDS, SPEC, ThreatFlags, parse_flags, read_prompts
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console, say
 from cloakwork.workflows.defaults import AUTOENCODERS, INSPECT_METRICS, TEXTS
 
 if TYPE_CHECKING:
     from cloakwork.evaluation.statistics import Estimate
+    from cloakwork.workflows.inspect import Watched
 
 DISPLACEMENT = "Displacement: how far latents are moved, in shares of their spread"
 CODERS = f"(repeatable, default: {' and '.join(AUTOENCODERS)})"
@@ -72,22 +73,8 @@ def inspect_command(words: list[str]) -> None:
     )
 
     # after the parser, so that --help does not load torch
-    from cloakwork.evaluation.design import ThreatModel
-    from cloakwork.workflows.inspect import Watched, inspect
+    from cloakwork.workflows.inspect import inspect
 
-    watched = None
-    if flags.sample_every:
-        threat_model = ThreatModel(
-            specs.parse("attackers", flags.attacker, [threat.victim]),
-            threat.victim,
-            read_prompts(threat),
-            denoiser=threat.denoiser,
-            dtype=threat.dtype,
-            label=flags.attacker,
-        )
-        watched = Watched(
-            threat_model, flags.sample_every, tuple(m for m in flags.metrics.split(",") if m)
-        )
     with progress_bars() as progress:
         inspection = inspect(
             flags.protected,
@@ -100,7 +87,7 @@ def inspect_command(words: list[str]) -> None:
             fetch=flags.fetch,
             victim=threat.victim,
             denoiser=threat.denoiser,
-            watched=watched,
+            watched=_watched(flags, threat) if flags.sample_every else None,
             seed=flags.seed,
             device=threat.device,
             dtype=threat.dtype,
@@ -111,6 +98,23 @@ def inspect_command(words: list[str]) -> None:
     for sentence in inspection.sentences:
         say(sentence)
     say(f"Numbers: {flags.out / 'inspection.json'}; figures beside it.")
+
+
+def _watched(flags: InspectFlags, threat: ThreatFlags) -> Watched:
+    """Return the attacker that is looked at while it trains."""
+    from cloakwork.evaluation.design import ThreatModel
+    from cloakwork.workflows.inspect import Watched
+
+    threat_model = ThreatModel(
+        specs.parse("attackers", flags.attacker, [threat.victim]),
+        threat.victim,
+        read_prompts(threat),
+        denoiser=threat.denoiser,
+        dtype=threat.dtype,
+        label=flags.attacker,
+    )
+    metrics = tuple(m for m in flags.metrics.split(",") if m)
+    return Watched(threat_model, flags.sample_every, metrics)
 
 
 def _print_displacement(found: Mapping[str, Mapping[int, Mapping[str, Estimate]]]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -12,6 +13,9 @@ from cloakwork.cli.common import FROM_RECORDS, PARTS, QUALITY, ending, parse
 from cloakwork.cli.progress import progress_bars
 from cloakwork.cli.terminal import plain_console
 from cloakwork.models.names import with_parts
+
+if TYPE_CHECKING:
+    from cloakwork.workflows.purify_set import Purified
 
 SPEC = "NAME[:PRESET][:FIELD=VALUE,...][+...]"
 
@@ -53,10 +57,7 @@ class PurifyFlags:
 
 def purify_command(words: list[str]) -> None:
     """Run `cloakwork purify`."""
-    from rich.table import Table
-
-    from cloakwork.files import FOLDER
-    from cloakwork.workflows.purify import purify, verdict
+    from cloakwork.workflows.purify import purify
 
     flags = parse(PurifyFlags, "purify", "Try to remove a protection from photos.", words)
     (model,) = with_parts([flags.model], flags.parts)
@@ -77,6 +78,16 @@ def purify_command(words: list[str]) -> None:
             skip_bad=flags.skip_bad,
             progress=progress,
         )
+    _report(rows, flags.out)
+
+
+def _report(rows: Sequence[Purified], out: Path) -> None:
+    """Print how near photos have come to their originals, and a table of them."""
+    from rich.table import Table
+
+    from cloakwork.files import FOLDER
+    from cloakwork.workflows.purify import verdict
+
     table = Table()
     table.add_column("photo", overflow="fold")
     for name in ("size", "LPIPS to the original before", "after", "clean photo", "seconds"):
@@ -100,6 +111,5 @@ def purify_command(words: list[str]) -> None:
             "Name the originals' folder with --clean."
         )
     console.print(
-        f"What was changed: sheet.png and purified.json in {flags.out / FOLDER}, "
-        "for each photo set."
+        f"What was changed: sheet.png and purified.json in {out / FOLDER}, for each photo set."
     )
