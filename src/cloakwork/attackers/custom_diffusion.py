@@ -17,6 +17,7 @@ Departures (beside the package's conventions):
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -122,11 +123,6 @@ def attack(
         prior_weight=cfg.prior_weight,
         gradient_checkpointing=cfg.gradient_checkpointing,
     )
-
-    def export(trained: LDM, folder: Path) -> None:
-        keep_custom(trained, folder)
-        keep_words(trained, cfg.token, folder)
-
     return personalize(
         theta,
         photos,
@@ -138,7 +134,12 @@ def attack(
         seed=seed,
         prior=victims_prior(victim, cfg, training, state),
         only=adapters.is_custom,
-        export=export,
+        export=partial(_export, cfg.token),
         rng=rng,
         state=state,
     )
+
+
+def _export(token: str, trained: LDM, folder: Path) -> None:
+    keep_custom(trained, folder)
+    keep_words(trained, token, folder)

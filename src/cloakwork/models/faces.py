@@ -234,16 +234,7 @@ def _insightface(name: str) -> Faces:
             "The face models of insightface need its code: pip install insightface onnxruntime."
         ) from None
     models = [get_model(str(file), providers=["CPUExecutionProvider"]) for file in files]
-    parts: dict[str, Any] = {
-        model.taskname: model for model in reversed(models) if model is not None
-    }
-    if not {"detection", "recognition"} <= set(parts):
-        raise Unscored(
-            f"The folder '{name}' has no detection or no recognition model among its ONNX files; "
-            "take a whole pack."
-        )
-    parts["detection"].prepare(-1, input_size=(640, 640), det_thresh=0.5)
-    parts["recognition"].prepare(-1)
+    parts = _ready(name, [model for model in models if model is not None])
 
     def look(pixels: np.ndarray) -> list[Face]:
         pixels = np.ascontiguousarray(pixels[..., ::-1])  # it reads BGR
@@ -260,3 +251,20 @@ def _insightface(name: str) -> Faces:
         return faces
 
     return Faces(name, hash_files(files), "cosine", None, look)
+
+
+def _ready(name: str, models: list[Any]) -> dict[str, Any]:
+    """Return the models of an insightface pack by their tasks, ready to be asked.
+
+    Raises:
+        Unscored: there is none that finds faces, or none that tells them apart.
+    """
+    parts = {model.taskname: model for model in reversed(models)}
+    if not {"detection", "recognition"} <= set(parts):
+        raise Unscored(
+            f"The folder '{name}' has no detection or no recognition model among its ONNX files; "
+            "take a whole pack."
+        )
+    parts["detection"].prepare(-1, input_size=(640, 640), det_thresh=0.5)
+    parts["recognition"].prepare(-1)
+    return parts
