@@ -124,7 +124,7 @@ def at_hand(name: str) -> Path | None:
     family, _, version = name.partition(":")
     if version == "tiny" and (student := _student(family)):
         return student
-    source = _source(family, version)
+    source = _source(name)
     copy = source and hub.cached(source.id, _patterns(source))
     folder = copy and copy / source.subfolder if source else None
     return folder if folder and _holds_encoder(folder) else None
@@ -177,7 +177,7 @@ def spelled(names: Iterable[str], device: str = "auto", *, fetch: bool = False) 
             versions = _order(device) if not version else (_checked(family, version),)
             written.append(_chosen(family, versions, fetch) or _wanted(family, versions))
     if ALL in names and not any(map(knows, written)):
-        each = [_source(*_wanted(family, _order(device)).split(":")) for family in SPACES]
+        each = [_source(_wanted(family, _order(device))) for family in SPACES]
         size = sum(source.megabytes for source in each if source)
         raise UserError(
             "No family's encoder is on this machine; --fetch fetches one for each from the hub "
@@ -200,13 +200,11 @@ def in_words(names: Sequence[str]) -> str:
     parts = []
     for version in VERSIONS:
         of = [name.partition(":")[0] for name in names if name.endswith(f":{version}")]
-        if not of:
-            continue
         one = len(of) == 1
         spaces = f"{NUMBERS[len(of)]} latent space{'' if one else 's'} ({', '.join(of)})"
-        if version == "full":
+        if of and version == "full":
             parts.append(f"the own encoder{'' if one else 's'} of {spaces}")
-        else:
+        elif of:
             small = "a small version" if one else "small versions"
             own = "model's own encoder" if one else "models' own encoders"
             parts.append(f"{small} of {spaces}, not the {own}")
@@ -221,7 +219,7 @@ def offers(name: str) -> str:
     """
     if at_hand(name):
         return "comes with the package" if embedded(name) else "on this machine"
-    source = _source(*name.split(":"))
+    source = _source(name)
     return f"--fetch fetches {source.id}, about {source.megabytes} MB" if source else ""
 
 
@@ -231,9 +229,9 @@ def _student(family: str) -> Path | None:
     return next((place for place in places if place and _holds_encoder(place)), None)
 
 
-def _source(family: str, version: str) -> OnHub | None:
-    space = SPACES[family]
-    return space.tiny if version == "tiny" else space.full
+def _source(name: str) -> OnHub | None:
+    family, _, version = name.partition(":")
+    return SPACES[family].tiny if version == "tiny" else SPACES[family].full
 
 
 def _patterns(source: OnHub) -> list[str]:
@@ -258,8 +256,7 @@ def _checked(family: str, version: str) -> str:
     Raises:
         UserError: there is none such.
     """
-    has_tiny = SPACES[family].tiny is not None or _student(family) is not None
-    known = [v for v in VERSIONS if v == "full" or has_tiny]
+    known = [v for v in VERSIONS if v == "full" or SPACES[family].tiny or _student(family)]
     if version in known:
         return version
     if version == "tiny":
@@ -277,18 +274,15 @@ def _chosen(family: str, order: Sequence[str], fetch: bool) -> str | None:
 
 def _wanted(family: str, order: Sequence[str]) -> str:
     """Return the first version of a family that there is anywhere."""
-    return next(f"{family}:{v}" for v in order if _source(family, v))
+    return next(name for name in (f"{family}:{v}" for v in order) if _source(name))
 
 
 def _absent(name: str) -> str:
     """Return the sentence on an encoder that is not here."""
-    source = _source(*name.split(":"))
+    here, source = f"The encoder {name} is not on this machine", _source(name)
     if source is None:
-        return f"The encoder {name} is not on this machine, and nowhere to be fetched from."
-    return (
-        f"The encoder {name} is not on this machine; --fetch fetches it from the hub "
-        f"({source.id}, about {source.megabytes} MB)."
-    )
+        return f"{here}, and nowhere to be fetched from."
+    return f"{here}; --fetch fetches it from the hub ({source.id}, about {source.megabytes} MB)."
 
 
 def _fetch(name: str, allowed: bool) -> None:
@@ -297,7 +291,7 @@ def _fetch(name: str, allowed: bool) -> None:
     Raises:
         UserError: it was not allowed, or the hub does not give it.
     """
-    source = _source(*name.split(":"))
+    source = _source(name)
     if not allowed or source is None:
         raise UserError(_absent(name))
     hub.fetch(source.id, _patterns(source), what="autoencoder", failure=UserError)
