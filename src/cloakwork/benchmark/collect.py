@@ -198,18 +198,13 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
     """Return all that is needed to do it again."""
     weights, tables = {}, {}
     for table in grid.tables:
-        rows = [line for line in lines(table) if line.arm == PROTECTED]
-        asked = [
-            s.protected for line in rows for s in line.subjects[:1] if isinstance(s.protected, Step)
-        ]
+        asked = _protections(table)
         weights |= {who.victim: pipelines.weights(who.victim) for who in table.threat_models}
-        for step in asked:
+        for step in asked.values():
             hashes = [digest for digest, _ in workspace.weight_hashes(step)]
             weights |= dict(zip(step.models, hashes, strict=True))
         tables[table.name] = {
-            "protections": {
-                line.protection: asdict(step.config) for line, step in zip(rows, asked, strict=True)
-            },
+            "protections": {name: asdict(step.config) for name, step in asked.items()},
             "surrogates": table.surrogates,
             "dtype": table.dtype,
             "thieves": [asdict(who) for who in table.threat_models],
@@ -234,4 +229,13 @@ def _made(grid: Grid, workspace: Workspace) -> dict[str, Any]:
         "weights": dict(sorted(weights.items())),
         "surroundings": surroundings(workspace.torch_device),
         "tables": tables,
+    }
+
+
+def _protections(table: Table) -> dict[str, Step]:
+    """Return the step of each protection of a table, that of its first photo set."""
+    return {
+        line.protection: step
+        for line in lines(table)
+        if line.arm == PROTECTED and isinstance(step := line.subjects[0].protected, Step)
     }
