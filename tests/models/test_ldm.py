@@ -17,8 +17,8 @@ from cloakwork import registry
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
 from cloakwork.finetuning import adapters
+from cloakwork.models import denoising, ldm, loading, pipelines, pixel_ddpm, schedulers
 from cloakwork.models import device as devices
-from cloakwork.models import ldm, loading, pipelines, pixel_ddpm, schedulers
 from cloakwork.models.device import free_memory, pick_device
 from cloakwork.models.text import Text
 from cloakwork.photos.photo import load_photo
@@ -308,7 +308,7 @@ def test_noise_on_the_way_is_each_pictures_own(
 
     whole = draw("ddpm")
     assert not torch.allclose(whole, draw("ddim"), atol=0.05)
-    monkeypatch.setattr(ldm, "SAMPLING_MICRO_BATCH", 2)
+    monkeypatch.setattr(denoising, "SAMPLING_MICRO_BATCH", 2)
     assert torch.allclose(draw("ddpm"), whole, atol=2e-3)
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.models import latents, schedulers
-from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
+from cloakwork.models.denoising import SAMPLING_MICRO_BATCH
+from cloakwork.models.ldm import LDM
 from cloakwork.models.text import Text
 from cloakwork.state import RunState
 from cloakwork.types import Images

@@ -6,10 +6,8 @@ eps-, v-prediction and flow matching are told apart in `models/predictions.py` a
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from copy import deepcopy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from cloakwork.errors import UserError
-from cloakwork.models import latents, predictions, schedulers
-from cloakwork.models.counting import alike
-from cloakwork.models.device import arithmetic, copied_to, lent
+from cloakwork.models import denoising, latents, learning, predictions, reading, schedulers
+from cloakwork.models.device import arithmetic
 from cloakwork.models.families import flow, stable_diffusion
 from cloakwork.models.families.family import Family
 from cloakwork.models.graphs import Pass, Replayed
@@ -85,6 +82,11 @@ class LDM:
     _embedded: dict[str, Text] = field(default_factory=dict, repr=False)
     _alphas: dict[torch.device, Tensor] = field(init=False, default_factory=dict, repr=False)
     _denoiser: Pass = field(init=False, repr=False)
+
+    # methods that stand in files of their own
+    embed, instruct, spell = reading.embed, reading.instruct, reading.spell
+    sample, plan, denoise = denoising.sample, denoising.plan, denoising.denoise
+    copy, trainable = learning.copy, learning.trainable
 
     def __post_init__(self) -> None:
         once = self._denoise_once
@@ -174,46 +176,9 @@ class LDM:
         with self.autocast():
             return latents.decode(self.vae, z)
 
-    def embed(self, prompts: Sequence[str]) -> Text:
-        """Embed prompts as text conditioning.
-
-        Cached while the text encoders are frozen; with a graph while one learns.
-        """
-        prompts = [self.spell(p) for p in prompts]
-        encoders = self.learning_encoders.values()
-        if any(p.requires_grad for encoder in encoders for p in encoder.parameters()):
-            with self.autocast():
-                return self.family.embed(self, prompts)
-        new = [p for p in dict.fromkeys(prompts) if p not in self._embedded]
-        if new:
-            readers = self.text_encoders.values()
-            with torch.no_grad(), self.autocast(), lent(readers, self.device):
-                text = self.family.embed(self, new)
-            self._embedded.update({p: text[i : i + 1] for i, p in enumerate(new)})
-        return Text.cat([self._embedded[p] for p in prompts])
-
-    def instruct(self, prompts: Sequence[str], x: Images, z: Tensor) -> Text:
-        """Embed what pictures x (n x 3 x S x S in [0, 1], latents z) are to become, n prompts.
-
-        For models that edit alone (see `edits`).
-        """
-        embed = self.family.EDITORS[self.editor]
-        readers = self.text_encoders.values()
-        with torch.no_grad(), self.autocast(), lent(readers, self.device):
-            return embed(self, prompts, x, z)
-
     def unconditional(self, negative: str = "") -> Text | None:
         """Return what guidance leads away from: the negative prompt, or none."""
         return self.family.unconditional(self, negative)
-
-    def spell(self, prompt: str) -> str:
-        """Return the prompt in this tokenizer's words.
-
-        A bare "sks" becomes the model's own token "<sks>" where there is one.
-        """
-        if "<sks>" in self.tokenizer.get_added_vocab():
-            return re.sub(r"(?<!<)\bsks\b(?!>)", "<sks>", prompt)
-        return prompt
 
     def forget_text(self) -> None:
         """Drop the cached text embeddings, for when the text encoder's weights have changed."""
@@ -308,106 +273,6 @@ class LDM:
         with self.autocast():
             return self.family.denoise(self, z_t, t, c).float()
 
-    @torch.no_grad()
-    def sample(
-        self,
-        prompts: Sequence[str],
-        n: int,
-        rng: torch.Generator,
-        *,
-        guidance: float = 7.5,
-        steps: int = 25,
-        negative: str = "",
-        scheduler: str = "ddim",
-    ) -> Images:
-        """Draw n pictures for each prompt.
-
-        The starting noise is drawn first and as a whole, so picture i has the same noise whatever
-        model is asked.
-
-        Args:
-            prompts: the texts.
-            n: pictures for each of them.
-            rng: decides everything random.
-            guidance: classifier-free guidance scale (1: none).
-            steps: denoising steps.
-            negative: negative prompt.
-            scheduler: one of `schedulers.SCHEDULERS`.
-
-        Returns:
-            (prompts x n) x 3 x S x S in [0, 1], in the prompts' order, on the CPU.
-
-        Raises:
-            UserError: an unknown scheduler, steps out of range, or an inpainting model.
-        """
-        c = self.embed([p for p in prompts for _ in range(n)])
-        free = self.unconditional(negative)
-        side = self.size // self.scale
-        noise = self.noise((len(c), latents.channels(self.vae), side, side), rng)
-        seeds = schedulers.seeds(scheduler, len(c), rng)
-        pictures = []
-        for first in range(0, len(c), SAMPLING_MICRO_BATCH):
-            part = slice(first, first + SAMPLING_MICRO_BATCH)
-            fresh, timesteps = self.plan(scheduler, steps)
-            z = schedulers.pure(fresh, noise[part])
-            z = self.denoise(
-                z, c[part], free, fresh, timesteps, guidance=guidance, seeds=seeds and seeds[part]
-            )
-            pictures.append(self.decode(z).cpu())
-        return torch.cat(pictures)
-
-    def plan(self, scheduler: str, steps: int, strength: float = 1.0) -> tuple[Any, Tensor]:
-        """Make a scheduler for the model's own square; see `schedulers.plan`."""
-        settings = self.family.schedule(self.scheduler, steps, (self.size // self.scale) ** 2)
-        return schedulers.plan(self.scheduler, scheduler, steps, strength, settings)
-
-    def denoise(
-        self,
-        z: Tensor,
-        held: Text,
-        free: Text | None,
-        scheduler: Any,
-        timesteps: Tensor,
-        *,
-        guidance: float,
-        seeds: list[int] | None = None,
-        extra: Tensor | None = None,
-        after: Callable[[int, Tensor], Tensor] | None = None,
-    ) -> Tensor:
-        """Denoise latents with classifier-free guidance.
-
-        Args:
-            z: latents at timesteps[0], n x c x h x w.
-            held: what the pictures are to show, n.
-            free: what guidance leads away from, by `unconditional`; guidance 1 is the text alone,
-                and half the work.
-            scheduler: one of `plan`, not used before.
-            timesteps: those that it goes through.
-            guidance: classifier-free guidance scale.
-            seeds: one for each picture, for schedulers that draw noise (`schedulers.seeds`).
-            extra: n x k x h x w, further input channels of an inpainting model.
-            after: step number, latents -> latents; called after every step.
-        """
-        both, device = held, self.device
-        if free is not None:
-            both = Text.cat([free.expand(len(held)), held])
-        elif held.guidance is not None:
-            held = replace(held, guidance=torch.full_like(held.guidance, guidance))
-        rngs = [torch.Generator().manual_seed(seed) for seed in seeds or []]
-        # with a graph it may be recomputed in a backward, which comes when this loop is over
-        counted = timesteps if torch.is_grad_enabled() else alike(timesteps)
-        for i, t in enumerate(counted):
-            x = schedulers.scaled(scheduler, z, t)
-            x = x if extra is None else torch.cat([x, extra], 1)
-            if guidance == 1 or free is None:
-                e = self.predict(x, send(t, device), held)
-            else:
-                e_free, e_held = self.predict(x.repeat(2, 1, 1, 1), send(t, device), both).chunk(2)
-                e = self.family.guide(e_held, e_free, guidance)
-            step = scheduler.step(e, t, z, generator=rngs) if rngs else scheduler.step(e, t, z)
-            z = after(i, step.prev_sample) if after else step.prev_sample
-        return z
-
     def views(self, side: int) -> tuple[LDM, ...]:
         """Return itself: it sees photos of any short side (pixels) at the one size it works at."""
         return (self,)
@@ -417,54 +282,3 @@ class LDM:
         for "".
         """
         return replace(self, dtype=arithmetic(dtype, self.device), _embedded={}) if dtype else self
-
-    def copy(self, *, share_weights: bool = False) -> LDM:
-        """Copy the model, so that a method may train it.
-
-        The denoiser and the text encoders that may learn are its own, still frozen; the rest is
-        shared.
-
-        Args:
-            share_weights: for whoever trains what is added to the model alone: its layers are its
-                own, but not their weights.
-        """
-        own = {"denoiser": self.denoiser} | self.learning_encoders
-        kept = {id(p): p for part in own.values() for p in part.parameters()}
-        copies = {k: deepcopy(part, {**kept} if share_weights else {}) for k, part in own.items()}
-        if self.whole is not None and not share_weights:
-            copies["denoiser"] = copied_to(self.device, self.whole)
-        return replace(self, **copies, whole=None, _embedded={})
-
-    @contextmanager
-    def trainable(
-        self, *, text_encoder: bool = True, only: Callable[[str], bool] | None = None
-    ) -> Iterator[dict[str, nn.Parameter]]:
-        """Let the denoiser and text encoders learn inside; yield their parameters by name.
-
-        The VAE always stays frozen.
-
-        Args:
-            text_encoder: let the text encoders learn too.
-            only: name (such as "unet.conv_in.weight") -> whether that parameter learns; None: all.
-        """
-        parts = self.learners if text_encoder else {self.family.DENOISER: self.denoiser}
-        named = {
-            f"{part}.{k}": p for part, module in parts.items() for k, p in module.named_parameters()
-        }
-        if only is not None:
-            named = {name: p for name, p in named.items() if only(name)}
-        for p in named.values():
-            p.requires_grad_(True)
-        # where no text encoder may learn, prompts stay what they were, and nobody reads them anew
-        readers = self.text_encoders.values() if text_encoder and self.learning_encoders else ()
-        if self.learning_encoders:
-            self.forget_text()
-        try:
-            with lent(readers, self.device):
-                yield named
-        finally:
-            for p in named.values():
-                p.requires_grad_(False)
-                p.grad = None
-            if self.learning_encoders:
-                self.forget_text()

@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from cloakwork.errors import check_ranges
-from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
+from cloakwork.models.denoising import SAMPLING_MICRO_BATCH
+from cloakwork.models.ldm import LDM
 from cloakwork.models.lpips import at_least, load_lpips
 from cloakwork.photos import tiling
 from cloakwork.types import Images, Photos

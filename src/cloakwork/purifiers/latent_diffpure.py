@@ -27,7 +27,8 @@ import torch
 
 from cloakwork.errors import check_ranges
 from cloakwork.models import latents, schedulers
-from cloakwork.models.ldm import LDM, SAMPLING_MICRO_BATCH
+from cloakwork.models.denoising import SAMPLING_MICRO_BATCH
+from cloakwork.models.ldm import LDM
 from cloakwork.photos import tiling
 from cloakwork.registry import SUBJECT_PROMPT
 from cloakwork.types import Photos
