@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from cloakwork.errors import UserError
 from cloakwork.perturbation import pgd
+from cloakwork.perturbation.parametrisation import Parametrisation
 from cloakwork.perturbation.pgd import MICRO_BATCH, ascend, by_autograd, project
 from cloakwork.state import RunState
 
@@ -186,7 +187,7 @@ def test_interrupted_and_resumed_is_the_same(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(whole, resumed, strict=True))
 
 
-def halves(photo: torch.Tensor) -> pgd.Parametrisation:
+def halves(photo: torch.Tensor) -> Parametrisation:
     """Sum and difference of neighbouring columns; a last column of its own would be lost."""
 
     def apart(x: torch.Tensor) -> torch.Tensor:
@@ -196,7 +197,7 @@ def halves(photo: torch.Tensor) -> pgd.Parametrisation:
     def together(u: torch.Tensor) -> torch.Tensor:
         return torch.stack([u[0] + u[1], u[0] - u[1]], -1).flatten(-2)
 
-    return pgd.Parametrisation(apart, together, scale=255)
+    return Parametrisation(apart, together, scale=255)
 
 
 @pytest.mark.parametrize("how", [{}, {"momentum": 0.9}, {"update": "adam"}])

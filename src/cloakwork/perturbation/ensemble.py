@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,12 +14,24 @@ from cloakwork.models.counting import drawn
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
-from cloakwork.perturbation.pgd import PIXELS, Gradient, Parametrisation, PGDConfig, Value
+from cloakwork.perturbation.parametrisation import PIXELS, Parametrisation
+from cloakwork.perturbation.pgd import Gradient, Value
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 
 LARGEST_TOGETHER = 256  # pixels; encoders alone see larger pictures one at a time
 E = TypeVar("E", bound=Encoder)
+
+
+class PGDConfig(Protocol):
+    """What a Config says of PGD."""
+
+    @property
+    def budget(self) -> float: ...
+    @property
+    def step(self) -> float | None: ...
+    @property
+    def steps(self) -> int: ...
 
 
 def ascend_mean(
@@ -66,7 +78,7 @@ def ascend_mean(
     alone = any(not isinstance(model, LDM) for model in surrogates)
     return pgd.ascend(
         photos,
-        balanced_mean(by_surrogate, shares) if alone or shares else pgd.mean(by_surrogate),
+        balanced_mean(by_surrogate, shares) if alone or shares else mean(by_surrogate),
         budget=cfg.budget,
         step=cfg.step,
         steps=cfg.steps,
@@ -77,6 +89,17 @@ def ascend_mean(
         parametrise=parametrise,
         state=state,
     )
+
+
+def mean(gradients: Sequence[Gradient]) -> Gradient:
+    """Return the mean of several surrogates' gradients, computed one after the other."""
+
+    def gradient(x: Photos, which: list[int]) -> tuple[Value, Photos]:
+        values, grads = zip(*[g(x, which) for g in gradients], strict=True)
+        total = sum(pgd.exact(value, x[0].device) for value in values)
+        return total / len(values), [torch.stack(g).mean(0) for g in zip(*grads, strict=True)]
+
+    return gradients[0] if len(gradients) == 1 else gradient
 
 
 def balanced_mean(gradients: Sequence[Gradient], weights: Sequence[float] = ()) -> Gradient:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from cloakwork.models.counting import alike
+from cloakwork.perturbation.parametrisation import PIXELS, Parametrisation
 from cloakwork.photos.tensors import is_grey, neutral, send
 from cloakwork.state import RunState
 from cloakwork.types import Limit, Photos
@@ -33,17 +35,6 @@ NOT_FINITE = (
 )
 
 
-class PGDConfig(Protocol):
-    """What a Config says of PGD."""
-
-    @property
-    def budget(self) -> float: ...
-    @property
-    def step(self) -> float | None: ...
-    @property
-    def steps(self) -> int: ...
-
-
 @dataclass(frozen=True)
 class ExtraState:
     """What changes along with the photos, such as weights that learn inside the gradient;
@@ -54,32 +45,6 @@ class ExtraState:
     """as they are now"""
     restore: Callable[[dict[str, Tensor]], None]
     """puts them back"""
-
-
-@dataclass(frozen=True)
-class Parametrisation:
-    """What a photo is written in while PGD changes it, such as the coefficients of a transform."""
-
-    from_pixels: Callable[[Tensor], Tensor]
-    """a photo, 3 x H x W -> its parameters, of any shape"""
-    to_pixels: Callable[[Tensor], Tensor]
-    """parameters -> the photo; differentiable, undoes `from_pixels`"""
-    scale: float = 1.0
-    """a step of 1 changes a parameter by 1 / scale"""
-
-    def gradient(self, u: Tensor, by_pixels: Tensor) -> Tensor:
-        """Return the gradient by the parameters u of what has this gradient by the pixels.
-
-        >>> doubled = Parametrisation(lambda x: x / 2, lambda u: 2 * u)
-        >>> doubled.gradient(torch.zeros(2), torch.tensor([1.0, -3.0]))
-        tensor([ 2., -6.])
-        """
-        leaf = u.detach().requires_grad_(True)
-        return torch.autograd.grad(self.to_pixels(leaf), leaf, by_pixels)[0]
-
-
-# the usual one: each pixel for itself, in steps of 1/255
-PIXELS = Parametrisation(lambda x: x, lambda u: u, scale=255)
 
 
 def project(x: Photos, x0: Photos, budget: float | Sequence[Limit]) -> Photos:
@@ -122,17 +87,6 @@ def by_autograd(loss: Loss) -> Gradient:
         return value.detach(), list(torch.autograd.grad(value, leaves))
 
     return gradient
-
-
-def mean(gradients: Sequence[Gradient]) -> Gradient:
-    """Return the mean of several surrogates' gradients, computed one after the other."""
-
-    def gradient(x: Photos, which: list[int]) -> tuple[Value, Photos]:
-        values, grads = zip(*[g(x, which) for g in gradients], strict=True)
-        total = sum(exact(value, x[0].device) for value in values)
-        return total / len(values), [torch.stack(g).mean(0) for g in zip(*grads, strict=True)]
-
-    return gradients[0] if len(gradients) == 1 else gradient
 
 
 def ascend(
@@ -187,57 +141,101 @@ def ascend(
     Raises:
         NotFinite: the gradient of a photo is not finite.
     """
-    step = budget / 10 if step is None else step
+    limits, adam = state.limits or len(x0) * [budget], update == "adam"
     begin = start or (state.start if checkpoints else ())
-    x = [p.clone() for p in begin or x0]
-    grey = [is_grey(p) for p in x0]  # once: an accelerator has to be waited for
-    limits = state.limits or len(x0) * [budget]
+    moments = "mv" if adam else "m" if momentum else ""
+    moving = _moving(x0, begin or x0, limits, parametrise, moments)
     if random_start and not begin:
-        noise = [send(2 * torch.rand(p.shape, generator=rng) - 1, p.device) for p in x]
-        moved = [p + lim / 255 * n for p, n, lim in zip(x, noise, limits, strict=True)]
-        x = [_project(a, b, lim, g) for a, b, lim, g in zip(moved, x0, limits, grey, strict=True)]
-    spaces = [parametrise(p) for p in x0]
-    adam = update == "adam"
-    running = _zeros(spaces, x0) if momentum or adam else []
-    squares = _zeros(spaces, x0) if adam else []
+        _scatter(moving, rng)
+    move = partial(_move, budget=budget, step=budget / 10 if step is None else step)
+    way = _adam if adam else partial(_sign, momentum)
     first, saved = state.resume(rng) if checkpoints else (0, {})
     if saved:
-        x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(x)]
-        running = [saved[f"m.{i}"].to(p.device) for i, p in enumerate(running)]
-        squares = [saved[f"v.{i}"].to(p.device) for i, p in enumerate(squares)]
-        for j, other in enumerate(carried):
-            own = f"{j} "
-            other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})
+        _restore(moving, carried, saved)
     numbers = range(first, steps)
     for k in alike(numbers) if steps_alike else numbers:
         left = 1 + (final_step - 1) * k / steps
-        told: list[tuple[Tensor, Tensor, Tensor]] = []
-        for batch in torch.arange(len(x)).split(MICRO_BATCH):
-            which = batch.tolist()
-            value, grads = gradient([x[i] for i in which], which)
-            told.append(_told(value, grads, len(which), len(x)))
-            for i, by_pixels in zip(which, grads, strict=True):
-                u = spaces[i].from_pixels(x[i])
-                # signs of channels that disagree would cancel in the projection
-                g = spaces[i].gradient(u, neutral(by_pixels) if grey[i] else by_pixels)
-                if adam:
-                    way = _adam(g, running[i], squares[i], k + 1)
-                else:
-                    way = _with_momentum(g, running, i, momentum).sign()
-                if budget and spaces[i] is PIXELS and isinstance(limits[i], Tensor):
-                    way = limits[i] / budget * way
-                moved = spaces[i].to_pixels(u + step / spaces[i].scale * left * way)
-                x[i] = _project(moved, x0[i], limits[i], grey[i])
-        values, finite, alive = (torch.stack(column) for column in zip(*told, strict=True))
-        state.record(values.sum(), finite.all(), alive.any(), NOT_FINITE)
+        said = _step(moving, gradient, partial(move, way=partial(way, k + 1), left=left))
+        state.record(*said, NOT_FINITE)
         if checkpoints:
-            state.checkpoint(k + 1, steps, rng, lambda: _tensors(x, running, squares, carried))
-    return x
+            state.checkpoint(k + 1, steps, rng, lambda: _tensors(moving, carried))
+    return [p.x for p in moving]
 
 
-def _zeros(spaces: Sequence[Parametrisation], x0: Photos) -> list[Tensor]:
-    """Return zeros of the shapes of the photos' parameters."""
-    return [torch.zeros_like(s.from_pixels(p)) for s, p in zip(spaces, x0, strict=True)]
+@dataclass
+class _Moving:
+    """A photo on its way."""
+
+    x: Tensor
+    x0: Tensor
+    limit: Limit
+    space: Parametrisation
+    grey: bool
+    moments: dict[str, Tensor]
+    """of its gradients, as momentum or Adam keep them"""
+
+
+def _moving(
+    x0: Photos,
+    x: Photos | Sequence[Tensor],
+    limits: Sequence[Limit],
+    parametrise: Callable[[Tensor], Parametrisation],
+    moments: str,
+) -> list[_Moving]:
+    """Return photos at their beginning, with moments of these names."""
+    moving = []
+    for p, p0, limit in zip(x, x0, limits, strict=True):
+        space = parametrise(p0)
+        zeros = {name: torch.zeros_like(space.from_pixels(p0)) for name in moments}
+        # whether it is grey is asked once: an accelerator has to be waited for
+        moving.append(_Moving(p.clone(), p0, limit, space, is_grey(p0), zeros))
+    return moving
+
+
+def _scatter(moving: Sequence[_Moving], rng: torch.Generator) -> None:
+    """Move photos to a uniform point of their budgets' boxes."""
+    for p in moving:
+        noise = send(2 * torch.rand(p.x.shape, generator=rng) - 1, p.x.device)
+        p.x = _project(p.x + p.limit / 255 * noise, p.x0, p.limit, p.grey)
+
+
+def _step(
+    moving: Sequence[_Moving], gradient: Gradient, move: Callable[[_Moving, Tensor], None]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Move all photos once.
+
+    Returns:
+        The value, whether all gradients are finite, and whether any is not 0; three scalars that
+            nobody has waited for.
+    """
+    told = []
+    for batch in torch.arange(len(moving)).split(MICRO_BATCH):
+        which = batch.tolist()
+        value, grads = gradient([moving[i].x for i in which], which)
+        told.append(_told(value, grads, len(which), len(moving)))
+        for i, by_pixels in zip(which, grads, strict=True):
+            move(moving[i], by_pixels)
+    values, finite, alive = (torch.stack(column) for column in zip(*told, strict=True))
+    return values.sum(), finite.all(), alive.any()
+
+
+def _move(
+    p: _Moving,
+    by_pixels: Tensor,
+    way: Callable[[Tensor, dict[str, Tensor]], Tensor],
+    left: float,
+    budget: float,
+    step: float,
+) -> None:
+    """Move a photo where its gradient leads, by what is left of a step."""
+    u = p.space.from_pixels(p.x)
+    # signs of channels that disagree would cancel in the projection
+    g = p.space.gradient(u, neutral(by_pixels) if p.grey else by_pixels)
+    there = way(g, p.moments)
+    if budget and p.space is PIXELS and isinstance(p.limit, Tensor):
+        there = p.limit / budget * there
+    moved = p.space.to_pixels(u + step / p.space.scale * left * there)
+    p.x = _project(moved, p.x0, p.limit, p.grey)
 
 
 def _told(value: Value, grads: Photos, part: int, whole: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -258,32 +256,43 @@ def exact(value: Value, device: torch.device) -> Tensor:
     )
 
 
-def _with_momentum(g: Tensor, running: Photos, i: int, share: float) -> Tensor:
-    """Return what photo i's running gradient is with g in it, and keep it; g for a share of 0."""
-    if not share:
-        return g
-    running[i] = share * running[i] + g / g.abs().mean().clamp(min=1e-12)
-    return running[i]
+def _sign(share: float, k: int, g: Tensor, moments: dict[str, Tensor]) -> Tensor:
+    """Return the sign of the gradient, of which a share is kept where that is not 0."""
+    if share:
+        g = share * moments["m"] + g / g.abs().mean().clamp(min=1e-12)
+        moments["m"] = g
+    return g.sign()
 
 
-def _adam(g: Tensor, m: Tensor, v: Tensor, k: int) -> Tensor:
+def _adam(k: int, g: Tensor, moments: dict[str, Tensor]) -> Tensor:
     """Return Adam's direction at step k = 1, 2, ... with its usual constants; the moments m and v
     move on in place.
     """
+    m, v = moments["m"], moments["v"]
     m.lerp_(g, 0.1)
     v.mul_(0.999).addcmul_(g, g, value=0.001)
     return m / (1 - 0.9**k) / ((v / (1 - 0.999**k)).sqrt() + 1e-8)
 
 
-def _tensors(
-    x: Photos, running: Photos, squares: Photos, carried: Sequence[ExtraState]
-) -> dict[str, Tensor]:
+def _tensors(moving: Sequence[_Moving], carried: Sequence[ExtraState]) -> dict[str, Tensor]:
     """Return what a checkpoint holds."""
     photos = {
-        f"{name}.{i}": p
-        for name, tensors in (("x", x), ("m", running), ("v", squares))
-        for i, p in enumerate(tensors)
+        f"{name}.{i}": kept
+        for i, p in enumerate(moving)
+        for name, kept in ({"x": p.x} | p.moments).items()
     }
     return photos | {
         f"{j} {k}": v for j, other in enumerate(carried) for k, v in other.tensors().items()
     }
+
+
+def _restore(
+    moving: Sequence[_Moving], carried: Sequence[ExtraState], saved: dict[str, Tensor]
+) -> None:
+    """Go on from what a checkpoint holds."""
+    for i, p in enumerate(moving):
+        p.x = saved[f"x.{i}"].to(p.x.device)
+        p.moments = {name: saved[f"{name}.{i}"].to(p.x.device) for name in p.moments}
+    for j, other in enumerate(carried):
+        own = f"{j} "
+        other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})

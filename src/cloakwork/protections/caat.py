@@ -36,7 +36,7 @@ from cloakwork.finetuning import adapters
 from cloakwork.finetuning.training import Training, adamw
 from cloakwork.finetuning.weights import restore_training, training_tensors
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd
+from cloakwork.perturbation import ensemble, losses, pgd
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
 from cloakwork.state import RunState
 from cloakwork.types import Photos, Strength
@@ -86,7 +86,7 @@ def protect(
     pairs = [_learner(ldm.copy(), len(photos), cfg, rng) for ldm in surrogates]
     return pgd.ascend(
         photos,
-        pgd.mean([gradient for gradient, _ in pairs]),
+        ensemble.mean([gradient for gradient, _ in pairs]),
         budget=cfg.budget,
         step=cfg.step,
         steps=cfg.steps,
@@ -102,21 +102,8 @@ def _learner(
     """Return the gradient by the photos, which also moves theta once all n photos went through; and
     what theta has learned.
     """
-    adapters.detach_first_token(theta)
+    theta_kv = _keys_and_values(theta)
     c = theta.embed([cfg.prompt])
-    theta_kv: dict[str, nn.Parameter] = {
-        k: p
-        for k, p in theta.denoiser.named_parameters()
-        if adapters.is_custom(f"{theta.family.DENOISER}.{k}")
-    }
-    if not theta_kv:
-        raise UserError(
-            f"caat learns keys and values of a cross-attention, which '{theta.name}' has not: in "
-            f"{theta.family.NAME} text and picture attend to each other together. Take advdm or "
-            "aspl, or a surrogate with a UNet."
-        )
-    for p in theta_kv.values():
-        p.requires_grad_(True)
     optimizer = adamw(list(theta_kv.values()), Training(lr=cfg.lr))
 
     def both(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -141,3 +128,27 @@ def _learner(
         lambda kept: restore_training(theta_kv, optimizer, kept),
     )
     return gradient, carried
+
+
+def _keys_and_values(theta: LDM) -> dict[str, nn.Parameter]:
+    """Let the cross-attention's keys and values learn, but not from a prompt's first token; return
+    them by name.
+
+    Raises:
+        UserError: there is no cross-attention.
+    """
+    adapters.detach_first_token(theta)
+    theta_kv: dict[str, nn.Parameter] = {
+        k: p
+        for k, p in theta.denoiser.named_parameters()
+        if adapters.is_custom(f"{theta.family.DENOISER}.{k}")
+    }
+    if not theta_kv:
+        raise UserError(
+            f"caat learns keys and values of a cross-attention, which '{theta.name}' has not: in "
+            f"{theta.family.NAME} text and picture attend to each other together. Take advdm or "
+            "aspl, or a surrogate with a UNet."
+        )
+    for p in theta_kv.values():
+        p.requires_grad_(True)
+    return theta_kv

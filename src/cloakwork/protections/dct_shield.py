@@ -38,6 +38,7 @@ from cloakwork.errors import check_ranges
 from cloakwork.models.encoder import Encoder
 from cloakwork.perturbation import ensemble, losses, pgd, targets
 from cloakwork.perturbation.originals import Originals
+from cloakwork.perturbation.parametrisation import Parametrisation
 from cloakwork.photos.preprocessing import SLIDE, preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT
 from cloakwork.state import RunState
@@ -135,7 +136,7 @@ def _distance(ldm: Encoder, originals: Originals, rng: torch.Generator) -> pgd.G
     return pgd.by_autograd(distance)
 
 
-def coefficients(photo: Tensor, cfg: Config) -> pgd.Parametrisation:
+def coefficients(photo: Tensor, cfg: Config) -> Parametrisation:
     """Return the photo's JPEG coefficients as what PGD steps in: 3 x H/8 x W/8 x 8 x 8, in steps of
     the quantisation; sides are padded to whole blocks.
     """
@@ -166,7 +167,7 @@ def coefficients(photo: Tensor, cfg: Config) -> pgd.Parametrisation:
             delta = delta + (delta.round() - delta).detach()
         return photo + inverse(delta)
 
-    return pgd.Parametrisation(forward, to_pixels)
+    return Parametrisation(forward, to_pixels)
 
 
 def _dct() -> Tensor:

@@ -42,7 +42,7 @@ from cloakwork.errors import check_ranges
 from cloakwork.finetuning.sampling import draw_seed
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd
+from cloakwork.perturbation import ensemble, losses, pgd
 from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import (
     Pool,
@@ -193,11 +193,11 @@ def _craft(
         with pool.at(m, device) as w:
             pool.train(m, x, cfg, turn.lookahead_steps, k, loader, rng)
             error = losses.denoising(w, w.embed([cfg.instance_prompt]), rng)
-            once = losses.gradient(w, error, rng, loader=cfg.transform)
-            gradients.append(frozen_gradient(w, pgd.mean(cfg.J * [once]), alone=len(drawn) == 1))
+            often = ensemble.mean(cfg.J * [losses.gradient(w, error, rng, loader=cfg.transform)])
+            gradients.append(frozen_gradient(w, often, alone=len(drawn) == 1))
     ahead = pgd.ascend(
         photos,
-        pgd.mean(gradients),
+        ensemble.mean(gradients),
         budget=cfg.budget,
         step=cfg.step,
         steps=turn.pgd,
