@@ -25,8 +25,10 @@ from cloakwork.finetuning.weights import set_weights, weights_of
 from cloakwork.models.ldm import LDM
 from cloakwork.models.text import Text
 from cloakwork.perturbation import losses, targets
+from cloakwork.perturbation import snapshots as on_disk
 from cloakwork.perturbation import surrogates as pool
-from cloakwork.perturbation.surrogates import Pool, _move, snapshots
+from cloakwork.perturbation.snapshots import snapshots
+from cloakwork.perturbation.surrogates import Pool, _move
 from cloakwork.photos.preprocessing import CENTRE, Preprocessing
 from cloakwork.protections import aspl, fsmg, metacloak
 from cloakwork.state import RunState
@@ -398,7 +400,7 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(
 ) -> None:
     """At the published places; read again for the same content; other photos, seeds and rates are
     other pools."""
-    monkeypatch.setattr(pool, "RunState", partial(RunState, checkpoint_seconds=0))
+    monkeypatch.setattr(on_disk, "RunState", partial(RunState, checkpoint_seconds=0))
     subject = encode_dataset(small, torch.stack(square[:1]), "a photo of sks person")
 
     def make(
@@ -433,7 +435,7 @@ def test_snapshots_are_of_one_training_kept_and_gone_on_with(
     assert all(torch.equal(p, weights[3][k]) for k, p in load_file(whole[1]).items()), (
         "an interruption changed the pool"
     )
-    monkeypatch.setattr(pool, "finetune", None)  # may not be asked for again
+    monkeypatch.setattr(on_disk, "finetune", None)  # may not be asked for again
     assert make() == files and len(others | {files[0].parent}) == 4
 
 

@@ -79,55 +79,53 @@ def alternate(
     Returns:
         As many photos of the same sizes.
     """
-    device, x = photos[0].device, state.start or photos
+    x, turns, others = state.start or photos, len(plan.turns), dict(extra or {})
     done, saved = state.resume(rng)
     if saved:
-        x = [saved[f"x.{i}"].to(device) for i in range(len(photos))]
-        for j, learner in enumerate(learners):
-            own = f"{j}."
-            weights = {k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)}
-            set_weights(learner.theta, weights)
-    if extra and not saved:
+        x = _restored(saved, photos, learners)
+    elif others:
         # making what is extra may have taken minutes
-        state.checkpoint(0, len(plan.turns), rng, lambda: _tensors(x, learners) | dict(extra))
+        state.checkpoint(0, turns, rng, lambda: _tensors(x, learners) | others)
+    perturb = partial(pgd.ascend, photos, budget=budget, step=step, rng=rng, state=state)
     for k, turn in plan.after(done):
         results: list[Photos] = []
         for learner in learners:
-            with on_device(learner.theta, device) as theta:
+            begin = results[-1] if results and ensemble == "turns" else x
+            with on_device(learner.theta, photos[0].device):
                 with trained_on_clean(learner, turn, k, training, rng) as theta_s:
-                    perturbed = pgd.ascend(
-                        photos,
-                        learner.ascent(theta_s),
-                        budget=budget,
-                        step=step,
-                        steps=turn.pgd,
-                        rng=rng,
-                        start=results[-1] if results and ensemble == "turns" else x,
-                        state=state,
-                        checkpoints=False,
-                    )
-                results.append(perturbed)
-                train_steps(
-                    theta,
-                    encode_dataset(theta, preprocess(perturbed, theta.size), prompt),
-                    learner.prior,
-                    training,
-                    turn.kept_steps,
-                    rng,
-                    first=k * turn.kept_steps,
-                    prior_first=_first_of_prior(k, turn) + turn.lookahead_steps,
-                )
+                    ascent = learner.ascent(theta_s)
+                    made = perturb(ascent, steps=turn.pgd, start=begin, checkpoints=False)
+                results.append(made)
+                _learn_protected(learner, made, prompt, turn, k, training, rng)
         if ensemble == "turns":
             x = results[-1]
         else:
             x = [torch.stack(p).mean(0) for p in zip(*results, strict=True)]
-        state.checkpoint(
-            k + 1,
-            len(plan.turns),
-            rng,
-            lambda: _tensors(x, learners) | dict(extra or {}),  # noqa: B023 - called at once
-        )
+        state.checkpoint(k + 1, turns, rng, lambda: _tensors(x, learners) | others)  # noqa: B023 - called at once
     return x
+
+
+def _learn_protected(
+    learner: LearningSurrogate,
+    protected: Photos,
+    prompt: str,
+    turn: Turn,
+    k: int,
+    training: Training,
+    rng: torch.Generator,
+) -> None:
+    """Let a surrogate learn the protected photos for turn k's last steps."""
+    theta = learner.theta
+    train_steps(
+        theta,
+        encode_dataset(theta, preprocess(protected, theta.size), prompt),
+        learner.prior,
+        training,
+        turn.kept_steps,
+        rng,
+        first=k * turn.kept_steps,
+        prior_first=_first_of_prior(k, turn) + turn.lookahead_steps,
+    )
 
 
 class SearchConfig(PromptConfig, Protocol):
@@ -176,15 +174,9 @@ def alternate_at_chosen(
     training = Training(lr=cfg.lr)
     turn = Turn(lookahead_steps=cfg.clean_steps, pgd=cfg.pgd_steps, kept_steps=cfg.adv_steps)
     plan = Schedule(0, cfg.outer * [turn])
+    how = {"budget": cfg.budget, "step": cfg.step, "rng": rng, "state": state}
     timesteps = timestep_search.searched(
-        surrogates,
-        photos,
-        cfg.instance_prompt,
-        budget=cfg.budget,
-        step=cfg.step,
-        rounds=cfg.steps,
-        rng=rng,
-        state=state,
+        surrogates, photos, cfg.instance_prompt, rounds=cfg.steps, **how
     )
     with trainable_copies(surrogates) as thetas:
         learners = []
@@ -195,16 +187,7 @@ def alternate_at_chosen(
             )
             learners.append(LearningSurrogate(theta, subject, prior, partial(ascent, allowed)))
         return alternate(
-            photos,
-            learners,
-            plan,
-            training,
-            cfg.instance_prompt,
-            budget=cfg.budget,
-            step=cfg.step,
-            extra=timesteps,
-            rng=rng,
-            state=state,
+            photos, learners, plan, training, cfg.instance_prompt, extra=timesteps, **how
         )
 
 
@@ -242,3 +225,14 @@ def _tensors(x: Photos, learners: Sequence[LearningSurrogate]) -> dict[str, Tens
     for j, learner in enumerate(learners):
         weights |= {f"{j}.{k}": v for k, v in learnable(learner.theta).items()}
     return {f"x.{i}": p for i, p in enumerate(x)} | weights
+
+
+def _restored(
+    saved: Mapping[str, Tensor], photos: Photos, learners: Sequence[LearningSurrogate]
+) -> Photos:
+    """Return the photos of a checkpoint, and put the learners' weights back."""
+    for j, learner in enumerate(learners):
+        own = f"{j}."
+        weights = {k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)}
+        set_weights(learner.theta, weights)
+    return [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]

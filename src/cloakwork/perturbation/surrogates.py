@@ -1,8 +1,7 @@
-"""Surrogates that learn: copies that may be trained, where they wait, their snapshots on disk."""
+"""Surrogates that learn: copies that may be trained, where they wait, and pools of them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,20 +12,18 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cloakwork.environment import computed_on
-from cloakwork.files import cache_folder, remove
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.prior import prior_dataset
-from cloakwork.finetuning.training import Training, finetune, train_steps
+from cloakwork.finetuning.training import Training, train_steps
 from cloakwork.finetuning.weights import learnable, set_weights
 from cloakwork.models.device import free_memory
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd
 from cloakwork.perturbation.schedule import Turn
+from cloakwork.perturbation.snapshots import snapshots
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
-from cloakwork.state import Progress, RunState
-from cloakwork.tensor_files import read_tensors, write_tensors
+from cloakwork.state import RunState
 from cloakwork.types import Images, Photos
 
 CPU = torch.device("cpu")
@@ -265,92 +262,3 @@ def _copied(theta: LDM) -> dict[str, Tensor]:
     full = _would_fill(theta.device, [sum(p.nbytes for p in named.values())])
     place = CPU if full else theta.device
     return {name: p.to(place, copy=True) for name, p in named.items()}
-
-
-def snapshots(
-    theta: LDM,
-    subject: LatentDataset,
-    prior: LatentDataset | None,
-    training: Training,
-    steps: int,
-    at: Sequence[int],
-    seed: int,
-    progress: Progress | None = None,
-) -> list[Path]:
-    """Write theta's learnable weights after each of `at` steps of a DreamBooth training of `steps`
-    steps in all.
-
-    The files lie in the cache folder under the hash of all that decides them (pictures, words,
-    weights, training, seed), so that they are paid for once. An interrupted training goes on.
-    `theta` itself is left somewhere on the way.
-
-    Returns:
-        The files, in the order of `at`.
-
-    Raises:
-        NotFinite: the loss is not finite.
-    """
-    digest = _digest(theta, subject, prior, training, steps, at, seed)
-    folder = cache_folder() / f"pool-{digest[:16]}"
-    paths = [folder / f"{step}.safetensors" for step in at]
-    if all(read_tensors(path, without_checksum=True) for path in paths):
-        return paths
-
-    def keep(step: int) -> None:
-        if step in at:
-            write_tensors(
-                folder / f"{step}.safetensors",
-                {k: p.detach().cpu() for k, p in learnable(theta).items()},
-                checksum=True,
-            )
-
-    def batches(step: int) -> list[Tensor]:
-        keep(step)  # a step's pictures are asked for before its update
-        return [subject.latents[i] for i in turn(step, training.batch, len(subject.latents))]
-
-    state = RunState(folder / "training.safetensors", "surrogate", progress)
-    rng, only = torch.Generator().manual_seed(seed), learnable(theta).__contains__
-
-    def draw(n: int) -> Images:
-        return torch.empty(0)  # nobody looks at pictures along the way
-
-    finetune(
-        theta,
-        batches,
-        subject.prompt,
-        prior,
-        training,
-        steps,
-        rng,
-        state,
-        draw,
-        only=only,
-        apart=at,
-    )
-    keep(steps)
-    remove(folder / "training.safetensors")
-    return paths
-
-
-def _digest(
-    theta: LDM,
-    subject: LatentDataset,
-    prior: LatentDataset | None,
-    training: Training,
-    steps: int,
-    at: Sequence[int],
-    seed: int,
-) -> str:
-    """Return the hash of all that decides the snapshots, hex."""
-    where = " ".join(map(str, computed_on(theta.device)))
-    # these tell LoRA's ranks and layers
-    shapes = [(name, tuple(p.shape)) for name, p in learnable(theta).items()]
-    # `training` stands here by its repr, so the class Training and its fields may not be renamed,
-    # nor be given new ones: every snapshot in users' caches would be made again
-    course = f"{training} {steps} {list(at)} {seed}"
-    text = f"pool 1 {theta.weights} {theta.dtype} {shapes} {course} {where}"
-    digest = hashlib.sha256(text.encode())
-    for data in (subject, prior):
-        if data is not None:
-            digest.update(data.prompt.encode() + data.latents.cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cloakwork.models.counting import alike
 from cloakwork.models.ldm import LDM
+from cloakwork.models.text import Text
 from cloakwork.perturbation import losses, pgd
 from cloakwork.photos.tensors import send
 from cloakwork.state import Progress, RunState
@@ -61,21 +62,8 @@ def search(
         grads = [torch.zeros_like(p) for p in x]
         if not going_on:
             return 0.0, grads
-        ids = [which[k] for k in going_on]
-
-        def slope(t: Tensor) -> tuple[pgd.Value, Photos]:
-            error = losses.denoising(ldm, c, rng, send(t, ldm.device))
-            return losses.gradient(ldm, error, rng)([x[k] for k in going_on], ids)
-
-        def norms(t: Tensor) -> Tensor:
-            return torch.stack([g.abs().sum() for g in slope(t)[1]])
-
-        t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])  # probes x photos
-        norm = torch.stack([norms(probe) for probe in alike(t)]).cpu()  # waited for once a round
-        worst, best = (t.gather(0, at[None])[0] for at in (norm.argmin(0), norm.argmax(0)))
-        for i, middle in zip(ids, worst.clamp(DELTA_T, T - DELTA_T).tolist(), strict=True):
-            allowed[i, middle - DELTA_T : middle + DELTA_T] = False
-        value, best_grads = slope(best)
+        ids, left = [which[k] for k in going_on], [x[k] for k in going_on]
+        value, best_grads = _probe(ldm, c, left, ids, allowed, rng)
         for k, g in zip(going_on, best_grads, strict=True):
             grads[k] = g
         return value, grads
@@ -91,6 +79,35 @@ def search(
         steps_alike=False,  # photos end one after the other
     )
     return allowed
+
+
+def _probe(
+    ldm: LDM, c: Text, x: Photos, ids: list[int], allowed: Tensor, rng: torch.Generator
+) -> tuple[pgd.Value, Photos]:
+    """Drop the timesteps around each photo's worst probe; return the value and the gradients at the
+    best ones.
+
+    Args:
+        ldm, c: the denoiser and the text it is given.
+        x: some of the photos, by their numbers `ids`.
+        allowed: which timesteps are left of all photos, n x timesteps, bool; changed in place.
+        rng: for everything random.
+    """
+
+    def slope(t: Tensor) -> tuple[pgd.Value, Photos]:
+        error = losses.denoising(ldm, c, rng, send(t, ldm.device))
+        return losses.gradient(ldm, error, rng)(x, ids)
+
+    def norms(t: Tensor) -> Tensor:
+        return torch.stack([g.abs().sum() for g in slope(t)[1]])
+
+    T = allowed.shape[1]
+    t = torch.stack([draw(allowed[ids], rng) for _ in range(PROBES)])  # probes x photos
+    norm = torch.stack([norms(probe) for probe in alike(t)]).cpu()  # waited for once a round
+    worst, best = (t.gather(0, at[None])[0] for at in (norm.argmin(0), norm.argmax(0)))
+    for i, middle in zip(ids, worst.clamp(DELTA_T, T - DELTA_T).tolist(), strict=True):
+        allowed[i, middle - DELTA_T : middle + DELTA_T] = False
+    return slope(best)
 
 
 def searched(

@@ -38,7 +38,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import bpda, losses, pgd, timestep_search
+from cloakwork.perturbation import bpda, features, losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
@@ -142,7 +142,7 @@ def _ascent(
 
     def both(view: Images, z_0: Tensor, which: list[int]) -> losses.LatentLoss:
         t = timestep_search.draw(allowed[which], rng)
-        disturbed = losses.feature_disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
+        disturbed = features.feature_disturbance(theta, c, z_0, t, rng, weight=cfg.feature_weight)
         return losses.balanced(
             (1, disturbed), (cfg.unlikeness, losses.reconstruction_lpips(theta, view))
         )

@@ -27,10 +27,12 @@ Departures (beside the package's conventions):
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
 from cloakwork.finetuning import adapters
 from cloakwork.finetuning.sampling import draw_seed
@@ -125,58 +127,54 @@ def protect(
     if cfg.target:
         losses.check_takes_target(surrogates)
     plan, place, seed = schedule(cfg, len(surrogates)), photos[0].device, draw_seed(rng)
+    how = {"budget": cfg.budget, "step": cfg.step, "rng": rng, "state": state}
     with trainable_copies(surrogates) as thetas:
-        goals = []
-        for theta in thetas:
-            with on_device(theta, place):
-                if cfg.lora_rank:
-                    g = torch.Generator().manual_seed(seed)
-                    adapters.add_lora(
-                        theta,
-                        cfg.lora_rank,
-                        cfg.lora_layers,
-                        g,
-                        text_encoder=cfg.training.text_encoder,
-                    )
-                (taught,) = make_snapshots(
-                    theta,
-                    preprocess(clean or photos, theta.size),
-                    cfg,
-                    [cfg.surrogate_steps],
-                    seed,
-                    state,
-                )
-                set_weights(theta, load_file(taught.snapshot))
-                goals.append(targets.latent(theta, cfg.target) if cfg.target else None)
+        alone = len(thetas) == 1
+        goals = [_teach(theta, clean or photos, cfg, place, seed, state) for theta in thetas]
 
-        def perturb(j: int, x: Photos, steps: int) -> Photos:
-            with on_device(thetas[j], place) as theta:
-                error = losses.targeted(theta, theta.embed([cfg.instance_prompt]), rng, goals[j])
-                return pgd.ascend(
-                    photos,
-                    losses.gradient(theta, error, rng),
-                    budget=cfg.budget,
-                    step=cfg.step,
-                    steps=steps,
-                    rng=rng,
-                    start=x,
-                    state=state,
-                    checkpoints=len(thetas) == 1,
-                )
+        def perturb(x: Photos, steps: int) -> list[Photos]:
+            results = []
+            for theta, goal in zip(thetas, goals, strict=True):
+                with on_device(theta, place):
+                    error = losses.targeted(theta, theta.embed([cfg.instance_prompt]), rng, goal)
+                    up = losses.gradient(theta, error, rng)
+                    made = pgd.ascend(photos, up, steps=steps, start=x, checkpoints=alone, **how)
+                results.append(made)
+            return results
 
-        if len(thetas) == 1:  # the PGD loop keeps its own checkpoints
-            return perturb(0, state.start or photos, plan.pgd_steps)
-        done, saved = state.resume(rng)
-        x = state.start or photos
-        if saved:
-            x = [saved[f"x.{i}"].to(place) for i in range(len(photos))]
-        for k, turn in plan.after(done):
-            each = [perturb(j, x, turn.pgd) for j in range(len(thetas))]
-            x = [torch.stack(p).mean(0) for p in zip(*each, strict=True)]
-            state.checkpoint(
-                k + 1,
-                len(plan.turns),
-                rng,
-                lambda: {f"x.{i}": p for i, p in enumerate(x)},  # noqa: B023 - called at once
-            )
+        if alone:  # the PGD loop keeps its own checkpoints
+            return perturb(state.start or photos, plan.pgd_steps)[0]
+        return _in_turns(photos, plan, perturb, rng, state)
+
+
+def _teach(
+    theta: LDM, clean: Photos, cfg: Config, place: torch.device, seed: int, state: RunState
+) -> Tensor | None:
+    """Train a surrogate on the subject; return the latent of the target, if there is one."""
+    with on_device(theta, place):
+        if cfg.lora_rank:
+            learns, g = cfg.training.text_encoder, torch.Generator().manual_seed(seed)
+            adapters.add_lora(theta, cfg.lora_rank, cfg.lora_layers, g, text_encoder=learns)
+        pictures, at = preprocess(clean, theta.size), [cfg.surrogate_steps]
+        (taught,) = make_snapshots(theta, pictures, cfg, at, seed, state)
+        set_weights(theta, load_file(taught.snapshot))
+        return targets.latent(theta, cfg.target) if cfg.target else None
+
+
+def _in_turns(
+    photos: Photos,
+    plan: Schedule,
+    perturb: Callable[[Photos, int], list[Photos]],
+    rng: torch.Generator,
+    state: RunState,
+) -> Photos:
+    """Return the mean of what all surrogates make of it, turn after turn."""
+    done, saved = state.resume(rng)
+    x = state.start or photos
+    if saved:
+        x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]
+    for k, turn in plan.after(done):
+        x = [torch.stack(p).mean(0) for p in zip(*perturb(x, turn.pgd), strict=True)]
+        kept = {f"x.{i}": p for i, p in enumerate(x)}
+        state.checkpoint(k + 1, len(plan.turns), rng, lambda: kept)  # noqa: B023 - called at once
     return x

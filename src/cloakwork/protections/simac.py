@@ -37,7 +37,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.models.ldm import LDM
-from cloakwork.perturbation import losses, pgd, timestep_search
+from cloakwork.perturbation import features, losses, pgd, timestep_search
 from cloakwork.perturbation.alternating import alternate_at_chosen
 from cloakwork.perturbation.originals import Originals, gradient_with_originals
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
@@ -121,7 +121,7 @@ def _ascent(
     c = theta.embed([cfg.instance_prompt])
 
     def disturbed(view: Images, z_0: Tensor, which: list[int]) -> losses.LatentLoss:
-        return losses.feature_disturbance(
+        return features.feature_disturbance(
             theta, c, z_0, timestep_search.draw(allowed[which], rng), rng, weight=cfg.feature_weight
         )
 
