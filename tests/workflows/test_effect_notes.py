@@ -46,8 +46,8 @@ def test_a_good_result_needs_no_words() -> None:
 
 def test_what_removes_it_is_told() -> None:
     assert note(registry.DEFAULT_PROTECTION).endswith(
-        "and against three of them no effect was found: after Real-ESRGAN; after GrIDPure; "
-        "after a network that has learned to undo pid."
+        "and against four of them no effect was found: after Real-ESRGAN; after GrIDPure; "
+        "after JPEG 75 and a resize to half the size; after a network that has learned to undo pid."
     )
     assert "after Real-ESRGAN; after Real-ESRGAN, CDL; after GrIDPure;" in note("strongest")
 

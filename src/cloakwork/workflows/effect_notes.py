@@ -19,6 +19,7 @@ MEASURED = ASSETS / "measured.json"
 KNOWN_BY = {
     "codesr": "Real-ESRGAN",
     "gridpure": "GrIDPure",
+    "jpeg_and_resize": "JPEG 75 and a resize to half the size",
     "learned": "a network that has learned to undo pid",
 }
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

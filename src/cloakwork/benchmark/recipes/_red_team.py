@@ -119,6 +119,13 @@ def red_team(data: Path) -> tuple[Table, ...]:
             )
             for after, purifier in {"GrIDPure": DIFFUSION, "a network": "learned"}.items()
         ),
+        # the default alone, after what a platform does to photos
+        Table(
+            "pid after JPEG and a resize",
+            ("pid",),
+            (_purified("jpeg_and_resize", dtype="float32"),),
+            everybody,
+        ),
         Table(
             "headline",
             OFFERED,
