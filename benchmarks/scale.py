@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from cloakwork.benchmark.execution import ray_driver, serial
+from cloakwork.benchmark.execution import ray_cluster, ray_driver, serial
 from cloakwork.benchmark.execution.ready_queue import TaskResult
 from cloakwork.benchmark.execution.serial import Outcome
 from cloakwork.environment import peak_memory_mb, surroundings
@@ -151,7 +151,7 @@ def one(engine: str, n: int, bare: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="scale-") as folder:
         if engine == "serial":
             return measured(engine, n, bare, Path(folder))
-        with ray_driver.connected(workers=WORKERS):
+        with ray_cluster.connected(workers=WORKERS):
             warm_up()
             return measured(engine, n, bare, Path(folder))
 

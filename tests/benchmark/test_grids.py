@@ -69,7 +69,7 @@ def run(people: tuple[Subject, ...], tmp_path: Path) -> Run:
         table = {"metrics": ("own_lab.brightness",)} | table
         made = Table("lab", protections, threat_models or (copier(),), people, **table)  # type: ignore[arg-type]
         grid, bench = (
-            grids.check_grid(Grid("lab", "A test.", (made,))),
+            recipes.check_grid(Grid("lab", "A test.", (made,))),
             Workspace(tmp_path / "store", "cpu"),
         )
         outcome = serial.serial(targets(grid), bench)
@@ -346,7 +346,7 @@ def test_edits_are_not_compared_with_one_another(run: Run) -> None:
 def test_tables_that_lack_something_are_refused_together(people: tuple[Subject, ...]) -> None:
     one = Table("a", (), (copier(), copier()), people)
     with pytest.raises(UserError) as error:
-        grids.check_grid(Grid("lab", "", (one, replace(one, threat_models=()))))
+        recipes.check_grid(Grid("lab", "", (one, replace(one, threat_models=()))))
     assert len(error.value.sentences) == 3
     with pytest.raises(UserError, match="no table of 'lab' 'x'"):
         only(Grid("lab", "", (one,)), ["x"])

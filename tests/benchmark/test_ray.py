@@ -20,7 +20,7 @@ import pytest
 import torch
 from helpers.small_grid import contents, grid
 
-from cloakwork.benchmark.execution import ray_driver, ray_worker, resources, serial
+from cloakwork.benchmark.execution import ray_cluster, ray_driver, ray_worker, resources, serial
 from cloakwork.benchmark.execution.failures import Failure, dependency_failure
 from cloakwork.benchmark.execution.ready_queue import Queue, TaskResult
 from cloakwork.benchmark.execution.resources import Resources
@@ -73,7 +73,7 @@ def workers() -> Iterator[None]:
         subprocess.run(plain, check=True, capture_output=True, timeout=120)
     except subprocess.SubprocessError:
         pytest.skip("Ray itself does not start on this machine, whoever starts it.")
-    with ray_driver.connected(workers=2):
+    with ray_cluster.connected(workers=2):
         yield
 
 
@@ -361,7 +361,7 @@ def test_a_cluster_that_does_not_answer(
     sample_files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(ray_driver, "PATIENCE", 4)
+    monkeypatch.setattr(ray_cluster, "PATIENCE", 4)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-from cloakwork.benchmark.execution.ray_driver import connected
+from cloakwork.benchmark.execution.ray_cluster import connected
 from cloakwork.errors import UserError
 from cloakwork.files import atomic_write
 from cloakwork.serve.server import WORK, Settings, checked, needed, run

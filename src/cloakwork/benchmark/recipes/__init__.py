@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cloakwork import registry, user_modules
-from cloakwork.benchmark.grids import Grid, check_grid
+from cloakwork.benchmark.grids import Grid
 from cloakwork.errors import UserError
 
 Recipe = Callable[..., Grid]
@@ -69,6 +69,39 @@ def build(
             )
             raise UserError(*error.sentences, advice) from error
         raise
+
+
+def check_grid(grid: Grid) -> Grid:
+    """Check a grid, and return it.
+
+    Raises:
+        UserError: it has no table, two of one name, or a table lacks photo sets, attackers, seeds
+            or metrics.
+    """
+    faults = []
+    if not grid.tables:
+        faults.append(f"The recipe '{grid.name}' has no table. A grid needs at least one.")
+    named = [("tables", [table.name for table in grid.tables])]
+    for table in grid.tables:
+        named.append(
+            (f"attackers of '{table.name}'", [threat.name for threat in table.threat_models])
+        )
+    for what, names in named:
+        faults += [
+            f"Two {what} of the recipe '{grid.name}' are called '{name}'. Call them differently."
+            for name in sorted({n for n in names if names.count(n) > 1})
+        ]
+    for table in grid.tables:
+        # fields of the table, since that is what the recipe's author must fill
+        fields = ("subjects", "threat_models", "metrics", "seeds")
+        if missing := [field for field in fields if not getattr(table, field)]:
+            faults.append(
+                f"The table '{table.name}' of the recipe '{grid.name}' "
+                f"has no {' and no '.join(missing)}. Add some."
+            )
+    if faults:
+        raise UserError(*faults)
+    return grid
 
 
 def origin(recipe: Recipe) -> str:
