@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from cloakwork.files import atomic_write, remove, write_json
-from cloakwork.parts import PART, new_part, remove_parts
-from cloakwork.tensor_files import write_tensors
+from cloakwork.files.parts import PART, new_part, remove_parts
+from cloakwork.files.tensors import write_tensors
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +73,7 @@ def test_a_planted_link_leads_nowhere(tmp_path: Path, monkeypatch: pytest.Monkey
     remove_parts(out, ["a.json"], alone=True)
     assert original.read_text() == "mine" and not old.is_symlink()
     # even one with the very name that will be written to
-    monkeypatch.setattr("cloakwork.parts.token_hex", lambda n: "0" * 2 * n)
+    monkeypatch.setattr("cloakwork.files.parts.token_hex", lambda n: "0" * 2 * n)
     planted = new_part(out / "a.json")
     assert PART.fullmatch(planted.name)
     planted.symlink_to(original)

@@ -64,7 +64,7 @@ def test_names_are_files_and_help_is_the_first_docstring_line(
     (folder / "_shared.py").write_text('"""Not a method either."""')
     (folder / "zeta.py").write_text('"""Last one.\n\nMore about it."""\nimport not_installed')
     (folder / "alpha.py").write_text("import not_installed")
-    monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry.py"))
+    monkeypatch.setattr(registry, "__file__", str(tmp_path / "registry" / "__init__.py"))
     assert registry.listing("protections") == [("alpha", ""), ("zeta", "Last one.")]
 
 
@@ -217,4 +217,4 @@ def test_the_example_in_the_guide_is_a_method(lab: Path) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {"PYTHONPATH": str(Path(registry.__file__).parents[1])}
+    return {"PYTHONPATH": str(Path(str(cloakwork.__file__)).parents[1])}

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import griffe
 
-from cloakwork import registry, surrogate_needs
+from cloakwork import registry
+from cloakwork.registry import surrogate_needs
 
 ROOT = Path(__file__).parents[1]
 SHEETS = Path("docs/pictures/methods")

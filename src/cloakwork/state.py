@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cloakwork.errors import NotFinite, UserError
-from cloakwork.tensor_files import read_tensors, write_tensors
+from cloakwork.files.tensors import read_tensors, write_tensors
 from cloakwork.types import Limit, Photos
 
 Progress = Callable[[str, int, int], None]  # label, done, total

@@ -23,7 +23,7 @@ from cloakwork.evaluation import compute
 from cloakwork.evaluation.design import STEALTH, score_step
 from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Step, Workspace
-from cloakwork.user_modules import find_module
+from cloakwork.registry.user_modules import find_module
 
 PAPERS = ("paper_anti_dreambooth", "paper_metacloak", "paper_diff_protect", "paper_red_team")
 TINY = {

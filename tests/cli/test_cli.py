@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 import cloakwork
-from cloakwork import cli, registry, specs, surrogate_needs
+from cloakwork import cli, registry, specs
 from cloakwork.cli.progress import progress_bars
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, SAMPLE_PHOTOS
 from cloakwork.protections import pid
+from cloakwork.registry import surrogate_needs
 from cloakwork.state import RunState
 from cloakwork.workflows.records import PhotoRecord, SetRecord
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import specs, user_modules
+from cloakwork import specs
 from cloakwork.evaluation import compute
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step, Workspace
+from cloakwork.registry import user_modules
 
 METHOD = """
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ import torch
 from cloakwork.errors import UserError
 from cloakwork.evaluation import claims, store
 from cloakwork.evaluation.store import open_store
-from cloakwork.tensor_files import save_tensors
+from cloakwork.files.tensors import save_tensors
 
 NAME = "attack/0123.safetensors"
 

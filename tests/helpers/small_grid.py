@@ -6,8 +6,8 @@ from pathlib import Path
 
 from cloakwork.evaluation.sources import source
 from cloakwork.evaluation.steps import Step
+from cloakwork.files.parts import PART
 from cloakwork.metrics import lpips, psnr
-from cloakwork.parts import PART
 from cloakwork.protections import noise
 from cloakwork.purifiers import blur, jpeg, tvm
 from cloakwork.specs import Method

@@ -10,9 +10,9 @@ import torch
 from cloakwork import specs
 from cloakwork.errors import UserError
 from cloakwork.evaluation.run import run_protection
-from cloakwork.method import starting
 from cloakwork.models import autoencoders
 from cloakwork.perturbation import start
+from cloakwork.specs.notation import starting
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cloakwork import cli, user_modules
+from cloakwork import cli
 from cloakwork.errors import UserError
+from cloakwork.registry import user_modules
 from cloakwork.workflows import check_module
 from cloakwork.workflows.check import check
 

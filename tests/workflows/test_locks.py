@@ -13,7 +13,7 @@ import pytest
 
 from cloakwork.errors import UserError
 from cloakwork.files import FOLDER, atomic_write
-from cloakwork.parts import new_part
+from cloakwork.files.parts import new_part
 from cloakwork.workflows import locks
 from cloakwork.workflows.attack import attack
 from cloakwork.workflows.locks import locked

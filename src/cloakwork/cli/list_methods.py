@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from cloakwork import registry, surrogate_needs
+from cloakwork import registry
 from cloakwork.errors import UserError
+from cloakwork.registry import surrogate_needs
 
 LISTED = (*registry.KINDS, "recipes")
 WIDEST = 44  # characters of the left column

@@ -17,7 +17,7 @@ from typing import Any
 from cloakwork.errors import Unwritable
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import parse_json, unwritable
-from cloakwork.parts import is_alive, new_part
+from cloakwork.files.parts import is_alive, new_part
 
 BEAT = 10.0  # seconds between two signs of life
 # without one for so long, a claim's owner is taken for dead; clocks of machines may differ by less

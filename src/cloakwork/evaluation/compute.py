@@ -28,11 +28,11 @@ from cloakwork.evaluation.sources import Source
 from cloakwork.evaluation.steps import Mix, Step, Workspace, key, name_of
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, remove, save_json
+from cloakwork.files.tensors import save_tensors
 from cloakwork.metrics._measure import Measurement, measure
 from cloakwork.photos.tensors import as_float, to_bytes
 from cloakwork.specs import Method
 from cloakwork.state import RunState
-from cloakwork.tensor_files import save_tensors
 from cloakwork.types import Images, Photos
 
 POLL = 0.5  # seconds between two looks whether somebody else has finished a step

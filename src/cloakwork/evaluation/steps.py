@@ -18,7 +18,7 @@ from typing import Any, Literal, cast
 
 import torch
 
-from cloakwork import registry, surrogate_needs
+from cloakwork import registry
 from cloakwork.environment import computed_on
 from cloakwork.evaluation.run import KEPT_GREY
 from cloakwork.evaluation.sources import Source
@@ -32,6 +32,7 @@ from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import targets
 from cloakwork.photos.rounding import WORK_SIDE
+from cloakwork.registry import surrogate_needs
 from cloakwork.specs import Method
 from cloakwork.state import Progress
 

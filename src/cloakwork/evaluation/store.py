@@ -41,7 +41,7 @@ from cloakwork.files import (
     unwritable,
     write_json,
 )
-from cloakwork.parts import remove_parts
+from cloakwork.files.parts import remove_parts
 
 FORMAT = 1
 # what is read of a record

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from cloakwork.errors import UserError
+from cloakwork.files.parts import new_part, remove_parts
+from cloakwork.files.tensors import write_tensors
 from cloakwork.finetuning.adapters import is_custom
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pipeline_files import DISTILLED, PROCESSOR, ZEROS
-from cloakwork.parts import new_part, remove_parts
-from cloakwork.tensor_files import write_tensors
 
 # diffusers' own file names
 LORA = "pytorch_lora_weights.safetensors"

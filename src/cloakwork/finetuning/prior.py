@@ -8,12 +8,12 @@ import torch
 
 from cloakwork.environment import computed_on
 from cloakwork.files import cache_folder
+from cloakwork.files.tensors import read_tensors, write_tensors
 from cloakwork.finetuning.latent_dataset import LatentDataset, encode_dataset
 from cloakwork.finetuning.training import Training
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import to_bytes
 from cloakwork.state import Progress, RunState
-from cloakwork.tensor_files import read_tensors, write_tensors
 from cloakwork.types import Images
 
 

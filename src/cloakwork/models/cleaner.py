@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS
+from cloakwork.files.tensors import save_tensors
 from cloakwork.photos import tiling
-from cloakwork.tensor_files import save_tensors
 
 WIDTHS = (16, 32, 64, 96)  # each level but the first at half the size of the one before
 UNIT = 2 ** (len(WIDTHS) - 1)  # pixels that sides are multiples of

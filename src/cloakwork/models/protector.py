@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cloakwork.errors import UserError
 from cloakwork.files import ASSETS, hash_files
-from cloakwork.tensor_files import save_tensors
+from cloakwork.files.tensors import save_tensors
 
 TILE = 128  # side of a pattern, pixels
 LEVELS = 127  # of a number on file, to either side of 0

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from cloakwork.files import ASSETS
-from cloakwork.tensor_files import save_tensors
+from cloakwork.files.tensors import save_tensors
 
 FACTOR = 4
 WIDTH, BLOCKS = 32, 8

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from cloakwork.environment import computed_on
 from cloakwork.files import cache_folder, remove
+from cloakwork.files.tensors import read_tensors, write_tensors
 from cloakwork.finetuning.batches import turn
 from cloakwork.finetuning.latent_dataset import LatentDataset
 from cloakwork.finetuning.training import Training, finetune
 from cloakwork.finetuning.weights import learnable
 from cloakwork.models.ldm import LDM
 from cloakwork.state import Progress, RunState
-from cloakwork.tensor_files import read_tensors, write_tensors
 from cloakwork.types import Images
 
 

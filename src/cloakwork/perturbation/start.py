@@ -8,7 +8,7 @@ import torch
 
 from cloakwork import registry, specs
 from cloakwork.errors import UserError
-from cloakwork.method import starting
+from cloakwork.specs.notation import starting
 from cloakwork.state import RunState
 from cloakwork.types import Photos
 

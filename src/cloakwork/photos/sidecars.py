@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cloakwork.errors import UserError
 from cloakwork.files import atomic_write, permissions
-from cloakwork.parts import remove_parts
+from cloakwork.files.parts import remove_parts
 from cloakwork.photos.sets import PhotoSet
 
 CAPTIONS = (".txt", ".caption")

@@ -13,8 +13,8 @@ from typing import Any
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import FOLDER, atomic_write, read_json, unwritable, write_json
+from cloakwork.files.parts import new_part, remove_parts
 from cloakwork.finetuning.validation import check_new_folder
-from cloakwork.parts import new_part, remove_parts
 from cloakwork.photos.tensors import to_pil
 from cloakwork.types import Images
 

@@ -8,12 +8,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cloakwork import registry, specs, user_modules
+from cloakwork import registry, specs
 from cloakwork.benchmark import recipes
 from cloakwork.benchmark.grids import Grid, protected
 from cloakwork.errors import UserError, faults_of
 from cloakwork.models import loading, pixel_ddpm
 from cloakwork.models.device import pick_device
+from cloakwork.registry import user_modules
 from cloakwork.workflows import check_module, check_runs
 from cloakwork.workflows.check_trial import trial
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from cloakwork.errors import Unwritable, UserError
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import FOLDER, read_json, unwritable
-from cloakwork.parts import NOFOLLOW, remove_parts
+from cloakwork.files.parts import NOFOLLOW, remove_parts
 
 TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)  # errors of a lock that somebody else holds
 FAR = 1 << 30  # a byte that no file has: what Windows locks, nobody else may read

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cloakwork import surrogate_needs
 from cloakwork.errors import UserError
 from cloakwork.models import autoencoders, latent_spaces, loading
 from cloakwork.models.autoencoders import Autoencoder
@@ -12,6 +11,7 @@ from cloakwork.models.device import DTYPES, refuse_float16
 from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation.ensemble import parse_weights
+from cloakwork.registry import surrogate_needs
 from cloakwork.specs import Method
 
 

@@ -19,6 +19,7 @@ from cloakwork.evaluation.recorded_originals import Original
 from cloakwork.evaluation.run import SEEDING
 from cloakwork.evaluation.typed_json import from_json
 from cloakwork.files import read_json, sha256, write_json
+from cloakwork.files.tensors import read_tensors, write_tensors
 from cloakwork.metrics import lpips
 from cloakwork.perturbation.losses import same_draws
 from cloakwork.photos.lost import lost_in
@@ -27,7 +28,6 @@ from cloakwork.photos.saving import after_encoding, save_photo
 from cloakwork.photos.sheets import ROWS, contact_sheet, thumbnail
 from cloakwork.photos.sizes import at_size
 from cloakwork.photos.tensors import as_float
-from cloakwork.tensor_files import read_tensors, write_tensors
 from cloakwork.types import Photos
 from cloakwork.workflows.purify_job import PurifyJob, PurifyTask
 from cloakwork.workflows.records import begin_saving, end_saving

@@ -14,9 +14,10 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from cloakwork import registry, user_modules
+from cloakwork import registry
 from cloakwork.benchmark.grids import Grid
 from cloakwork.errors import UserError
+from cloakwork.registry import user_modules
 
 Recipe = Callable[..., Grid]
 

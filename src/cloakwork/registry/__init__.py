@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any, Literal
 
 from cloakwork.errors import UserError
-from cloakwork.user_modules import find_module, source_digest
+from cloakwork.registry.user_modules import find_module, source_digest
 
 # kind (a folder of this package) -> the function that a method of that kind has
 FUNCTIONS = {
@@ -232,7 +232,7 @@ def field_help(config: type) -> dict[str, str]:
 def files(kind: str) -> list[Path]:
     """Return the files of a kind's methods, or those of the recipes, sorted by name."""
     folder = "benchmark/recipes" if kind == "recipes" else kind
-    return sorted((Path(__file__).parent / folder).glob("[!_]*.py"))
+    return sorted((Path(__file__).parents[1] / folder).glob("[!_]*.py"))
 
 
 def summary(docstring: str | None) -> str:

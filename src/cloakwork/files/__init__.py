@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from cloakwork.errors import Unwritable
-from cloakwork.parts import NOFOLLOW, new_part, remove_parts
+from cloakwork.files.parts import NOFOLLOW, new_part, remove_parts
 
-ASSETS = Path(__file__).parent / "assets"  # the embedded models
+ASSETS = Path(__file__).parents[1] / "assets"  # the embedded models
 SAMPLE_PHOTOS = ASSETS / "sample_photos"
 # written by benchmarks/cost.py: protection -> preset -> counts and, where it was run, seconds and
 # memory
-COSTS = Path(__file__).parent / "protections" / "costs.json"
+COSTS = Path(__file__).parents[1] / "protections" / "costs.json"
 FOLDER = ".cloakwork"  # beside photos: records, sheets, checkpoints
 SHORT_DIGEST = 12  # hex digits by which weights are named
 _STDERR = threading.Lock()  # of the whole process

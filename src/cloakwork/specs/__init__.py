@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 from cloakwork import registry
 from cloakwork.errors import UserError, type_faults
-from cloakwork.method import Method, parse, split
+from cloakwork.specs.notation import Method, parse, split
 
 Given: TypeAlias = str | Method
 """A method as Python functions take it: a name, a text as of `parse`, or a Method."""

@@ -19,8 +19,9 @@ from typing import Any, get_args, get_type_hints
 import tyro
 from tyro.conf import FlagConversionOff
 
-from cloakwork import registry, surrogate_needs, user_modules
+from cloakwork import registry
 from cloakwork.errors import UserError, in_words
+from cloakwork.registry import surrogate_needs, user_modules
 
 
 @dataclass(frozen=True)
