@@ -129,7 +129,7 @@ def test_the_package_says_of_effects_what_was_measured(docs: ModuleType) -> None
         "JPEG 75": False,
     }
     spared = [a for a, works in verdicts["pid", 11].items() if not works]
-    assert spared == ["codesr", "gridpure", "learned"]
+    assert spared == ["codesr", "gridpure", "jpeg_and_resize", "learned"]
     assert not verdicts["sds", 11]["with transformations"]
 
 
