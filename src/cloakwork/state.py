@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -180,6 +180,25 @@ class RunState:
         """Draw pictures (n x 3 x S x S in [0, 1]) for `watch` when step `done` is one for it."""
         if self.watch is not None and self.sample_every and done % self.sample_every == 0:
             self.watch(done, draw())
+
+
+def numbered(photos: Photos) -> dict[str, Tensor]:
+    """Return photos under the names that they have in a checkpoint."""
+    return {f"x.{i}": p for i, p in enumerate(photos)}
+
+
+def photos_of(saved: Mapping[str, Tensor], like: Photos) -> Photos:
+    """Return a checkpoint's photos, on the devices of as many others."""
+    return [saved[f"x.{i}"].to(p.device) for i, p in enumerate(like)]
+
+
+def owned(saved: Mapping[str, Tensor], owner: str) -> dict[str, Tensor]:
+    """Return a checkpoint's tensors whose names begin with their owner's, without it.
+
+    >>> owned({"0.a": torch.tensor(1), "1.a": torch.tensor(2)}, "1.")
+    {'a': tensor(2)}
+    """
+    return {k.removeprefix(owner): v for k, v in saved.items() if k.startswith(owner)}
 
 
 def _usual_seconds() -> float:

@@ -18,6 +18,7 @@ from cloakwork.finetuning.training import Training, train_steps
 from cloakwork.finetuning.weights import learnable, set_weights, temporarily_trained
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import pgd, timestep_search
+from cloakwork.perturbation.ensemble import PGDConfig
 from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import (
     PromptConfig,
@@ -26,7 +27,7 @@ from cloakwork.perturbation.surrogates import (
     trainable_copies,
 )
 from cloakwork.photos.preprocessing import preprocess
-from cloakwork.state import RunState
+from cloakwork.state import RunState, numbered, owned, photos_of
 from cloakwork.types import Photos
 
 
@@ -128,15 +129,9 @@ def _learn_protected(
     )
 
 
-class SearchConfig(PromptConfig, Protocol):
+class SearchConfig(PromptConfig, PGDConfig, Protocol):
     """What a Config says of turns at timesteps that were searched beforehand."""
 
-    @property
-    def budget(self) -> float: ...
-    @property
-    def step(self) -> float | None: ...
-    @property
-    def steps(self) -> int: ...
     @property
     def outer(self) -> int: ...
     @property
@@ -224,7 +219,7 @@ def _tensors(x: Photos, learners: Sequence[LearningSurrogate]) -> dict[str, Tens
     weights: dict[str, Tensor] = {}
     for j, learner in enumerate(learners):
         weights |= {f"{j}.{k}": v for k, v in learnable(learner.theta).items()}
-    return {f"x.{i}": p for i, p in enumerate(x)} | weights
+    return numbered(x) | weights
 
 
 def _restored(
@@ -232,7 +227,5 @@ def _restored(
 ) -> Photos:
     """Return the photos of a checkpoint, and put the learners' weights back."""
     for j, learner in enumerate(learners):
-        own = f"{j}."
-        weights = {k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)}
-        set_weights(learner.theta, weights)
-    return [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]
+        set_weights(learner.theta, owned(saved, f"{j}."))
+    return photos_of(saved, photos)

@@ -19,7 +19,7 @@ from torch import Tensor
 from cloakwork.models.counting import alike
 from cloakwork.perturbation.parametrisation import PIXELS, Parametrisation
 from cloakwork.photos.tensors import is_grey, neutral, send
-from cloakwork.state import RunState
+from cloakwork.state import RunState, owned
 from cloakwork.types import Limit, Photos
 
 # a micro-batch of photos and their places in the set -> a scalar to raise
@@ -294,5 +294,4 @@ def _restore(
         p.x = saved[f"x.{i}"].to(p.x.device)
         p.moments = {name: saved[f"{name}.{i}"].to(p.x.device) for name in p.moments}
     for j, other in enumerate(carried):
-        own = f"{j} "
-        other.restore({k.removeprefix(own): v for k, v in saved.items() if k.startswith(own)})
+        other.restore(owned(saved, f"{j} "))

@@ -23,7 +23,7 @@ from cloakwork.perturbation import pgd
 from cloakwork.perturbation.schedule import Turn
 from cloakwork.perturbation.snapshots import snapshots
 from cloakwork.photos.preprocessing import Preprocessing, preprocess
-from cloakwork.state import RunState
+from cloakwork.state import RunState, numbered, photos_of
 from cloakwork.types import Images, Photos
 
 CPU = torch.device("cpu")
@@ -218,7 +218,7 @@ class Pool:
     def tensors(self, x: Photos) -> dict[str, Tensor]:
         """Return what a checkpoint needs, photos included."""
         weights = {f"{m} {name}": p for m, named in self.moved.items() for name, p in named.items()}
-        return weights | {f"x.{i}": p for i, p in enumerate(x)}
+        return weights | numbered(x)
 
     def resume(self, state: RunState, rng: torch.Generator, photos: Photos) -> tuple[int, Photos]:
         """Take up the last checkpoint.
@@ -231,9 +231,7 @@ class Pool:
             m, _, name = label.partition(" ")
             if name:
                 self.moved.setdefault(int(m), {})[name] = p
-        if not saved:
-            return done, photos
-        return done, [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]
+        return done, photos_of(saved, photos) if saved else photos
 
 
 def frozen_gradient(theta: LDM, gradient: pgd.Gradient, *, alone: bool) -> pgd.Gradient:

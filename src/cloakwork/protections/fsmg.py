@@ -29,6 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from safetensors.torch import load_file
@@ -44,7 +45,7 @@ from cloakwork.perturbation.schedule import Schedule, Turn
 from cloakwork.perturbation.surrogates import make_snapshots, on_device, trainable_copies
 from cloakwork.photos.preprocessing import preprocess
 from cloakwork.registry import OMIT_FROM_KEY_AT_DEFAULT, SUBJECT_PROMPT
-from cloakwork.state import RunState
+from cloakwork.state import RunState, numbered, photos_of
 from cloakwork.types import Photos, Strength
 
 VERSION = 1
@@ -172,9 +173,8 @@ def _in_turns(
     done, saved = state.resume(rng)
     x = state.start or photos
     if saved:
-        x = [saved[f"x.{i}"].to(p.device) for i, p in enumerate(photos)]
+        x = photos_of(saved, photos)
     for k, turn in plan.after(done):
         x = [torch.stack(p).mean(0) for p in zip(*perturb(x, turn.pgd), strict=True)]
-        kept = {f"x.{i}": p for i, p in enumerate(x)}
-        state.checkpoint(k + 1, len(plan.turns), rng, lambda: kept)  # noqa: B023 - called at once
+        state.checkpoint(k + 1, len(plan.turns), rng, partial(numbered, x))
     return x
