@@ -141,5 +141,6 @@ def attack(
 
 
 def _export(token: str, trained: LDM, folder: Path) -> None:
+    """Keep what was learned in a folder: the layers, and the attacker's word."""
     keep_custom(trained, folder)
     keep_words(trained, token, folder)

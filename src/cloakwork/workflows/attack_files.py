@@ -22,7 +22,7 @@ from cloakwork.types import Images
 def write_pictures(
     images: Images, out: Path, about: dict[str, Any], earlier: set[Path]
 ) -> list[Path]:
-    """Write pictures, the sheet and a record of them, and remove those of an earlier attack.
+    """Write pictures and a record of them, and remove those of an earlier attack.
 
     Returns:
         The pictures' files.
