@@ -302,7 +302,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         "choices": board,
         "choices after GrIDPure": board,
         "choices after a network": board,
-        "pid after JPEG and a resize": board,
+        "choices after JPEG and a resize": board,
         "looking through": board,
         "purifiers": worst,
         "other purifiers": worst,

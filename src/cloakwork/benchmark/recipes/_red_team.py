@@ -112,19 +112,16 @@ def red_team(data: Path) -> tuple[Table, ...]:
         *(
             Table(
                 f"choices after {after}",
-                ("pid", "pid:refined", "learned"),
+                tried,
                 (_purified(purifier, dtype="float32"),),
                 everybody,
                 rival="pid",
             )
-            for after, purifier in {"GrIDPure": DIFFUSION, "a network": "learned"}.items()
-        ),
-        # the default alone, after what a platform does to photos
-        Table(
-            "pid after JPEG and a resize",
-            ("pid",),
-            (_purified("jpeg_and_resize", dtype="float32"),),
-            everybody,
+            for after, (purifier, tried) in {
+                "GrIDPure": (DIFFUSION, ("pid", "pid:refined", "learned")),
+                "a network": ("learned", ("pid", "pid:refined", "learned")),
+                "JPEG and a resize": ("jpeg_and_resize", ("pid", "learned")),
+            }.items()
         ),
         Table(
             "headline",
