@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -35,7 +36,15 @@ def run(module: Any, photos: Photos, small: LDM, cfg: Any) -> Photos:
 
 @pytest.mark.parametrize(
     ("word", "most", "mean"),
-    [("blur", 0, 0), ("noise", 0, 0), ("tvm", 0, 0), ("resize", 3, 0.5), ("jpeg", 30, 2)],
+    [
+        ("blur", 0, 0),
+        ("noise", 0, 0),
+        ("tvm", 0, 0),
+        ("resize", 3, 0.5),
+        ("jpeg", 30, 2),
+        ("jpeg_and_resize", 30, 2),
+        ("post:width=100", 30, 2.5),
+    ],
 )
 def test_the_form_with_a_gradient_does_what_the_purifier_does(
     word: str, most: float, mean: float, photos: Photos
@@ -98,6 +107,27 @@ def test_without_a_form_of_its_own_the_gradient_is_the_identitys(word: str, phot
     assert torch.allclose(seen.detach(), hard, atol=1e-6) and not torch.equal(hard, photos[0])
     way = torch.randn(leaf.shape, generator=generator())
     assert torch.equal(torch.autograd.grad(seen, leaf, way)[0], way)
+
+
+@pytest.mark.parametrize("word", ["jpeg_and_resize", "post:width=100", ""])
+def test_what_was_made_smaller_is_enlarged_again(word: str, photos: Photos) -> None:
+    """So a square lies at the same place of the photo and of its original; without a form with a
+    gradient too."""
+    leaves = [(0.4 + 0.2 * p).requires_grad_(True) for p in photos]  # nothing is clipped
+    method = (
+        bpda.chains(word)[0][0]
+        if word
+        else SimpleNamespace(
+            module=SimpleNamespace(purify=lambda photos, *_, rng: [p[:, ::2, ::2] for p in photos]),
+            config=None,
+            model_kind="",
+        )
+    )
+    seen = bpda.through(leaves, (method,), {}, generator())
+    assert [p.shape for p in seen] == [p.shape for p in photos]
+    for grad in torch.autograd.grad([p.mean() for p in seen], leaves):
+        # of a mean, whatever the size; JPEG's rounding has a quarter of the identity's on average
+        assert grad.sum().item() == pytest.approx(0.25 if word else 1, abs=0.05)
 
 
 def test_codesrs_stand_in_is_its_shrinking_and_enlarging(photos: Photos) -> None:

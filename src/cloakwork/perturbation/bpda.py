@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from cloakwork import specs
 from cloakwork.errors import UserError
@@ -20,6 +21,7 @@ from cloakwork.models.encoder import Encoder
 from cloakwork.models.ldm import LDM
 from cloakwork.models.pixel_ddpm import PixelDDPM
 from cloakwork.perturbation import pgd
+from cloakwork.photos.preprocessing import bilinear
 from cloakwork.specs import Method
 from cloakwork.types import Photos
 
@@ -84,7 +86,12 @@ def models(parsed: Sequence[Chain], ldm: Encoder, denoiser: str) -> dict[str, En
 def through(
     photos: Photos, chain: Chain, networks: Mapping[str, Encoder | PixelDDPM], rng: torch.Generator
 ) -> Photos:
-    """Purify photos (each 3 x H x W in [0, 1]), with a graph that leads back to them."""
+    """Purify photos (each 3 x H x W in [0, 1]), with a graph that leads back to them.
+
+    What a purifier has made smaller is enlarged again, bilinearly, as an attacker's loader does: so
+    a square lies at the same place of a photo and of its original.
+    """
+    sizes = [p.shape[-2:] for p in photos]
     for method in chain:
         module, config, model = method.module, method.config, networks.get(method.model_kind)
         if hasattr(module, "smooth"):
@@ -93,8 +100,13 @@ def through(
         plain = [p.detach() for p in photos]
         with torch.no_grad():
             pure = module.purify(plain, model, config, rng=rng)
-        photos = [p + (b - a) for p, a, b in zip(photos, plain, pure, strict=True)]
-    return photos
+        carried = [_in_size(p, b.shape[-2:]) for p, b in zip(photos, pure, strict=True)]
+        photos = [p + (b - p.detach()) for p, b in zip(carried, pure, strict=True)]
+    return [_in_size(p, size) for p, size in zip(photos, sizes, strict=True)]
+
+
+def _in_size(photo: Tensor, size: torch.Size) -> Tensor:
+    return photo if photo.shape[-2:] == size else bilinear(photo, *size)
 
 
 def looking_through(

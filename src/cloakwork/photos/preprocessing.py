@@ -126,16 +126,23 @@ def _draw_square(photo: Tensor, loader: Preprocessing, rng: torch.Generator | No
 
 
 def _resize(square: Tensor, size: int) -> Tensor:
-    """Resize bilinearly with antialiasing, as PIL and the trainers do.
+    return square if square.shape[-1] == size else bilinear(square, size, size)
+
+
+def bilinear(photo: Tensor, height: int, width: int) -> Tensor:
+    """Resize bilinearly with antialiasing, as PIL and the trainers do; differentiable.
 
     As two matrix products: F.interpolate's own backward is missing on mps and adds up in any order
     on cuda.
+
+    >>> bilinear(torch.ones(3, 4, 6), 2, 5).shape
+    torch.Size([3, 2, 5])
     """
-    side = square.shape[-1]
-    if side == size:
-        return square
-    weights = send(_resize_weights(side, size), square.device).to(square.dtype)
-    return weights @ square @ weights.mT
+    down, across = (
+        send(_resize_weights(side, size), photo.device).to(photo.dtype)
+        for side, size in zip(photo.shape[-2:], (height, width), strict=True)
+    )
+    return down @ photo @ across.mT
 
 
 @lru_cache(maxsize=256)
@@ -153,7 +160,10 @@ def _blur(x: Images, kernel: int, sigma: Tensor) -> Images:
 
 
 def jpeg(x: Images, quality: Tensor) -> Images:
-    """Compress n pictures as JPEG, a quality each, with straight-through rounding (kornia).
+    """Compress n pictures as JPEG, a quality each (kornia).
+
+    Coefficients are rounded by a cubic, round(c) + (c - round(c))^3 (Shin and Song, 2017): its
+    gradient is 0 where c is whole, and 3/4 half-way between.
 
     Sides are padded to the 16 px that chroma subsampling needs.
 

@@ -50,8 +50,8 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
     """Return the same with a graph.
 
-    For 4:2:0 these are the codec's steps, with rounding taken for the identity on the way back; for
-    others the whole codec is taken for it.
+    For 4:2:0 these are the codec's steps, with a rounding that has a gradient
+    (`preprocessing.jpeg`); for others the whole codec is taken for the identity on the way back.
     """
     if cfg.subsampling != "4:2:0":
         made = purify([p.detach() for p in photos], ldm, cfg, rng=rng)

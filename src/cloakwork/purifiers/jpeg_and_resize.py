@@ -15,7 +15,7 @@ from torch import Tensor
 from cloakwork.errors import check_ranges
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import lanczos
-from cloakwork.purifiers import jpeg
+from cloakwork.purifiers import jpeg, resize
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -38,9 +38,15 @@ class Config:
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]) of `scale` times their sides."""
     compressed = jpeg.purify(photos, None, jpeg.Config(quality=cfg.quality), rng=rng)
-    return [_scaled(p, cfg.scale) for p in compressed]
+    return [lanczos(p, *_scaled(p, cfg.scale)) for p in compressed]
 
 
-def _scaled(photo: Tensor, scale: float) -> Tensor:
+def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
+    """Return the same with a graph, as `jpeg` and `resize` have it."""
+    compressed = jpeg.smooth(photos, None, jpeg.Config(quality=cfg.quality), rng=rng)
+    return [resize.to_size(p, *_scaled(p, cfg.scale), "lanczos") for p in compressed]
+
+
+def _scaled(photo: Tensor, scale: float) -> tuple[int, int]:
     height, width = (max(1, round(side * scale)) for side in photo.shape[-2:])
-    return lanczos(photo, height, width)
+    return height, width

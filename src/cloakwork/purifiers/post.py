@@ -16,7 +16,7 @@ from torch import Tensor
 from cloakwork.errors import check_ranges
 from cloakwork.models.ldm import LDM
 from cloakwork.photos.tensors import lanczos
-from cloakwork.purifiers import jpeg
+from cloakwork.purifiers import jpeg, resize
 from cloakwork.types import Photos
 
 VERSION = 1
@@ -45,13 +45,21 @@ PRESETS = {
 
 def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
     """Return photos (each 3 x H x W in [0, 1]), wide ones smaller."""
-    narrow = [_narrow(p, cfg.width) for p in photos]
+    narrow = [lanczos(p, *_narrow(p, cfg.width)) for p in photos]
     return jpeg.purify(narrow, None, jpeg.Config(quality=cfg.quality), rng=rng)
 
 
-def _narrow(photo: Tensor, width: int) -> Tensor:
-    """Return a photo of at most this width."""
+def smooth(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator) -> Photos:
+    """Return the same with a graph, as `jpeg` and `resize` have it."""
+    sizes = [_narrow(p, cfg.width) for p in photos]
+    narrow = [
+        p if p.shape[-2:] == size else resize.to_size(p, *size, "lanczos")
+        for p, size in zip(photos, sizes, strict=True)
+    ]
+    return jpeg.smooth(narrow, None, jpeg.Config(quality=cfg.quality), rng=rng)
+
+
+def _narrow(photo: Tensor, width: int) -> tuple[int, int]:
+    """Return the size of a photo that is made at most so wide."""
     high, wide = photo.shape[-2:]
-    if wide <= width:
-        return photo
-    return lanczos(photo, max(1, round(high * width / wide)), width)
+    return (high, wide) if wide <= width else (max(1, round(high * width / wide)), width)
