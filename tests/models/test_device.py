@@ -33,3 +33,9 @@ def test_nothing_is_said_where_the_processor_can(monkeypatch):
 def test_an_unknown_dtype_is_refused():
     with pytest.raises(UserError, match="'int8' is not known; allowed are float32"):
         device.arithmetic("int8", CPU)
+
+
+def test_a_macs_gpu_has_to_be_asked_for(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert device.pick_device("auto") == CPU

@@ -28,8 +28,8 @@ def pick_device(device: str = "auto") -> torch.device:
     """Return the device to run on; on cuda, convolutions are deterministic from then on.
 
     Args:
-        device: "cpu", "cuda", "cuda:1", "mps"; "auto" is the first of cuda, mps and cpu that
-            is present.
+        device: "cpu", "cuda", "cuda:1", "mps"; "auto" is cuda where it is present, else cpu. mps,
+            which nobody has tried, has to be asked for.
 
     Raises:
         UserError: the device cannot be used here.
@@ -38,7 +38,7 @@ def pick_device(device: str = "auto") -> torch.device:
     device(type='cpu')
     """
     if device == "auto":
-        device = _best()
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         if torch.device(device).type not in TYPES:
             raise RuntimeError(f"no arithmetic on {device}")
@@ -142,12 +142,6 @@ def refuse_float16(dtype: torch.dtype) -> None:
             "float16 is too coarse for gradients: small ones become 0. "
             "Where gradients are taken, float32 and bfloat16 are allowed."
         )
-
-
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def free_memory(device: torch.device) -> int:
