@@ -184,3 +184,11 @@ def test_what_a_run_will_cost(sample_files: list[Path], tmp_path: Path) -> None:
         and jpegs.seconds is not None
         and jpegs.left == jpegs.seconds
     )
+    for name in steps.graph(grid(sample_files, (4,)), bench):
+        if name.startswith("purify"):
+            bench.results.drop(name)
+    (scored, purified) = (
+        [e for e in serial.expect(grid(sample_files, (4,)), bench) if e.kind == kind]
+        for kind in ("score", "purify")
+    )
+    assert all(e.todo == 0 for e in (*scored, *purified)), "the scores no longer need them"

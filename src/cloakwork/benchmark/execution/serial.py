@@ -96,6 +96,7 @@ class Expected:
     name: str
     steps: int
     cached: int
+    """those that nothing is left to do for: the result is there, or what would need it is"""
     timed: tuple[float, ...]
     """seconds of those that the store has records of, of other grids too, sorted"""
 
@@ -106,26 +107,28 @@ class Expected:
 
     @property
     def todo(self) -> int:
-        """Return how many are not cached."""
+        """Return how many have yet to be made."""
         return self.steps - self.cached
 
     @property
     def left(self) -> float | None:
-        """Return the seconds for those that are not cached; None where one is not known."""
+        """Return the seconds for those; None where one is not known."""
         return 0.0 if not self.todo else None if self.seconds is None else self.todo * self.seconds
 
 
 def expect(targets: Iterable[Step], workspace: Workspace) -> list[Expected]:
-    """Count the steps of a run by kind and method, and estimate what those that are not cached
-    take; compute nothing.
+    """Count the steps of a run by kind and method, and estimate what those that have yet to be
+    made take; compute nothing.
     """
+    targets = list(targets)
+    missing = steps.graph(targets, workspace, missing=True)
     taken: dict[tuple[str, str], list[float]] = {}
     for record in workspace.results.records():
         if {"kind", "name", "seconds"} <= record.keys():
             taken.setdefault((record["kind"], record["name"]), []).append(record["seconds"])
     counts: dict[tuple[str, str], list[bool]] = {}
     for name, step in steps.graph(targets, workspace).items():
-        counts.setdefault((step.kind, step.name), []).append(workspace.results.has(name))
+        counts.setdefault((step.kind, step.name), []).append(name not in missing)
     return [
         Expected(*of, len(there), sum(there), tuple(sorted(taken.get(of, ()))))
         for of, there in counts.items()
