@@ -12,15 +12,15 @@ from cloakwork.benchmark.board.folder import read_all
 
 
 def made(results: Path) -> list[str]:
-    """A line an entry: what an attacker gets of it, what the worst washer leaves and of how
+    """A line an entry: what an attacker gets of it, what the worst purifier leaves and of how
     many purifiers it is the worst, LPIPS, CPU seconds; controls first, then best first."""
-    lines = head(["protection", "learned from", "worst washer", "edits", "LPIPS", "CPU s"])
+    lines = head(["protection", "learned from", "worst purifier", "edits", "LPIPS", "CPU s"])
     for row in page.rows(read_all(results.parent / "board")):
         entry, main, worst = row.entry, row.main, row.entry.worst
         if not (row.ranked or entry.control) or main is None or main.score is None:
             continue
         older = f", VERSION {main.version}" if main.version < entry.version else ""
-        washed = (
+        purified = (
             f"{_share(worst.score)}{_sign(worst.works)} {worst.threat}, of {row.purifiers}"
             if worst
             else "not tried"
@@ -32,7 +32,7 @@ def made(results: Path) -> list[str]:
                 [
                     entry.method,
                     _share(main.score) + _sign(main.works) + older,
-                    washed,
+                    purified,
                     f"{edit.mean:.2f}" if edit else "",
                     f"{lpips.mean:.3f}" if lpips else "",
                     f"{entry.cost.cpu_seconds:.0f}" if entry.cost else "",

@@ -37,11 +37,11 @@ PICTURES = Path("docs/pictures")
 SHOWN = {"chelsea.png": "a photo of a cat", "coffee.png": "a photo of a cup"}
 PROTECTION = "cloakwork"
 EDIT = "sdedit:tiny:strengths=0.3"
-WASHER = "codesr"
+PURIFIER = "codesr"
 SIDE, GAP, HEAD = 224, 8, 34  # pixels
 CONTROLS = {"none": "clean photos", "noise": "random noise"}
 # attackers of the table of purifiers, in words
-WASHED = {
+PURIFIED = {
     "lean": "no purifier",
     "jpeg": "JPEG 75",
     "codesr": "Real-ESRGAN",
@@ -57,17 +57,17 @@ BEST = ("none", "noise", "pid", "fsmg", "simac", "cloakwork")
 
 
 def row() -> None:
-    """Original, protected, and an edit of each, and of the protected one after the washer."""
+    """Original, protected, and an edit of each, and of the protected one after the purifier."""
     upscalers.load("realesrgan")  # what lacks is told before anything is computed
     photos = [as_float(load_photo(SAMPLE_PHOTOS / name).pixels) for name in SHOWN]
     protected = [x for p in photos for x in protect_images([p], PROTECTION, device="cpu")]
-    washed = [x for p in protected for x in purify_images([p], WASHER, device="cpu")]
+    purified = [x for p in protected for x in purify_images([p], PURIFIER, device="cpu")]
     columns = {
         "original": photos,
         "protected": protected,
         "edit of the original": edits(photos),
         "edit of the protected": edits(protected),
-        "the same after Real-ESRGAN": edits(washed),
+        "the same after Real-ESRGAN": edits(purified),
     }
     save(sheet(columns), PICTURES / "row.png")
 
@@ -120,15 +120,15 @@ def results(folder: Path = PICTURES) -> None:
         title="Share of an attacker's pictures that show the person: tiny, six people, two seeds",
         axis=axis,
     )
-    washed = {
+    purified = {
         CONTROLS.get(name, name): {
-            WASHED[who]: rate for who, rate in rates.items() if who in WASHED
+            PURIFIED[who]: rate for who, rate in rates.items() if who in PURIFIED
         }
         for name, rates in match_rates("purifiers").items()
     }
     figures.dots(
         folder / "red-team",
-        washed,
+        purified,
         title="What attackers get after purifiers: tiny, six people, one seed",
         axis=axis,
     )

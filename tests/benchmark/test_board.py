@@ -76,8 +76,10 @@ def test_a_number_keeps_the_version_that_it_was_measured_with(committed: dict[st
 
 
 def test_no_effect_is_said(committed: dict[str, Entry]) -> None:
-    assert {judged.NO_BETTER_THAN_NOISE, judged.NOT_WASHED} <= set(committed["dct_shield"].flags)
-    assert judged.WASHED_AWAY in committed["aspl"].flags
+    assert {judged.NO_BETTER_THAN_NOISE, judged.NEVER_PURIFIED} <= set(
+        committed["dct_shield"].flags
+    )
+    assert judged.GONE in committed["aspl"].flags
     assert committed["adaptive"].unreliable == "too few photos: 3 photo sets, fewer than 6"
 
 
@@ -90,13 +92,13 @@ def test_who_made_a_protection() -> None:
 # ---- what measurements say together
 
 
-def measured(mean: float, washers: str = "", **more: Any) -> Measured:
+def measured(mean: float, purifiers: str = "", **more: Any) -> Measured:
     """A measurement of which clean photos give .9 and noise .8."""
     clean, noise = (Gap(mean - c, mean - c - 0.1, mean - c + 0.1, 0.03) for c in (0.9, 0.8))
     usual = Measured(
-        judged.MAIN if not washers else washers,
+        judged.MAIN if not purifiers else purifiers,
         "dreambooth",
-        washers,
+        purifiers,
         "tiny",
         judged.BUDGET,
         judged.METRIC,
@@ -129,10 +131,10 @@ def test_an_entry_stands_for_what_can_be_compared() -> None:
     assert not judged.comparable(lean[1]) and judged.comparable(main)
 
 
-def test_the_worst_washer_is_at_the_boards_budget() -> None:
+def test_the_worst_purifier_is_at_the_boards_budget() -> None:
     tried = [measured(0.3, "jpeg"), measured(0.72, "gridpure"), measured(0.9, "tvm", budget=4.0)]
     worst = judged.worst(tried)
-    assert worst and (worst.washers, worst.tried, worst.clean, worst.noise) == (
+    assert worst and (worst.purifiers, worst.tried, worst.clean, worst.noise) == (
         "gridpure",
         2,
         0.9,
@@ -141,7 +143,7 @@ def test_the_worst_washer_is_at_the_boards_budget() -> None:
     assert worst.works is False, "noise gives .8, and .72 is within .1 of it"
     assert judged.doubts(tried[1]) == [judged.NO_BETTER_THAN_NOISE]
     assert judged.flags([measured(0.2), *tried], 2, control=False) == (
-        judged.WASHED_AWAY,
+        judged.GONE,
         judged.OLDER,
     )
     again = measured(0.5, "jpeg", threat="jpeg, CDL")
@@ -225,11 +227,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def found_of(files: list[Path], out: Path, budget: float = 16) -> Any:
-    """Findings of own_lab.darker against two attackers, of whom one washes."""
+    """Findings of own_lab.darker against two attackers, of whom one purifies."""
     people = tuple(Subject(f.stem, source([f]), source([f]), 0, source([f])) for f in files)
     threats = tuple(
         threat_model(name, "own_lab.copier", prompts=("a photo",), purifiers=chain)
-        for name, chain in (("copier", ""), ("washer", "own_lab.brighten"))
+        for name, chain in (("copier", ""), ("purifier", "own_lab.brighten"))
     )
     methods, scored = ("own_lab.darker",), ("own_lab.brightness",)
     table = Table("lab", methods, threats, people, scored, budget=budget)
@@ -242,10 +244,10 @@ def test_an_entry_of_a_method_of_ones_own(own: Path, sample_files: list[Path]) -
     assert mine.version == 1 and not mine.control and mine.authors == ""
     assert mine.unreliable == "too few photos: 3 photo sets, fewer than 6"
     # every pixel is darker by 16/255, and random signs cancel out
-    plain, washed = sorted(mine.measured, key=lambda m: m.washers)
+    plain, purified = sorted(mine.measured, key=lambda m: m.purifiers)
     assert plain.against_clean and plain.works is True
     assert plain.against_clean.mean == pytest.approx(-16 / 255, abs=0.01)
-    assert mine.worst and mine.worst.washers == washed.washers == "own_lab.brighten"
+    assert mine.worst and mine.worst.purifiers == purified.purifiers == "own_lab.brighten"
     assert mine.change and mine.change.linf and mine.change.linf.mean == pytest.approx(16, abs=0.01)
     assert mine.cost and mine.cost.photos == 1
     entries = [e.method for e in folder.read_all(own / "out" / "entries")]
@@ -287,7 +289,7 @@ def test_the_recipe_asks_for_a_method_and_takes_photos_of_people(
         (tmp_path / "identities" / person / part).mkdir(parents=True)
         shutil.copy(sample_files[0], tmp_path / "identities" / person / part)
     whole = recipes.build("board", recipe, tmp_path, methods=("pid",))
-    assert [t.name for t in whole.tables] == ["learned", "edits", "washed"]
+    assert [t.name for t in whole.tables] == ["learned", "edits", "purified"]
     assert judged.MAIN in [t.name for t in whole.tables[0].threat_models]
     assert judged.EDIT == whole.tables[1].threat_models[0].name
     assert sum(bool(t.purifiers) for t in whole.tables[2].threat_models) == 6
@@ -312,13 +314,13 @@ def test_the_page_says_what_is_best_and_what_holds(committed: dict[str, Entry]) 
     ranked = [row.main.score.mean for row in table if row.ranked and row.main and row.main.score]
     assert len(ranked) > 15 and ranked == sorted(ranked)
     assert "gridpure, CDL; worst of 3 purifiers, 6 attackers" in page.page([*committed.values()])
-    best, washed = page.best(table), page.washed(table)
+    best, purified = page.best(table), page.purified(table)
     first = next(row.entry.method for row in table if row.ranked)
     assert first in best.heading and best.good
     holding = [e for e in committed.values() if e.worst and e.worst.works and not e.unreliable]
-    assert not holding and "none is shown to hold" in washed.heading
+    assert not holding and "none is shown to hold" in purified.heading
     survivor = replace(committed["aspl"], worst=judged.worst([measured(0.1, "jpeg")]))
-    other = page.washed(page.rows([survivor, committed["none"]]))
+    other = page.purified(page.rows([survivor, committed["none"]]))
     assert "aspl leaves less" in other.text and other.good
 
 
@@ -344,11 +346,11 @@ const put = (id, value) => { document.getElementById(id).value = value;
   document.getElementById("filters").dispatchEvent(new Event("input")); };
 const all = names().length;
 put("words", "liang"); const liang = names();
-put("words", ""); put("kind", "washed"); const washed = names();
+put("words", ""); put("kind", "purified"); const purified = names();
 document.querySelectorAll("table.sortable thead button")[2].click(); const sorted = names();
 put("kind", ""); document.getElementById("variants").checked = false; put("words", "");
 const methods = names();
-tell({all, liang, washed, sorted, methods, told: document.getElementById("shown").textContent,
+tell({all, liang, purified, sorted, methods, told: document.getElementById("shown").textContent,
   fetched: performance.getEntriesByType("resource").length,
   wide: document.documentElement.scrollWidth, inner: innerWidth});
 """
@@ -364,7 +366,7 @@ def test_the_page_in_a_browser(committed: dict[str, Entry], tmp_path: Path) -> N
         assert found["inner"] == width and found["wide"] <= width
         assert found["all"] == len(committed)
         assert found["liang"] == ["mist", "advdm", "advdm:tiny-minus"]
-        assert "aspl" in found["washed"] and "simac" not in found["washed"]
+        assert "aspl" in found["purified"] and "simac" not in found["purified"]
         told = [e for e in committed.values() if e.worst and not e.unreliable]
         worst = {e.method: e.worst.score.mean for e in told if e.worst.budget in (0, judged.BUDGET)}
         assert worst[found["sorted"][0]] == min(worst.values())

@@ -69,7 +69,7 @@ class Measured:
     """what the attacker's threat model is called"""
     attacker: str
     """its method"""
-    washers: str
+    purifiers: str
     """the purifiers that it runs photos through first, joined by +; "" for none"""
     victim: str
     """the model that it uses"""
@@ -112,17 +112,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Worst:
-    """The most that an attacker got who washed the photos first."""
+    """The most that an attacker got who purified the photos first."""
 
     threat: str
-    washers: str
+    purifiers: str
     score: Interval
     clean: float | None
     """what the same attacker gets from clean photos; null for those themselves"""
     noise: float | None
     """and from noise of the same budget; null for the controls"""
     tried: int
-    """attackers who wash that were tried; the worst of many is worse than it would be again"""
+    """attackers who purify that were tried; the worst of many is worse than it would be again"""
     people: int
     budget: float
     """1/255"""
@@ -180,7 +180,7 @@ class Entry:
     """null where no number is known"""
     measured: tuple[Measured, ...]
     worst: Worst | None
-    """null where no attacker who washes was tried"""
+    """null where no attacker who purifies was tried"""
     change: Change | None
     cost: Spent | None
     flags: tuple[str, ...]

@@ -15,14 +15,18 @@ METRIC = "match"
 MAIN = TRANSFORMED.name
 EDIT = SDEDITS[-1].name
 NO_BETTER_THAN_CLEAN, NO_BETTER_THAN_NOISE = "no better than clean", "no better than noise"
-WASHED_AWAY, NOT_WASHED, OLDER = "washed away", "never washed", "older VERSION"
+GONE, NEVER_PURIFIED, OLDER = (
+    "gone after a purifier",
+    "never tried after a purifier",
+    "older VERSION",
+)
 KINDS = FLAG_KINDS | {
     NO_BETTER_THAN_CLEAN: "the attacker gets what clean photos give it, as far as can be told",
     NO_BETTER_THAN_NOISE: "the attacker gets what random noise of the same budget leaves it, as "
     "far as can be told",
-    WASHED_AWAY: "after the worst washer the protection leaves no less than clean photos or than "
+    GONE: "after the worst purifier the protection leaves no less than clean photos or than "
     "noise, as far as can be told",
-    NOT_WASHED: "no attacker who washes photos first was tried",
+    NEVER_PURIFIED: "no attacker who purifies photos first was tried",
     OLDER: "the main number was measured with an older VERSION of the method",
 }
 
@@ -47,14 +51,14 @@ def comparable(measured: Measured) -> bool:
 
 def main(measured: Iterable[Measured]) -> Measured | None:
     """Return the measurement that an entry stands for: the comparable one with most people, else
-    that by which an attacker who does not wash gets most; None where there is none.
+    that by which an attacker who does not purify gets most; None where there is none.
     """
 
     def place(m: Measured) -> tuple[bool, bool, int, int, int, float]:
         most = m.score.mean if m.score else 0.0
         return comparable(m), m.metric == METRIC, m.people, m.version, m.seeds, most
 
-    return max(_learned(measured, washed=False), key=place, default=None)
+    return max(_learned(measured, purified=False), key=place, default=None)
 
 
 def edit(measured: Iterable[Measured]) -> Measured | None:
@@ -64,8 +68,8 @@ def edit(measured: Iterable[Measured]) -> Measured | None:
 
 
 def worst(measured: Iterable[Measured]) -> Worst | None:
-    """Return the worst case over washers, that by which the attacker gets most."""
-    among = _washed(measured)
+    """Return the worst case over purifiers, that by which the attacker gets most."""
+    among = _purified(measured)
     if not among:
         return None
     most = max(among, key=lambda m: m.score.mean if m.score else 0.0)
@@ -77,7 +81,7 @@ def worst(measured: Iterable[Measured]) -> Worst | None:
     )
     return Worst(
         most.threat,
-        most.washers,
+        most.purifiers,
         most.score,
         clean,
         noise,
@@ -91,24 +95,26 @@ def worst(measured: Iterable[Measured]) -> Worst | None:
 
 def purifiers(measured: Iterable[Measured]) -> int:
     """Return of how many purifiers, or chains of them, the worst case is the worst."""
-    return len({m.washers for m in _washed(measured)})
+    return len({m.purifiers for m in _purified(measured)})
 
 
-def _washed(measured: Iterable[Measured]) -> list[Measured]:
-    """Return what the worst case is chosen from: the measurements of washers at the board's budget,
-    or where there are none at another, with most people.
+def _purified(measured: Iterable[Measured]) -> list[Measured]:
+    """Return what the worst case is chosen from: the measurements behind purifiers at the board's
+    budget, or where there are none at another, with most people.
     """
 
     def place(m: Measured) -> tuple[bool, bool, int]:
         return m.metric == METRIC, m.budget in (0, BUDGET), m.people
 
-    washed = _learned(measured, washed=True)
-    return [m for m in washed if place(m) == max(map(place, washed))]
+    purified = _learned(measured, purified=True)
+    return [m for m in purified if place(m) == max(map(place, purified))]
 
 
-def _learned(measured: Iterable[Measured], *, washed: bool) -> list[Measured]:
-    """Return the measurements of attackers of whom more is worse, with or without washers."""
-    return [m for m in measured if m.score and bool(m.washers) is washed and m.better == "higher"]
+def _learned(measured: Iterable[Measured], *, purified: bool) -> list[Measured]:
+    """Return the measurements of attackers of whom more is worse, with or without purifiers."""
+    return [
+        m for m in measured if m.score and bool(m.purifiers) is purified and m.better == "higher"
+    ]
 
 
 def flags(measured: Sequence[Measured], version: int, *, control: bool) -> tuple[str, ...]:
@@ -119,13 +125,13 @@ def flags(measured: Sequence[Measured], version: int, *, control: bool) -> tuple
         version: of the method now.
         control: whether it is a control.
     """
-    stands_for, washed = main(measured), worst(measured)
+    stands_for, purified = main(measured), worst(measured)
     found = [*doubts(stands_for), *stands_for.flags] if stands_for else []
-    if washed and washed.works is False:
-        found.append(WASHED_AWAY)
-    if not washed and not control:
-        found.append(NOT_WASHED)
-    if any(m and m.version < version for m in (stands_for, washed)):
+    if purified and purified.works is False:
+        found.append(GONE)
+    if not purified and not control:
+        found.append(NEVER_PURIFIED)
+    if any(m and m.version < version for m in (stands_for, purified)):
         found.append(OLDER)
     return tuple(dict.fromkeys(found))
 

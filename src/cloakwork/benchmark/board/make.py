@@ -93,7 +93,7 @@ def _measured(word: str, found: Sequence[Results], unnamed: Versions) -> tuple[M
     return tuple(
         sorted(
             by_recipe.values(),
-            key=lambda m: (m.table, m.budget, bool(m.washers), m.threat, m.version),
+            key=lambda m: (m.table, m.budget, bool(m.purifiers), m.threat, m.version),
         )
     )
 

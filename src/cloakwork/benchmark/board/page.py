@@ -35,7 +35,7 @@ class Row:
         named = {
             "control": self.entry.control,
             "holds": self.main is not None and bool(self.main.works),
-            "washed": worst is not None,
+            "purified": worst is not None,
             "variant": self.variant,
             "unranked": not self.ranked and not self.entry.control,
         }
@@ -58,7 +58,7 @@ def page(entries: Sequence[Entry]) -> str:
         "report",
         "board",
         rows=table,
-        answers=[best(table), washed(table)],
+        answers=[best(table), purified(table)],
         flags={kind: text for kind, text in judged.KINDS.items() if kind in flags},
         victims=sorted({m.victim for e in entries for m in e.measured}),
         main=judged.MAIN,
@@ -104,7 +104,7 @@ class Answer:
 
 
 def best(table: Sequence[Row]) -> Answer:
-    """Say which protection leaves least to an attacker who does not wash, and who is too near it
+    """Say which protection leaves least to an attacker who does not purify, and who is too near it
     to be told apart.
     """
     ranked = [
@@ -131,11 +131,11 @@ def best(table: Sequence[Row]) -> Answer:
             f"{main.people} people cannot rank it against {join_names(near)}: they lie within its "
             "interval."
         )
-    return Answer(f"Before washing, {first} leaves an attacker least", " ".join(told), True)
+    return Answer(f"Before purifiers, {first} leaves an attacker least", " ".join(told), True)
 
 
-def washed(table: Sequence[Row]) -> Answer:
-    """Say what is left of protections after the worst washer."""
+def purified(table: Sequence[Row]) -> Answer:
+    """Say what is left of protections after the worst purifier."""
     tried = [
         (row.entry, row.entry.worst)
         for row in table
@@ -144,7 +144,9 @@ def washed(table: Sequence[Row]) -> Answer:
     tried = [(e, w) for e, w in tried if w.budget == judged.BUDGET]
     if not tried:
         return Answer(
-            "After washing: not known", "No protection was tried against attackers who wash.", False
+            "After purifiers: not known",
+            "No protection was tried against attackers who purify.",
+            False,
         )
     holding = [e.method for e, w in tried if w.works]
     _, least = min(tried, key=lambda pair: pair[1].score.mean)
@@ -155,7 +157,9 @@ def washed(table: Sequence[Row]) -> Answer:
         f"The attacker gets {_share(least.score.mean)} or more{clean}."
     )
     heading = (
-        "After the worst washer, none is shown to hold" if not holding else "After the worst washer"
+        "After the worst purifier, none is shown to hold"
+        if not holding
+        else "After the worst purifier"
     )
     return Answer(heading, told, bool(holding))
 

@@ -29,7 +29,7 @@ SIDE = 128
 DIFFUSION = "gridpure"  # the purifier that stands for those by diffusion
 MAIN = ("", "jpeg", "codesr", DIFFUSION)  # what every protection is tried against
 # what the protections that a person may choose are tried against
-WASHERS = (
+HEADLINE_PURIFIERS = (
     "",
     "jpeg",
     "jpeg_and_resize",
@@ -126,7 +126,7 @@ def red_team(data: Path) -> tuple[Table, ...]:
         Table(
             "headline",
             OFFERED,
-            tuple(_purified(p, dtype="float32") for p in WASHERS),
+            tuple(_purified(p, dtype="float32") for p in HEADLINE_PURIFIERS),
             everybody,
             budget=None,
             rival="pid",

@@ -34,7 +34,7 @@ def board(data: Path | None, methods: Sequence[str], models: Mapping[str, str]) 
     victim = names(models)("tiny")
     return Grid(
         "board",
-        "Protections as the board compares them: learned from, and washed first.",
+        "Protections as the board compares them: learned from, and purified first.",
         _tables(data, tuple(methods), victim) if data else _lean(tuple(methods), victim),
     )
 
@@ -45,7 +45,7 @@ def _tables(data: Path, methods: tuple[str, ...], victim: str) -> tuple[Table, .
     # as large as the model's own pictures: what is done to larger ones mostly goes when they are
     # made small for the attacker
     small = people(data / "identities", _red_team.SIDE)
-    learned, edits, washed = (
+    learned, edits, purified = (
         # every laptop has float32; where bfloat16 is imitated, hours would become weeks
         tuple(replace(threat, victim=victim, dtype="float32") for threat in threats)
         for threats in (
@@ -58,7 +58,7 @@ def _tables(data: Path, methods: tuple[str, ...], victim: str) -> tuple[Table, .
     return (
         table("learned", threat_models=learned, subjects=everybody),
         table("edits", threat_models=edits, subjects=everybody, metrics=tiny.EDITED),
-        table("washed", threat_models=washed, subjects=small),
+        table("purified", threat_models=purified, subjects=small),
     )
 
 

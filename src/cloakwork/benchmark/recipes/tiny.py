@@ -128,7 +128,10 @@ def _protections(data: Path) -> tuple[Table, ...]:
         Table(
             "one pass",
             ("learned", "pid"),
-            (threat_model("lean", LEAN, dtype="float32"),),
+            tuple(
+                threat_model(label, LEAN, purifiers=chain, dtype="float32")
+                for label, chain in (("lean", ""), ("jpeg_and_resize", "jpeg_and_resize"))
+            ),
             everybody,
             rival="pid",
         ),
