@@ -285,6 +285,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         **{f"{name} in bfloat16": board for name in ("pid", "aspl", "cloakwork")},
         "class pictures of aspl": board,
         "one pass": board,
+        "made to last": board,
         "strengths": board,
         "small budget": board,
         "mismatch": board,

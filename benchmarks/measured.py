@@ -34,14 +34,15 @@ NO_ATTACKER = ("textual inversion",)
 
 def measured(tables: dict[str, TableResults]) -> list[dict[str, Any]]:
     """Each protection and budget with its attackers, and whether each was found to do worse; where
-    tables share an attacker, by the one with most photo sets, then seeds."""
+    tables share an attacker, by the one with most photo sets, then seeds, then where it was not."""
     found: dict[tuple[str, float], dict[str, Cell]] = {}
     for name, table in tables.items():
         for cell in () if name in LEFT_OUT else docs.leading(table).values():
             if control(cell.protection) or cell.works is None or cell.threat_model in NO_ATTACKER:
                 continue
             cells = found.setdefault((cell.protection, cell.budget), {})
-            cells[cell.threat_model] = max(cell, cells.get(cell.threat_model, cell), key=_size)
+            both = (cell, cells.get(cell.threat_model, cell))
+            cells[cell.threat_model] = max(both, key=lambda c: (*_size(c), not c.works))
     return [
         {
             "protection": protection,

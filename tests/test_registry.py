@@ -55,6 +55,16 @@ def test_a_word_stands_for_a_methods_name() -> None:
     assert (strongest.name, strongest.config.steps) == (registry.STRONGEST_PROTECTION, 3)
 
 
+def test_the_preset_of_the_default_gives_way_to_what_is_named() -> None:
+    name, preset = registry.DEFAULT_PROTECTION.split(":")
+    presets = registry.load("protections", name).PRESETS
+    usual = specs.method("protections", registry.DEFAULT_PROTECTION, ["somebody/a-model"])
+    assert (usual.name, usual.config) == (name, presets[preset])
+    for how in ({"preset": "paper"}, {"config": presets["paper"]}):
+        chosen = specs.method("protections", registry.DEFAULT_PROTECTION, **how)
+        assert (chosen.name, chosen.config) == (name, presets["paper"])
+
+
 def test_names_are_files_and_help_is_the_first_docstring_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,10 @@ def test_a_good_result_needs_no_words() -> None:
 
 
 def test_what_removes_it_is_told() -> None:
-    assert note(registry.DEFAULT_PROTECTION).endswith(
+    said = note(registry.DEFAULT_PROTECTION)
+    assert said.startswith(f"At a budget of 11 {registry.DEFAULT_PROTECTION} was measured on tiny")
+    assert said.endswith("and against one of them no effect was found: after Real-ESRGAN.")
+    assert note("pid").endswith(
         "and against four of them no effect was found: after Real-ESRGAN; after GrIDPure; "
         "after JPEG 75 and a resize to half the size; after a network that has learned to undo pid."
     )

@@ -17,7 +17,8 @@ Departures (beside the package's conventions):
   for the mean, and has no variance: only d(mu(x'), mu(x)) is left for it;
 - the square of every step is the same from the photo and from its original (the release cuts at
   random too, by default);
-- ours: with `purifiers`, PGD looks through them as in `adaptive`, at the original as it is.
+- ours: with `purifiers`, PGD looks through them as in `adaptive`, at the original as it is; the
+  presets `lasting` (the package's default), `adaptive` and `refined` do so.
 """
 
 from __future__ import annotations
@@ -81,6 +82,9 @@ PRESETS = {
     "tiny": TINY,
     "tiny-bf16": replace(TINY, arithmetic="bfloat16"),
     "adaptive": ADAPTIVE,
+    # through what platforms do as well, from where `learned` ends: on photos as they are about as
+    # good as `tiny`, and most of it is left after JPEG and a resize
+    "lasting": replace(TINY, purifiers="none jpeg jpeg_and_resize codesr", start="learned"),
     # a fifth of the steps, from where `learned` ends
     "refined": replace(ADAPTIVE, steps=20, start="learned"),
     "paper": Config(),

@@ -29,8 +29,8 @@ FUNCTIONS = {
     "metrics": "score",
 }
 KINDS = tuple(FUNCTIONS)
-# ten seconds a photo; works against all attackers of docs/protections.md's main table
-DEFAULT_PROTECTION = "pid"
+# with its preset; seconds a photo, and most of it is left after JPEG and a resize
+DEFAULT_PROTECTION = "pid:lasting"
 # fourteen times its time; leaves less to attackers who compress, and to plain ones
 STRONGEST_PROTECTION = "cloakwork"
 # words in place of a method's name

@@ -28,7 +28,7 @@ class Methods:
 
     quick: str = registry.DEFAULT_PROTECTION
     strongest: str = registry.STRONGEST_PROTECTION
-    preview: str = f"{registry.DEFAULT_PROTECTION}:tiny:steps=12"
+    preview: str = f"{registry.DEFAULT_PROTECTION}:steps=12"
     attacker: str = "sdedit:tiny"
     purifiers: tuple[str, ...] = TRIED_PURIFIERS
     coders: tuple[str, ...] = ("all",)

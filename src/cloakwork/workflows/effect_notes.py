@@ -40,7 +40,7 @@ def effect_notes(method: Method, surrogates: Sequence[str], where: str = "") -> 
     budget = method.config.budget
     if method.source or method.name in ("none", "noise") or not budget:
         return []
-    what, models = f"{method.name} at a budget of {budget:g}", " and ".join(surrogates)
+    what, models = f"{_with_preset(method)} at a budget of {budget:g}", " and ".join(surrogates)
     known = _measured()
     if models != known["victim"] and getattr(method.module, "USES_SURROGATES", True):
         return [f"{what} was never measured against {models}."]
@@ -55,6 +55,21 @@ def effect_notes(method: Method, surrogates: Sequence[str], where: str = "") -> 
     return _not_found(method, row, known["victim"])
 
 
+def _with_preset(method: Method) -> str:
+    """Return a protection's name with the preset that it differs from by budget and strength alone,
+    unless that is the usual one.
+
+    >>> _with_preset(specs.parse("protections", "pid:lasting:budget=8"))
+    'pid:lasting'
+    """
+    own = ("budget", "strength")
+    changed = {f: getattr(method.config, f) for f in own if hasattr(method.config, f)}
+    for name, preset in getattr(method.module, "PRESETS", {}).items():
+        if name not in ("tiny", "paper") and replace(preset, **changed) == method.config:
+            return f"{method.name}:{name}"
+    return method.name
+
+
 def _not_found(method: Method, row: dict[str, Any], victim: str) -> list[str]:
     """Return the sentence on attackers who were not found to do worse, if there are any."""
     attackers = row["attackers"]
@@ -63,8 +78,8 @@ def _not_found(method: Method, row: dict[str, Any], victim: str) -> list[str]:
         return []
     how = f" and strength {method.config.strength}" if follows(method.config) else ""
     said = (
-        f"At a budget of {row['budget']:g}{how} {method.name} was measured on {victim} against "
-        f"{_count(len(attackers), 'attacker', 'attackers')} with the photos of "
+        f"At a budget of {row['budget']:g}{how} {_with_preset(method)} was measured on {victim} "
+        f"against {_count(len(attackers), 'attacker', 'attackers')} with the photos of "
         f"{_count(row['people'], 'person', 'people')}"
     )
     if len(spared) == len(attackers):

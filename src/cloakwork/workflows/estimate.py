@@ -102,12 +102,12 @@ def expectation(
     told = f"This takes {about(seconds)} for {n} photo{'s' * (n != 1)}"
     if any(kept for task in tasks for kept in task.folder.glob("state-*.safetensors")):
         told += ", less what a stopped run has done already"
-    if job.method.name != registry.DEFAULT_PROTECTION:
-        models = [model.name for model in job.surrogates]
-        usual = specs.method("protections", registry.DEFAULT_PROTECTION, models)
+    models = [model.name for model in job.surrogates]
+    usual = specs.method("protections", registry.DEFAULT_PROTECTION, models)
+    if job.method.name != usual.name:
         less = seconds_expected(replace(job, method=usual), tasks, workloads)
         if less is not None and less < seconds / 2:
-            told += f"; --protection {usual.name} takes {about(less)}"
+            told += f"; --protection {registry.DEFAULT_PROTECTION} takes {about(less)}"
     yield f"{told}."
 
 

@@ -128,7 +128,7 @@ class Worst:
     """1/255"""
     version: int
     works: bool | None
-    """as of a measurement: does the protection hold?"""
+    """does the protection hold, as of a measurement, after every purifier that was tried?"""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,9 @@ from cloakwork.evaluation.design import Subject, ThreatModel
 OURS = "cloakwork"
 FOLLOWING = ("faint", "normal", "strong")
 # what a person may choose among, from slow and strong to a moment
-OFFERED = (OURS, "pid", "pid:tiny:budget=8", "pid:refined", "learned")
+OFFERED = (OURS, "pid:lasting", "pid", "pid:tiny:budget=8", "pid:refined", "learned")
+# of these, what takes a minute or less and has the usual budget
+QUICK = ("pid:lasting", "pid", "pid:refined", "learned")
 # the strengths of the default, as `protect` has them, and the same everywhere
 STRENGTHS = (
     "pid",
@@ -112,15 +114,15 @@ def red_team(data: Path) -> tuple[Table, ...]:
         *(
             Table(
                 f"choices after {after}",
-                tried,
+                QUICK,
                 (_purified(purifier, dtype="float32"),),
                 everybody,
                 rival="pid",
             )
-            for after, (purifier, tried) in {
-                "GrIDPure": (DIFFUSION, ("pid", "pid:refined", "learned")),
-                "a network": ("learned", ("pid", "pid:refined", "learned")),
-                "JPEG and a resize": ("jpeg_and_resize", ("pid", "learned")),
+            for after, purifier in {
+                "GrIDPure": DIFFUSION,
+                "a network": "learned",
+                "JPEG and a resize": "jpeg_and_resize",
             }.items()
         ),
         Table(
