@@ -91,7 +91,7 @@ def test_the_quick_protection_is_named_where_it_is_quicker(
     how = {"protection": "photoguard", "config": config}
     (sentence,), _ = said(sample_files[:1], tmp_path, small_name, **how)
     assert sentence == (
-        "This takes about 14 minutes for 1 photo; --protection pid takes about 2 minutes."
+        "This takes about 14 minutes for 1 photo; --protection pid:lasting takes about 2 minutes."
     )
 
 
