@@ -93,7 +93,7 @@ def main() -> None:
     )
     parser.add_argument("--people", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True, help="of the recipe tiny")
-    parser.add_argument("--weights", type=Path, default=cleaner.EMBEDDED)
+    parser.add_argument("--weights", type=Path, default=cleaner.EMBEDDED[""])
     parser.add_argument("--protections", nargs="*", default=PROTECTIONS)
     # as in the recipe, so that steps are the same
     parser.add_argument("--dtype", choices=DTYPES, default="float32")

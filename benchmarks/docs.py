@@ -303,6 +303,7 @@ PLACES: dict[str, dict[str, Callable[[TableResults], list[str]]]] = {
         "choices": board,
         "choices after GrIDPure": board,
         "choices after a network": board,
+        "made to last after its own network": board,
         "choices after JPEG and a resize": board,
         "looking through": board,
         "purifiers": worst,

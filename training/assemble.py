@@ -58,6 +58,7 @@ LIMITS = {
     "encoders": 9e6,
     "protector": 10e6,
     "purifier": 2e6,
+    "purifier_lasting": 2e6,
     "super_resolution": 1e6,
     "": 50e6,
 }  # bytes of weight files: of a part of the package, and of all others
@@ -70,7 +71,12 @@ PARTS = (
         for net, place in NETS.items()
     }
     | {f"encoder-{name}": f"encoders/{name}" for name in TEACHERS}
-    | {"protector": "protector", "purifier": "purifier", "super-resolution": "super_resolution"}
+    | {
+        "protector": "protector",
+        "purifier": "purifier",
+        "purifier_lasting": "purifier_lasting",
+        "super-resolution": "super_resolution",
+    }
 )
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 

@@ -1,9 +1,11 @@
-"""The network of the purifier `learned`, which takes away what `pid` adds to photos.
+"""The networks of the purifier `learned`, which take away what `pid` and `pid:lasting` add.
 
 As anybody would train one with `cloakwork train-purifier`, on photos that nothing is measured on.
 
 Run: python training/purifier.py --photos PHOTOS --work WORK --out src/cloakwork/assets/purifier
-     (again after an interruption: it goes on)
+     python training/purifier.py --photos PHOTOS --work WORK --protection pid:lasting \\
+     --out src/cloakwork/assets/purifier_lasting
+     (again after an interruption: they go on)
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ def main() -> None:
     parser.add_argument("--things", type=int, default=120, help="photos of them")
     parser.add_argument("--steps", type=int, default=2000)
     args = parser.parse_args()
-    folder = args.work / "purifier"
+    folder = args.work / args.out.name
     originals = folder / "photos"
     originals.mkdir(parents=True, exist_ok=True)
     for file in draw(photo_files(args.photos, held_out=False), args.people, args.things):
@@ -54,6 +56,7 @@ def main() -> None:
     shutil.copyfile(folder / "net" / cleaner.WEIGHTS, args.out / cleaner.WEIGHTS)
     told = json.loads((folder / "net" / "config.json").read_text())
     card = {k: v for k, v in told.items() if k not in ("folder", "trace")}
+    card["protection"] = args.protection  # with its preset
     (args.out / "config.json").write_text(json.dumps(card, indent=1) + "\n")
     about = {"step": args.steps, "steps": args.steps, "lr": RATE}
     about["cpu_seconds"] = round(time.process_time() - begun)  # of this run, if it was stopped

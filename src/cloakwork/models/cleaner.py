@@ -25,7 +25,9 @@ WIDTHS = (16, 32, 64, 96)  # each level but the first at half the size of the on
 UNIT = 2 ** (len(WIDTHS) - 1)  # pixels that sides are multiples of
 WEIGHTS = "model.safetensors"
 TILE, STEP = 512, 448  # pixels; what is seen at once of a larger photo
-EMBEDDED = ASSETS / "purifier"
+# the package's own, by what `weights` of the purifier `learned` calls them: against `pid`, and
+# against the default
+EMBEDDED = {"": ASSETS / "purifier", "lasting": ASSETS / "purifier_lasting"}
 
 
 class Cleaner(nn.Module):

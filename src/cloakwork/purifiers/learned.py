@@ -3,8 +3,8 @@
 Any tool that people can run gives pairs of clean and protected photos, and from a few of them a
 network learns to undo it: LightShed (USENIX Security 2025) reconstructs the perturbation,
 BridgePure (arXiv 2412.21061) bridges from protected to clean photos. Here a small network, trained
-by `cloakwork train-purifier`, estimates the perturbation, which is subtracted. The package's own
-has learned from photos protected by `pid` (`training/purifier.py`).
+by `cloakwork train-purifier`, estimates the perturbation, which is subtracted. The package has two,
+which have learned from photos protected by `pid` and by `pid:lasting` (`training/purifier.py`).
 
 Departures: neither paper's network (theirs take a GPU for days or hours; this one under an hour of
 two cores); it also says how sure it is that a photo was protected, and leaves alone those of which
@@ -32,7 +32,8 @@ class Config:
     """Which network."""
 
     weights: str = ""
-    """folder that `cloakwork train-purifier` wrote (empty: the package's own, against `pid`)"""
+    """folder that `cloakwork train-purifier` wrote; or the package's own: empty, against `pid`, or
+    lasting, against `pid:lasting`"""
     every: bool = False
     """purify those photos too that the network takes for untouched"""
 
@@ -59,4 +60,4 @@ def purify(photos: Photos, ldm: LDM | None, cfg: Config, *, rng: torch.Generator
 
 def _folder(cfg: Config) -> Path:
     """Return the folder of the network."""
-    return Path(expand_home(cfg.weights)) if cfg.weights else cleaner.EMBEDDED
+    return cleaner.EMBEDDED.get(cfg.weights) or Path(expand_home(cfg.weights))

@@ -21,6 +21,7 @@ KNOWN_BY = {
     "gridpure": "GrIDPure",
     "jpeg_and_resize": "JPEG 75 and a resize to half the size",
     "learned": "a network that has learned to undo pid",
+    "learned:weights=lasting": "a network that has learned to undo it",
 }
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 

@@ -125,6 +125,13 @@ def red_team(data: Path) -> tuple[Table, ...]:
                 "JPEG and a resize": "jpeg_and_resize",
             }.items()
         ),
+        # the network that has learned from the very protection
+        Table(
+            "made to last after its own network",
+            ("pid:lasting",),
+            (_purified("learned:weights=lasting", dtype="float32"),),
+            everybody,
+        ),
         Table(
             "headline",
             OFFERED,
