@@ -49,7 +49,8 @@ def method(
     if config is not None and preset is not None:
         raise UserError("Both a config and a preset were given; give one of them.")
     if given == registry.DEFAULT_PROTECTION and not (config is None and preset is None):
-        given = given.partition(":")[0]  # a preset that nobody named gives way to what is named
+        # a preset that nobody named gives way to what is named
+        given = registry.DEFAULT_PROTECTION.partition(":")[0]
     whole = isinstance(given, Method) or ":" in given
     if whole and (config is not None or preset is not None):
         raise UserError(
