@@ -131,6 +131,16 @@ def test_an_entry_stands_for_what_can_be_compared() -> None:
     assert not judged.comparable(lean[1]) and judged.comparable(main)
 
 
+def test_what_holds_holds_after_every_purifier() -> None:
+    held = measured(0.5, "gridpure")
+    assert (worst := judged.worst([held])) and worst.works
+    # a purifier that spoils clean photos as well: the attacker gets less, and nothing is shown
+    clean = Gap(-0.05, -0.15, 0.05, 0.4)
+    spoilt = measured(0.4, "codesr", against_clean=clean, works=False)
+    worst = judged.worst([held, spoilt])
+    assert worst and worst.purifiers == "gridpure" and worst.works is False
+
+
 def test_the_worst_purifier_is_at_the_boards_budget() -> None:
     tried = [measured(0.3, "jpeg"), measured(0.72, "gridpure"), measured(0.9, "tvm", budget=4.0)]
     worst = judged.worst(tried)

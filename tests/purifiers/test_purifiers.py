@@ -4,6 +4,7 @@ statements of it."""
 from __future__ import annotations
 
 import io
+import json
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from PIL import Image
 from cloakwork import cli, registry, specs
 from cloakwork.errors import UserError
 from cloakwork.metrics import linf, lpips, psnr
-from cloakwork.models import pixel_ddpm
+from cloakwork.models import cleaner, pixel_ddpm
 from cloakwork.models.ldm import LDM
 from cloakwork.perturbation import bpda
 from cloakwork.photos.preprocessing import preprocess
@@ -31,6 +32,7 @@ from cloakwork.purifiers import (
     impress,
     jpeg,
     jpeg_and_resize,
+    learned,
     median,
     noise,
     post,
@@ -39,6 +41,7 @@ from cloakwork.purifiers import (
     tvm,
 )
 from cloakwork.types import Photos
+from cloakwork.workflows.images import protect_images
 from cloakwork.workflows.protect import protect
 from cloakwork.workflows.purify import purify
 
@@ -294,6 +297,21 @@ def test_guided_filter_is_least_squares_in_every_square() -> None:
         fit = torch.stack([squares[at][0] for at in here]).mean(0)
         want[:, r, c] = torch.cat([x[:, r, c].double(), torch.ones(1, dtype=torch.double)]) @ fit
     assert torch.allclose(bilateral_guided.guided(x, y, cfg).double(), want, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("weights", "protection"), [("", "pid:tiny:steps=20"), ("lasting", "pid:lasting:steps=20")]
+)
+def test_each_network_of_the_package_takes_off_what_it_learned_from(
+    weights: str, protection: str, photos: Photos
+) -> None:
+    clean = photos[0]
+    (protected,) = protect_images([clean], protection)
+    (purified,) = learned.purify([protected], None, learned.Config(weights), rng=torch.Generator())
+    before, after = ((x - clean).square().mean() for x in (protected, purified))
+    assert after < 0.95 * before
+    told = json.loads((cleaner.EMBEDDED[weights] / "config.json").read_text(encoding="utf-8"))
+    assert protection.startswith(told["protection"])
 
 
 def test_cleaners_smooth_noise_and_keep_edges() -> None:
