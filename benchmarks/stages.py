@@ -33,7 +33,7 @@ from cloakwork.files import write_json
 ROOT = Path(__file__).parents[1]
 CHILD = Path(__file__).with_name("staged.py")
 SIZES = {"64": (64, 64)} | peaks.SIZES  # the smallest to see that it works
-PROTECTIONS = ("learned", "pid:refined", "pid", "cloakwork")
+PROTECTIONS = ("learned", "pid:refined", "pid", "pid:lasting", "cloakwork")
 SLOW = "cloakwork"  # minutes a run
 STAGES = ("load", "apply", "encode", "measure", "all")
 Found = dict[str, dict[str, list[dict[str, float]]]]
