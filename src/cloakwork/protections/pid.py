@@ -82,8 +82,8 @@ PRESETS = {
     "tiny": TINY,
     "tiny-bf16": replace(TINY, arithmetic="bfloat16"),
     "adaptive": ADAPTIVE,
-    # through what platforms do as well, from where `learned` ends: on photos as they are about as
-    # good as `tiny`, and most of it is left after JPEG and a resize
+    # through what platforms do as well, from where `learned` ends: more of it is left after JPEG, a
+    # resize and purifiers than of `tiny`, and less where nobody touches the photos
     "lasting": replace(TINY, purifiers="none jpeg jpeg_and_resize codesr", start="learned"),
     # a fifth of the steps, from where `learned` ends
     "refined": replace(ADAPTIVE, steps=20, start="learned"),

@@ -29,9 +29,10 @@ FUNCTIONS = {
     "metrics": "score",
 }
 KINDS = tuple(FUNCTIONS)
-# with its preset; seconds a photo, and most of it is left after JPEG and a resize
+# with its preset, which holds for any surrogate; seconds a photo, and much of it is left after JPEG,
+# a resize and purifiers
 DEFAULT_PROTECTION = "pid:lasting"
-# fourteen times its time; leaves less to attackers who compress, and to plain ones
+# many times its time; leaves less to plain attackers, and to those who compress
 STRONGEST_PROTECTION = "cloakwork"
 # words in place of a method's name
 ALIASES = {("protections", "strongest"): STRONGEST_PROTECTION}
