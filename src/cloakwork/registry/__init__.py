@@ -29,8 +29,8 @@ FUNCTIONS = {
     "metrics": "score",
 }
 KINDS = tuple(FUNCTIONS)
-# with its preset, which holds for any surrogate; seconds a photo, and much of it is left after JPEG,
-# a resize and purifiers
+# with its preset, for any surrogate; seconds a photo, and much of it is left after JPEG, a resize
+# and purifiers
 DEFAULT_PROTECTION = "pid:lasting"
 # many times its time; leaves less to plain attackers, and to those who compress
 STRONGEST_PROTECTION = "cloakwork"
