@@ -71,12 +71,8 @@ PARTS = (
         for net, place in NETS.items()
     }
     | {f"encoder-{name}": f"encoders/{name}" for name in TEACHERS}
-    | {
-        "protector": "protector",
-        "purifier": "purifier",
-        "purifier_lasting": "purifier_lasting",
-        "super-resolution": "super_resolution",
-    }
+    | {part: part for part in ("protector", "purifier", "purifier_lasting")}
+    | {"super-resolution": "super_resolution"}
 )
 COMPONENTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
 

@@ -181,8 +181,8 @@ def scan(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--device", nargs="?")
     parser.add_argument("--fetch", action="store_true")
     chosen, _ = parser.parse_known_args(words)
-    usual = registry.DEFAULT_PROTECTION
-    chosen.protection = chosen.protection or (usual.partition(":")[0] if chosen.preset else usual)
+    usual = registry.DEFAULT_PROTECTION if chosen.preset is None else registry.DEFAULT_NAME
+    chosen.protection = chosen.protection or usual
     number = re.fullmatch(r"-?\d+", chosen.refine or "")
     chosen.refine = int(number[0]) if number else 0
     chosen.surrogate = [name for name in chosen.surrogate if name] or ["tiny"]

@@ -32,6 +32,7 @@ KINDS = tuple(FUNCTIONS)
 # with its preset, for any surrogate; seconds a photo, and much of it is left after JPEG, a resize
 # and purifiers
 DEFAULT_PROTECTION = "pid:lasting"
+DEFAULT_NAME = DEFAULT_PROTECTION.partition(":")[0]
 # many times its time; leaves less to plain attackers, and to those who compress
 STRONGEST_PROTECTION = "cloakwork"
 # words in place of a method's name

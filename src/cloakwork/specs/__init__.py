@@ -50,7 +50,7 @@ def method(
         raise UserError("Both a config and a preset were given; give one of them.")
     if given == registry.DEFAULT_PROTECTION and not (config is None and preset is None):
         # a preset that nobody named gives way to what is named
-        given = registry.DEFAULT_PROTECTION.partition(":")[0]
+        given = registry.DEFAULT_NAME
     whole = isinstance(given, Method) or ":" in given
     if whole and (config is not None or preset is not None):
         raise UserError(

@@ -102,9 +102,9 @@ def expectation(
     told = f"This takes {about(seconds)} for {n} photo{'s' * (n != 1)}"
     if any(kept for task in tasks for kept in task.folder.glob("state-*.safetensors")):
         told += ", less what a stopped run has done already"
-    models = [model.name for model in job.surrogates]
-    usual = specs.method("protections", registry.DEFAULT_PROTECTION, models)
-    if job.method.name != usual.name:
+    if job.method.name != registry.DEFAULT_NAME:
+        models = [model.name for model in job.surrogates]
+        usual = specs.method("protections", registry.DEFAULT_PROTECTION, models)
         less = seconds_expected(replace(job, method=usual), tasks, workloads)
         if less is not None and less < seconds / 2:
             told += f"; --protection {registry.DEFAULT_PROTECTION} takes {about(less)}"

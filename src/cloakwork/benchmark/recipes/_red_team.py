@@ -19,7 +19,7 @@ FOLLOWING = ("faint", "normal", "strong")
 # what a person may choose among, from slow and strong to a moment
 OFFERED = (OURS, "pid:lasting", "pid", "pid:tiny:budget=8", "pid:refined", "learned")
 # of these, what takes a minute or less and has the usual budget
-QUICK = ("pid:lasting", "pid", "pid:refined", "learned")
+QUICK = tuple(name for name in OFFERED[1:] if "budget" not in name)
 # the strengths of the default, as `protect` has them, and the same everywhere
 STRENGTHS = (
     "pid",
