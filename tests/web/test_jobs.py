@@ -7,7 +7,8 @@ import json
 import os
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -64,7 +65,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(root: Path, sample_files: list[Path]) -> Iterator[Open]:
-    with served(root) as (address, keys):
+    with opened(root, sample_files) as page:
+        yield page
+
+
+@contextmanager
+def opened(root: Path, sample_files: list[Path], **how: Any) -> Iterator[Open]:
+    with served(root, **how) as (address, keys):
         headers = {"Origin": address}
         with httpx2.Client(follow_redirects=True, headers=headers, timeout=60) as client:
             client.get(f"{address}/?key={keys.lasting}")
@@ -172,12 +179,13 @@ def test_a_preview_is_a_part_before_and_after(page: Open, done: dict[str, Any]) 
     assert job["answer"]["word"] in ("unseen", "seen close up", "seen at once")
 
 
-def test_the_time_is_told_for_both(page: Open, done: dict[str, Any]) -> None:
-    page.begin(kind="estimate", strength="uniform")
-    job = page.until("estimate", "done", "failed")
-    # not which is more: a step of either takes less than what else the machine may be doing
-    assert job["answer"].keys() == {"quick", "strongest"}
-    assert all(0 < seconds < 600 for seconds in job["answer"].values())
+def test_the_time_is_told_for_both(tmp_path: Path, sample_files: list[Path]) -> None:
+    # so many steps that they are more than what else the machine may be doing
+    methods = replace(SHORT, strongest="pid:tiny:steps=200")
+    with opened(tmp_path, sample_files, methods=methods) as page:
+        page.begin(kind="estimate", strength="uniform")
+        job = page.until("estimate", "done", "failed")
+    assert 0 < job["answer"]["quick"] < job["answer"]["strongest"] < 600
 
 
 def test_edits_stand_side_by_side(page: Open, done: dict[str, Any]) -> None:
